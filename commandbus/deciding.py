@@ -1,0 +1,210 @@
+"""A command in, a decision and an answer out. No socket, no clock, no driver.
+
+A Drain decides the commands of one commit. Its decisions see what was decided before them in it, so a batch
+of commands comes to the same as those commands one by one.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from itertools import islice
+from typing import Any, NamedTuple
+
+from commandbus.folds import Folds
+from dualbus.app import App
+from dualbus.log import Decision, Log, NewEvent, Outcome, RecordedEvent
+from dualbus.messages import Command, Event, Invalid, Rejected
+from dualbus.past import S
+from dualbus.tags import Tagger
+from dualbus.wire import MESSAGE_BYTES_MAX, Code, Done, MessageId, WireError, Work, check, error, pack
+
+# Of one command: a decision that never ends must not take the process with it.
+EVENTS_MAX = 1000
+DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # a character is four bytes at most
+
+logger = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """A command that is answered with an error and not decided."""
+
+    def __init__(self, code: Code, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Answer(NamedTuple):
+    """What a command came to, apart from who asked."""
+
+    events: list[dict[str, Any]]
+    errors: list[str]
+    position: int
+    fingerprint: bytes | None
+
+
+class Drain:
+    """The commands of one commit: `decide` each, append `decisions`, and then send `answers`."""
+
+    def __init__(
+        self,
+        app: App,
+        log: Log,
+        folds: Folds,
+        now: str,
+        new_id: Callable[[], str],
+        known: dict[str, Outcome],
+    ) -> None:
+        self.decisions: list[Decision] = []
+        self.answers: list[tuple[int, Done]] = []  # each with the number of decisions it rests on
+        self._app = app
+        self._log = log
+        self._tagger = Tagger(app.private_tags, log.secret)
+        self._folds = folds
+        self._now = now
+        self._new_id = new_id
+        self._known = known
+        self._decided: dict[str, Answer] = {}
+        self._head = log.head().position
+
+    def decide(self, work: Work) -> None:
+        """Decide one command; its answer must not be sent before its decision is in the log."""
+        msg_id: MessageId = work.body["msg_id"]
+        try:
+            answer = self._answer(work)
+            body = _result(msg_id, answer)
+            position = answer.position
+        except Invalid as invalid:
+            body, position = _refusal(msg_id, invalid.errors), self._head
+        except Refused as refused:
+            body, position = error(msg_id, refused.code, str(refused)), self._head
+        self.answers.append((len(self.decisions), Done(work.id, position, pack(body))))
+
+    def _answer(self, work: Work) -> Answer:
+        body = work.body
+        kind = self._command_type(body["type"])
+        payload = body.get("payload")
+        if payload is not None and not isinstance(payload, dict):
+            raise Refused(Code.MALFORMED, "body.payload must be an object.")
+        assert work.key is not None  # noqa: S101 - the gateway gives every command a key
+        fingerprint = _fingerprint(body) if "idempotency_key" in body else None
+        if earlier := self._earlier(work.key):
+            if earlier.fingerprint != fingerprint:
+                raise Refused(
+                    Code.ABORTED,
+                    "This idempotency_key was used for another command: give every command a key of its own.",
+                )
+            return earlier
+        answer = self._take(kind.parse(payload or {}), work.key, fingerprint)
+        self._decided[work.key] = answer
+        return answer
+
+    def _command_type(self, name: str) -> type[Command]:
+        kind = self._app.command_types.get(name)
+        if kind is None:
+            if name in self._app.query_types:
+                raise Refused(Code.NOT_SUPPORTED, f"{name} is a query: send it to querybus.")
+            raise Refused(Code.NOT_SUPPORTED, f"There is no command {name!r} in this application.")
+        return kind
+
+    def _earlier(self, key: str) -> Answer | None:
+        """Return what the command with this key came to, if it was decided before: the first answer."""
+        if key in self._decided:
+            return self._decided[key]
+        outcome = self._known.get(key)
+        if outcome is None:
+            return None
+        recorded = self._log.read(outcome.first - 1, outcome.events) if outcome.events else []
+        events = [_shown(self._event(one)) for one in recorded]
+        return Answer(events, outcome.errors, outcome.position, outcome.fingerprint)
+
+    def _take(self, command: Command, key: str, fingerprint: bytes | None) -> Answer:
+        past = _Past(self)
+        try:
+            made = self._app.commands[type(command)](command, past)
+            events = list(islice(made or (), EVENTS_MAX + 1))
+            if len(events) > EVENTS_MAX:
+                raise WireError(f"It gave more than {EVENTS_MAX} events.")
+            new = [self._new(event) for event in events]
+            if sum(len(one.data) for one in new) > DATA_CHARS_MAX:
+                raise WireError(f"Its events hold more than {DATA_CHARS_MAX} characters.")
+        except Rejected as rejected:
+            self._record(Decision(key, self._now, (), rejected.errors, past.reads, fingerprint), [])
+            return Answer([], rejected.errors, self._head, fingerprint)
+        except Exception as problem:
+            logger.exception("The decision on %s raised; nothing of it was written.", type(command).__name__)
+            raise Refused(
+                Code.ABORTED,
+                f"The decision on {type(command).__name__} raised {type(problem).__name__}: nothing was written; "
+                "the log of commandbus has the details.",
+            ) from None
+        self._record(Decision(key, self._now, new, (), past.reads, fingerprint), events)
+        return Answer([_shown(event) for event in events], [], self._head, fingerprint)
+
+    def _new(self, event: Event) -> NewEvent:
+        name = type(event).__name__
+        if self._app.event_types.get(name) is not type(event):
+            raise WireError(f"It gave {name}, which is not an event of the application's table.")
+        check(event.fields())  # a decision may make a number that SQLite cannot hold
+        return NewEvent(name, event.data(), tuple(self._tagger.tag(*pair) for pair in event.tags()))
+
+    def _record(self, decision: Decision, events: Iterable[Event]) -> None:
+        self.decisions.append(decision)
+        for event, new in zip(events, decision.events, strict=True):
+            self._head += 1
+            for tag in new.tags:
+                self._folds.add(tag, event)
+
+    def _history(self, tag: str) -> list[Event]:
+        return [self._event(one) for one in self._log.history(tag)]
+
+    def _event(self, recorded: RecordedEvent) -> Event:
+        kind = self._app.event_types[recorded.type]
+        return kind.model_validate_json(recorded.data)
+
+
+class _Past:
+    """What one decision may read, and what it has read."""
+
+    def __init__(self, drain: Drain) -> None:
+        self.reads: dict[str, int] = {}
+        self._drain = drain
+        self.new_id = drain._new_id
+
+    def now(self) -> str:
+        return self._drain._now
+
+    def events(self, **tag: str | int) -> list[Event]:
+        read = self._read(tag)
+        return self._drain._history(read) + self._drain._folds.pending(read)
+
+    def fold(self, state: type[S], **tag: str | int) -> S:
+        read = self._read(tag)
+        return self._drain._folds.fold(state, read, lambda: self._drain._history(read))
+
+    def _read(self, tag: dict[str, str | int]) -> str:
+        if len(tag) != 1:
+            raise TypeError("Read one tag at a time: past.events(user=id).")
+        [(name, value)] = tag.items()
+        text = self._drain._tagger.tag(name, str(value))
+        self.reads.setdefault(text, self._drain._head)
+        return text
+
+
+def _fingerprint(body: dict[str, Any]) -> bytes:
+    said = json.dumps([body["type"], body.get("payload") or {}], sort_keys=True)
+    return sha256(said.encode()).digest()[:16]
+
+
+def _shown(event: Event) -> dict[str, Any]:
+    return {"type": type(event).__name__, "payload": event.public()}
+
+
+def _result(msg_id: MessageId, answer: Answer) -> dict[str, Any]:
+    if answer.errors:
+        return _refusal(msg_id, answer.errors)
+    return {"type": "command_result", "in_reply_to": msg_id, "success": True, "events": answer.events}
+
+
+def _refusal(msg_id: MessageId, errors: list[str]) -> dict[str, Any]:
+    return {"type": "command_result", "in_reply_to": msg_id, "success": False, "errors": errors}

@@ -1,0 +1,77 @@
+"""Folded histories, kept current as events are appended, so that a decision need not read its past again."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, cast
+
+from dualbus.messages import Event
+from dualbus.past import S, State
+
+TAGS_MAX = 10_000
+
+logger = logging.getLogger(__name__)
+
+
+class Folds:
+    """States by tag: `_kept` at the log's head, and on top of it what the running drain has decided."""
+
+    def __init__(self, tags_max: int = TAGS_MAX) -> None:
+        self._tags_max = tags_max
+        self._kept: OrderedDict[str, dict[type[State], Any]] = OrderedDict()
+        self._pending: dict[str, list[Event]] = {}
+        self._ahead: dict[tuple[str, type[State]], tuple[int, Any]] = {}  # pending events folded, state
+
+    def fold(self, state: type[S], tag: str, history: Callable[[], list[Event]]) -> S:
+        """Return the state of a tag; `history` gives what the log holds of it, for the first time."""
+        pending = self._pending.get(tag, [])
+        done, folded = self._ahead.get((tag, state), (0, None))
+        if folded is None:
+            folded = self._kept.get(tag, {}).get(state)
+        if folded is None:
+            folded = _applied(state(), history())
+        folded = _applied(folded, pending[done:])
+        self._ahead[tag, state] = len(pending), folded
+        return cast("S", folded)
+
+    def add(self, tag: str, event: Event) -> None:
+        """Take in an event that has been decided and is not yet in the log."""
+        self._pending.setdefault(tag, []).append(event)
+
+    def pending(self, tag: str) -> list[Event]:
+        """Return the events of a tag that have been decided and are not yet in the log."""
+        return self._pending.get(tag, [])
+
+    def appended(self) -> None:
+        """The drain is in the log: what was ahead of it is now its state."""
+        for tag in self._pending:
+            for state, folded in self._kept.get(tag, {}).items():
+                self._ahead.setdefault((tag, state), (0, folded))
+        for (tag, state), (done, folded) in self._ahead.items():
+            self._keep(tag, state, folded, self._pending.get(tag, [])[done:])
+        self._clear()
+
+    def _keep(self, tag: str, state: type[State], folded: Any, rest: list[Event]) -> None:
+        try:
+            self._kept.setdefault(tag, {})[state] = _applied(folded, rest)
+            self._kept.move_to_end(tag)
+        except Exception:
+            logger.exception("Folding %s into %s raised; the next decision on it will too.", tag, state.__name__)
+            self._kept.pop(tag, None)
+        if len(self._kept) > self._tags_max:
+            self._kept.popitem(last=False)
+
+    def forget(self) -> None:
+        """The drain did not come into the log as it was decided: trust nothing."""
+        self._kept.clear()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._pending.clear()
+        self._ahead.clear()
+
+
+def _applied(state: Any, events: list[Event]) -> Any:
+    for event in events:
+        state = state.apply(event)
+    return state

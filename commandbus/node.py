@@ -1,0 +1,166 @@
+"""The sockets of the command bus, and its loop: drain, decide, append, publish, answer."""
+
+import logging
+import time
+from collections import deque
+from datetime import UTC, datetime
+
+import uuid_utils
+
+from commandbus.deciding import Drain
+from commandbus.folds import Folds
+from commandbus.publisher import Publisher
+from commandbus.witness import check_witnesses
+from dualbus.app import App, load
+from dualbus.fault import EXIT_DATA, EXIT_OK
+from dualbus.link import Job, Link
+from dualbus.log import Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent
+from dualbus.process import Stop
+from dualbus.settings import Settings
+from dualbus.sockets import Poll, Sockets
+from dualbus.sqlite_log import GENESIS, SqliteLog
+from dualbus.tags import Tagger
+from dualbus.wire import Code, Done, error, pack
+
+DRAIN_SECONDS = 0.02  # how long one commit may gather decisions
+DRAIN_COMMANDS = 2000
+RETAKES_MAX = 10  # how often a command is decided again because another writer came first
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, stop: Stop) -> int:
+    """Run the command bus until it is told to stop, or its log fails."""
+    app = load(settings.app)
+    check_witnesses(settings.data)
+    log = SqliteLog(settings.data, lambda secret: genesis(app, secret))
+    with Sockets() as sockets:
+        publisher = Publisher(sockets.publisher(settings.events), log)
+        link = Link(sockets.dealer(settings.back), "commandbus", sorted(app.command_types))
+        logger.info("Writing the log in %s from position %d on.", settings.data, log.head().position + 1)
+        return CommandBus(app, log, publisher, link).run(stop)
+
+
+def genesis(app: App, secret: bytes) -> Decision:
+    """Return the decision that begins a new log."""
+    tagger = Tagger(app.private_tags, secret)
+    events = [
+        NewEvent(type(event).__name__, event.data(), tuple(tagger.tag(*pair) for pair in event.tags()))
+        for event in app.genesis
+    ]
+    return Decision(GENESIS, _now(), events)
+
+
+class CommandBus:
+    """The only writer of the log."""
+
+    def __init__(self, app: App, log: Log, publisher: Publisher, link: Link) -> None:
+        self._app = app
+        self._log = log
+        self._publisher = publisher
+        self._link = link
+        self._folds = Folds()
+        self._queue: deque[Job] = deque()
+        self._retakes = 0
+        self._failed = False
+        self._counters = {"decided": 0, "commits": 0, "events": 0, "expired": 0, "retaken": 0}
+
+    def run(self, stop: Stop) -> int:
+        """Serve until told to stop; EXIT_DATA if a commit failed, since only a new start knows the truth."""
+        self._show_head()
+        self._link.announce()
+        poll = Poll(self._link.socket, stop.wakeup)
+        while not (self._failed or self._link.finished(stop)):
+            self._link.wait(poll, 0 if self._queue else self._link.seconds_to_beat)
+            stop.clear()
+            self._queue.extend(self._link.receive())
+            if self._queue:
+                self._link.answer(self._drain())
+            self._publisher.repeat_head()
+            self._link.beat({"queue": len(self._queue), **self._counters})
+        return EXIT_DATA if self._failed else EXIT_OK
+
+    def _drain(self) -> list[Done]:
+        """Decide what is there, for a while; append it in one commit; publish it; return the answers."""
+        jobs = [self._queue.popleft() for _ in range(min(len(self._queue), DRAIN_COMMANDS))]
+        expired, jobs = self._expired(jobs)
+        known = self._log.outcomes([job.work.key for job in jobs if job.work.key])
+        drain = Drain(self._app, self._log, self._folds, _now(), _new_id, known)
+        taken = self._decide(drain, jobs)
+        self._queue.extendleft(reversed(jobs[taken:]))
+        return expired + self._settle(drain, jobs[:taken])
+
+    def _expired(self, jobs: list[Job]) -> tuple[list[Done], list[Job]]:
+        """Part what is too late from what is not: late work never reaches the log."""
+        now = time.monotonic()
+        late = [job for job in jobs if job.deadline <= now]
+        if not late:
+            return [], jobs
+        self._counters["expired"] += len(late)
+        text = "The deadline passed before the command was decided; nothing was written."
+        return [_failure(job, Code.UNAVAILABLE, text) for job in late], [j for j in jobs if j.deadline > now]
+
+    def _decide(self, drain: Drain, jobs: list[Job]) -> int:
+        """Decide jobs until the drain has had its time; return how many."""
+        until = time.monotonic() + DRAIN_SECONDS
+        for number, job in enumerate(jobs):
+            drain.decide(job.work)
+            if time.monotonic() > until:
+                return number + 1
+        return len(jobs)
+
+    def _settle(self, drain: Drain, jobs: list[Job]) -> list[Done]:
+        """Append what was decided, then publish it, then, and not before, give out the answers."""
+        try:
+            appended = self._log.append(drain.decisions) if drain.decisions else Appended(0, [])
+        except LogUnavailable as full:
+            logger.error("%s", full)
+            self._folds.forget()
+            return [_failure(job, Code.UNAVAILABLE, str(full)) for job in jobs]
+        except CommitFailed as failed:
+            # Perhaps it is in the log and perhaps it is not: say neither, and let a new start find out.
+            logger.error("%s Whether the last commands are in it, only opening it again will tell.", failed)
+            self._failed = True
+            return [_failure(job, Code.CRASH, f"{failed} The outcome is not known.") for job in jobs]
+        self._count(appended)
+        self._publisher.publish(appended.events)
+        if appended.decisions == len(drain.decisions):
+            self._folds.appended()
+            self._retakes = 0
+            return [done for _, done in drain.answers]
+        return self._retake(drain, jobs, appended.decisions)
+
+    def _retake(self, drain: Drain, jobs: list[Job], standing: int) -> list[Done]:
+        """Another writer came first: answer what stands, and decide the rest again on what is there now."""
+        self._folds.forget()
+        answers = [done for rests_on, done in drain.answers if rests_on <= standing]
+        again = jobs[len(answers) :]
+        self._counters["retaken"] += len(again)
+        self._retakes = 0 if answers else self._retakes + 1
+        if self._retakes > RETAKES_MAX:
+            self._retakes = 0
+            text = f"Other writers came first {RETAKES_MAX} times; nothing was written. Try again."
+            answers.append(_failure(again.pop(0), Code.UNAVAILABLE, text))
+        self._queue.extendleft(reversed(again))
+        return answers
+
+    def _count(self, appended: Appended) -> None:
+        self._counters["decided"] += appended.decisions
+        self._counters["commits"] += 1 if appended.decisions else 0
+        self._counters["events"] += len(appended.events)
+        self._show_head()
+
+    def _show_head(self) -> None:
+        self._link.identity, self._link.position = self._log.identity, self._log.head().position
+
+
+def _failure(job: Job, code: Code, text: str) -> Done:
+    return Done(job.work.id, 0, pack(error(job.work.body["msg_id"], code, text)))
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _new_id() -> str:
+    return str(uuid_utils.uuid7())

@@ -1,0 +1,51 @@
+"""Tells the subscribers what was appended. The fast road: what is missed here is read from the log."""
+
+import time
+from collections.abc import Iterator
+
+from dualbus.log import Log, RecordedEvent
+from dualbus.sockets import Socket
+from dualbus.wire import BATCH_BYTES, EVENTS, Published, batch
+
+HEAD_SECONDS = 0.2
+
+
+class Publisher:
+    """Publishes commits, each with the position before it, and repeats the head when there is nothing to say.
+
+    Without the repeated head, a subscriber that missed the last event would stay behind for ever.
+    """
+
+    def __init__(self, socket: Socket, log: Log) -> None:
+        self._socket = socket
+        self._log = log
+        self._next_head = 0.0
+
+    def publish(self, events: list[RecordedEvent]) -> None:
+        """Publish the events of a commit; it must be in the log."""
+        for part in _parts(events):
+            self._send(part[0].position - 1, part)
+
+    def repeat_head(self) -> None:
+        """Publish the head, if nothing was published for a while."""
+        if time.monotonic() >= self._next_head:
+            self._send(self._log.head().position, [])
+
+    def _send(self, before: int, events: list[RecordedEvent]) -> None:
+        published = Published(self._log.identity, before, [list(event) for event in events])
+        self._socket.send(batch(EVENTS, [published]))
+        self._next_head = time.monotonic() + HEAD_SECONDS
+
+
+def _parts(events: list[RecordedEvent]) -> Iterator[list[RecordedEvent]]:
+    """Yield the events in parts that fit into a frame."""
+    part: list[RecordedEvent] = []
+    size = 0
+    for event in events:
+        if part and size + len(event.data) > BATCH_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(event)
+        size += len(event.data)
+    if part:
+        yield part

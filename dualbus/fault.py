@@ -1,0 +1,35 @@
+"""What keeps a process from running, said to a person, and the exit code that says it to a script."""
+
+EXIT_OK = 0
+EXIT_UNAVAILABLE = 69  # something else has what this process needs
+EXIT_SOFTWARE = 70  # a mistake of ours
+EXIT_DATA = 74  # the log or the read model must be looked at
+EXIT_CONFIG = 78  # the settings or the application must be put right
+
+
+class Fault(Exception):
+    """Ends a process; `errors` holds every problem, each a sentence that says what to do."""
+
+    exit_code = EXIT_SOFTWARE
+
+    def __init__(self, *errors: str) -> None:
+        super().__init__(" ".join(errors))
+        self.errors = list(errors)
+
+
+class ConfigFault(Fault):
+    """Settings or an application that cannot be used."""
+
+    exit_code = EXIT_CONFIG
+
+
+class Taken(Fault):
+    """Another process has what this one needs: a lock, an address, a place at the gateway."""
+
+    exit_code = EXIT_UNAVAILABLE
+
+
+class DataFault(Fault):
+    """The log or the read model is not as it should be."""
+
+    exit_code = EXIT_DATA

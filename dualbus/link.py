@@ -1,0 +1,145 @@
+"""A worker's end of the line to the gateway: introduces itself, beats, takes work, gives answers."""
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from dualbus.fault import Taken
+from dualbus.process import GRACE_SECONDS, Stop
+from dualbus.sockets import Poll, Socket
+from dualbus.wire import (
+    ANNOUNCE,
+    BEAT,
+    BYE,
+    DONE,
+    LEAVING,
+    READY,
+    REFUSED,
+    WORK,
+    Beat,
+    Done,
+    Frames,
+    Greeting,
+    Identity,
+    WireError,
+    Work,
+    batch,
+    batches,
+    pack,
+    unpack,
+)
+
+BEAT_SECONDS = 0.2
+GATEWAY_SILENT_SECONDS = 1.0
+CREDIT = 1024
+
+logger = logging.getLogger(__name__)
+
+
+class Job(NamedTuple):
+    """Work, and until when by our clock it may be done."""
+
+    deadline: float
+    work: Work
+
+
+class Link:
+    """The line of one worker. `identity` and `position` are what it says of its log or read model."""
+
+    def __init__(self, socket: Socket, dest: str, types: list[str]) -> None:
+        self.socket = socket
+        self.dest = dest
+        self.identity: Identity | None = None
+        self.position = 0
+        self._released = False  # the gateway said BYE
+        self._types = types
+        self._life = uuid.uuid4().hex
+        self._started = time.monotonic()
+        self._next_beat = 0.0
+        self._gateway_seen = float("-inf")
+        self._unsent: list[Frames] = []
+        self._here_since = self._started
+        self._leaving_at: float | None = None
+
+    def announce(self) -> None:
+        """Introduce this worker, at its start and whenever the gateway does not know it."""
+        greeting = Greeting(self.dest, self._life, os.getpid(), self._types, CREDIT, self.identity, self.position)
+        self.socket.send(batch(READY, [greeting]))
+
+    def wait(self, poll: Poll, seconds: float) -> set[object]:
+        """Wait for something to do, and note since when what is there now can have been waiting.
+
+        Deadlines travel as what is left of them, and the time a message spends in our queue while we are
+        busy counts too. So what is there at once counts as here since the queue was last seen empty; what
+        ends a wait has just come, unless the wait took longer than it can (this process was stopped).
+        """
+        began = time.monotonic()
+        ready = poll.wait(seconds)
+        ended = time.monotonic()
+        if ended - began > seconds + 0.05:
+            self._here_since = began
+        elif ended - began > 0.001:
+            self._here_since = ended
+        return ready
+
+    def receive(self) -> list[Job]:
+        """Return the work that has come, and see to what else the gateway says."""
+        jobs: list[Job] = []
+        here_since = self._here_since
+        for frames in self.socket.receive():
+            self._gateway_seen = time.monotonic()
+            try:
+                kind, items = frames[0], unpack(frames[1])
+                if kind == WORK:
+                    works = map(Work._make, items)
+                    jobs += [Job(here_since + work.ms / 1000, work) for work in works]
+                elif kind == ANNOUNCE:
+                    self.announce()
+                elif kind == BYE:
+                    self._released = True
+                elif kind == REFUSED:
+                    raise Taken(str(items[0]))
+            except (WireError, IndexError, TypeError) as error:
+                logger.warning("Dropped a message that is not of the protocol: %s", error)
+        self._here_since = time.monotonic()
+        return jobs
+
+    def answer(self, answers: Iterable[Done]) -> None:
+        """Send answers; what the queue has no room for waits here, bounded by the credit we gave."""
+        self._unsent += batches(DONE, map(pack, answers))
+        while self._unsent and self.socket.send(self._unsent[0]):
+            del self._unsent[0]
+
+    def beat(self, status: dict[str, Any], *, now: bool = False) -> None:
+        """Say that we are alive, if it is time to; `now` where the gateway must know before our next answer."""
+        time_now = time.monotonic()
+        if time_now < self._next_beat and not now:
+            return
+        self._next_beat = time_now + BEAT_SECONDS
+        status = {"pid": os.getpid(), "uptime_s": round(time_now - self._started, 1), **status}
+        self.socket.send(batch(BEAT, [Beat(self.identity, self.position, status)]))
+        self.answer(())
+
+    def finished(self, stop: Stop) -> bool:
+        """Tell whether to end: told to stop, and the gateway has all our answers, or is not there.
+
+        The first time, ask the gateway for no more work; it says BYE when it waits for nothing from us.
+        """
+        if not stop.told:
+            return False
+        now = time.monotonic()
+        if self._released or now - self._gateway_seen > GATEWAY_SILENT_SECONDS:
+            self.socket.linger_ms = 0  # there is nobody to wait for
+            return True
+        if self._leaving_at is None:
+            self._leaving_at = now
+            self.socket.send(batch(LEAVING, []))
+        return now - self._leaving_at > GRACE_SECONDS
+
+    @property
+    def seconds_to_beat(self) -> float:
+        """How long there is until the next beat."""
+        return max(0.0, self._next_beat - time.monotonic())

@@ -1,0 +1,122 @@
+"""What an application says: commands, events and queries, and the types of their fields."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic_core import to_json
+
+from dualbus.sentences import sentences
+
+
+class Invalid(Exception):
+    """A message that breaks its own rules; `errors` holds every problem, a sentence each."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = errors
+
+
+class Rejected(Exception):
+    """Raised by a decision to refuse its command: `raise Rejected("Email is already taken")`."""
+
+    def __init__(self, *errors: str) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = list(errors)
+
+
+class Tag:
+    """Marks an event's field: the event belongs to the history of `<name>:<the field's value>`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Private:
+    """Marks an event's field that is kept in the log and never shown in a reply."""
+
+
+def _email(value: str) -> str:
+    if not _EMAIL.fullmatch(value):
+        raise ValueError("must be an email address")
+    return value
+
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+"""Text that says something: surrounding space is dropped, and blank counts as missing."""
+
+Email = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=254), AfterValidator(_email)]
+"""An address of the form name@host.domain; whether anyone reads it, only a mail can tell."""
+
+
+class Message(BaseModel):
+    """What commands, events and queries share: frozen, strict, and no field that was not declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def problems(self) -> Iterable[str]:
+        """Yield a sentence for each rule across fields that is broken; asked once every field is right."""
+        return ()
+
+    @classmethod
+    def parse(cls, fields: dict[str, Any]) -> Self:
+        """Make a message from JSON-like fields, or raise Invalid with every problem at once.
+
+        The fields go through JSON because only pydantic's JSON mode is strict the way a client means it:
+        "5" is no integer, while "2026-01-31" may be a date.
+        """
+        try:
+            message = cls.model_validate_json(to_json(fields))
+        except ValidationError as error:
+            raise Invalid(sentences(cls.__name__, error)) from None
+        if errors := list(message.problems()):
+            raise Invalid(errors)
+        return message
+
+
+class Command(Message):
+    """Asks for a change; the class name is its type on the wire."""
+
+
+class Query(Message):
+    """Asks for an answer and changes nothing; the class name is its type on the wire."""
+
+
+class Event(Message):
+    """Says what has happened; the class name is its type in the log."""
+
+    tag_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
+    private_fields: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        hints = {name: field.metadata for name, field in cls.model_fields.items()}
+        cls.tag_fields = tuple(
+            (name, mark.name) for name, marks in hints.items() for mark in marks if isinstance(mark, Tag)
+        )
+        cls.private_fields = frozenset(
+            name for name, marks in hints.items() if any(m is Private or isinstance(m, Private) for m in marks)
+        )
+
+    def tags(self) -> Iterator[tuple[str, str]]:
+        """Yield (tag name, value) for each history this event belongs to; a None belongs to none."""
+        for field, name in self.tag_fields:
+            value = getattr(self, field)
+            if value is not None:
+                yield name, str(value)
+
+    def data(self) -> str:
+        """Return every field, the private ones too, as the JSON text that the log keeps."""
+        return self.__pydantic_serializer__.to_json(self).decode()
+
+    def fields(self) -> dict[str, Any]:
+        """Return every field as JSON-like values."""
+        return self.__pydantic_serializer__.to_python(self, mode="json")  # type: ignore[no-any-return]
+
+    def public(self) -> dict[str, Any]:
+        """Return the fields that a reply may show."""
+        return {name: value for name, value in self.fields().items() if name not in self.private_fields}

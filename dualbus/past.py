@@ -1,0 +1,43 @@
+"""What a decision may read: the history of a tag, a new id, the time. Nothing else is its to know."""
+
+from typing import Protocol, Self, TypeVar
+
+from dualbus.messages import Event
+
+
+class State(Protocol):
+    """What `past.fold` folds into: made with no argument, and moved on by each event in turn.
+
+    Return a new value from `apply` (a frozen dataclass does well); the folded one is shared with later
+    decisions. An event that means nothing to the state returns it unchanged.
+    """
+
+    def apply(self, event: Event) -> Self: ...
+
+
+S = TypeVar("S", bound=State)
+
+
+class Past(Protocol):
+    """Reading is what protects a decision.
+
+    Each tag that is read is remembered with the position it was read at, and the events of the decision
+    are appended only if no later event carries one of those tags; else the decision is taken again. This
+    is the "dynamic consistency boundary" of dcb.events: no aggregate, no lock, no reservation table.
+    """
+
+    def events(self, **tag: str | int) -> list[Event]:
+        """Return the events tagged so, oldest first: `past.events(user="u-1")`."""
+        ...
+
+    def fold(self, state: type[S], **tag: str | int) -> S:
+        """Return `state()` moved on by the events tagged so; cached, so the second time costs little."""
+        ...
+
+    def new_id(self) -> str:
+        """Return a new id (UUIDv7: later ids sort after earlier ones)."""
+        ...
+
+    def now(self) -> str:
+        """Return the time of this decision, in UTC: "2026-01-31T12:00:00.000000Z"."""
+        ...

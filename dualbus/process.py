@@ -1,0 +1,61 @@
+"""What every process does the same: read its settings, log to stderr, stop when told, exit with a reason."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from types import FrameType
+
+from dualbus.fault import EXIT_SOFTWARE, Fault
+from dualbus.settings import Settings
+
+GRACE_SECONDS = 3.0  # how long a process that was told to stop may take to answer what it has
+
+
+class Stop:
+    """Says whether the process was told to stop; `wakeup` is a descriptor that is readable once it was.
+
+    A signal handler that only sets a flag may go unnoticed: pyzmq retries an interrupted wait.
+    """
+
+    def __init__(self) -> None:
+        self.told = False
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        self._pair = ours, theirs
+        self.wakeup = theirs.fileno()
+        signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.told = True
+
+    def clear(self) -> None:
+        """Take from the descriptor what woke us, so that the next wait can wait."""
+        try:
+            self._pair[1].recv(64)
+        except BlockingIOError:
+            pass
+
+
+def run(name: str, serve: Callable[[Settings, Stop], int], environ: Mapping[str, str] = os.environ) -> int:
+    """Run a process until it is told to stop; return its exit code. Errors are a sentence on stderr."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"{name}: %(message)s")
+    log = logging.getLogger(name)
+    os.umask(0o077)
+    stop = Stop()
+    try:
+        settings = Settings.from_env(environ)
+        log.info("pid %d, %s", os.getpid(), settings)
+        return serve(settings, stop)
+    except Fault as fault:
+        for sentence in fault.errors:
+            log.error("%s", sentence)
+        return fault.exit_code
+    except Exception:
+        log.exception("A mistake in dualbus itself. Please report it with what follows.")
+        return EXIT_SOFTWARE

@@ -1,0 +1,75 @@
+"""The settings: one frozen object, read once from the environment."""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from dualbus.fault import ConfigFault
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a process is told from outside. The variable of `front` is DUALBUS_FRONT, and so on."""
+
+    front: str = "tcp://127.0.0.1:5570"
+    back: str = "tcp://127.0.0.1:5571"
+    events: str = "tcp://127.0.0.1:5572"
+    progress: str = "tcp://127.0.0.1:5573"
+    app: str = "users:app"
+    data: Path = Path("data")
+    timeout_ms: int = 5000
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Read the settings, or raise ConfigFault with every problem at once."""
+        known = {f"DUALBUS_{field.name.upper()}": field.name for field in fields(cls)}
+        given = {name: environ[variable] for variable, name in known.items() if environ.get(variable)}
+        errors = [
+            f"{variable} is not a setting. The settings are {', '.join(known)}."
+            for variable in environ
+            if variable.startswith("DUALBUS_") and variable not in known
+        ]
+        for name in ("front", "back", "events", "progress"):
+            if name in given:
+                errors += _address_errors(f"DUALBUS_{name.upper()}", given[name])
+        timeout = given.get("timeout_ms", "5000")
+        if not re.fullmatch(r"[0-9]{1,7}", timeout) or int(timeout) == 0:
+            errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.")
+        if not re.fullmatch(r"[\w.]+:\w+", given.get("app", "users:app")):
+            errors.append(f"DUALBUS_APP is {given['app']!r}; give module:name, such as users:app.")
+        if errors:
+            raise ConfigFault(*errors)
+        addresses_and_app = {k: v for k, v in given.items() if k not in ("data", "timeout_ms")}
+        return cls(**addresses_and_app, data=Path(given.get("data", "data")), timeout_ms=int(timeout))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
+
+
+def _address_errors(variable: str, address: str) -> list[str]:
+    if address.startswith("ipc://") and len(address) > len("ipc://"):
+        return []
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not address.startswith("tcp://") or not host or not port:
+        return [f"{variable} is {address!r}; give tcp://127.0.0.1:PORT or ipc://PATH."]
+    if _is_loopback(host):
+        return []
+    return [
+        f"{variable} is {address!r}, which other machines can reach, and there are no keys to keep "
+        "strangers out: give a loopback address such as tcp://127.0.0.1:PORT."
+    ]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

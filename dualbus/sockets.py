@@ -1,0 +1,171 @@
+"""The sockets, all of them: the only file that names zmq.
+
+Explicit high-water marks, lingers and size limits; no send blocks, and no receive waits.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import zmq
+
+from dualbus.fault import Taken
+from dualbus.files import Lock
+from dualbus.wire import FRAME_BYTES_MAX, Frames
+
+LINGER_MS = 1500  # for the replies at the end; a socket with nothing to say closes at once
+RECONNECT_MS, RECONNECT_MAX_MS = 20, 500
+DRAIN_MESSAGES = 256  # how many messages one `receive` takes, so that one peer cannot hold the loop
+
+
+class Gone(Exception):
+    """There is no such peer any more."""
+
+
+class Socket:
+    """A ZeroMQ socket that never blocks."""
+
+    def __init__(self, socket: "zmq.Socket[bytes]", lock: Lock | None = None) -> None:
+        self.zmq = socket
+        self.linger_ms = LINGER_MS
+        self._lock = lock
+
+    def receive(self) -> list[Frames]:
+        """Return the messages that are there, some hundreds at most."""
+        messages: list[Frames] = []
+        try:
+            while len(messages) < DRAIN_MESSAGES:
+                messages.append(self.zmq.recv_multipart(zmq.NOBLOCK))
+        except zmq.Again:
+            pass
+        return messages
+
+    def send(self, frames: Frames) -> bool:
+        """Send, or return False when the queue is full. Raises Gone if a router has no such peer."""
+        try:
+            self.zmq.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                raise Gone from None
+            raise
+        return True
+
+    def close(self) -> None:
+        """Close, after what was sent has left or `linger_ms` have passed."""
+        self.zmq.close(self.linger_ms)
+        if self._lock:
+            self._lock.release()
+
+
+class Sockets:
+    """Makes the sockets of one process, and closes them all."""
+
+    def __init__(self) -> None:
+        self._context = zmq.Context()
+        self._made: list[Socket] = []
+
+    def front(self, address: str) -> Socket:
+        """Make the gateway's socket for clients."""
+        return self._bind(zmq.ROUTER, address, send_queue=64, receive_queue=64)
+
+    def back(self, address: str) -> Socket:
+        """Make the gateway's socket for the buses and the projector."""
+        return self._bind(zmq.ROUTER, address, send_queue=1000, receive_queue=1000)
+
+    def dealer(self, address: str) -> Socket:
+        """Make a worker's, or a client's, socket to the gateway."""
+        return self._connect(zmq.DEALER, address, send_queue=1000, receive_queue=1000)
+
+    def publisher(self, address: str) -> Socket:
+        """Make a socket that tells whoever listens; what a slow listener misses, it must fetch."""
+        return self._bind(zmq.PUB, address, send_queue=256, receive_queue=1)
+
+    def subscriber(self, address: str) -> Socket:
+        """Make a socket that listens to a publisher."""
+        socket = self._connect(zmq.SUB, address, send_queue=1, receive_queue=256)
+        socket.zmq.subscribe(b"")
+        return socket
+
+    def _bind(self, kind: int, address: str, send_queue: int, receive_queue: int) -> Socket:
+        socket = self._make(kind, send_queue, receive_queue)
+        lock = None
+        if address.startswith("ipc://"):
+            # An ipc bind takes the path away from whoever has it, so the path has a lock beside it.
+            path = Path(address.removeprefix("ipc://"))
+            try:
+                lock = Lock(path.with_name(path.name + ".lock"), f"process listens on {address}")
+            except (Taken, OSError) as error:
+                socket.close(0)
+                raise Taken(str(error)) from None
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            socket.close(0)
+            raise Taken(
+                f"{address} cannot be listened on ({error.strerror}): stop the process that has it, or give "
+                "another address."
+            ) from None
+        return self._keep(Socket(socket, lock))
+
+    def _connect(self, kind: int, address: str, send_queue: int, receive_queue: int) -> Socket:
+        socket = self._make(kind, send_queue, receive_queue)
+        socket.connect(address)
+        return self._keep(Socket(socket))
+
+    def _make(self, kind: int, send_queue: int, receive_queue: int) -> "zmq.Socket[bytes]":
+        socket = self._context.socket(kind)
+        socket.sndhwm = send_queue
+        socket.rcvhwm = receive_queue
+        socket.maxmsgsize = FRAME_BYTES_MAX
+        socket.linger = 0
+        socket.reconnect_ivl = RECONNECT_MS
+        socket.reconnect_ivl_max = RECONNECT_MAX_MS
+        if kind == zmq.ROUTER:
+            socket.router_mandatory = True
+        return socket
+
+    def _keep(self, socket: Socket) -> Socket:
+        self._made.append(socket)
+        return socket
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for socket in self._made:
+            socket.close()
+        self._context.term()
+
+
+class Poll:
+    """Waits until one of its sockets or file descriptors can be read."""
+
+    def __init__(self, *readable: Socket | int) -> None:
+        self._poller = zmq.Poller()
+        for one in readable:
+            self._poller.register(_raw(one), zmq.POLLIN)
+
+    def watch(self, one: Socket | int, *, read: bool = False, write: bool = False) -> None:
+        """Change what is waited for; with neither, nothing."""
+        flags = (zmq.POLLIN if read else 0) | (zmq.POLLOUT if write else 0)
+        self._poller.register(_raw(one), flags)  # with no flags pyzmq takes it off
+
+    def wait(self, seconds: float) -> set[object]:
+        """Wait up to that long; return what is ready (sockets as their `zmq`, descriptors as they are)."""
+        return {ready for ready, _ in self._poller.poll(max(0, round(seconds * 1000)))}
+
+
+def _raw(one: Socket | int) -> "zmq.Socket[bytes] | int":
+    return one.zmq if isinstance(one, Socket) else one
+
+
+def drain(sockets: Iterable[Socket]) -> Iterable[tuple[Socket, Frames]]:
+    """Yield the messages that are there, socket by socket."""
+    for socket in sockets:
+        for frames in socket.receive():
+            yield socket, frames

@@ -1,0 +1,262 @@
+"""The log in one SQLite file: one writer, any number of readers, a hash chain through it all.
+
+Every table is covered by the chain: an event's hash takes in its row, its tags and the hash before it; a
+commit's takes in the outcomes it wrote, the head it reached and the commit before it.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgpack
+import uuid_utils
+
+from dualbus.files import Lock, make_folder, sync_folder
+from dualbus.log import (
+    NO_HASH,
+    Appended,
+    CommitFailed,
+    Decision,
+    Head,
+    LogDamaged,
+    LogError,
+    LogUnavailable,
+    Outcome,
+    RecordedEvent,
+)
+from dualbus.wire import Identity
+
+FILE_NAME = "log.db"
+APPLICATION_ID = 0x64426C67  # "dBlg", so that no other SQLite file is taken for a log
+FORMAT = 1
+
+_SCHEMA = f"""
+CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL, incarnation TEXT NOT NULL,
+    secret BLOB NOT NULL) STRICT;
+CREATE TABLE events (position INTEGER PRIMARY KEY, type TEXT NOT NULL, data TEXT NOT NULL, time TEXT NOT NULL,
+    command_id TEXT NOT NULL, hash BLOB NOT NULL) STRICT;
+CREATE TABLE tags (tag TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (tag, position))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE outcomes (number INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, fingerprint BLOB,
+    first INTEGER NOT NULL, events INTEGER NOT NULL, errors TEXT NOT NULL) STRICT;
+CREATE TABLE commits (number INTEGER PRIMARY KEY, position INTEGER NOT NULL, outcomes INTEGER NOT NULL,
+    hash BLOB NOT NULL) STRICT;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT};
+"""
+_EVENT_COLUMNS = "position, type, data, time, command_id, hash"
+GENESIS = "genesis"  # the command id of a log's first events
+
+OutcomeRow = tuple[int, str, bytes | None, int, int, str]
+
+
+def event_hash(before: bytes, row: tuple[Any, ...], tags: Sequence[str]) -> bytes:
+    """Return the hash of an event: (position, type, data, time, command_id), its tags, the hash before."""
+    return sha256(before + msgpack.packb((row, tags))).digest()[:16]
+
+
+def commit_hash(before: bytes, head: Head, outcomes: Sequence[OutcomeRow]) -> bytes:
+    """Return the hash of a commit: the head it reached, the outcomes it wrote, the commit before."""
+    return sha256(before + msgpack.packb((head, outcomes))).digest()[:16]
+
+
+class SqliteLogReader:
+    """The log, opened so that it cannot be written. Raises LogError if there is none."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE_NAME
+        if not self._path.exists():
+            raise LogError(f"There is no log at {self._path}: start commandbus, which makes it.")
+        self._open(apsw.SQLITE_OPEN_READONLY)
+
+    def _open(self, flags: int) -> None:
+        try:
+            self._db = apsw.Connection(str(self._path), flags=flags, statementcachesize=64)
+            self._db.set_busy_timeout(5000)
+            self._check_format()
+            id_, incarnation, self.secret = self._db.execute("SELECT id, incarnation, secret FROM meta").get
+        except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError, TypeError) as error:
+            raise LogDamaged(f"{self._path} is not a log that can be read ({error}): restore it.") from None
+        self.identity = Identity(id_, incarnation)
+
+    def _check_format(self) -> None:
+        application, version = self._db.pragma("application_id"), self._db.pragma("user_version")
+        if application != APPLICATION_ID:
+            raise LogDamaged(f"{self._path} is not a dualbus log: point DUALBUS_DATA to another folder.")
+        if version != FORMAT:
+            raise LogError(
+                f"{self._path} has format {version} and this dualbus reads {FORMAT}: use the one that made it."
+            )
+
+    def head(self) -> Head:
+        found = self._db.execute("SELECT position, hash FROM events ORDER BY position DESC LIMIT 1").get
+        return Head(*found) if found else Head(0, NO_HASH)
+
+    def hash_at(self, position: int) -> bytes | None:
+        """Return the hash of the event at a position, NO_HASH at 0, None beyond the head."""
+        if position == 0:
+            return NO_HASH
+        found: bytes | None = self._db.execute("SELECT hash FROM events WHERE position = ?", (position,)).get
+        return found
+
+    def read(self, after: int, limit: int) -> list[RecordedEvent]:
+        rows = self._db.execute(
+            f"SELECT {_EVENT_COLUMNS} FROM events WHERE position > ? ORDER BY position LIMIT ?",  # noqa: S608
+            (after, limit),
+        )
+        return list(map(RecordedEvent._make, rows))
+
+    def history(self, tag: str, after: int = 0) -> list[RecordedEvent]:
+        rows = self._db.execute(
+            f"SELECT {_EVENT_COLUMNS} FROM tags JOIN events USING (position) "  # noqa: S608
+            "WHERE tag = ? AND position > ? ORDER BY position",
+            (tag, after),
+        )
+        return list(map(RecordedEvent._make, rows))
+
+    def outcomes(self, command_ids: Iterable[str]) -> dict[str, Outcome]:
+        rows = self._db.execute(
+            "SELECT command_id, fingerprint, first, events, errors FROM outcomes "
+            "WHERE command_id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(command_ids)),),
+        )
+        return {
+            id_: Outcome(id_, fingerprint, first, events, json.loads(errors))
+            for id_, fingerprint, first, events, errors in rows
+        }
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+class SqliteLog(SqliteLogReader):
+    """The log, opened by its only writer, and made (with its genesis events) if there is none.
+
+    Raises Taken if another process writes it, LogDamaged if it is not whole.
+    """
+
+    def __init__(self, folder: Path, genesis: Callable[[bytes], Decision]) -> None:
+        make_folder(folder)
+        self._lock = Lock(folder / "log.lock", f"commandbus writes the log in {folder}")
+        self._path = folder / FILE_NAME
+        if not self._path.exists():
+            self._create(genesis)
+        self._open(apsw.SQLITE_OPEN_READWRITE)
+        self._db.pragma("journal_mode", "wal")
+        self._db.pragma("synchronous", "full")
+        self._load_head()
+
+    def _load_head(self) -> None:
+        last = self._db.execute(
+            "SELECT number, position, outcomes, hash FROM commits ORDER BY number DESC LIMIT 1"
+        ).get
+        number, position, outcomes, hash_ = last or (0, 0, 0, NO_HASH)
+        self._commit: int = number
+        self._outcomes: int = outcomes
+        self._commit_hash: bytes = hash_
+        self._head = super().head()
+        if self._head.position != position:
+            raise LogDamaged(
+                f"{self._path} ends at position {self._head.position} and its last commit at {position}: "
+                "restore it from a backup."
+            )
+
+    def _create(self, genesis: Callable[[bytes], Decision]) -> None:
+        """Make the file under another name, so that nobody ever sees a log without its genesis."""
+        making = self._path.with_suffix(".new")
+        for leftover in making.parent.glob(making.name + "*"):
+            leftover.unlink()
+        identity = Identity(str(uuid_utils.uuid7()), str(uuid_utils.uuid7()))
+        db = apsw.Connection(str(making))
+        db.pragma("journal_mode", "delete")
+        db.pragma("synchronous", "full")
+        with db:
+            db.execute(_SCHEMA)
+            db.execute("INSERT INTO meta VALUES (1, ?, ?, ?)", (*identity, secrets.token_bytes(32)))
+        db.close()
+        final, self._path = self._path, making
+        self._open(apsw.SQLITE_OPEN_READWRITE)
+        self._load_head()
+        self.append([genesis(self.secret)])
+        self._db.close()
+        self._path = final
+        making.rename(final)
+        sync_folder(final.parent)
+
+    def append(self, decisions: Sequence[Decision]) -> Appended:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            standing = self._standing(decisions)
+            events, tags, outcomes = self._rows(decisions[:standing])
+            head = Head(events[-1].position, events[-1].hash) if events else self._head
+            hash_ = commit_hash(self._commit_hash, head, outcomes)
+            self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
+            self._db.executemany("INSERT INTO tags VALUES (?, ?)", tags)
+            self._db.executemany("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?)", outcomes)
+            number = self._commit + 1
+            last = self._outcomes + len(outcomes)
+            self._db.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", (number, head.position, last, hash_))
+            self._db.execute("COMMIT")
+        except (apsw.FullError, apsw.BusyError) as error:
+            self._roll_back()
+            raise LogUnavailable(f"The log cannot be written now ({error}): free some space.") from None
+        except apsw.Error as error:
+            raise CommitFailed(f"The log could not be written ({error}).") from None
+        self._commit, self._outcomes, self._commit_hash, self._head = number, last, hash_, head
+        return Appended(standing, events)
+
+    def head(self) -> Head:
+        return self._head
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def _standing(self, decisions: Sequence[Decision]) -> int:
+        """Count the decisions up to the first that read a tag which an event has carried since."""
+        position = self._head.position
+        carried: dict[str, int] = {}
+        for number, decision in enumerate(decisions):
+            for tag, read_at in decision.reads.items():
+                latest = carried.get(tag) or self._latest(tag)
+                if latest > read_at:
+                    return number
+            for event in decision.events:
+                position += 1
+                for tag in event.tags:
+                    carried[tag] = position
+        return len(decisions)
+
+    def _latest(self, tag: str) -> int:
+        return self._db.execute("SELECT max(position) FROM tags WHERE tag = ?", (tag,)).get or 0
+
+    def _rows(
+        self, decisions: Sequence[Decision]
+    ) -> tuple[list[RecordedEvent], list[tuple[str, int]], list[OutcomeRow]]:
+        position, hash_ = self._head
+        number = self._outcomes
+        events: list[RecordedEvent] = []
+        tags: list[tuple[str, int]] = []
+        outcomes: list[OutcomeRow] = []
+        for decision in decisions:
+            number += 1
+            errors = json.dumps(decision.errors) if decision.errors else "[]"
+            count = len(decision.events)
+            outcomes.append((number, decision.command_id, decision.fingerprint, position + 1, count, errors))
+            for event in decision.events:
+                position += 1
+                row = (position, event.type, event.data, decision.time, decision.command_id)
+                carried = sorted(set(event.tags))
+                hash_ = event_hash(hash_, row, carried)
+                events.append(RecordedEvent(*row, hash_))
+                tags += [(tag, position) for tag in carried]
+        return events, tags, outcomes
+
+    def close(self) -> None:
+        super().close()
+        self._lock.release()

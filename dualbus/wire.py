@@ -1,0 +1,271 @@
+"""The wire: what the processes and their clients say to each other, as bytes. No socket is named here.
+
+A ZeroMQ message is two frames: a kind, and one msgpack array of items. A batch of one is legal; everyone
+sends what has gathered while it was busy. docs/protocol.md is this page in prose.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple, TypeAlias
+
+import msgpack
+
+Frames: TypeAlias = list[bytes]
+MessageId: TypeAlias = int | str
+
+# Between a client and the gateway.
+SEND = b"send"  # envelopes {"src", "dest", "body"}, and if wanted "timeout_ms", "after"
+REPLY = b"reply"  # envelopes {"src", "dest", "position", "body"}
+# Between the gateway and a worker (a bus, or the projector).
+READY = b"ready"  # worker: one Greeting
+BEAT = b"beat"  # worker: one Beat; gateway: nothing. Sent by the loop that does the work
+WORK = b"work"  # gateway: Work items
+DONE = b"done"  # worker: Done items
+LEAVING = b"leaving"  # worker: give me nothing more
+BYE = b"bye"  # gateway: you have answered all you had
+ANNOUNCE = b"announce"  # gateway: I do not know you, say READY
+REFUSED = b"refused"  # gateway: one sentence why this worker is not wanted
+# From the publishers.
+EVENTS = b"events"  # commandbus: one Published
+PROGRESS = b"progress"  # projector: one Progress
+
+MESSAGE_BYTES_MAX = 1 << 20  # of one envelope, one event, one answer
+BATCH_BYTES = 1 << 18  # a batch is closed at this size; one large item may pass it
+FRAME_BYTES_MAX = BATCH_BYTES + 2 * MESSAGE_BYTES_MAX
+BATCH_ITEMS_MAX = 10_000
+DEPTH_MAX = 32
+NODES_MAX = 20_000  # containers in one frame: an empty map is 1 byte on the wire and 64 in memory
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+ID_CHARS_MAX = 256  # of src, dest, type, a textual msg_id, an idempotency key
+
+
+class Code(IntEnum):
+    """Error codes, after Maelstrom's table. Definite: nothing happened, and never will."""
+
+    TIMEOUT = 0  # indefinite
+    UNKNOWN_DEST = 1
+    NOT_SUPPORTED = 10
+    UNAVAILABLE = 11
+    MALFORMED = 12
+    CRASH = 13  # indefinite
+    ABORTED = 14
+
+    @property
+    def definite(self) -> bool:
+        """Tell whether a client may be sure that nothing happened."""
+        return self not in (Code.TIMEOUT, Code.CRASH)
+
+
+class WireError(ValueError):
+    """Bytes or values that are not what the protocol says; the text says what is wrong."""
+
+
+class Work(NamedTuple):
+    """A command or a query on its way to a bus."""
+
+    id: int
+    src: str
+    ms: int  # what is left until the deadline, when the gateway sent it
+    key: str | None  # a command's id: what makes it happen once. None for a query
+    after: int  # a query's answer must not be older than this position
+    body: dict[str, Any]
+
+
+class Done(NamedTuple):
+    """An answer on its way back; the body stays packed, since the gateway only passes it on."""
+
+    id: int
+    position: int  # of the log, at which the answer was made
+    body: bytes
+
+
+class Identity(NamedTuple):
+    """Which log: a new log has a new id, a restored one a new incarnation."""
+
+    log: str
+    incarnation: str
+
+
+class Greeting(NamedTuple):
+    """How a worker introduces itself. `life` is new for every start of a process."""
+
+    dest: str
+    life: str
+    pid: int
+    types: list[str]
+    credit: int  # how many items it takes before it has answered the first
+    identity: Identity | None
+    position: int
+
+
+class Beat(NamedTuple):
+    """What a worker says of itself every so often."""
+
+    identity: Identity | None
+    position: int
+    status: dict[str, Any]
+
+
+class Published(NamedTuple):
+    """The events of a commit, or of a part of one; none when it only repeats the head."""
+
+    identity: Identity
+    before: int  # the position before the first of `events`: how a subscriber sees a gap
+    events: list[list[Any]]  # position, type, data, time, command_id, hash
+
+
+class Progress(NamedTuple):
+    """How far the read model is."""
+
+    identity: Identity
+    position: int
+
+
+_packer = msgpack.Packer(autoreset=True)
+
+
+def pack(value: object) -> bytes:
+    """Pack one value; raise WireError if msgpack has no place for it (a lone surrogate, 2**64)."""
+    try:
+        packed: bytes = _packer.pack(value)
+    except (ValueError, OverflowError, TypeError) as error:
+        _packer.reset()
+        raise WireError(f"The message cannot be packed: {error}.") from None
+    return packed
+
+
+def batch(kind: bytes, items: Sequence[object]) -> Frames:
+    """Pack items into the frames of one message."""
+    return [kind, pack(items)]
+
+
+def joined(kind: bytes, packed: Sequence[bytes]) -> Frames:
+    """Put items that are already packed into the frames of one message, without touching them again."""
+    header: bytes = _packer.pack_array_header(len(packed))
+    return [kind, header + b"".join(packed)]
+
+
+def packed_work(head: tuple[int, str, int, str | None, int], body: bytes) -> bytes:
+    """Pack a Work whose body is packed already: an array of five becomes one of six."""
+    return b"\x96" + pack(head)[1:] + body
+
+
+def packed_reply(src: str, dest: str, position: int, body: bytes) -> bytes:
+    """Pack a reply's envelope around a body that is packed already: a map of three becomes one of four."""
+    return b"\x84" + pack({"src": src, "dest": dest, "position": position})[1:] + b"\xa4body" + body
+
+
+def batches(kind: bytes, packed: Iterable[bytes]) -> Iterator[Frames]:
+    """Join packed items into as few messages as the size of a batch allows."""
+    return (joined(kind, part) for part in parts(packed))
+
+
+def parts(packed: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Gather packed items into lists that each fit into one message."""
+    gathered: list[bytes] = []
+    size = 0
+    for item in packed:
+        if gathered and (size + len(item) > BATCH_BYTES or len(gathered) == BATCH_ITEMS_MAX):
+            yield gathered
+            gathered, size = [], 0
+        gathered.append(item)
+        size += len(item)
+    if gathered:
+        yield gathered
+
+
+def unpack(data: bytes) -> Any:
+    """Unpack one value that one of our own processes packed."""
+    try:
+        return msgpack.unpackb(data, strict_map_key=False, ext_hook=_no_extensions)
+    except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise WireError(f"The bytes are not msgpack: {error}.") from None
+
+
+def unpack_hostile(data: bytes) -> list[Any]:
+    """Unpack a batch from outside: bounded in size and nodes, no key twice, an array of items."""
+    if len(data) > FRAME_BYTES_MAX:
+        raise WireError(f"A batch of {len(data)} bytes is over the limit of {FRAME_BYTES_MAX}.")
+    nodes = 0
+
+    def count(size: int) -> None:
+        nonlocal nodes
+        nodes += 1
+        if nodes > NODES_MAX + BATCH_ITEMS_MAX * 3:
+            raise WireError("A batch holds too many lists and objects.")
+
+    def as_list(items: list[Any]) -> list[Any]:
+        count(len(items))
+        return items
+
+    def as_dict(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+        count(len(pairs))
+        return unique(pairs)
+
+    try:
+        items = msgpack.unpackb(
+            data,
+            strict_map_key=True,
+            object_pairs_hook=as_dict,
+            list_hook=as_list,
+            ext_hook=_no_extensions,
+            max_array_len=NODES_MAX,
+            max_map_len=NODES_MAX,
+        )
+    except WireError:
+        raise
+    except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise WireError(f"The bytes are not msgpack: {error}.") from None
+    if not isinstance(items, list):
+        raise WireError("A batch is a list of messages.")
+    if len(items) > BATCH_ITEMS_MAX:
+        raise WireError(f"A batch of {len(items)} messages is over the limit of {BATCH_ITEMS_MAX}.")
+    return items
+
+
+def unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Make a dict of pairs whose keys are all different, or raise WireError."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise WireError("An object has the same key twice.")
+    return made
+
+
+def check(value: Any, depth: int = 0) -> None:
+    """Raise WireError unless the value is JSON that SQLite can hold: finite, int64, text, not too deep."""
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return
+    if kind is int:
+        if not INT_MIN <= value <= INT_MAX:
+            raise WireError("A whole number does not fit in 64 bits.")
+    elif kind is dict:
+        if depth == DEPTH_MAX:
+            raise WireError(f"The message is nested more than {DEPTH_MAX} deep.")
+        for key, item in value.items():
+            if type(key) is not str:
+                raise WireError("A key of an object is not text.")
+            if type(item) is not str:
+                check(item, depth + 1)
+    elif kind is list or kind is tuple:
+        if depth == DEPTH_MAX:
+            raise WireError(f"The message is nested more than {DEPTH_MAX} deep.")
+        for item in value:
+            check(item, depth + 1)
+    elif kind is float:
+        if value - value != 0:  # infinities and NaN are the floats that are not themselves less themselves
+            raise WireError("A number is not finite.")
+    else:
+        raise WireError(f"A value of type {kind.__name__} has no place in a message.")
+
+
+def error(in_reply_to: MessageId | None, code: Code, text: str, errors: list[str] | None = None) -> dict[str, Any]:
+    """Make the body of an error reply."""
+    body: dict[str, Any] = {"type": "error", "in_reply_to": in_reply_to, "code": int(code), "text": text}
+    if errors is not None:
+        body["errors"] = errors
+    return body
+
+
+def _no_extensions(code: int, data: bytes) -> Any:
+    raise WireError("msgpack extension types have no place in a message.")

@@ -1,0 +1,121 @@
+"""Buses and their workers: who is there, what they were given, whose turn it is."""
+
+from collections import OrderedDict, deque
+from typing import Any
+
+from dualbus.wire import Beat, Greeting, Identity
+from gateway.clients import Client
+from gateway.request import Request
+
+PACE_SECONDS = 0.1
+SILENT_SECONDS = 1.5  # without a beat: a worker counts as dead, and its requests go to another
+
+Queue = deque[Request]
+
+
+class Worker:
+    """One process of a bus."""
+
+    def __init__(self, id_: bytes, greeting: Greeting, now: float) -> None:
+        self.id = id_
+        self.dest = greeting.dest
+        self.life = greeting.life
+        self.pid = greeting.pid
+        self.credit = greeting.credit
+        self.identity = Identity(*greeting.identity) if greeting.identity else None
+        self.position = greeting.position
+        self.status: dict[str, Any] = {}
+        self.in_flight: dict[int, Request] = {}  # also what was answered in its place: it holds its credit
+        self.seen = now
+        self.leaving = False
+
+    def beat(self, beat: Beat, now: float) -> None:
+        """Note a sign of life."""
+        self.seen = now
+        self.identity = Identity(*beat.identity) if beat.identity else None
+        self.position = beat.position
+        self.status.update(beat.status)
+
+    @property
+    def room(self) -> int:
+        """How many more requests it takes."""
+        return 0 if self.leaving else self.credit - len(self.in_flight)
+
+
+class Pace:
+    """How many answers a second a bus gives while it is saturated; None while it is not."""
+
+    def __init__(self) -> None:
+        self.per_second: float | None = None
+        self._since = 0.0
+        self._done = 0
+        self._saturated = False
+
+    def note(self, done: int, *, saturated: bool, now: float) -> None:
+        """Count answers, and say whether requests are waiting for room."""
+        self._done += done
+        self._saturated = self._saturated and saturated
+        if now - self._since < PACE_SECONDS or (self._saturated and not self._done):
+            return
+        self.per_second = self._done / (now - self._since) if self._saturated else None
+        self._since, self._done, self._saturated = now, 0, saturated
+
+
+class Bus:
+    """What goes to one dest: requests by client, served in turn, and those to be sent again first."""
+
+    def __init__(self, dest: str) -> None:
+        self.dest = dest
+        self.workers: dict[bytes, Worker] = {}
+        self.types: set[str] = set()
+        self.again: Queue = deque()
+        self.queued = 0
+        self.pace = Pace()
+        self._turns: OrderedDict[bytes, Client] = OrderedDict()
+
+    def put(self, request: Request) -> None:
+        """Queue a request behind those of the same client."""
+        queue = request.client.queues.get(self.dest)
+        if queue is None:
+            queue = request.client.queues[self.dest] = deque()
+        queue.append(request)
+        self.queued += 1
+        self._turns.setdefault(request.client.id, request.client)
+
+    def put_again(self, requests: list[Request]) -> None:
+        """Queue requests of a dead worker before all others, in the order in which they came."""
+        self.again = deque(sorted([*self.again, *requests], key=lambda request: request.id))
+        self.queued += len(requests)
+
+    def next(self) -> Request | None:
+        """Take the next request: of the client whose turn it is."""
+        if self.again:
+            self.queued -= 1
+            return self.again.popleft()
+        while self._turns:
+            id_, client = next(iter(self._turns.items()))
+            queue = client.queues.get(self.dest)
+            if not queue:
+                del self._turns[id_]
+                continue
+            if len(self._turns) > 1:
+                self._turns.move_to_end(id_)
+            self.queued -= 1
+            return queue.popleft()
+        return None
+
+    def wait_seconds(self) -> float:
+        """Estimate how long a request that comes now will wait."""
+        if not self.pace.per_second:
+            return 0.0
+        in_flight = sum(len(worker.in_flight) for worker in self.workers.values())
+        return (self.queued + in_flight) / self.pace.per_second
+
+    def roomiest(self, identity: Identity | None) -> Worker | None:
+        """Return the worker with the most room, of those that belong to the log; None if none has any."""
+        best: Worker | None = None
+        for worker in self.workers.values():
+            ours = identity is None or worker.identity is None or worker.identity == identity
+            if ours and worker.room > (best.room if best else 0):
+                best = worker
+        return best

@@ -1,0 +1,127 @@
+"""Clients: what each has asked and is owed, both bounded; the round robin is between them."""
+
+from collections import OrderedDict, deque
+from typing import NamedTuple
+
+from gateway.request import Request
+from gateway.sessions import Sessions
+
+REQUESTS_MAX, REQUEST_BYTES_MAX = 10_000, 16 << 20  # of one client
+ALL_REQUESTS_MAX, ALL_REQUEST_BYTES_MAX = 50_000, 64 << 20
+REPLIES_MAX, REPLY_BYTES_MAX = 20_000, 8 << 20  # that a client has not taken
+CLIENTS_MAX = 10_000
+
+CONSOLE = b""  # the client that is our own standard input; a ROUTER never gives this name
+
+
+class Reply(NamedTuple):
+    """A reply on its way to a client."""
+
+    src: str
+    dest: str
+    position: int
+    body: bytes
+
+
+class Client:
+    """One connection."""
+
+    __slots__ = ("bytes", "id", "outbox", "outbox_bytes", "queues", "requests", "sessions", "stalled_until")
+
+    def __init__(self, id_: bytes, floor: int) -> None:
+        self.id = id_
+        self.sessions = Sessions(floor)
+        self.queues: dict[str, deque[Request]] = {}  # by dest: what is to be sent to a bus
+        self.requests = 0  # not answered yet
+        self.bytes = 0
+        self.outbox: deque[Reply] = deque()
+        self.outbox_bytes = 0
+        self.stalled_until = 0.0
+
+    @property
+    def full(self) -> bool:
+        """Tell whether it has asked as much as it may before it is answered."""
+        return self.requests >= REQUESTS_MAX or self.bytes >= REQUEST_BYTES_MAX
+
+    def owe(self, reply: Reply) -> int:
+        """Put a reply into the outbox; return how many old ones had to go because it does not take them."""
+        self.outbox.append(reply)
+        self.outbox_bytes += len(reply.body)
+        dropped = 0
+        while len(self.outbox) > REPLIES_MAX or self.outbox_bytes > REPLY_BYTES_MAX:
+            self.outbox_bytes -= len(self.outbox.popleft().body)
+            dropped += 1
+        return dropped
+
+    def paid(self) -> Reply:
+        """Take the oldest reply out of the outbox."""
+        reply = self.outbox.popleft()
+        self.outbox_bytes -= len(reply.body)
+        return reply
+
+
+class Clients:
+    """All clients, those heard of last kept, and a floor for the others' sessions."""
+
+    def __init__(self) -> None:
+        self.floor = 0
+        self.requests = 0
+        self.bytes = 0
+        self._by_id: OrderedDict[bytes, Client] = OrderedDict()
+        self.with_replies: dict[bytes, Client] = {}
+
+    def of(self, id_: bytes) -> Client:
+        """Return the client of a connection."""
+        client = self._by_id.get(id_)
+        if client is None:
+            client = self._by_id[id_] = Client(id_, self.floor)
+            self._forget_idle()
+        else:
+            self._by_id.move_to_end(id_)
+        return client
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, client: Client) -> bool:
+        return self._by_id.get(client.id) is client
+
+    @property
+    def full(self) -> bool:
+        """Tell whether all of them together have asked as much as we can hold."""
+        return self.requests >= ALL_REQUESTS_MAX or self.bytes >= ALL_REQUEST_BYTES_MAX
+
+    def take(self, request: Request) -> None:
+        """Count a request in."""
+        for count in (self, request.client):
+            count.requests += 1
+            count.bytes += len(request.body)
+
+    def settle(self, request: Request) -> None:
+        """Count a request out."""
+        for count in (self, request.client):
+            count.requests -= 1
+            count.bytes -= len(request.body)
+
+    def forget(self, client: Client) -> None:
+        """The connection is gone."""
+        self.floor = max(self.floor, client.sessions.highest())
+        self._by_id.pop(client.id, None)
+        self.with_replies.pop(client.id, None)
+
+    def raise_floor(self, position: int) -> None:
+        """Whoever comes from now on must see at least this."""
+        self.floor = max(self.floor, position)
+
+    def reset(self, position: int) -> None:
+        """Begin again: the positions belonged to another log."""
+        self.floor = position
+        for client in self._by_id.values():
+            client.sessions.reset(position)
+
+    def _forget_idle(self) -> None:
+        if len(self._by_id) > CLIENTS_MAX:
+            for client in self._by_id.values():
+                if not client.requests and not client.outbox and client.id != CONSOLE:
+                    self.forget(client)
+                    return

@@ -1,0 +1,113 @@
+"""Standard input and output as a client of the gateway: JSON in, one reply body a line out.
+
+Nothing here blocks: input is read when there is some, output is written when there is room, and input rests
+while too much of it is unanswered.
+"""
+
+import errno
+import json
+import os
+import stat
+import sys
+
+from dualbus.sockets import Poll
+from dualbus.wire import unpack
+from gateway.clients import CONSOLE, Clients
+from gateway.json_stream import Garbage, JsonStream
+from gateway.routing import Routing
+
+READ_BYTES = 1 << 16
+WRITE_BYTES = 4096  # a pipe that says it has room has room for this much
+UNDER_WAY_MAX = 5000  # requests of ours that are unanswered before input rests
+OUT_BYTES_MAX = 1 << 20
+
+GREETING = """\
+The cluster is running; its data is in {data}. Type or paste a message, such as
+{{"src": "me", "dest": "commandbus", "body": {{"type": "CreateUser", "msg_id": 1, "payload": \
+{{"name": "Ada", "email": "ada@example.org"}}}}}}
+{{"src": "me", "dest": "querybus", "body": {{"type": "GetUser", "msg_id": 2, "params": {{"user_id": "user-123"}}}}}}
+End with Ctrl-D."""
+
+
+class Console:
+    """Standard input, if it is one that can speak, and standard output."""
+
+    def __init__(self, routing: Routing, poll: Poll) -> None:
+        self.speaks = _speaks(0)
+        self._routing = routing
+        self._clients: Clients = routing.clients
+        self._poll = poll
+        self._stream = JsonStream()
+        self._ended = not self.speaks
+        self._out = bytearray()
+        self._closed = False
+        self._watched: tuple[bool, bool] = False, False
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether input has ended and every reply is out; never, where there was none to begin with."""
+        client = self._clients.of(CONSOLE)
+        idle = not client.requests and not client.outbox and not self._out
+        return self.speaks and self._ended and (idle or self._closed)
+
+    @property
+    def unwritten(self) -> bool:
+        """Tell whether something waits to be written."""
+        return bool(self._out or self._clients.of(CONSOLE).outbox) and not self._closed
+
+    def greet(self, data: str) -> None:
+        """Tell a person at a terminal what this is."""
+        if self.speaks and os.isatty(0):
+            sys.stderr.write(GREETING.format(data=data) + "\n")
+
+    def watch(self) -> None:
+        """Have the poll wait for what we can use now."""
+        client = self._clients.of(CONSOLE)
+        full = client.requests + len(client.outbox) >= UNDER_WAY_MAX or len(self._out) > OUT_BYTES_MAX
+        wanted = (not self._ended and not full, bool(self._out))
+        if wanted != self._watched:
+            self._poll.watch(0, read=wanted[0]) if wanted[0] != self._watched[0] else None
+            self._poll.watch(1, write=wanted[1]) if wanted[1] != self._watched[1] else None
+            self._watched = wanted
+
+    def read(self, now: float) -> None:
+        """Take in what there is."""
+        data = os.read(0, READ_BYTES)
+        self._ended = not data
+        for found in self._stream.feed(data, final=self._ended):
+            if isinstance(found, Garbage):
+                self._routing.malformed(CONSOLE, found.text, found.msg_id)
+            else:
+                self._routing.accept(CONSOLE, found, now)
+
+    def collect(self) -> None:
+        """Turn the replies that are there into lines."""
+        client = self._clients.of(CONSOLE)
+        while client.outbox and len(self._out) <= OUT_BYTES_MAX:
+            self._out += json.dumps(unpack(client.paid().body)).encode() + b"\n"
+
+    def write(self) -> None:
+        """Write what there is room for."""
+        try:
+            written = os.write(1, self._out[:WRITE_BYTES])
+        except BrokenPipeError:
+            self.close()
+            return
+        del self._out[:written]
+
+    def close(self) -> None:
+        """Nobody reads what we write: as if input had ended and all were written."""
+        self._out.clear()
+        self._ended = self._closed = True
+
+
+def _speaks(descriptor: int) -> bool:
+    """Tell whether a descriptor is open and is not /dev/null."""
+    try:
+        found = os.fstat(descriptor)
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            return False
+        raise
+    null = os.stat(os.devnull)
+    return not (stat.S_ISCHR(found.st_mode) and found.st_rdev == null.st_rdev)

@@ -1,0 +1,102 @@
+"""An envelope from outside, checked: `{"src", "dest", "body": {"type", "msg_id", …}}`, and nothing else."""
+
+from typing import Any, NamedTuple
+
+from dualbus.wire import ID_CHARS_MAX, INT_MAX, MESSAGE_BYTES_MAX, MessageId, WireError, check, pack
+
+_ENVELOPE = frozenset({"src", "dest", "body", "timeout_ms", "after"})
+_BODY = frozenset({"type", "msg_id", "payload", "params", "idempotency_key"})
+TIMEOUT_MS_MAX = 3_600_000
+
+
+class Envelope(NamedTuple):
+    """What the gateway reads of a message; the body stays packed from here on."""
+
+    src: str
+    dest: str  # empty where the sender left it out: the type tells
+    type: str
+    msg_id: MessageId
+    key: str | None
+    timeout_ms: int | None
+    after: int
+    body: bytes
+
+
+class BadEnvelope(WireError):
+    """A message that is not one; `msg_id` is its id, where it has one to answer to."""
+
+    def __init__(self, text: str, msg_id: MessageId | None) -> None:
+        super().__init__(text)
+        self.msg_id = msg_id
+
+
+def read_envelope(message: Any) -> Envelope:
+    """Check a message and return its envelope; raise BadEnvelope with a sentence."""
+    msg_id: MessageId | None = None
+    try:
+        if type(message) is not dict:
+            raise WireError('A message is an object: {"src": …, "dest": …, "body": {…}}.')
+        body = message.get("body")
+        if type(body) is not dict:
+            raise WireError("body must be an object.")
+        msg_id = _msg_id(body)
+        if not message.keys() <= _ENVELOPE:
+            raise WireError(_unknown("The message", message.keys() - _ENVELOPE))
+        if not body.keys() <= _BODY:
+            raise WireError(_unknown("body", body.keys() - _BODY))
+        check(body)
+        packed = pack(body)
+        if len(packed) > MESSAGE_BYTES_MAX:
+            raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
+        return Envelope(
+            _text(message, "src", ""),
+            _text(message, "dest", ""),
+            _text(body, "type"),
+            msg_id,
+            _text(body, "idempotency_key") if "idempotency_key" in body else None,
+            _whole(message, "timeout_ms", 1, TIMEOUT_MS_MAX),
+            _whole(message, "after", 0, INT_MAX) or 0,
+            packed,
+        )
+    except WireError as error:
+        raise BadEnvelope(str(error), msg_id) from None
+
+
+def _msg_id(body: dict[str, Any]) -> MessageId:
+    msg_id = body.get("msg_id")
+    if msg_id is None:
+        raise WireError("body.msg_id is required: the reply carries it as in_reply_to.")
+    if type(msg_id) is int:
+        check(msg_id)
+        return msg_id
+    return _text(body, "msg_id", what="a whole number or text")
+
+
+def _text(values: dict[str, Any], name: str, default: str | None = None, what: str = "text") -> str:
+    value = values.get(name, default)
+    if value is None:
+        raise WireError(f"{name} is required.")
+    if type(value) is not str or (not value and value != default):
+        raise WireError(f"{name} must be {what}.")
+    if len(value) > ID_CHARS_MAX:
+        raise WireError(f"{name} is longer than {ID_CHARS_MAX} characters.")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise WireError(f"{name} is not valid Unicode.") from None
+    return value
+
+
+def _whole(values: dict[str, Any], name: str, least: int, most: int) -> int | None:
+    value = values.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not least <= value <= most:
+        raise WireError(f"{name} must be a whole number from {least} to {most}.")
+    return value
+
+
+def _unknown(where: str, names: set[Any]) -> str:
+    shown = ", ".join(sorted(repr(name)[:60] for name in names)[:5])
+    return f"{where} has fields that are not known: {shown}."

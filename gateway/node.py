@@ -1,0 +1,188 @@
+"""The sockets of the gateway, and its loop: take in, route, give out, answer."""
+
+import logging
+import secrets
+import time
+from typing import Any
+
+import uuid_utils
+
+from dualbus.fault import EXIT_OK
+from dualbus.process import GRACE_SECONDS, Stop
+from dualbus.settings import Settings
+from dualbus.sockets import Gone, Poll, Socket, Sockets
+from dualbus.wire import (
+    ANNOUNCE,
+    BEAT,
+    BYE,
+    DONE,
+    LEAVING,
+    READY,
+    REFUSED,
+    REPLY,
+    SEND,
+    WORK,
+    Beat,
+    Done,
+    Frames,
+    Greeting,
+    WireError,
+    batch,
+    batches,
+    joined,
+    packed_reply,
+    parts,
+    unpack,
+    unpack_hostile,
+)
+from gateway.clients import CONSOLE, Client
+from gateway.console import Console
+from gateway.routing import Routing
+
+BEAT_SECONDS = 0.2
+STALLED_SECONDS = 0.02  # until a client that took nothing is tried again
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, stop: Stop) -> int:
+    """Run the gateway until its input ends or it is told to stop."""
+    with Sockets() as sockets:
+        gateway = Gateway(settings, sockets.front(settings.front), sockets.back(settings.back), stop)
+        return gateway.run()
+
+
+class Gateway:
+    """The front door."""
+
+    def __init__(self, settings: Settings, front: Socket, back: Socket, stop: Stop) -> None:
+        life = str(uuid_utils.uuid7())
+        self._routing = Routing(settings.timeout_ms, secrets.randbits(62), lambda id_: f"{life}/{id_:x}")
+        self._front = front
+        self._back = back
+        self._stop = stop
+        self._poll = Poll(front, back, stop.wakeup)
+        self._console = Console(self._routing, self._poll)
+        self._data = str(settings.data)
+        self._started = time.monotonic()
+        self._next_beat = 0.0
+
+    def run(self) -> int:
+        """Serve; then answer what is under way, within the time there is for that."""
+        self._console.greet(self._data)
+        while not (self._stop.told or self._console.finished):
+            self._turn()
+        self._routing.stop()
+        until = time.monotonic() + GRACE_SECONDS
+        while (self._routing.under_way or self._console.unwritten) and time.monotonic() < until:
+            self._turn()
+        self._routing.give_up()
+        self._give_out()
+        for bus in self._routing.buses.values():
+            for id_ in bus.workers:
+                self._tell(id_, batch(BYE, []))
+        return EXIT_OK
+
+    def _turn(self) -> None:
+        self._console.watch()
+        ready = self._poll.wait(self._patience())
+        self._stop.clear()
+        now = time.monotonic()
+        if self._back.zmq in ready:
+            self._hear_workers(now)
+        if self._front.zmq in ready:
+            self._hear_clients(now)
+        if 0 in ready:
+            self._console.read(now)
+        self._routing.expire(now)
+        for id_, work in self._routing.dispatch(now):
+            for frames in batches(WORK, work):
+                self._tell(id_, frames)
+        self._give_out()
+        if 1 in ready:
+            self._console.write()
+        self._beat(now)
+
+    def _patience(self) -> float:
+        now = time.monotonic()
+        stalled = STALLED_SECONDS if self._routing.clients.with_replies else BEAT_SECONDS
+        return max(0.0, min(stalled, self._next_beat - now, self._routing.seconds_to_deadline(now)))
+
+    def _hear_clients(self, now: float) -> None:
+        for id_, *frames in self._front.receive():
+            try:
+                for message in _sent(frames):
+                    self._routing.accept(id_, message, now)
+            except WireError as error:
+                self._routing.malformed(id_, str(error), None)
+
+    def _hear_workers(self, now: float) -> None:
+        for id_, *frames in self._back.receive():
+            try:
+                kind, items = frames[0], unpack(frames[1])
+                if kind == READY:
+                    self._welcome(id_, Greeting(*items[0]), now)
+                elif (worker := self._routing.worker(id_)) is None:
+                    self._tell(id_, batch(ANNOUNCE, []))
+                elif kind == DONE:
+                    self._routing.done(worker, map(Done._make, items), now)
+                elif kind == BEAT:
+                    worker.beat(Beat(*items[0]), now)
+                elif kind == LEAVING:
+                    worker.leaving = True
+            except (WireError, IndexError, TypeError, ValueError) as error:
+                logger.warning("Dropped a message of a worker that is not of the protocol: %s", error)
+
+    def _welcome(self, id_: bytes, greeting: Greeting, now: float) -> None:
+        if unwanted := self._routing.announced(id_, greeting, now):
+            logger.error("Turned away pid %d: %s", greeting.pid, unwanted)
+            self._tell(id_, batch(REFUSED, [unwanted]))
+
+    def _beat(self, now: float) -> None:
+        for id_ in self._routing.dismissed():
+            self._tell(id_, batch(BYE, []))
+        if now < self._next_beat:
+            return
+        self._next_beat = now + BEAT_SECONDS
+        for bus in self._routing.buses.values():
+            for id_ in list(bus.workers):
+                self._tell(id_, batch(BEAT, []))
+
+    def _tell(self, id_: bytes, frames: Frames) -> None:
+        """Send to a worker; one that is gone, or takes nothing, loses what it had."""
+        try:
+            if not self._back.send([id_, *frames]):
+                self._routing.lost(id_, "does not take what it is sent")
+        except Gone:
+            self._routing.lost(id_, "is gone")
+
+    def _give_out(self) -> None:
+        """Send clients what they are owed; what one does not take now waits in its outbox."""
+        self._console.collect()
+        owed = self._routing.clients.with_replies
+        for client in list(owed.values()):
+            try:
+                if client.id == CONSOLE or self._pay(client):
+                    del owed[client.id]
+            except Gone:
+                self._routing.client_gone(client)
+
+    def _pay(self, client: Client) -> bool:
+        """Send a client what it is owed; False if it does not take it now."""
+        now = time.monotonic()
+        if now < client.stalled_until:
+            return False
+        for part in parts(packed_reply(*reply) for reply in list(client.outbox)):
+            if not self._front.send([client.id, *joined(REPLY, part)]):
+                client.stalled_until = now + STALLED_SECONDS
+                return False
+            for _ in part:
+                client.paid()
+        return True
+
+
+def _sent(frames: Frames) -> list[Any]:
+    """Return the messages of a client's batch; raise WireError if it is none."""
+    if len(frames) != 2 or frames[0] != SEND:
+        raise WireError("A ZeroMQ message to the gateway has two frames: send, and a msgpack list of messages.")
+    return unpack_hostile(frames[1])

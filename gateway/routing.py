@@ -1,0 +1,398 @@
+"""Where a message goes, and what becomes of it. No socket, no clock: time is handed in.
+
+A request is queued by client, sent to a worker of its bus that has room, and answered once: by the bus, or,
+when its deadline has passed, from here. Never definite when the bus may have acted on it.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from dualbus.wire import (
+    Code,
+    Done,
+    Greeting,
+    Identity,
+    MessageId,
+    error,
+    pack,
+    packed_work,
+)
+from gateway.buses import SILENT_SECONDS, Bus, Worker
+from gateway.clients import Client, Clients, Reply
+from gateway.envelope import BadEnvelope, Envelope, read_envelope
+from gateway.request import Request
+
+GRACE_SECONDS = 0.1  # for the answer of a bus that was just not too late: it knows more than we do
+TRIES_MAX = 3  # of a request whose worker died: perhaps it is what kills them
+COMMANDS, QUERIES, PROJECTOR, GATEWAY = "commandbus", "querybus", "projector", "gateway"
+
+logger = logging.getLogger(__name__)
+
+
+class Routing:
+    """The state of the gateway. `first_id` keeps its requests apart from those of an earlier life."""
+
+    def __init__(self, timeout_ms: int, first_id: int, make_key: Callable[[int], str]) -> None:
+        self.clients = Clients()
+        self.buses = {COMMANDS: Bus(COMMANDS), QUERIES: Bus(QUERIES), PROJECTOR: Bus(PROJECTOR)}
+        self.identity: Identity | None = None
+        self.stopping = False
+        self.counters = {"accepted": 0, "answered": 0, "refused": 0, "timed_out": 0, "malformed": 0}
+        self.counters |= {"sent_again": 0, "late_answers": 0, "dropped_replies": 0, "lost_workers": 0}
+        self._timeout_ms = timeout_ms
+        self._next_id = first_id
+        self._make_key = make_key
+        self._pending: dict[int, Request] = {}
+        self._unplaced: list[Request] = []  # without dest, and no bus has announced the type yet
+        self._next_deadline = float("inf")
+
+    # What clients say.
+
+    def accept(self, client_id: bytes, message: Any, now: float) -> None:
+        """Take on a message from a client, or answer it at once."""
+        client = self.clients.of(client_id)
+        try:
+            envelope = read_envelope(message)
+        except BadEnvelope as bad:
+            self.malformed(client_id, str(bad), bad.msg_id, message)
+            return
+        dest = envelope.dest or self._dest_of(envelope.type)
+        if dest == GATEWAY:
+            self._status(client, envelope, now)
+        elif dest not in (COMMANDS, QUERIES, ""):
+            text = f"There is no dest {dest!r}: send commands to commandbus and queries to querybus."
+            self._refuse(client, envelope, Code.UNKNOWN_DEST, text)
+        elif not dest and self.buses[COMMANDS].types and self.buses[QUERIES].types:
+            text = f"There is no command and no query {envelope.type!r} in this application."
+            self._refuse(client, envelope, Code.NOT_SUPPORTED, text)
+        elif why := self._no_room(client, dest, envelope, now):
+            self._refuse(client, envelope, Code.UNAVAILABLE, why)
+        else:
+            self._take(client, dest, envelope, now)
+
+    def malformed(self, client_id: bytes, text: str, msg_id: MessageId | None, message: Any = None) -> None:
+        """Answer what is not a message."""
+        self.counters["malformed"] += 1
+        src = message.get("src") if isinstance(message, dict) else None
+        to = src if isinstance(src, str) and src.isprintable() and len(src) < 100 else ""
+        self._owe(self.clients.of(client_id), to, GATEWAY, 0, error(msg_id, Code.MALFORMED, text))
+
+    def _no_room(self, client: Client, dest: str, envelope: Envelope, now: float) -> str | None:
+        """Say why a request cannot be taken on now, if it cannot."""
+        if self.stopping:
+            return "The gateway is stopping: try again when it is back."
+        if client.full or self.clients.full:
+            return "Too much is waiting: take some answers first, then try again."
+        if dest:
+            wait, bus = self.buses[dest].wait_seconds(), self.buses[dest].dest
+            if wait * 1000 > (envelope.timeout_ms or self._timeout_ms):
+                return f"{bus} is overloaded: the deadline would pass before it gets there. Try again later."
+        return None
+
+    def _take(self, client: Client, dest: str, envelope: Envelope, now: float) -> None:
+        id_ = self._next_id
+        self._next_id += 1
+        session = client.sessions.of(envelope.src)
+        deadline = now + (envelope.timeout_ms or self._timeout_ms) / 1000
+        request = Request(
+            id_, client, session, envelope.src, dest, envelope.type, envelope.msg_id, envelope.key, envelope.after,
+            deadline, envelope.body,
+        )  # fmt: skip
+        self.counters["accepted"] += 1
+        self._pending[id_] = request
+        self.clients.take(request)
+        if deadline < self._next_deadline:
+            self._next_deadline = deadline
+        if dest == QUERIES:
+            self._place_query(request)
+            return
+        session.commands[id_] = request  # without a dest it may be a command: queries wait until we know
+        if dest:
+            self._place_command(request)
+        else:
+            self._unplaced.append(request)
+
+    def _place_command(self, request: Request) -> None:
+        request.key = request.key or self._make_key(request.id)
+        self.buses[COMMANDS].put(request)
+
+    def _place_query(self, request: Request) -> None:
+        request.key = None
+        if request.session.must_wait(request):
+            request.session.held.append(request)
+        else:
+            self.buses[QUERIES].put(request)
+
+    def _dest_of(self, type_: str) -> str:
+        if type_ == "Status":
+            return GATEWAY
+        return next((dest for dest, bus in self.buses.items() if type_ in bus.types), "")
+
+    def _place_unplaced(self) -> None:
+        waiting, self._unplaced = self._unplaced, []
+        for request in waiting:
+            if request.id not in self._pending:
+                continue
+            request.dest = self._dest_of(request.type)
+            if request.dest == COMMANDS:
+                self._place_command(request)
+            elif request.dest == QUERIES:
+                del request.session.commands[request.id]
+                self._place_query(request)
+                self._release(request)
+            elif self.buses[COMMANDS].types and self.buses[QUERIES].types:
+                text = f"There is no command and no query {request.type!r} in this application."
+                self._answer(request, error(request.msg_id, Code.NOT_SUPPORTED, text))
+            else:
+                self._unplaced.append(request)
+
+    # What workers say.
+
+    def announced(self, id_: bytes, greeting: Greeting, now: float) -> str | None:
+        """Welcome a worker; or return a sentence why it is not wanted."""
+        bus = self.buses.get(greeting.dest)
+        if bus is None:
+            return f"There is no place for a {greeting.dest!r} at this gateway."
+        worker = Worker(id_, greeting, now)
+        for other in list(bus.workers.values()):
+            if other.life == worker.life or other.id == id_:
+                self._lose(other, "came back over a new connection")
+            elif greeting.dest == COMMANDS and other.identity != worker.identity:
+                return "Another commandbus, with another log, is at this gateway: stop one of the two."
+            elif greeting.dest == COMMANDS:
+                # The lock on the log lets only one live: this one has it, so the other is gone.
+                self._lose(other, "was replaced")
+        bus.workers[id_] = worker
+        bus.types = set(greeting.types)
+        if greeting.dest == COMMANDS:
+            self._follow_log(worker)
+        self._place_unplaced()
+        logger.info("%s is here (pid %d).", greeting.dest, greeting.pid)
+        return None
+
+    def _follow_log(self, worker: Worker) -> None:
+        """Whoever comes from now on sees at least what the log holds now: also after our own restart."""
+        if worker.identity == self.identity:
+            self.clients.raise_floor(worker.position)
+        else:
+            self.clients.reset(worker.position)
+            self.identity = worker.identity
+
+    def worker(self, id_: bytes) -> Worker | None:
+        """Return the worker of a connection, if we know it."""
+        return next((bus.workers[id_] for bus in self.buses.values() if id_ in bus.workers), None)
+
+    def done(self, worker: Worker, answers: Iterable[Done], now: float) -> None:
+        """Pass on a worker's answers. What is late, or of an earlier life, is dropped."""
+        worker.seen = now
+        count = 0
+        for id_, position, body in answers:
+            request = worker.in_flight.pop(id_, None)
+            if request is None:
+                self.counters["late_answers"] += 1
+                continue
+            count += 1
+            if position > request.session.position:
+                request.session.position = position
+            if id_ in self._pending:
+                self._answer(request, body, position)
+        bus = self.buses[worker.dest]
+        bus.pace.note(count, saturated=bus.queued > 0, now=now)
+
+    def lost(self, id_: bytes, why: str) -> None:
+        """A worker is gone: what it had goes to another, commands under the same key."""
+        if worker := self.worker(id_):
+            self._lose(worker, why)
+
+    def _lose(self, worker: Worker, why: str) -> None:
+        bus = self.buses[worker.dest]
+        del bus.workers[worker.id]
+        self.counters["lost_workers"] += 1
+        logger.warning("%s (pid %d) %s with %d in flight.", worker.dest, worker.pid, why, len(worker.in_flight))
+        again = []
+        for request in worker.in_flight.values():
+            if request.id not in self._pending:
+                continue
+            request.tries += 1
+            if request.tries < TRIES_MAX:
+                again.append(request)
+            else:
+                text = f"{worker.dest} died {TRIES_MAX} times with this message. The outcome is not known."
+                self._answer(request, error(request.msg_id, Code.CRASH, text))
+        self.counters["sent_again"] += len(again)
+        bus.put_again(again)
+
+    # What time does.
+
+    def dispatch(self, now: float) -> list[tuple[bytes, list[bytes]]]:
+        """Give out what there is room for: worker ids, each with packed Work."""
+        given = []
+        for dest in (COMMANDS, QUERIES):
+            bus = self.buses[dest]
+            while bus.queued and (worker := bus.roomiest(self.identity)):
+                work = self._work(bus, worker, now)
+                if work:
+                    given.append((worker.id, work))
+            bus.pace.note(0, saturated=bus.queued > 0, now=now)
+        return given
+
+    def _work(self, bus: Bus, worker: Worker, now: float) -> list[bytes]:
+        """Fill a worker's room, or its share of what is queued when there are others."""
+        share = -(-bus.queued // len(bus.workers))
+        work: list[bytes] = []
+        for _ in range(min(worker.room, share)):
+            request = bus.next()
+            if request is None:
+                break
+            if request.id not in self._pending:
+                continue
+            ms = int((request.deadline - now) * 1000)
+            if ms <= 0:
+                self._time_out(request)
+                continue
+            after = max(request.after, request.session.position)
+            request.sent = True
+            worker.in_flight[request.id] = request
+            work.append(packed_work((request.id, request.src, ms, request.key, after), request.body))
+        return work
+
+    def expire(self, now: float) -> None:
+        """Answer what has passed its deadline, and give up on workers that are silent."""
+        for bus in self.buses.values():
+            for worker in [one for one in bus.workers.values() if now - one.seen > SILENT_SECONDS]:
+                self._lose(worker, "has been silent")
+        if now < self._next_deadline:
+            return
+        late = [
+            request
+            for request in self._pending.values()
+            if request.deadline + (GRACE_SECONDS if request.sent else 0) <= now
+        ]
+        for request in late:
+            if request.id in self._pending:
+                self._time_out(request)
+        grace = (r.deadline + (GRACE_SECONDS if r.sent else 0) for r in self._pending.values())
+        self._next_deadline = min(grace, default=float("inf"))
+
+    def seconds_to_deadline(self, now: float) -> float:
+        """How long until `expire` has something to do."""
+        return max(0.0, self._next_deadline - now)
+
+    def _time_out(self, request: Request) -> None:
+        self.counters["timed_out"] += 1
+        if request.sent:
+            what = "The outcome is not known" if request.key else "It may be tried again"
+            text = f"{request.dest} did not answer before the deadline. {what}."
+            self._answer(request, error(request.msg_id, Code.TIMEOUT, text))
+            return
+        dest = request.dest or "The bus for it"
+        bus = self.buses.get(request.dest)
+        if bus and bus.workers:
+            text = f"The deadline passed before {dest} got to it: try again later."
+        else:
+            text = f"{dest} is not there: start it, and send the message again."
+        self._answer(request, error(request.msg_id, Code.UNAVAILABLE, text))
+
+    def stop(self) -> None:
+        """Take on nothing more, and answer what no bus has seen."""
+        self.stopping = True
+        text = "The gateway is stopping: nothing was done. Try again when it is back."
+        for request in list(self._pending.values()):
+            if not request.sent and request.id in self._pending:
+                self._answer(request, error(request.msg_id, Code.UNAVAILABLE, text))
+
+    def give_up(self) -> None:
+        """Answer all that is left: buses had their time."""
+        for request in list(self._pending.values()):
+            if request.id in self._pending:
+                self._time_out(request)
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are not answered."""
+        return len(self._pending)
+
+    def dismissed(self) -> list[bytes]:
+        """Take out the workers that wanted to leave and that nobody waits for any more."""
+        going = []
+        for bus in self.buses.values():
+            for worker in list(bus.workers.values()):
+                waited_for = bool(self._pending) if bus.dest == PROJECTOR else bool(worker.in_flight)
+                if worker.leaving and not waited_for:
+                    del bus.workers[worker.id]
+                    going.append(worker.id)
+        return going
+
+    # What clients are told.
+
+    def client_gone(self, client: Client) -> None:
+        """Drop what a client that is gone has asked and no bus has seen."""
+        for request in [one for one in self._pending.values() if one.client is client]:
+            self._settle(request)
+        self.clients.forget(client)
+
+    def _refuse(self, client: Client, envelope: Envelope, code: Code, text: str) -> None:
+        self.counters["refused"] += 1
+        self._owe(client, envelope.src, GATEWAY, 0, error(envelope.msg_id, code, text))
+
+    def _answer(self, request: Request, body: bytes | dict[str, Any], position: int = 0) -> None:
+        self._owe(request.client, request.src, request.dest or GATEWAY, position, body)
+        self._settle(request)
+
+    def _settle(self, request: Request) -> None:
+        del self._pending[request.id]
+        self.clients.settle(request)
+        if request.session.commands.pop(request.id, None):
+            self._release(request)
+
+    def _release(self, request: Request) -> None:
+        for query in request.session.released():
+            if query.id in self._pending:
+                self.buses[QUERIES].put(query)
+
+    def _owe(self, client: Client, to: str, src: str, position: int, body: bytes | dict[str, Any]) -> None:
+        if client not in self.clients:
+            return
+        self.counters["answered"] += 1
+        packed = body if isinstance(body, bytes) else pack(body)
+        self.counters["dropped_replies"] += client.owe(Reply(src, to, position, packed))
+        self.clients.with_replies[client.id] = client
+
+    def _status(self, client: Client, envelope: Envelope, now: float) -> None:
+        if envelope.type != "Status":
+            text = f"The gateway answers Status, and nothing of type {envelope.type!r}."
+            self._refuse(client, envelope, Code.NOT_SUPPORTED, text)
+            return
+        body = {"type": "status_result", "in_reply_to": envelope.msg_id, "data": self.status(now)}
+        self._owe(client, envelope.src, GATEWAY, 0, body)
+
+    def status(self, now: float) -> dict[str, Any]:
+        """Return what runs: each process, how far it is, what waits and what has been counted."""
+        processes = [
+            {
+                "name": worker.dest,
+                "pid": worker.pid,
+                "position": worker.position,
+                "in_flight": len(worker.in_flight),
+                "seen_s": round(now - worker.seen, 3),
+                **worker.status,
+            }
+            for bus in self.buses.values()
+            for worker in bus.workers.values()
+        ]
+        heads = [worker.position for worker in self.buses[COMMANDS].workers.values()]
+        models = [worker.position for worker in self.buses[PROJECTOR].workers.values()]
+        return {
+            "log": self.identity._asdict() if self.identity else None,
+            "log_position": max(heads, default=None),
+            "read_model_position": max(models, default=None),
+            "processes": processes,
+            "gateway": {
+                "clients": len(self.clients),
+                "under_way": self.under_way,
+                "bytes_under_way": self.clients.bytes,
+                "queued": {bus.dest: bus.queued for bus in self.buses.values() if bus.dest != PROJECTOR},
+                **self.counters,
+            },
+        }

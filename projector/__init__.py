@@ -1,0 +1,1 @@
+"""Log in, read model out: subscribes, catches up, follows."""

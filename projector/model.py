@@ -1,0 +1,176 @@
+"""The read model on its way through the log: opened or built, caught up, never past an event that fails."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dualbus.app import App
+from dualbus.files import sync_folder
+from dualbus.log import LogDamaged, RecordedEvent
+from dualbus.read_model import Damaged, ReadModelWriter, Unavailable, create, file_name
+from dualbus.sqlite_log import SqliteLogReader
+from projector.projecting import Projecting, ProjectionFailed
+
+CHUNK_EVENTS = 5000  # of one transaction
+RETRY_SECONDS, RETRY_MAX_SECONDS = 0.1, 5.0
+PROGRESS_LINE_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Model:
+    """The file that these projections make. While it is `building` it has another name, and no reader."""
+
+    def __init__(self, folder: Path, app: App, log: SqliteLogReader) -> None:
+        self.path = folder / file_name(app.projections)
+        self.identity = log.identity
+        self.failure: str | None = None  # why it does not go on
+        self._app = app
+        self._log = log
+        self._projecting = Projecting(app)
+        self._retry_at = 0.0
+        self._retry_seconds = RETRY_SECONDS
+        self._caught_up_at = time.monotonic()
+        self._next_line = time.monotonic() + PROGRESS_LINE_SECONDS
+        self._counters = {"applied": 0, "commits": 0, "gaps": 0, "refused": 0}
+        self._head = log.head().position
+        found = self._usable()
+        self.building = found is None
+        self._writer = found or self._new()
+        self.position = self._writer.checkpoint().position
+
+    @property
+    def behind(self) -> bool:
+        """Tell whether the log has more, as far as we know."""
+        return self.position < self._head
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next attempt."""
+        return max(0.0, self._retry_at - time.monotonic())
+
+    def status(self) -> dict[str, Any]:
+        """Return how far it is, and what happened on the way."""
+        lag_s = round(time.monotonic() - self._caught_up_at, 3) if self.behind else 0.0
+        lag = max(0, self._head - self.position)
+        return {"position": self.position, "lag_events": lag, "lag_s": lag_s, **self._counters}
+
+    def build(self) -> None:
+        """Go a chunk further; at the head, give the file its name."""
+        self.look()
+        self.catch_up()
+        if self.behind:
+            self._progress_line()
+            return
+        making = self._writer.path
+        self._writer.finish()
+        making.rename(self.path)
+        for older in self.path.parent.glob("read-*.db*"):
+            if not older.name.startswith(self.path.name):
+                older.unlink()
+        sync_folder(self.path.parent)
+        self._writer = ReadModelWriter(self.path)
+        self.building = False
+
+    def look(self) -> None:
+        """See how far the log is."""
+        self._head = self._log.head().position
+
+    def catch_up(self) -> None:
+        """Apply a chunk of what the log has more, if there is any and it is time."""
+        if self.behind and not self.pause:
+            self._attempt(self._log.read(self.position, CHUNK_EVENTS))
+
+    def gap(self) -> None:
+        """A publication did not follow the checkpoint: the log will give what is missing."""
+        self._counters["gaps"] += 1
+        self.look()
+
+    def take(self, events: Sequence[RecordedEvent]) -> None:
+        """Apply published events that follow the checkpoint, unless the log does not have them."""
+        self.look()
+        if events[-1].position > self._head:
+            self._counters["refused"] += 1
+            logger.error("Position %d was published and is not in the log: refused.", events[-1].position)
+        elif not self.pause:
+            self._attempt(events)
+
+    def replaced(self) -> bool:
+        """Tell whether someone took the file away."""
+        return self._writer.replaced()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+    def _attempt(self, events: Sequence[RecordedEvent]) -> None:
+        try:
+            self._apply(events)
+        except (ProjectionFailed, Unavailable) as failure:
+            if self.failure != str(failure):
+                logger.error("%s. The read model stays at %d until this is put right.", failure, self.position)
+                logger.error("The cause:", exc_info=failure.__cause__)
+            self.failure = str(failure)
+            self._retry_at = time.monotonic() + self._retry_seconds
+            self._retry_seconds = min(RETRY_MAX_SECONDS, 2 * self._retry_seconds)
+        else:
+            self.failure, self._retry_at, self._retry_seconds = None, 0.0, RETRY_SECONDS
+
+    def _apply(self, events: Sequence[RecordedEvent]) -> None:
+        """Apply events and move the checkpoint, in one transaction; up to the one that fails, if one does."""
+        self._writer.begin()
+        try:
+            for event in events:
+                self._projecting.apply(event, self._writer)
+        except ProjectionFailed as failed:
+            self._writer.roll_back()
+            if before := [event for event in events if event.position < failed.position]:
+                self._apply(before)
+            raise
+        last = events[-1]
+        self._writer.commit(last.position, last.hash)
+        self.position = last.position
+        self._counters["applied"] += len(events)
+        self._counters["commits"] += 1
+        if not self.behind:
+            self._caught_up_at = time.monotonic()
+
+    def _usable(self) -> ReadModelWriter | None:
+        """Open the file if it is there and follows this log; None if it must be made anew."""
+        if not self.path.exists():
+            return None
+        try:
+            writer = ReadModelWriter(self.path)
+            identity, position, hash_ = writer.checkpoint()
+        except Damaged as damaged:
+            logger.error("%s It is made anew.", damaged)
+            return None
+        if self._log.hash_at(position) == hash_:
+            if identity != self.identity:
+                writer.adopt(self.identity)
+            return writer
+        if identity == self.identity:
+            raise LogDamaged(
+                f"{self.path} was at position {position}, and the log does not have that position as it was then: "
+                "the log has lost acknowledged events. Restore it from a backup."
+            )
+        writer.close()
+        logger.info("%s followed another log, or an earlier life of this one. It is made anew.", self.path)
+        return None
+
+    def _new(self) -> ReadModelWriter:
+        making = self.path.with_name("building-" + self.path.name)
+        for leftover in making.parent.glob(making.name + "*"):
+            leftover.unlink()
+        for unusable in self.path.parent.glob(self.path.name + "*"):
+            unusable.unlink()
+        create(making, self._app.projections, self.identity)
+        return ReadModelWriter(making, building=True)
+
+    def _progress_line(self) -> None:
+        if time.monotonic() >= self._next_line and not self.failure:
+            self._next_line = time.monotonic() + PROGRESS_LINE_SECONDS
+            percent = 100 * self.position // self._head
+            logger.info("Building the read model: %d of %d events (%d %%).", self.position, self._head, percent)

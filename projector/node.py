@@ -1,0 +1,139 @@
+"""The sockets of the projector, and its road: wait for the log, bring the read model up, follow."""
+
+import logging
+import time
+
+from dualbus.app import load
+from dualbus.fault import EXIT_OK, DataFault
+from dualbus.files import Lock, make_folder
+from dualbus.link import Link
+from dualbus.log import RecordedEvent
+from dualbus.process import Stop
+from dualbus.settings import Settings
+from dualbus.sockets import Poll, Sockets
+from dualbus.sqlite_log import FILE_NAME, SqliteLogReader
+from dualbus.wire import EVENTS, PROGRESS, Progress, Published, WireError, batch, unpack
+from projector.model import Model
+from projector.projecting import fresh
+
+LOOK_SECONDS = 1.0  # how often to look at the log itself, should the publisher be gone or never heard
+PROGRESS_SECONDS = 0.2
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, stop: Stop) -> int:
+    """Run the projector until it is told to stop."""
+    make_folder(settings.data)
+    lock = Lock(settings.data / "projector.lock", f"projector writes the read model in {settings.data}")
+    try:
+        with Sockets() as sockets:
+            return Projector(settings, sockets, stop).run()
+    finally:
+        lock.release()
+
+
+class Projector:
+    """Brings the log into the read model, and says how far it is."""
+
+    def __init__(self, settings: Settings, sockets: Sockets, stop: Stop) -> None:
+        self._folder = settings.data
+        self._app = load(settings.app)
+        self._stop = stop
+        self._events = sockets.subscriber(settings.events)
+        self._progress = sockets.publisher(settings.progress)
+        self._link = Link(sockets.dealer(settings.back), "projector", [])
+        self._poll = Poll(self._events, self._link.socket, stop.wakeup)
+        self._model: Model | None = None
+        self._state = "starting"
+        self._next_look = 0.0
+        self._next_progress = 0.0
+
+    def run(self) -> int:
+        """Project until told to stop."""
+        self._link.announce()
+        log = self._wait_for_log()
+        while log and self._turn(0):
+            self._model = Model(self._folder, self._app, log)
+            if self._build(self._model):
+                self._follow(self._model, log)
+            self._model.close()
+        return EXIT_OK
+
+    def _turn(self, seconds: float) -> bool:
+        """Wait, speak with the gateway, say how far we are; False when it is time to end."""
+        self._link.wait(self._poll, min(seconds, self._link.seconds_to_beat))
+        self._stop.clear()
+        self._link.receive()
+        self._link.beat({"state": self._state, **(self._model.status() if self._model else {})})
+        return not self._link.finished(self._stop)
+
+    def _wait_for_log(self) -> SqliteLogReader | None:
+        self._state = "waiting for the log"
+        while self._turn(0.05):
+            self._events.receive()  # whatever it says, the log will say too
+            if (self._folder / FILE_NAME).exists():
+                return SqliteLogReader(self._folder)
+        return None
+
+    def _build(self, model: Model) -> bool:
+        """Bring a read model that nobody sees yet to the head of the log; False when told to stop."""
+        while model.building:
+            self._state = model.failure or "building"
+            if not self._turn(model.pause):
+                return False
+            self._events.receive()
+            model.build()
+        logger.info("The read model %s is at position %d.", model.path, model.position)
+        return True
+
+    def _follow(self, model: Model, log: SqliteLogReader) -> None:
+        """Apply what is published, and read the log where something is missing."""
+        self._announce(model)
+        while self._turn(model.pause if model.behind else PROGRESS_SECONDS):
+            before = model.position
+            self._take_in(model, log)
+            if time.monotonic() >= self._next_look:
+                self._next_look = time.monotonic() + LOOK_SECONDS
+                model.look()
+                if model.replaced():
+                    logger.error("The read model %s was taken away; making it anew.", model.path)
+                    return
+            model.catch_up()
+            if model.position != before or time.monotonic() >= self._next_progress:
+                self._announce(model)
+            self._state = model.failure or "following"
+
+    def _take_in(self, model: Model, log: SqliteLogReader) -> None:
+        """Apply the publications that continue the checkpoint, all in one transaction."""
+        following: list[RecordedEvent] = []
+        for published in self._publications(log):
+            position = model.position + len(following)
+            events = fresh(position, published.before, list(map(RecordedEvent._make, published.events)))
+            if events is None:
+                model.gap()
+            else:
+                following += events
+        if following and not model.behind:
+            model.take(following)
+
+    def _publications(self, log: SqliteLogReader) -> list[Published]:
+        found: list[Published] = []
+        for frames in self._events.receive():
+            try:
+                if frames[0] == EVENTS:
+                    found += map(Published._make, unpack(frames[1]))
+            except (WireError, IndexError, TypeError) as error:
+                logger.warning("Dropped a publication that is not of the protocol: %s", error)
+        for published in found:
+            if tuple(published.identity) != log.identity:
+                raise DataFault(
+                    f"The log in {self._folder} is {log.identity.log}, and what is published comes from another "
+                    f"({published.identity[0]}): give commandbus and projector the same DUALBUS_DATA."
+                )
+        return found
+
+    def _announce(self, model: Model) -> None:
+        self._link.identity, self._link.position = model.identity, model.position
+        self._progress.send(batch(PROGRESS, [Progress(model.identity, model.position)]))
+        self._next_progress = time.monotonic() + PROGRESS_SECONDS

@@ -1,0 +1,57 @@
+"""Events in, rows out, and what to do with what the publisher says. No socket, no clock, no driver."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dualbus.app import App
+from dualbus.log import RecordedEvent
+from dualbus.tables import Tables
+
+
+class ProjectionFailed(Exception):
+    """A projection raised, and its event is not projected."""
+
+    def __init__(self, recorded: RecordedEvent, projection: str, cause: Exception) -> None:
+        super().__init__(
+            f"Projection {projection} raised {type(cause).__name__} at position {recorded.position} "
+            f"({recorded.type}): {cause}"
+        )
+        self.position = recorded.position
+
+
+def fresh(checkpoint: int, before: int, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent] | None:
+    """Return those of the published events that come next, or None if some are missing before them.
+
+    Subscribe, catch up, follow (zguide, chapter 5, "Clone"): skip what is at or below the checkpoint, apply
+    what comes next, and where there is a gap, read the log.
+    """
+    if before > checkpoint:
+        return None
+    return events[checkpoint - before :]
+
+
+class Projecting:
+    """Applies events to the tables of every projection that is on them."""
+
+    def __init__(self, app: App) -> None:
+        self._types = app.event_types
+        self._on: dict[str, list[tuple[str, Callable[[Any, Any], None]]]] = {name: [] for name in self._types}
+        for projection in app.projections:
+            for kind, function in projection.on.items():
+                self._on[kind.__name__].append((projection.name, function))
+
+    def apply(self, recorded: RecordedEvent, tables: Tables) -> None:
+        """Apply one event. Raises ProjectionFailed, and the caller rolls back."""
+        on = self._on.get(recorded.type)
+        if on is None:
+            raise ProjectionFailed(recorded, "table", TypeError("the application has no such event any more"))
+        if not on:
+            return
+        projection = "(reading the event)"
+        try:
+            event = self._types[recorded.type].model_validate_json(recorded.data)
+            for name, function in on:
+                projection = name
+                function(event, tables)
+        except Exception as error:
+            raise ProjectionFailed(recorded, projection, error) from error

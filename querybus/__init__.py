@@ -1,0 +1,1 @@
+"""Read model in, answers out; it has nothing it could write with."""

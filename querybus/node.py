@@ -1,0 +1,129 @@
+"""The sockets of the query bus, and its loop: take what is there, answer it from one snapshot, park the rest."""
+
+import logging
+import time
+from collections import deque
+from pathlib import Path
+
+from dualbus.app import load
+from dualbus.fault import EXIT_OK
+from dualbus.link import Job, Link
+from dualbus.process import Stop
+from dualbus.read_model import Checkpoint, Damaged, ReadModelReader, file_name
+from dualbus.settings import Settings
+from dualbus.sockets import Poll, Socket, Sockets
+from dualbus.wire import Code, Done, error, pack
+from querybus.answering import Answering
+
+SNAPSHOT_SECONDS = 0.02  # how long one snapshot may serve before the answers are sent
+LOOK_SECONDS = 0.05  # how often to look at the read model for those who wait, should no announcement come
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, stop: Stop) -> int:
+    """Run a query bus until it is told to stop."""
+    app = load(settings.app)
+    with Sockets() as sockets:
+        link = Link(sockets.dealer(settings.back), "querybus", sorted(app.query_types))
+        path = settings.data / file_name(app.projections)
+        return QueryBus(Answering(app), path, sockets.subscriber(settings.progress), link).run(stop)
+
+
+class QueryBus:
+    """Answers from the read model, and has no handle that could write."""
+
+    def __init__(self, answering: Answering, path: Path, progress: Socket, link: Link) -> None:
+        self._answering = answering
+        self._path = path
+        self._progress = progress
+        self._link = link
+        self._reader: ReadModelReader | None = None
+        self._queue: deque[Job] = deque()
+        self._parked: list[Job] = []  # for a later position; bounded by the credit given
+        self._next_look = 0.0
+        self._counters = {"answered": 0, "snapshots": 0, "late": 0}
+
+    def run(self, stop: Stop) -> int:
+        """Answer until told to stop."""
+        self._open()
+        self._link.announce()
+        poll = Poll(self._link.socket, self._progress, stop.wakeup)
+        while not self._link.finished(stop):
+            self._link.wait(poll, self._patience())
+            stop.clear()
+            self._queue.extend(self._link.receive())
+            if self._progress.receive() or time.monotonic() >= self._next_look:
+                self._next_look = time.monotonic() + LOOK_SECONDS
+                self._queue.extendleft(reversed(self._parked))
+                self._parked.clear()
+            if self._queue:
+                self._link.answer(self._answer())
+            self._link.beat({"queue": len(self._queue) + len(self._parked), **self._counters})
+        return EXIT_OK
+
+    def _patience(self) -> float:
+        if self._queue:
+            return 0
+        return min(LOOK_SECONDS, self._link.seconds_to_beat) if self._parked else self._link.seconds_to_beat
+
+    def _answer(self) -> list[Done]:
+        """Answer from one snapshot what can be answered from it; park what needs a later position."""
+        reader = self._open()
+        answers: list[Done] = []
+        position = -1
+        if reader:
+            checkpoint = reader.begin()
+            self._tell(checkpoint)
+            position = checkpoint.position
+            self._counters["snapshots"] += 1
+        until = time.monotonic() + SNAPSHOT_SECONDS
+        try:
+            while self._queue and (now := time.monotonic()) < until:
+                job = self._queue.popleft()
+                if job.deadline <= now:
+                    answers.append(self._late(job, position))
+                elif reader is None or position < job.work.after:
+                    self._parked.append(job)
+                else:
+                    reader.deadline = job.deadline
+                    answers.append(Done(job.work.id, position, self._answering.answer(job.work, reader)))
+                    self._counters["answered"] += 1
+        finally:
+            if reader:
+                reader.end()
+        return answers
+
+    def _late(self, job: Job, position: int) -> Done:
+        """Answer a query whose deadline has passed: never with old rows."""
+        self._counters["late"] += 1
+        text = "The deadline passed before the query was answered: try again, or give it more time."
+        if position < job.work.after:
+            where = f"at position {position}" if position >= 0 else "being built"
+            text = f"The read model has not caught up: it is {where}, and you have seen {job.work.after}. Try again."
+        return Done(job.work.id, max(0, position), pack(error(job.work.body["msg_id"], Code.UNAVAILABLE, text)))
+
+    def _open(self) -> ReadModelReader | None:
+        """Return the read model, opened again if another file has taken its place; None if there is none."""
+        if self._reader and not self._reader.replaced():
+            return self._reader
+        if self._reader:
+            self._reader.close()
+            self._reader = None
+        if not self._path.exists():
+            self._tell(None)
+            return None
+        try:
+            self._reader = ReadModelReader(self._path)
+            self._tell(self._reader.checkpoint())
+        except Damaged as damaged:
+            logger.error("%s Waiting for the projector to make it anew.", damaged)
+        return self._reader
+
+    def _tell(self, checkpoint: Checkpoint | None) -> None:
+        """Let the gateway know which log the answers come from, before the first of them."""
+        known = self._link.identity
+        self._link.identity = checkpoint.identity if checkpoint else None
+        self._link.position = checkpoint.position if checkpoint else 0
+        if self._link.identity != known:
+            self._link.beat({}, now=True)

@@ -1,0 +1,14 @@
+"""What events do to the read model. Read by projector."""
+
+from dualbus import Tables
+from users.messages import UserCreated, UserRenamed
+
+USERS_TABLE = "CREATE TABLE users (id TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID"
+
+
+def add_user(event: UserCreated, tables: Tables) -> None:
+    tables.execute("INSERT INTO users (id, name) VALUES (?, ?)", (event.id, event.name))
+
+
+def rename_user(event: UserRenamed, tables: Tables) -> None:
+    tables.execute("UPDATE users SET name = ? WHERE id = ?", (event.name, event.id))
