@@ -1,0 +1,87 @@
+"""A client that speaks the wire by hand, so that tests see what any client could see."""
+
+import itertools
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import msgpack
+import zmq
+
+Envelope = dict[str, Any]
+
+
+def command(type_: str, msg_id: int | str = 1, src: str = "t", key: str | None = None, **payload: Any) -> Envelope:
+    """Make an envelope with a command."""
+    body = {"type": type_, "msg_id": msg_id, "payload": payload}
+    return {"src": src, "dest": "commandbus", "body": body if key is None else {**body, "idempotency_key": key}}
+
+
+def query(type_: str, msg_id: int | str = 1, src: str = "t", **params: Any) -> Envelope:
+    """Make an envelope with a query."""
+    return {"src": src, "dest": "querybus", "body": {"type": type_, "msg_id": msg_id, "params": params}}
+
+
+def create(name: str, msg_id: int | str = 1, **more: Any) -> Envelope:
+    """Make a CreateUser of that name."""
+    return command("CreateUser", msg_id, **{"name": name, "email": "t@example.com", **more})
+
+
+class RawClient:
+    """One DEALER."""
+
+    def __init__(self, address: str) -> None:
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.DEALER)
+        self.socket.linger = 0
+        self.socket.connect(address)
+        self.ids = itertools.count(1)
+        self.replies: dict[int | str | None, Envelope] = {}
+
+    def send(self, *envelopes: Envelope) -> None:
+        """Send envelopes as one batch."""
+        self.send_frames(b"send", msgpack.packb(envelopes))
+
+    def send_frames(self, *frames: bytes) -> None:
+        """Send any frames at all."""
+        self.socket.send_multipart(frames)
+
+    def receive(self, seconds: float = 0) -> list[Envelope]:
+        """Wait for a message, and return the envelopes of all that are there."""
+        found: list[Envelope] = []
+        if self.socket.poll(round(seconds * 1000)):
+            try:
+                while True:
+                    kind, packed = self.socket.recv_multipart(zmq.NOBLOCK)
+                    assert kind == b"reply"
+                    found += msgpack.unpackb(packed)
+            except zmq.Again:
+                pass
+        self.replies |= {one["body"]["in_reply_to"]: one for one in found}
+        return found
+
+    def wait_for(self, msg_ids: Iterable[int | str], seconds: float = 10) -> list[Envelope]:
+        """Wait until all of these are answered; return the replies in the order asked for."""
+        wanted = list(msg_ids)
+        deadline = time.monotonic() + seconds
+        while missing := [msg_id for msg_id in wanted if msg_id not in self.replies]:
+            left = deadline - time.monotonic()
+            assert left > 0, f"no answer within {seconds} s to {missing[:10]}"
+            self.receive(left)
+        return [self.replies[msg_id] for msg_id in wanted]
+
+    def ask(self, *envelopes: Envelope, seconds: float = 10) -> list[dict[str, Any]]:
+        """Send envelopes under message ids of our own; return the bodies of their replies, in order."""
+        sent = [{**one, "body": {**one["body"], "msg_id": next(self.ids)}} for one in envelopes]
+        self.send(*sent)
+        return [one["body"] for one in self.wait_for([one["body"]["msg_id"] for one in sent], seconds)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close(0)
+        self.context.term()
