@@ -1,0 +1,1 @@
+"""dualbus measured beside its peers and its limits: `python -m benchmarks --help`."""

@@ -1,0 +1,95 @@
+"""A client of dualbus: a DEALER socket, and as little as possible around it."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import zmq
+
+from benchmarks import wire
+from benchmarks.wire import ClusterError
+
+STALLED_MS = 20_000
+HIGH_WATER_MARK = 10_000
+RECONNECT_MS = 5  # a client that looks for its gateway seldom would make the cluster look slow to start
+
+
+class Client:
+    def __init__(self, front: str) -> None:
+        self.socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket.set_hwm(HIGH_WATER_MARK)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.connect(front)
+        self.last = b""  # the frame of replies that came last, for who has to know an id in it
+
+    def send(self, envelopes: Iterable[bytes]) -> None:
+        for frame in wire.frames(list(envelopes)):
+            self.socket.send_multipart((wire.KIND_SEND, frame))
+
+    def received(self) -> Iterator[bytes]:
+        """The frames of replies that are there now."""
+        while True:
+            try:
+                self.last = self.socket.recv_multipart(zmq.NOBLOCK)[1]
+            except zmq.Again:
+                return
+            yield self.last
+
+    def wait(self, milliseconds: int = STALLED_MS) -> bytes:
+        """The next frame of replies."""
+        if not self.socket.poll(milliseconds):
+            raise ClusterError(f"The cluster has not answered for {milliseconds / 1000:.0f} s.")
+        self.last = self.socket.recv_multipart()[1]
+        return self.last
+
+    def ask(self, envelope: bytes, milliseconds: int = STALLED_MS) -> wire.Reply:
+        """The reply to one request, when no other is in flight."""
+        self.send([envelope])
+        [reply] = wire.unpack(self.wait(milliseconds))
+        return reply
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class Traffic:
+    """Clients that keep a window of requests in flight: for each reply, another request leaves."""
+
+    def __init__(self, clients: list[Client], requests: Iterator[bytes], window: int) -> None:
+        self._requests = requests
+        self._by_socket = {client.socket: client for client in clients}
+        self._poller = zmq.Poller()
+        self._in_flight = 0
+        for client in clients:
+            self._poller.register(client.socket, zmq.POLLIN)
+            self._send(client, window)
+
+    def trade(self) -> int:
+        """Waits for replies, and says how many came."""
+        ready = self._poller.poll(STALLED_MS)
+        if not ready:
+            raise ClusterError(f"The cluster has not answered for {STALLED_MS / 1000:.0f} s.")
+        return sum(self._trade(self._by_socket[socket]) for socket, _ in ready)
+
+    def finish(self) -> None:
+        """Asks nothing more, and waits for every reply that is still to come."""
+        self._requests = iter(())
+        self.run_out()
+
+    def run_out(self) -> None:
+        """Trades until there is nothing left to ask."""
+        while self._in_flight:
+            self.trade()
+
+    def _trade(self, client: Client) -> int:
+        done = 0
+        for frame in client.received():
+            done += wire.count_good(frame)
+        self._in_flight -= done
+        self._send(client, done)
+        return done
+
+    def _send(self, client: Client, number: int) -> None:
+        envelopes = list(islice(self._requests, number))
+        client.send(envelopes)
+        self._in_flight += len(envelopes)

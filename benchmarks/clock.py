@@ -1,0 +1,34 @@
+"""The two ways of timing work that is done again and again."""
+
+import statistics
+from collections.abc import Callable
+from time import perf_counter
+
+WARM_SECONDS = 0.3  # caches fill, windows open and batches find their size before the clock starts
+
+
+def per_second(step: Callable[[], int], seconds: float) -> float:
+    """How much `step` gets done a second; it returns how much it has just done."""
+    _repeat(step, WARM_SECONDS)
+    started = perf_counter()
+    done = _repeat(step, seconds)
+    return done / (perf_counter() - started)
+
+
+def median_ms(step: Callable[[], object], seconds: float) -> float:
+    """How long `step` takes, half of the times."""
+    _repeat(lambda: bool(step()), WARM_SECONDS)
+    took: list[float] = []
+    end = perf_counter() + seconds
+    while (before := perf_counter()) < end:
+        step()
+        took.append(perf_counter() - before)
+    return statistics.median(took) * 1000
+
+
+def _repeat(step: Callable[[], int], seconds: float) -> int:
+    done = 0
+    end = perf_counter() + seconds
+    while perf_counter() < end:
+        done += step()
+    return done

@@ -1,0 +1,130 @@
+"""A dualbus cluster of its own: four processes, free ports, a data folder."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter, sleep
+from typing import IO
+
+from benchmarks import children, wire
+from benchmarks.client import Client
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = ("gateway", "commandbus", "projector", "querybus")
+STOP_SECONDS = 10.0
+PATIENCE_MS = 60_000
+LOOK_MS = 500
+
+
+class Cluster:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.front, back, events, progress = children.free_addresses(4)
+        self._environment = {
+            **os.environ,
+            "DUALBUS_FRONT": self.front,
+            "DUALBUS_BACK": back,
+            "DUALBUS_EVENTS": events,
+            "DUALBUS_PROGRESS": progress,
+            "DUALBUS_DATA": str(self.data),
+            "DUALBUS_APP": "users:app",
+        }
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, *names: str, stdin: int = subprocess.DEVNULL, stdout: IO[bytes] | None = None) -> None:
+        for name in names or NAMES:
+            with (self.folder / f"{name}.log").open("ab") as log:
+                self._processes[name] = subprocess.Popen(
+                    [sys.executable, "-m", name],
+                    cwd=ROOT,
+                    env=self._environment,
+                    stdin=stdin,
+                    stdout=stdout or log,
+                    stderr=log,
+                )
+
+    def stop(self, *names: str) -> None:
+        stopping = [self._processes.pop(name) for name in names or list(self._processes)]
+        for process in stopping:
+            process.terminate()
+        for process in stopping:
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def process(self, name: str) -> subprocess.Popen[bytes]:
+        return self._processes[name]
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return {name: process.pid for name, process in self._processes.items()}
+
+    def wait_until_working(self) -> None:
+        """Until a command has been answered, and a query has seen what it wrote."""
+        client = Client(self.front)
+        try:
+            user = {"name": "First", "email": "first@example.com"}
+            client.send([wire.pack_command(user, timeout_ms=PATIENCE_MS)])
+            [reply] = wire.unpack(self._first_answer(client))
+            query = wire.pack_query(wire.created_id(reply), timeout_ms=PATIENCE_MS)
+            wire.refuse_unless_good(client.ask(query, PATIENCE_MS))
+        finally:
+            client.close()
+
+    def _first_answer(self, client: Client) -> bytes:
+        """Waits as long as every process lives: one that cannot start has said why, and is not waited for."""
+        while not client.socket.poll(LOOK_MS):
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise wire.ClusterError(f"{name} ended with {process.returncode}.")
+        return client.wait()
+
+    def wait_until_visible(self, user_id: str) -> None:
+        """Until a query of a client that has written nothing finds the user."""
+        client = Client(self.front)
+        end = perf_counter() + PATIENCE_MS / 1000
+        try:
+            while client.ask(wire.pack_query(user_id))["body"].get("data") is None:
+                if perf_counter() > end:
+                    raise wire.ClusterError(f"No query has found the user {user_id}.")
+                sleep(0.01)
+        finally:
+            client.close()
+
+    def last_words(self) -> str:
+        """The end of what each process has logged."""
+        logs = {name: self.folder / f"{name}.log" for name in NAMES}
+        return "\n".join(
+            f"{name}: {' / '.join(log.read_text(errors='replace').splitlines()[-3:])}"
+            for name, log in logs.items()
+            if log.exists()
+        )
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Cluster]:
+    """A cluster that works, with its data in the folder; stopped at the end of the block."""
+    with prepared(folder) as cluster:
+        cluster.start()
+        cluster.wait_until_working()
+        yield cluster
+
+
+@contextmanager
+def prepared(folder: Path) -> Iterator[Cluster]:
+    """A cluster of which nothing runs yet. If the block fails, that is told with what the processes said."""
+    folder.mkdir(parents=True, exist_ok=True)
+    cluster = Cluster(folder)
+    try:
+        yield cluster
+    except Exception as error:
+        error.add_note(cluster.last_words())
+        raise
+    finally:
+        cluster.stop()

@@ -1,0 +1,137 @@
+"""The ways of asking a cluster. Each runs in a process of its own, which is a client and nothing else."""
+
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from time import perf_counter
+from typing import Literal, NamedTuple
+
+from benchmarks import clock, open_loop, wire
+from benchmarks.client import Client, Traffic
+from benchmarks.histogram import Latencies
+
+Work = Literal["create", "get"]
+USERS = 1_000  # how many different users are asked for
+FILL_WINDOW = 2_048
+PATIENCE_MS = 60_000
+SESSIONS = 31  # an odd number: the requests of each session are commands and queries in turn
+
+
+class Throughput(NamedTuple):
+    per_second: float
+    lag_ms: float  # from the last reply until a query sees all that was written
+
+
+class Filled(NamedTuple):
+    last_user_id: str
+    position: int  # of the log, which is how many events it holds
+
+
+def throughput(front: str, work: Work, clients: int, window: int, seconds: float) -> Throughput:
+    with _clients(front, clients) as connected:
+        traffic = Traffic(connected, _requests(work, connected[0]), window)
+        per_second = clock.per_second(traffic.trade, seconds)
+        traffic.finish()
+        return Throughput(per_second, _lag_ms(connected[0]) if work == "create" else 0.0)
+
+
+def one_at_a_time(front: str, work: Work, seconds: float) -> float:
+    """Milliseconds of a request, half of the times."""
+    with _clients(front, 1) as [client]:
+        requests = _requests(work, client)
+
+        def ask() -> None:
+            wire.refuse_unless_good(client.ask(next(requests)))
+
+        return clock.median_ms(ask, seconds)
+
+
+def command_then_query(front: str, seconds: float) -> float:
+    """Milliseconds of a command and then a query that must see what it wrote; half of the times."""
+    with _clients(front, 1) as [client]:
+        commands = wire.commands()
+
+        def write_and_read() -> None:
+            user_id = wire.created_id(client.ask(next(commands)))
+            wire.refuse_unless_good(client.ask(wire.pack_query(user_id)))
+
+        return clock.median_ms(write_and_read, seconds)
+
+
+def fill(front: str, number: int) -> Filled:
+    """Creates so many users, and waits until a query sees the last one."""
+    with _clients(front, 1) as [client]:
+        traffic = Traffic([client], islice(wire.commands(), number), FILL_WINDOW)
+        traffic.run_out()
+        user_id = _last_id(client)
+        reply = client.ask(wire.pack_query(user_id, timeout_ms=PATIENCE_MS), PATIENCE_MS)
+        wire.refuse_unless_good(reply)
+        return Filled(user_id, reply["position"])
+
+
+def spread(front: str, rate: float, seconds: float) -> dict[Work, str]:
+    """Latencies of commands and queries in turn, `rate` of them a second, as histograms."""
+    with _clients(front, 1) as [client]:
+        ids = _create_users(client)
+
+        def send(numbers: range) -> None:
+            client.send(_for_session(number, ids) for number in numbers)
+
+        def receive(seconds: float) -> list[int]:
+            frames = list(client.received())
+            if not frames:
+                # zmq's own poll counts in whole milliseconds, which is longer than an answer takes.
+                select.select([client.socket], [], [], seconds)
+                frames = list(client.received())
+            return [_number(reply) for frame in frames for reply in wire.unpack(frame)]
+
+        took = open_loop.latencies(rate, seconds, send, receive)
+        return {"create": Latencies(took[0::2]).text, "get": Latencies(took[1::2]).text}
+
+
+def _for_session(number: int, ids: list[str]) -> bytes:
+    src = f"client-{number % SESSIONS}"
+    if number % 2:
+        return wire.pack_query(ids[number % len(ids)], src, number)
+    payload = {"name": f"open loop {number}", "email": f"open.loop.{number}@example.com"}
+    return wire.pack_command(payload, src, number)
+
+
+def _number(reply: wire.Reply) -> int:
+    wire.refuse_unless_good(reply)
+    return int(reply["body"]["in_reply_to"])
+
+
+@contextmanager
+def _clients(front: str, number: int) -> Iterator[list[Client]]:
+    clients = [Client(front) for _ in range(number)]
+    try:
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+def _requests(work: Work, client: Client) -> Iterator[bytes]:
+    return wire.commands() if work == "create" else wire.queries(_create_users(client))
+
+
+def _create_users(client: Client) -> list[str]:
+    """Users that every client can see."""
+    ids: list[str] = []
+    client.send(islice(wire.commands(), USERS))
+    while len(ids) < USERS:
+        ids += [wire.created_id(reply) for reply in wire.unpack(client.wait())]
+    wire.refuse_unless_good(client.ask(wire.pack_query(ids[-1])))
+    return ids
+
+
+def _last_id(client: Client) -> str:
+    return wire.created_id(wire.unpack(client.last)[-1])
+
+
+def _lag_ms(client: Client) -> float:
+    asked = perf_counter()
+    wire.refuse_unless_good(client.ask(wire.pack_query(_last_id(client), timeout_ms=PATIENCE_MS), PATIENCE_MS))
+    return (perf_counter() - asked) * 1000

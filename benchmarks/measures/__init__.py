@@ -1,0 +1,54 @@
+"""Everything that is measured. A measure's name begins the names of the figures it finds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.measures.idling import measure_idle
+from benchmarks.measures.long_log import measure_log, measure_memory, measure_rebuild
+from benchmarks.measures.open_loops import measure_latency
+from benchmarks.measures.piped import measure_stdin
+from benchmarks.measures.side_by_side import (
+    measure_dualbus,
+    measure_echo,
+    measure_eventsourcing,
+    measure_sqlite,
+    measure_web,
+)
+from benchmarks.measures.sweeps import measure_clients, measure_window
+from benchmarks.stage import Scale, Stage
+
+
+@dataclass(frozen=True)
+class Measure:
+    run: Callable[[Stage], None]
+    rounds: Callable[[Scale], int]
+
+
+def every(scale: Scale) -> int:
+    return scale.rounds
+
+
+def few(scale: Scale) -> int:
+    return scale.few_rounds
+
+
+def once(_: Scale) -> int:
+    return 1
+
+
+# In this order in one round and backwards in the next, so that nothing always comes after the same neighbour.
+MEASURES = {
+    "echo": Measure(measure_echo, every),
+    "dualbus": Measure(measure_dualbus, every),
+    "sqlite": Measure(measure_sqlite, every),
+    "eventsourcing": Measure(measure_eventsourcing, every),
+    "web": Measure(measure_web, every),
+    "stdin": Measure(measure_stdin, few),
+    "latency": Measure(measure_latency, few),
+    "idle": Measure(measure_idle, once),
+    "memory": Measure(measure_memory, once),
+    "log": Measure(measure_log, once),
+    "rebuild": Measure(measure_rebuild, once),
+    "clients": Measure(measure_clients, once),
+    "window": Measure(measure_window, once),
+}

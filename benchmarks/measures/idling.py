@@ -1,0 +1,29 @@
+"""A cluster that has nothing to do: how soon it works, and what it costs to keep it."""
+
+from time import perf_counter, sleep
+
+from benchmarks import cluster, machine
+from benchmarks.stage import Stage
+
+STARTS = 3
+SETTLE_SECONDS = 1.0
+
+
+def measure_idle(stage: Stage) -> None:
+    for number in range(STARTS):
+        with cluster.prepared(stage.folder("idle")) as ours:
+            started = perf_counter()
+            ours.start()
+            ours.wait_until_working()
+            stage.results.add("idle.start_seconds", perf_counter() - started)
+            if number == STARTS - 1:
+                stage.results.add("idle.core_percent", _core_percent(ours, stage.scale.idle_seconds))
+
+
+def _core_percent(ours: cluster.Cluster, seconds: float) -> float:
+    sleep(SETTLE_SECONDS)
+    pids = list(ours.pids.values())
+    before, started = machine.cpu_seconds(pids), perf_counter()
+    sleep(seconds)
+    used = machine.cpu_seconds(pids) - before
+    return 100 * used / (perf_counter() - started)

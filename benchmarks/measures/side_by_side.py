@@ -1,0 +1,58 @@
+"""dualbus, its peers and its limits, one after another in every round."""
+
+from benchmarks import cluster, load
+from benchmarks.children import ask
+from benchmarks.peers import bare_sqlite, echo, event_library, web_app, web_client
+from benchmarks.stage import WINDOW, Stage
+
+EVENTS_A_COMMIT = 1_000
+BULK_ROWS = 200_000
+WEB_CLIENTS = 32  # with more of them it did not answer more
+
+
+def measure_echo(stage: Stage) -> None:
+    with echo.road() as front:
+        results, scale = stage.results, stage.scale
+        results.add("echo.per_second", ask(echo.throughput, front, 1, WINDOW, scale.seconds))
+        results.add("echo.p50_ms", ask(echo.one_at_a_time, front, scale.p50_seconds))
+
+
+def measure_sqlite(stage: Stage) -> None:
+    folder, results, scale = stage.folder("sqlite"), stage.results, stage.scale
+    results.add("sqlite.commit_p50_ms", ask(bare_sqlite.commit_p50, folder, scale.p50_seconds))
+    rate = ask(bare_sqlite.group_commits, folder, EVENTS_A_COMMIT, scale.seconds)
+    results.add("sqlite.events_per_second", rate)
+    results.add("sqlite.rows_per_second", ask(bare_sqlite.bulk_insert, folder, BULK_ROWS))
+
+
+def measure_eventsourcing(stage: Stage) -> None:
+    folder, results, scale = stage.folder("eventsourcing"), stage.results, stage.scale
+    creates = ask(event_library.creates_per_second, folder, scale.seconds)
+    results.add("eventsourcing.creates_per_second", creates)
+    reads = ask(event_library.reads_per_second, folder, scale.seconds)
+    results.add("eventsourcing.reads_per_second", reads)
+
+
+def measure_web(stage: Stage) -> None:
+    results, scale = stage.results, stage.scale
+    with web_app.serving(stage.folder("web")) as port:
+        creates = ask(web_client.throughput, port, "create", WEB_CLIENTS, scale.seconds)
+        results.add("web.creates_per_second", creates)
+        gets = ask(web_client.throughput, port, "get", WEB_CLIENTS, scale.seconds)
+        results.add("web.gets_per_second", gets)
+        results.add("web.create_p50_ms", ask(web_client.one_at_a_time, port, "create", scale.p50_seconds))
+        results.add("web.get_p50_ms", ask(web_client.one_at_a_time, port, "get", scale.p50_seconds))
+
+
+def measure_dualbus(stage: Stage) -> None:
+    results, scale = stage.results, stage.scale
+    with cluster.running(stage.folder("dualbus")) as ours:
+        commands = ask(load.throughput, ours.front, "create", 1, WINDOW, scale.seconds)
+        results.add("dualbus.commands_per_second", commands.per_second)
+        results.add("dualbus.lag_ms", commands.lag_ms)
+        queries = ask(load.throughput, ours.front, "get", 1, WINDOW, scale.seconds)
+        results.add("dualbus.queries_per_second", queries.per_second)
+        results.add("dualbus.command_p50_ms", ask(load.one_at_a_time, ours.front, "create", scale.p50_seconds))
+        results.add("dualbus.query_p50_ms", ask(load.one_at_a_time, ours.front, "get", scale.p50_seconds))
+        both = ask(load.command_then_query, ours.front, scale.p50_seconds)
+        results.add("dualbus.command_then_query_p50_ms", both)

@@ -1,0 +1,155 @@
+"""A lean HTTP client: keep-alive connections, requests made beforehand, replies read no further than needed.
+
+It shares the machine with the server, so whatever it cost would seem to be the server's cost.
+"""
+
+import json
+import re
+import select
+import socket
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count, cycle
+from time import perf_counter, sleep
+from typing import Literal
+
+from benchmarks import clock, open_loop
+from benchmarks.histogram import Latencies
+
+Work = Literal["create", "get"]
+USERS = 1_000
+CONNECTIONS_OPEN_LOOP = 64
+STALLED_SECONDS = 10.0
+LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+PATIENCE_SECONDS = 20.0
+
+
+class Connection:
+    """One request at a time, over a connection that stays open."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=STALLED_SECONDS)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._buffer = b""
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, request: bytes) -> None:
+        self._socket.sendall(request)
+
+    def receive(self) -> bytes | None:
+        """The body of the reply, or None while some of it is still to come."""
+        self._buffer += self._socket.recv(65_536)
+        head, blank, body = self._buffer.partition(b"\r\n\r\n")
+        if not blank:
+            return None
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"The web application answered {self._buffer[:200]!r}.")
+        length = LENGTH.search(head)
+        if length is None or len(body) < int(length[1]):
+            return None
+        self._buffer = b""
+        return body
+
+    def ask(self, request: bytes) -> bytes:
+        self.send(request)
+        while (body := self.receive()) is None:
+            pass
+        return body
+
+
+def wait_until_serving(port: int) -> None:
+    end = perf_counter() + PATIENCE_SECONDS
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            if perf_counter() > end:
+                raise
+            sleep(0.02)
+
+
+def throughput(port: int, work: Work, clients: int, seconds: float) -> float:
+    """Requests a second, when each client has one in flight at any time."""
+    with _connections(port, clients) as connections:
+        requests = _requests(work, connections[0])
+        for connection in connections:
+            connection.send(next(requests))
+        return clock.per_second(lambda: _trade(connections, requests), seconds)
+
+
+def one_at_a_time(port: int, work: Work, seconds: float) -> float:
+    """Milliseconds of a request, half of the times."""
+    with _connections(port, 1) as [connection]:
+        requests = _requests(work, connection)
+        return clock.median_ms(lambda: connection.ask(next(requests)), seconds)
+
+
+def spread(port: int, rate: float, seconds: float) -> dict[Work, str]:
+    """Latencies of creates and gets in turn, `rate` of them a second, as histograms."""
+    with _connections(port, CONNECTIONS_OPEN_LOOP) as connections:
+        creates, gets = _requests("create", connections[0]), _requests("get", connections[0])
+        idle, waiting = deque(connections), deque[int]()
+        asked: dict[Connection, int] = {}
+
+        def pair_up() -> None:
+            while idle and waiting:
+                connection, number = idle.popleft(), waiting.popleft()
+                asked[connection] = number
+                connection.send(next(gets if number % 2 else creates))
+
+        def send(numbers: range) -> None:
+            waiting.extend(numbers)
+            pair_up()
+
+        def receive(seconds: float) -> list[int]:
+            ready, _, _ = select.select(list(asked), [], [], seconds)
+            back = [connection for connection in ready if connection.receive() is not None]
+            idle.extend(back)
+            numbers = [asked.pop(connection) for connection in back]
+            pair_up()
+            return numbers
+
+        took = open_loop.latencies(rate, seconds, send, receive)
+        return {"create": Latencies(took[0::2]).text, "get": Latencies(took[1::2]).text}
+
+
+def _trade(connections: list[Connection], requests: Iterator[bytes]) -> int:
+    ready, _, _ = select.select(connections, [], [], STALLED_SECONDS)
+    if not ready:
+        raise RuntimeError(f"The web application has not answered for {STALLED_SECONDS:.0f} s.")
+    done = 0
+    for connection in ready:
+        if connection.receive() is not None:
+            connection.send(next(requests))
+            done += 1
+    return done
+
+
+@contextmanager
+def _connections(port: int, number: int) -> Iterator[list[Connection]]:
+    connections = [Connection(port) for _ in range(number)]
+    try:
+        yield connections
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def _requests(work: Work, connection: Connection) -> Iterator[bytes]:
+    if work == "create":
+        return _creates()
+    ids = [json.loads(connection.ask(request))["id"] for request, _ in zip(_creates(), range(USERS), strict=False)]
+    return cycle([f"GET /users/{user_id} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode() for user_id in ids])
+
+
+def _creates() -> Iterator[bytes]:
+    for number in count():
+        body = f'{{"name": "user {number:08d}", "email": "user{number:08d}@example.com"}}'
+        head = "POST /users HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        yield f"{head}content-length: {len(body)}\r\n\r\n{body}".encode()

@@ -1,0 +1,166 @@
+"""The rows of the table: what is measured, beside what, and where it should arrive."""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.results import Results
+
+Outcome = Literal["yes", "no", "no target", "not measured"]
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    value: float
+
+    def holds(self, measured: float) -> bool:
+        return measured >= self.value
+
+
+@dataclass(frozen=True)
+class AtMost:
+    value: float
+
+    def holds(self, measured: float) -> bool:
+        return measured <= self.value
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    work: str
+    beside: str  # what the figure is a part or a multiple of
+    figures: tuple[str, ...]
+    formula: Callable[..., float]  # takes the figures of one round, in this order
+    unit: str
+    target: AtLeast | AtMost | None
+
+    @property
+    def needs(self) -> set[str]:
+        """The measures that find the figures."""
+        return {figure.partition(".")[0] for figure in self.figures}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    row: Row
+    samples: list[float]  # one for every round
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.samples)
+
+    @property
+    def outcome(self) -> Outcome:
+        if not self.samples:
+            return "not measured"
+        if self.row.target is None:
+            return "no target"
+        return "yes" if self.row.target.holds(self.median) else "no"
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    return [Verdict(row, _samples(row, results)) for row in ROWS]
+
+
+def _samples(row: Row, results: Results) -> list[float]:
+    """The formula within each round, so that a slow spell of the machine is on both sides of the fraction."""
+    rounds = zip(*(results.figures.get(figure, []) for figure in row.figures), strict=False)
+    return [row.formula(*figures) for figures in rounds]
+
+
+def itself(figure: float) -> float:
+    return figure
+
+
+def ratio(own: float, other: float) -> float:
+    return own / other
+
+
+COMMANDS, QUERIES = "dualbus.commands_per_second", "dualbus.queries_per_second"
+COMMAND, QUERY, BOTH = "dualbus.command_p50_ms", "dualbus.query_p50_ms", "dualbus.command_then_query_p50_ms"
+DURABLE, ANSWERED = "durable CreateUser, many in flight", "GetUser, many in flight"
+ONE_COMMAND, ONE_QUERY = "one durable command at a time, p50", "one query at a time, p50"
+REBUILD_EVENTS_PER_SECOND = 100_000
+REBUILD_SHARE = 0.6
+THEN_MS = 0.3
+
+ROWS = [
+    Row("commands", DURABLE, "the plain echo", (COMMANDS, "echo.per_second"), ratio, "×", AtLeast(1.0)),
+    Row(
+        "commands",
+        DURABLE,
+        "eventsourcing",
+        (COMMANDS, "eventsourcing.creates_per_second"),
+        ratio,
+        "×",
+        AtLeast(10),
+    ),
+    Row("commands", DURABLE, "FastAPI", (COMMANDS, "web.creates_per_second"), ratio, "×", None),
+    Row("queries", ANSWERED, "the plain echo", (QUERIES, "echo.per_second"), ratio, "×", AtLeast(1.8)),
+    Row(
+        "queries",
+        ANSWERED,
+        "eventsourcing",
+        (QUERIES, "eventsourcing.reads_per_second"),
+        ratio,
+        "×",
+        AtLeast(5),
+    ),
+    Row("queries", ANSWERED, "FastAPI", (QUERIES, "web.gets_per_second"), ratio, "×", None),
+    Row(
+        "command-p50",
+        ONE_COMMAND,
+        "echo p50 + FULL commit p50",
+        (COMMAND, "echo.p50_ms", "sqlite.commit_p50_ms"),
+        lambda own, echo, commit: own / (echo + commit),
+        "×",
+        AtMost(1.3),
+    ),
+    Row("command-p50", ONE_COMMAND, "FastAPI", (COMMAND, "web.create_p50_ms"), ratio, "×", None),
+    Row("query-p50", ONE_QUERY, "echo p50", (QUERY, "echo.p50_ms"), ratio, "×", AtMost(1.3)),
+    Row("query-p50", ONE_QUERY, "FastAPI", (QUERY, "web.get_p50_ms"), ratio, "×", None),
+    Row(
+        "own-write",
+        "command, then a query that must see it, p50",
+        f"the two above added, + {THEN_MS} ms",
+        (BOTH, COMMAND, QUERY),
+        lambda both, command, query: both / (command + query + THEN_MS),
+        "×",
+        AtMost(1.0),
+    ),
+    Row(
+        "rebuild",
+        "projector rebuilding from the log, its start included",
+        f"{REBUILD_EVENTS_PER_SECOND // 1000} k/s, or {REBUILD_SHARE} × apsw's bulk insert",
+        ("rebuild.events_per_second", "rebuild.bare_rows_per_second"),
+        lambda own, bare: own / min(REBUILD_EVENTS_PER_SECOND, REBUILD_SHARE * bare),
+        "×",
+        AtLeast(1.0),
+    ),
+    Row("stdin", "standard input, mixed messages", "", ("stdin.per_second",), itself, "/s", AtLeast(20_000)),
+    Row(
+        "log",
+        "a command's p50 at the long log",
+        "at 1,000 events",
+        ("log.p50_ratio",),
+        itself,
+        "×",
+        AtMost(1.2),
+    ),
+    Row(
+        "log",
+        "commands a second at the long log",
+        "at 1,000 events",
+        ("log.throughput_ratio",),
+        itself,
+        "×",
+        AtLeast(1 / 1.2),
+    ),
+    Row("memory", "the largest process, at its peak", "", ("memory.peak_mb",), itself, "MB", AtMost(100)),
+    # What an allocator does with free memory comes and goes by less than this.
+    Row("memory", "growth in the second half", "", ("memory.growth_mb",), itself, "MB", AtMost(2)),
+    Row("idle", "an idle cluster, of a core", "", ("idle.core_percent",), itself, "%", AtMost(1)),
+    Row("idle", "from start to the first answers", "", ("idle.start_seconds",), itself, "s", AtMost(1)),
+]
