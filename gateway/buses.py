@@ -7,6 +7,7 @@ from dualbus.wire import Beat, Greeting, Identity
 from gateway.clients import Client
 from gateway.request import Request
 
+COMMANDS, QUERIES, PROJECTOR = "commandbus", "querybus", "projector"
 PACE_SECONDS = 0.1
 SILENT_SECONDS = 1.5  # without a beat: a worker counts as dead, and its requests go to another
 
@@ -71,7 +72,7 @@ class Bus:
         self.again: Queue = deque()
         self.queued = 0
         self.pace = Pace()
-        self._turns: OrderedDict[bytes, Client] = OrderedDict()
+        self._turns: OrderedDict[Client, None] = OrderedDict()
 
     def put(self, request: Request) -> None:
         """Queue a request behind those of the same client."""
@@ -80,7 +81,7 @@ class Bus:
             queue = request.client.queues[self.dest] = deque()
         queue.append(request)
         self.queued += 1
-        self._turns.setdefault(request.client.id, request.client)
+        self._turns.setdefault(request.client)
 
     def put_again(self, requests: list[Request]) -> None:
         """Queue requests of a dead worker before all others, in the order in which they came."""
@@ -88,21 +89,43 @@ class Bus:
         self.queued += len(requests)
 
     def next(self) -> Request | None:
-        """Take the next request: of the client whose turn it is."""
-        if self.again:
+        """Take the next request that is not answered: of the client whose turn it is."""
+        while queue := self._turn():
             self.queued -= 1
-            return self.again.popleft()
-        while self._turns:
-            id_, client = next(iter(self._turns.items()))
-            queue = client.queues.get(self.dest)
-            if not queue:
-                del self._turns[id_]
-                continue
-            if len(self._turns) > 1:
-                self._turns.move_to_end(id_)
-            self.queued -= 1
-            return queue.popleft()
+            request = queue.popleft()
+            if not request.answered:
+                return request
         return None
+
+    def _turn(self) -> Queue | None:
+        """Return the queue whose turn it is, if there is anything in any."""
+        if self.again:
+            return self.again
+        while self._turns:
+            client = next(iter(self._turns))
+            if queue := client.queues.get(self.dest):
+                if len(self._turns) > 1:
+                    self._turns.move_to_end(client)
+                return queue
+            del self._turns[client]
+        return None
+
+    def drop_answered(self) -> None:
+        """Let go of requests that were answered while they waited."""
+        self.again = _unanswered(self.again)
+        for client in self._turns:
+            client.queues[self.dest] = _unanswered(client.queues[self.dest])
+        self.queued = len(self.again) + sum(len(client.queues[self.dest]) for client in self._turns)
+
+    def drop_client(self, client: Client) -> None:
+        """Let go of what a client that is gone has asked."""
+        self.queued -= len(client.queues.pop(self.dest, ()))
+        self._turns.pop(client, None)
+
+    @property
+    def saturated(self) -> bool:
+        """Tell whether requests wait although there is someone to take them."""
+        return bool(self.queued and self.workers)
 
     def wait_seconds(self) -> float:
         """Estimate how long a request that comes now will wait."""
@@ -119,3 +142,7 @@ class Bus:
             if ours and worker.room > (best.room if best else 0):
                 best = worker
         return best
+
+
+def _unanswered(queue: Queue) -> Queue:
+    return deque(request for request in queue if not request.answered)

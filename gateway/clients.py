@@ -74,8 +74,8 @@ class Clients:
         """Return the client of a connection."""
         client = self._by_id.get(id_)
         if client is None:
-            client = self._by_id[id_] = Client(id_, self.floor)
             self._forget_idle()
+            client = self._by_id[id_] = Client(id_, self.floor)
         else:
             self._by_id.move_to_end(id_)
         return client
@@ -120,7 +120,7 @@ class Clients:
             client.sessions.reset(position)
 
     def _forget_idle(self) -> None:
-        if len(self._by_id) > CLIENTS_MAX:
+        if len(self._by_id) >= CLIENTS_MAX:
             for client in self._by_id.values():
                 if not client.requests and not client.outbox and client.id != CONSOLE:
                     self.forget(client)

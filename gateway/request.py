@@ -29,3 +29,4 @@ class Request:
     body: bytes
     tries: int = 0
     sent: bool = False  # to a bus, which may have acted on it
+    answered: bool = False  # it may lie in a queue for a while yet

@@ -8,24 +8,17 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from dualbus.wire import (
-    Code,
-    Done,
-    Greeting,
-    Identity,
-    MessageId,
-    error,
-    pack,
-    packed_work,
-)
-from gateway.buses import SILENT_SECONDS, Bus, Worker
+from dualbus.wire import Code, Done, Greeting, Identity, MessageId, error, pack, packed_work
+from gateway.buses import COMMANDS, PROJECTOR, QUERIES, SILENT_SECONDS, Bus, Worker
 from gateway.clients import Client, Clients, Reply
 from gateway.envelope import BadEnvelope, Envelope, read_envelope
+from gateway.pending import Pending
+from gateway.placing import Placing
 from gateway.request import Request
+from gateway.status import status
 
-GRACE_SECONDS = 0.1  # for the answer of a bus that was just not too late: it knows more than we do
+GATEWAY, STATUS = "gateway", "Status"
 TRIES_MAX = 3  # of a request whose worker died: perhaps it is what kills them
-COMMANDS, QUERIES, PROJECTOR, GATEWAY = "commandbus", "querybus", "projector", "gateway"
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +35,8 @@ class Routing:
         self.counters |= {"sent_again": 0, "late_answers": 0, "dropped_replies": 0, "lost_workers": 0}
         self._timeout_ms = timeout_ms
         self._next_id = first_id
-        self._make_key = make_key
-        self._pending: dict[int, Request] = {}
-        self._unplaced: list[Request] = []  # without dest, and no bus has announced the type yet
-        self._next_deadline = float("inf")
+        self._pending = Pending()
+        self._placing = Placing(self.buses, make_key)
 
     # What clients say.
 
@@ -57,15 +48,14 @@ class Routing:
         except BadEnvelope as bad:
             self.malformed(client_id, str(bad), bad.msg_id, message)
             return
-        dest = envelope.dest or self._dest_of(envelope.type)
+        dest = envelope.dest or (GATEWAY if envelope.type == STATUS else self._placing.dest_of(envelope.type))
         if dest == GATEWAY:
             self._status(client, envelope, now)
         elif dest not in (COMMANDS, QUERIES, ""):
             text = f"There is no dest {dest!r}: send commands to commandbus and queries to querybus."
             self._refuse(client, envelope, Code.UNKNOWN_DEST, text)
-        elif not dest and self.buses[COMMANDS].types and self.buses[QUERIES].types:
-            text = f"There is no command and no query {envelope.type!r} in this application."
-            self._refuse(client, envelope, Code.NOT_SUPPORTED, text)
+        elif not dest and self._placing.complete:
+            self._refuse(client, envelope, Code.NOT_SUPPORTED, _homeless(envelope.type))
         elif why := self._no_room(client, dest, envelope, now):
             self._refuse(client, envelope, Code.UNAVAILABLE, why)
         else:
@@ -100,52 +90,10 @@ class Routing:
             deadline, envelope.body,
         )  # fmt: skip
         self.counters["accepted"] += 1
-        self._pending[id_] = request
+        self._pending.add(request)
         self.clients.take(request)
-        if deadline < self._next_deadline:
-            self._next_deadline = deadline
-        if dest == QUERIES:
-            self._place_query(request)
-            return
-        session.commands[id_] = request  # without a dest it may be a command: queries wait until we know
-        if dest:
-            self._place_command(request)
-        else:
-            self._unplaced.append(request)
-
-    def _place_command(self, request: Request) -> None:
-        request.key = request.key or self._make_key(request.id)
-        self.buses[COMMANDS].put(request)
-
-    def _place_query(self, request: Request) -> None:
-        request.key = None
-        if request.session.must_wait(request):
-            request.session.held.append(request)
-        else:
-            self.buses[QUERIES].put(request)
-
-    def _dest_of(self, type_: str) -> str:
-        if type_ == "Status":
-            return GATEWAY
-        return next((dest for dest, bus in self.buses.items() if type_ in bus.types), "")
-
-    def _place_unplaced(self) -> None:
-        waiting, self._unplaced = self._unplaced, []
-        for request in waiting:
-            if request.id not in self._pending:
-                continue
-            request.dest = self._dest_of(request.type)
-            if request.dest == COMMANDS:
-                self._place_command(request)
-            elif request.dest == QUERIES:
-                del request.session.commands[request.id]
-                self._place_query(request)
-                self._release(request)
-            elif self.buses[COMMANDS].types and self.buses[QUERIES].types:
-                text = f"There is no command and no query {request.type!r} in this application."
-                self._answer(request, error(request.msg_id, Code.NOT_SUPPORTED, text))
-            else:
-                self._unplaced.append(request)
+        session.under_way += 1
+        self._placing.place(request)
 
     # What workers say.
 
@@ -155,6 +103,9 @@ class Routing:
         if bus is None:
             return f"There is no place for a {greeting.dest!r} at this gateway."
         worker = Worker(id_, greeting, now)
+        known = bus.workers.get(id_)
+        if known and known.life == worker.life:
+            return None  # it was asked twice who it is
         for other in list(bus.workers.values()):
             if other.life == worker.life or other.id == id_:
                 self._lose(other, "came back over a new connection")
@@ -167,7 +118,8 @@ class Routing:
         bus.types = set(greeting.types)
         if greeting.dest == COMMANDS:
             self._follow_log(worker)
-        self._place_unplaced()
+        for request in self._placing.place_again():
+            self._answer(request, error(request.msg_id, Code.NOT_SUPPORTED, _homeless(request.type)))
         logger.info("%s is here (pid %d).", greeting.dest, greeting.pid)
         return None
 
@@ -195,10 +147,10 @@ class Routing:
             count += 1
             if position > request.session.position:
                 request.session.position = position
-            if id_ in self._pending:
+            if not request.answered:
                 self._answer(request, body, position)
         bus = self.buses[worker.dest]
-        bus.pace.note(count, saturated=bus.queued > 0, now=now)
+        bus.pace.note(count, saturated=bus.saturated, now=now)
 
     def lost(self, id_: bytes, why: str) -> None:
         """A worker is gone: what it had goes to another, commands under the same key."""
@@ -212,7 +164,7 @@ class Routing:
         logger.warning("%s (pid %d) %s with %d in flight.", worker.dest, worker.pid, why, len(worker.in_flight))
         again = []
         for request in worker.in_flight.values():
-            if request.id not in self._pending:
+            if request.answered:
                 continue
             request.tries += 1
             if request.tries < TRIES_MAX:
@@ -234,7 +186,7 @@ class Routing:
                 work = self._work(bus, worker, now)
                 if work:
                     given.append((worker.id, work))
-            bus.pace.note(0, saturated=bus.queued > 0, now=now)
+            bus.pace.note(0, saturated=bus.saturated, now=now)
         return given
 
     def _work(self, bus: Bus, worker: Worker, now: float) -> list[bytes]:
@@ -245,8 +197,6 @@ class Routing:
             request = bus.next()
             if request is None:
                 break
-            if request.id not in self._pending:
-                continue
             ms = int((request.deadline - now) * 1000)
             if ms <= 0:
                 self._time_out(request)
@@ -262,22 +212,14 @@ class Routing:
         for bus in self.buses.values():
             for worker in [one for one in bus.workers.values() if now - one.seen > SILENT_SECONDS]:
                 self._lose(worker, "has been silent")
-        if now < self._next_deadline:
-            return
-        late = [
-            request
-            for request in self._pending.values()
-            if request.deadline + (GRACE_SECONDS if request.sent else 0) <= now
-        ]
-        for request in late:
-            if request.id in self._pending:
+        if late := self._pending.late(now):
+            for request in late:
                 self._time_out(request)
-        grace = (r.deadline + (GRACE_SECONDS if r.sent else 0) for r in self._pending.values())
-        self._next_deadline = min(grace, default=float("inf"))
+            self._placing.drop(late)
 
     def seconds_to_deadline(self, now: float) -> float:
         """How long until `expire` has something to do."""
-        return max(0.0, self._next_deadline - now)
+        return self._pending.seconds_to_deadline(now)
 
     def _time_out(self, request: Request) -> None:
         self.counters["timed_out"] += 1
@@ -298,15 +240,14 @@ class Routing:
         """Take on nothing more, and answer what no bus has seen."""
         self.stopping = True
         text = "The gateway is stopping: nothing was done. Try again when it is back."
-        for request in list(self._pending.values()):
-            if not request.sent and request.id in self._pending:
+        for request in self._pending:
+            if not request.sent:
                 self._answer(request, error(request.msg_id, Code.UNAVAILABLE, text))
 
     def give_up(self) -> None:
         """Answer all that is left: buses had their time."""
-        for request in list(self._pending.values()):
-            if request.id in self._pending:
-                self._time_out(request)
+        for request in self._pending:
+            self._time_out(request)
 
     @property
     def under_way(self) -> int:
@@ -328,8 +269,11 @@ class Routing:
 
     def client_gone(self, client: Client) -> None:
         """Drop what a client that is gone has asked and no bus has seen."""
-        for request in [one for one in self._pending.values() if one.client is client]:
-            self._settle(request)
+        for request in self._pending:
+            if request.client is client:
+                self._settle(request)
+        for bus in self.buses.values():
+            bus.drop_client(client)
         self.clients.forget(client)
 
     def _refuse(self, client: Client, envelope: Envelope, code: Code, text: str) -> None:
@@ -341,15 +285,10 @@ class Routing:
         self._settle(request)
 
     def _settle(self, request: Request) -> None:
-        del self._pending[request.id]
+        self._pending.remove(request)
         self.clients.settle(request)
-        if request.session.commands.pop(request.id, None):
-            self._release(request)
-
-    def _release(self, request: Request) -> None:
-        for query in request.session.released():
-            if query.id in self._pending:
-                self.buses[QUERIES].put(query)
+        request.session.under_way -= 1
+        self._placing.settled(request)
 
     def _owe(self, client: Client, to: str, src: str, position: int, body: bytes | dict[str, Any]) -> None:
         if client not in self.clients:
@@ -360,39 +299,13 @@ class Routing:
         self.clients.with_replies[client.id] = client
 
     def _status(self, client: Client, envelope: Envelope, now: float) -> None:
-        if envelope.type != "Status":
+        if envelope.type != STATUS:
             text = f"The gateway answers Status, and nothing of type {envelope.type!r}."
             self._refuse(client, envelope, Code.NOT_SUPPORTED, text)
             return
-        body = {"type": "status_result", "in_reply_to": envelope.msg_id, "data": self.status(now)}
+        body = {"type": "status_result", "in_reply_to": envelope.msg_id, "data": status(self, now)}
         self._owe(client, envelope.src, GATEWAY, 0, body)
 
-    def status(self, now: float) -> dict[str, Any]:
-        """Return what runs: each process, how far it is, what waits and what has been counted."""
-        processes = [
-            {
-                "name": worker.dest,
-                "pid": worker.pid,
-                "position": worker.position,
-                "in_flight": len(worker.in_flight),
-                "seen_s": round(now - worker.seen, 3),
-                **worker.status,
-            }
-            for bus in self.buses.values()
-            for worker in bus.workers.values()
-        ]
-        heads = [worker.position for worker in self.buses[COMMANDS].workers.values()]
-        models = [worker.position for worker in self.buses[PROJECTOR].workers.values()]
-        return {
-            "log": self.identity._asdict() if self.identity else None,
-            "log_position": max(heads, default=None),
-            "read_model_position": max(models, default=None),
-            "processes": processes,
-            "gateway": {
-                "clients": len(self.clients),
-                "under_way": self.under_way,
-                "bytes_under_way": self.clients.bytes,
-                "queued": {bus.dest: bus.queued for bus in self.buses.values() if bus.dest != PROJECTOR},
-                **self.counters,
-            },
-        }
+
+def _homeless(type_: str) -> str:
+    return f"There is no command and no query {type_!r} in this application."

@@ -14,16 +14,24 @@ SESSIONS_MAX = 1000  # of one client
 class Session:
     """One session."""
 
-    __slots__ = ("commands", "held", "position")
+    __slots__ = ("commands", "held", "position", "under_way")
 
     def __init__(self, position: int) -> None:
         self.position = position  # of the latest answer
+        self.under_way = 0  # requests that are not answered
         self.commands: dict[int, Request] = {}  # sent and not answered, in order
-        self.held: deque[Request] = deque()  # queries that were sent after one of those
+        self.held: deque[Request] = deque()  # queries that were sent after one of those, in order
 
     def must_wait(self, query: Request) -> bool:
         """Tell whether a command that was sent before the query is unanswered."""
         return bool(self.commands) and next(iter(self.commands)) < query.id
+
+    def hold(self, query: Request) -> None:
+        """Keep a query until its commands are answered."""
+        late = bool(self.held) and self.held[-1].id > query.id  # it was not known to be a query until now
+        self.held.append(query)
+        if late:
+            self.held = deque(sorted(self.held, key=lambda one: one.id))
 
     def released(self) -> list[Request]:
         """Take out the queries that need not wait any more."""
@@ -31,11 +39,6 @@ class Session:
         while self.held and not self.must_wait(self.held[0]):
             released.append(self.held.popleft())
         return released
-
-    @property
-    def idle(self) -> bool:
-        """Tell whether nothing is under way."""
-        return not self.commands and not self.held
 
 
 class Sessions:
@@ -49,8 +52,8 @@ class Sessions:
         """Return the session of a src."""
         session = self._by_src.get(src)
         if session is None:
-            session = self._by_src[src] = Session(self.floor)
             self._forget_idle()
+            session = self._by_src[src] = Session(self.floor)
         elif len(self._by_src) > 1:
             self._by_src.move_to_end(src)
         return session
@@ -66,9 +69,9 @@ class Sessions:
             session.position = position
 
     def _forget_idle(self) -> None:
-        if len(self._by_src) > SESSIONS_MAX:
+        if len(self._by_src) >= SESSIONS_MAX:
             for src, session in self._by_src.items():
-                if session.idle:
+                if not session.under_way:
                     self.floor = max(self.floor, session.position)
                     del self._by_src[src]
                     return

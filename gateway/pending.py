@@ -1,0 +1,50 @@
+"""The requests that are not answered, and when each must be: the one table of what the gateway owes."""
+
+from collections.abc import Iterator
+
+from gateway.request import Request
+
+GRACE_SECONDS = 0.1  # for the answer of a bus that was just not too late: it knows more than we do
+NEVER = float("inf")
+
+
+class Pending:
+    """Requests by id. A request leaves it once, with its answer."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, Request] = {}
+        self._next_deadline = NEVER
+
+    def add(self, request: Request) -> None:
+        """Take a request in."""
+        self._by_id[request.id] = request
+        if request.deadline < self._next_deadline:
+            self._next_deadline = request.deadline
+
+    def remove(self, request: Request) -> None:
+        """Take a request out: it is answered."""
+        del self._by_id[request.id]
+        request.answered = True
+
+    def late(self, now: float) -> list[Request]:
+        """Return the requests whose time has passed."""
+        if now < self._next_deadline:
+            return []
+        ends = [(_end(request), request) for request in self._by_id.values()]
+        self._next_deadline = min((end for end, _ in ends if end > now), default=NEVER)
+        return [request for end, request in ends if end <= now]
+
+    def seconds_to_deadline(self, now: float) -> float:
+        """How long until `late` has something to say."""
+        return max(0.0, self._next_deadline - now)
+
+    def __iter__(self) -> Iterator[Request]:
+        """Yield them as they are now: answering one may answer others."""
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+
+def _end(request: Request) -> float:
+    return request.deadline + (GRACE_SECONDS if request.sent else 0)

@@ -1,0 +1,87 @@
+"""Which bus a request goes to, and when: a query waits behind the commands that its session sent before it."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from gateway.buses import COMMANDS, QUERIES, Bus
+from gateway.request import Request
+from gateway.sessions import Session
+
+
+class Placing:
+    """Puts requests into the queues of the buses."""
+
+    def __init__(self, buses: dict[str, Bus], make_key: Callable[[int], str]) -> None:
+        self._buses = buses
+        self._make_key = make_key
+        self._unplaced: list[Request] = []  # without dest, and no bus has announced the type yet
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every type of the application has been announced."""
+        return bool(self._buses[COMMANDS].types and self._buses[QUERIES].types)
+
+    def dest_of(self, type_: str) -> str:
+        """Return where a type lives; empty if no bus has announced it."""
+        return next((dest for dest, bus in self._buses.items() if type_ in bus.types), "")
+
+    def place(self, request: Request) -> None:
+        """Put a request where its dest says; without one, keep it until a bus announces its type."""
+        if request.dest == QUERIES:
+            self._place_query(request)
+            return
+        request.session.commands[request.id] = request  # without a dest it may be a command: queries must wait
+        if request.dest:
+            self._place_command(request)
+        else:
+            self._unplaced.append(request)
+
+    def place_again(self) -> list[Request]:
+        """A bus has announced its types: place what waited for that; return what has no place at all."""
+        waiting, self._unplaced = self._unplaced, []
+        homeless = []
+        for request in waiting:
+            if request.answered:
+                continue
+            request.dest = self.dest_of(request.type)
+            if request.dest == COMMANDS:
+                self._place_command(request)
+            elif request.dest == QUERIES:
+                del request.session.commands[request.id]
+                self._place_query(request)
+                self._release(request.session)
+            elif self.complete:
+                homeless.append(request)
+            else:
+                self._unplaced.append(request)
+        return homeless
+
+    def settled(self, request: Request) -> None:
+        """A request is answered: what waited for it may go."""
+        if request.session.commands.pop(request.id, None):
+            self._release(request.session)
+
+    def drop(self, answered: Iterable[Request]) -> None:
+        """Let go of requests that were answered while they waited: nobody may ever come to take them."""
+        if self._unplaced:
+            self._unplaced = [request for request in self._unplaced if not request.answered]
+        for session in {request.session for request in answered}:
+            session.held = deque(request for request in session.held if not request.answered)
+        for bus in self._buses.values():
+            bus.drop_answered()
+
+    def _place_command(self, request: Request) -> None:
+        request.key = request.key or self._make_key(request.id)
+        self._buses[COMMANDS].put(request)
+
+    def _place_query(self, request: Request) -> None:
+        request.key = None
+        if request.session.must_wait(request):
+            request.session.hold(request)
+        else:
+            self._buses[QUERIES].put(request)
+
+    def _release(self, session: Session) -> None:
+        for query in session.released():
+            if not query.answered:
+                self._buses[QUERIES].put(query)
