@@ -41,3 +41,11 @@ class Past(Protocol):
     def now(self) -> str:
         """Return the time of this decision, in UTC: "2026-01-31T12:00:00.000000Z"."""
         ...
+
+
+def one_tag(tag: dict[str, str | int]) -> tuple[str, str]:
+    """Return the name and value of the one tag that is read, or raise TypeError."""
+    if len(tag) != 1:
+        raise TypeError("Read one tag at a time: past.events(user=id).")
+    [(name, value)] = tag.items()
+    return name, str(value)

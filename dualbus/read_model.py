@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import apsw
 import apsw.ext
@@ -91,7 +91,7 @@ class _Handle:
         self._allowed = allowed
         self._ours = False
         self._names: dict[str, tuple[str, ...]] = {}
-        self.inode = path.stat().st_ino
+        self.inode = path.stat().st_ino if path.exists() else 0
 
     def own(self, sql: str, values: Sequence[Any] = ()) -> Any:
         """Run a statement of ours, past the guard; return its first row, or None.
@@ -222,6 +222,24 @@ class ReadModelWriter(_Handle):
         self.own("PRAGMA synchronous = full")
         self.own("PRAGMA wal_checkpoint(TRUNCATE)")
         self.close()
+
+
+class ModelInMemory(_Handle):
+    """A read model for the test of an application: the same guard, and no file."""
+
+    def __init__(self, projections: Sequence[Projection]) -> None:
+        super().__init__(Path(":memory:"), apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_MEMORY, _WRITE_ACTIONS)
+        for projection in projections:
+            self.own(projection.tables)
+
+    def execute(self, sql: str, values: Values = ()) -> None:
+        self._rows(sql, values)
+
+    def read_only(self) -> Self:
+        """Allow from now on what a query may do, and no more."""
+        self._allowed = _READ_ACTIONS
+        self.db.authorizer = self._authorize  # setting it makes SQLite ask again about statements it has prepared
+        return self
 
 
 def witnesses(folder: Path) -> list[Checkpoint]:

@@ -1,5 +1,6 @@
 """For the tests of applications, and for our own."""
 
 from dualbus.testing.cluster import Cluster, Process, until
+from dualbus.testing.kit import NOW, answer, decide, project
 
-__all__ = ["Cluster", "Process", "until"]
+__all__ = ["NOW", "Cluster", "Process", "answer", "decide", "project", "until"]

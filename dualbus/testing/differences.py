@@ -1,0 +1,46 @@
+"""How two lists of events differ, said so that a person sees it at once."""
+
+from collections.abc import Iterator, Sequence
+
+from dualbus.messages import Message
+
+
+def differences(left: object, right: object) -> list[str] | None:
+    """Return lines that say how messages, or lists of them, differ; None if that is not what they are."""
+    ours, theirs = _messages(left), _messages(right)
+    if ours is None or theirs is None or not (ours or theirs):
+        return None
+    return ["the messages differ (left, then right)", *_lines(ours, theirs)]
+
+
+def _messages(value: object) -> Sequence[Message] | None:
+    if isinstance(value, Message):
+        return [value]
+    if isinstance(value, list) and all(isinstance(one, Message) for one in value):
+        return value
+    return None
+
+
+def _lines(left: Sequence[Message], right: Sequence[Message]) -> Iterator[str]:
+    for number in range(max(len(left), len(right))):
+        if number >= len(left):
+            yield f"{number + 1}. only on the right: {right[number]!r}"
+        elif number >= len(right):
+            yield f"{number + 1}. only on the left: {left[number]!r}"
+        else:
+            yield from _compare(f"{number + 1}. ", left[number], right[number])
+
+
+def _compare(number: str, left: Message, right: Message) -> Iterator[str]:
+    if type(left) is not type(right):
+        yield f"{number}{type(left).__name__}, and on the right {type(right).__name__}"
+        yield f"   left:  {left!r}"
+        yield f"   right: {right!r}"
+    elif left == right:
+        yield f"{number}{type(left).__name__}: the same"
+    else:
+        yield f"{number}{type(left).__name__}:"
+        for name in type(left).model_fields:
+            ours, theirs = getattr(left, name), getattr(right, name)
+            if ours != theirs:
+                yield f"   {name}: {ours!r}, and on the right {theirs!r}"

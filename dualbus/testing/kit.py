@@ -1,0 +1,117 @@
+"""Given, when, then on values: what a decision, a projection or a query comes to. No socket, no file.
+
+    events = decide(create_user, given=[], when=CreateUser(name="Ada", email="ada@example.org"))
+    rows = project(app, given=[UserCreated(...)]).all("SELECT * FROM users")
+    answer(app, given=[UserCreated(...)], when=GetUser(user_id="u-1"))
+
+Events go through the JSON of the log and answers through the wire, as they do in a cluster.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from dualbus.app import App, Decide, Projection
+from dualbus.messages import Command, Event, Invalid, Message, Query
+from dualbus.past import S, one_tag
+from dualbus.read_model import ModelInMemory
+from dualbus.sentences import sentences
+from dualbus.tables import ReadOnlyTables
+from dualbus.wire import check, pack, unpack
+
+NOW = "2026-01-31T12:00:00.000000Z"
+"""The time of a decision whose test does not care."""
+
+E = TypeVar("E", bound=Event)
+
+
+def decide(
+    decision: Decide, *, given: Iterable[Event] = (), when: Command, ids: Iterable[str] | None = None, now: str = NOW
+) -> list[Event]:
+    """Return the events that a command comes to; Rejected if it is refused, Invalid if its own rules forbid it.
+
+    `past.new_id()` gives `ids` in turn ("id-1", "id-2", … if none are given) and `past.now()` gives `now`.
+    """
+    _obey_rules(when)
+    past = _Past([_through_the_log(event) for event in given], ids, now)
+    return [_through_the_log(event) for event in decision(when, past) or ()]
+
+
+def project(what: App | Projection, *, given: Iterable[Event]) -> ReadOnlyTables:
+    """Return the tables after the events: those of a projection, or of all that an application has."""
+    return _projected(what, given).read_only()
+
+
+def answer(app: App, *, given: Iterable[Event] = (), when: Query) -> Any:
+    """Return what a client gets for a query after the events."""
+    _obey_rules(when)
+    function = app.queries.get(type(when))
+    if function is None:
+        raise AssertionError(f"{type(when).__name__} is not among the queries of the application.")
+    data = function(when, project(app, given=given))
+    check(data)
+    return unpack(pack(data))
+
+
+class _Past:
+    """The past that a test gives."""
+
+    def __init__(self, events: list[Event], ids: Iterable[str] | None, now: str) -> None:
+        self._events = events
+        self._ids = _numbered() if ids is None else iter(ids)
+        self._now = now
+
+    def events(self, **tag: str | int) -> list[Event]:
+        wanted = one_tag(tag)
+        return [event for event in self._events if wanted in event.tags()]
+
+    def fold(self, state: type[S], **tag: str | int) -> S:
+        folded = state()
+        for event in self.events(**tag):
+            folded = folded.apply(event)
+        return folded
+
+    def new_id(self) -> str:
+        try:
+            return next(self._ids)
+        except StopIteration:
+            raise AssertionError("The decision took more ids than the test has: give it more ids.") from None
+
+    def now(self) -> str:
+        return self._now
+
+
+def _numbered() -> Iterator[str]:
+    return (f"id-{number}" for number in itertools.count(1))
+
+
+def _obey_rules(message: Message) -> None:
+    if errors := list(message.problems()):
+        raise Invalid(errors)
+
+
+def _through_the_log(event: E) -> E:
+    """Return an event as it comes back from the log."""
+    if not isinstance(event, Event):
+        raise AssertionError(f"{event!r} is not an event.")
+    check(event.fields())
+    try:
+        read = type(event).model_validate_json(event.data())
+    except ValidationError as error:
+        said = "; ".join(sentences(type(event).__name__, error))
+        raise AssertionError(f"{event!r} cannot be read back from the log: {said}.") from None
+    if read != event:
+        raise AssertionError(f"{event!r} comes back from the log as {read!r}.")
+    return read
+
+
+def _projected(what: App | Projection, given: Iterable[Event]) -> ModelInMemory:
+    projections = [what] if isinstance(what, Projection) else what.projections
+    tables = ModelInMemory(projections)
+    for event in map(_through_the_log, given):
+        for projection in projections:
+            if function := projection.on.get(type(event)):
+                function(event, tables)
+    return tables

@@ -1,0 +1,1 @@
+"""Richer applications, each a package to read and to copy from."""

@@ -1,0 +1,178 @@
+"""The test kit: what an author's test can say, and what it is told when it is wrong."""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Annotated, Any, Self
+
+import pytest
+
+from dualbus import App, Command, Event, Past, Projection, Query, ReadOnlyTables, Rejected, Tables, Tag
+from dualbus.messages import Invalid
+from dualbus.read_model import NotAllowed
+from dualbus.testing import answer, decide, project
+from dualbus.testing.differences import differences
+from dualbus.wire import WireError
+from users import app as users
+from users.decisions import create_user, rename_user
+from users.messages import CreateUser, GetUser, ListUsers, RenameUser, UserCreated, UserRenamed
+
+ADA = UserCreated(id="u-1", name="Ada", email="ada@example.org")
+BOB = UserCreated(id="u-2", name="Bob", email="bob@example.org")
+
+
+def test_a_decision_gives_events_with_the_ids_of_the_test() -> None:
+    when = CreateUser(name="Ada", email="ada@example.org")
+    assert decide(create_user, when=when, ids=["u-1"]) == [ADA]
+    assert decide(create_user, when=when) == [UserCreated(id="id-1", name="Ada", email="ada@example.org")]
+    with pytest.raises(AssertionError, match="give it more ids"):
+        decide(create_user, when=when, ids=[])
+
+
+def test_a_decision_reads_the_events_given_of_its_tag_and_no_others() -> None:
+    when = RenameUser(user_id="u-1", name="Countess")
+    assert decide(rename_user, given=[BOB, ADA], when=when) == [UserRenamed(id="u-1", name="Countess")]
+    with pytest.raises(Rejected, match="User does not exist"):
+        decide(rename_user, given=[BOB], when=when)
+
+
+class Book(Command):
+    first: date
+    last: date
+
+    def problems(self) -> Iterator[str]:
+        if self.last < self.first:
+            yield "Last must not be before first"
+
+
+class Booked(Event):
+    room: Annotated[str, Tag("room")]
+    first: date
+    at: str
+
+
+def test_time_is_the_tests_and_rules_across_fields_hold() -> None:
+    def book(command: Book, past: Past) -> list[Event]:
+        return [Booked(room="r", first=command.first, at=past.now())]
+
+    monday, tuesday = date(2026, 1, 5), date(2026, 1, 6)
+    booked = decide(book, when=Book(first=monday, last=tuesday), now="2026-01-01T08:00:00.000000Z")
+    assert booked == [Booked(room="r", first=monday, at="2026-01-01T08:00:00.000000Z")]
+    with pytest.raises(Invalid, match="Last must not be before first"):
+        decide(book, when=Book(first=tuesday, last=monday))
+
+
+def test_a_decision_that_a_cluster_would_not_take_fails_in_its_test() -> None:
+    class Counted(Event):
+        number: int
+
+    class Count(Command):
+        pass
+
+    def too_large(command: Count, past: Past) -> list[Event]:
+        return [Counted(number=2**63)]
+
+    def no_event(command: Count, past: Past) -> list[Any]:
+        return [{"number": 1}]
+
+    def two_tags(command: Count, past: Past) -> None:
+        past.events(room="r", user="u")
+
+    with pytest.raises(WireError, match="does not fit in 64 bits"):
+        decide(too_large, when=Count())
+    with pytest.raises(AssertionError, match="is not an event"):
+        decide(no_event, when=Count())
+    with pytest.raises(TypeError, match="one tag at a time"):
+        decide(two_tags, when=Count())
+
+
+def test_an_event_that_changes_on_its_way_through_the_log_is_told() -> None:
+    class Named(Event):
+        name: str
+
+        def model_post_init(self, context: Any) -> None:
+            object.__setattr__(self, "name", self.name + "!")
+
+    with pytest.raises(AssertionError, match=r"comes back from the log as Named\(name='a!!'\)"):
+        project(users, given=[Named(name="a")])
+
+
+def test_folding_gives_the_state_after_the_events() -> None:
+    class Rooms:
+        def __init__(self, dates: tuple[date, ...] = ()) -> None:
+            self.dates = dates
+
+        def apply(self, event: Event) -> Self:
+            return type(self)((*self.dates, event.first)) if isinstance(event, Booked) else self
+
+    seen: list[Rooms] = []
+
+    def book(command: Book, past: Past) -> None:
+        seen.append(past.fold(Rooms, room="r"))
+
+    given = [Booked(room=room, first=date(2026, 1, day), at="") for room, day in (("r", 1), ("s", 2), ("r", 3))]
+    decide(book, given=given, when=Book(first=date(2026, 1, 1), last=date(2026, 1, 1)))
+    assert seen[0].dates == (date(2026, 1, 1), date(2026, 1, 3))
+
+
+def test_a_projection_gives_rows() -> None:
+    given = [ADA, BOB, UserRenamed(id="u-1", name="Countess")]
+    rows = [{"id": "u-1", "name": "Countess"}, {"id": "u-2", "name": "Bob"}]
+    assert project(users, given=given).all("SELECT * FROM users ORDER BY id") == rows
+    assert project(users.projections[0], given=given).all("SELECT * FROM users ORDER BY id") == rows
+
+
+def test_a_query_is_answered_from_the_events_given() -> None:
+    assert answer(users, given=[ADA], when=GetUser(user_id="u-1")) == {"id": "u-1", "name": "Ada"}
+    assert answer(users, given=[ADA], when=GetUser(user_id="u-2")) is None
+    assert answer(users, given=[BOB, ADA], when=ListUsers(limit=1)) == [{"id": "u-1", "name": "Ada"}]
+
+
+class Peek(Query):
+    pass
+
+
+UPSERT = "INSERT INTO seen VALUES (1) ON CONFLICT DO NOTHING"
+
+
+def _insert(event: Booked, tables: Tables) -> None:
+    tables.execute(UPSERT)
+
+
+def test_a_query_that_would_write_is_stopped_also_with_a_statement_of_a_projection() -> None:
+    def peek(query: Peek, tables: ReadOnlyTables) -> Any:
+        return tables.all(UPSERT)
+
+    seen = Projection("seen", version=1, tables="CREATE TABLE seen (x INTEGER PRIMARY KEY)", on={Booked: _insert})
+    app = App(commands={}, projections=[seen], queries={Peek: peek})
+    with pytest.raises(NotAllowed):
+        answer(app, given=[Booked(room="r", first=date(2026, 1, 1), at="")], when=Peek())
+
+
+def test_an_answer_that_json_does_not_hold_fails_in_its_test() -> None:
+    def peek(query: Peek, tables: ReadOnlyTables) -> Any:
+        return tables.one("SELECT x'00' AS x")
+
+    app = App(commands={}, projections=[], queries={Peek: peek})
+    with pytest.raises(WireError, match="bytes has no place"):
+        answer(app, when=Peek())
+    with pytest.raises(AssertionError, match="GetUser is not among the queries"):
+        answer(app, when=GetUser(user_id="u-1"))
+
+
+def test_events_that_differ_are_shown_field_by_field() -> None:
+    left = [ADA, UserRenamed(id="u-1", name="Countess")]
+    right = [ADA, UserRenamed(id="u-1", name="Baroness"), BOB]
+    assert differences(left, right) == [
+        "the messages differ (left, then right)",
+        "1. UserCreated: the same",
+        "2. UserRenamed:",
+        "   name: 'Countess', and on the right 'Baroness'",
+        "3. only on the right: UserCreated(id='u-2', name='Bob', email='bob@example.org')",
+    ]
+    assert differences([ADA], [UserRenamed(id="u-1", name="Ada")]) == [
+        "the messages differ (left, then right)",
+        "1. UserCreated, and on the right UserRenamed",
+        "   left:  UserCreated(id='u-1', name='Ada', email='ada@example.org')",
+        "   right: UserRenamed(id='u-1', name='Ada')",
+    ]
+    assert differences([1], [2]) is None
