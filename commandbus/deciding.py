@@ -17,7 +17,7 @@ from dualbus.log import Decision, Log, NewEvent, Outcome, RecordedEvent
 from dualbus.messages import Command, Event, Invalid, Rejected
 from dualbus.past import S
 from dualbus.tags import Tagger
-from dualbus.wire import MESSAGE_BYTES_MAX, Code, Done, MessageId, WireError, Work, check, error, pack
+from dualbus.wire import MESSAGE_BYTES_MAX, Code, Done, MessageId, WireError, Work, error, pack
 
 # Of one command: a decision that never ends must not take the process with it.
 EVENTS_MAX = 1000
@@ -64,8 +64,11 @@ class Drain:
         self._now = now
         self._new_id = new_id
         self._known = known
-        self._decided: dict[str, Answer] = {}
+        self._decided: dict[str, tuple[int, int]] = {}  # key: number of the decision, position after it
+        self._pending: dict[str, list[Event]] = {}  # by tag, of the first `_indexed` decisions
+        self._indexed = 0
         self._head = log.head().position
+        self._past = _Past(self)
 
     def decide(self, work: Work) -> None:
         """Decide one command; its answer must not be sent before its decision is in the log."""
@@ -95,9 +98,7 @@ class Drain:
                     "This idempotency_key was used for another command: give every command a key of its own.",
                 )
             return earlier
-        answer = self._take(kind.parse(payload or {}), work.key, fingerprint)
-        self._decided[work.key] = answer
-        return answer
+        return self._take(kind.parse(payload or {}), work.key, fingerprint)
 
     def _command_type(self, name: str) -> type[Command]:
         kind = self._app.command_types.get(name)
@@ -110,26 +111,29 @@ class Drain:
     def _earlier(self, key: str) -> Answer | None:
         """Return what the command with this key came to, if it was decided before: the first answer."""
         if key in self._decided:
-            return self._decided[key]
+            number, position = self._decided[key]
+            decision = self.decisions[number]
+            return Answer(self._shown(decision.events), list(decision.errors), position, decision.fingerprint)
         outcome = self._known.get(key)
         if outcome is None:
             return None
         recorded = self._log.read(outcome.first - 1, outcome.events) if outcome.events else []
-        events = [_shown(self._event(one)) for one in recorded]
-        return Answer(events, outcome.errors, outcome.position, outcome.fingerprint)
+        return Answer(self._shown(recorded), outcome.errors, outcome.position, outcome.fingerprint)
 
     def _take(self, command: Command, key: str, fingerprint: bytes | None) -> Answer:
-        past = _Past(self)
+        past = self._past
+        reads = past.reads = {}
         try:
             made = self._app.commands[type(command)](command, past)
             events = list(islice(made or (), EVENTS_MAX + 1))
             if len(events) > EVENTS_MAX:
                 raise WireError(f"It gave more than {EVENTS_MAX} events.")
-            new = [self._new(event) for event in events]
-            if sum(len(one.data) for one in new) > DATA_CHARS_MAX:
+            shown: list[dict[str, Any]] = []
+            new = [self._new(event, shown) for event in events]
+            if sum([len(one.data) for one in new]) > DATA_CHARS_MAX:
                 raise WireError(f"Its events hold more than {DATA_CHARS_MAX} characters.")
         except Rejected as rejected:
-            self._record(Decision(key, self._now, (), rejected.errors, past.reads, fingerprint), [])
+            self._record(Decision(key, self._now, (), rejected.errors, reads, fingerprint))
             return Answer([], rejected.errors, self._head, fingerprint)
         except Exception as problem:
             logger.exception("The decision on %s raised; nothing of it was written.", type(command).__name__)
@@ -138,27 +142,44 @@ class Drain:
                 f"The decision on {type(command).__name__} raised {type(problem).__name__}: nothing was written; "
                 "the log of commandbus has the details.",
             ) from None
-        self._record(Decision(key, self._now, new, (), past.reads, fingerprint), events)
-        return Answer([_shown(event) for event in events], [], self._head, fingerprint)
+        self._record(Decision(key, self._now, new, (), reads, fingerprint))
+        return Answer(shown, [], self._head, fingerprint)
 
-    def _new(self, event: Event) -> NewEvent:
+    def _new(self, event: Event, shown: list[dict[str, Any]]) -> NewEvent:
+        """Return an event as the log takes it, and add to `shown` how a reply shows it."""
         name = type(event).__name__
         if self._app.event_types.get(name) is not type(event):
             raise WireError(f"It gave {name}, which is not an event of the application's table.")
-        check(event.fields())  # a decision may make a number that SQLite cannot hold
-        return NewEvent(name, event.data(), tuple(self._tagger.tag(*pair) for pair in event.tags()))
+        shown.append(event.shown(event.fields()))  # raises if a decision made what SQLite cannot hold
+        return NewEvent(name, event.data(), tuple([self._tagger.tag(*pair) for pair in event.tags()]))
 
-    def _record(self, decision: Decision, events: Iterable[Event]) -> None:
+    def _record(self, decision: Decision) -> None:
+        self._head += len(decision.events)
+        self._decided[decision.command_id] = len(self.decisions), self._head
         self.decisions.append(decision)
-        for event, new in zip(events, decision.events, strict=True):
-            self._head += 1
-            for tag in new.tags:
-                self._folds.add(tag, event)
+
+    def appended(self) -> None:
+        """All of it is in the log: let the folds of later drains begin there."""
+        tags = (tag for decision in self.decisions for new in decision.events for tag in new.tags)
+        self._folds.appended(tags, self._pending_of)
+
+    def _pending_of(self, tag: str) -> list[Event]:
+        """Return the events of a tag that this drain has decided. Read from what will be appended: most
+        drains are never asked, and keeping every event alive for it cost more than all the decisions."""
+        for decision in self.decisions[self._indexed :]:
+            for new in decision.events:
+                for carried in new.tags:
+                    self._pending.setdefault(carried, []).append(self._event(new))
+        self._indexed = len(self.decisions)
+        return self._pending.get(tag, [])
 
     def _history(self, tag: str) -> list[Event]:
         return [self._event(one) for one in self._log.history(tag)]
 
-    def _event(self, recorded: RecordedEvent) -> Event:
+    def _shown(self, events: Iterable[NewEvent | RecordedEvent]) -> list[dict[str, Any]]:
+        return [event.shown(event.fields()) for event in map(self._event, events)]
+
+    def _event(self, recorded: NewEvent | RecordedEvent) -> Event:
         kind = self._app.event_types[recorded.type]
         return kind.model_validate_json(recorded.data)
 
@@ -176,11 +197,12 @@ class _Past:
 
     def events(self, **tag: str | int) -> list[Event]:
         read = self._read(tag)
-        return self._drain._history(read) + self._drain._folds.pending(read)
+        return self._drain._history(read) + self._drain._pending_of(read)
 
     def fold(self, state: type[S], **tag: str | int) -> S:
         read = self._read(tag)
-        return self._drain._folds.fold(state, read, lambda: self._drain._history(read))
+        drain = self._drain
+        return drain._folds.fold(state, read, lambda: drain._history(read), drain._pending_of(read))
 
     def _read(self, tag: dict[str, str | int]) -> str:
         if len(tag) != 1:
@@ -194,10 +216,6 @@ class _Past:
 def _fingerprint(body: dict[str, Any]) -> bytes:
     said = json.dumps([body["type"], body.get("payload") or {}], sort_keys=True)
     return sha256(said.encode()).digest()[:16]
-
-
-def _shown(event: Event) -> dict[str, Any]:
-    return {"type": type(event).__name__, "payload": event.public()}
 
 
 def _result(msg_id: MessageId, answer: Answer) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from dualbus.messages import Event
@@ -14,17 +14,15 @@ logger = logging.getLogger(__name__)
 
 
 class Folds:
-    """States by tag: `_kept` at the log's head, and on top of it what the running drain has decided."""
+    """States by tag: `_kept` at the log's head, `_ahead` with what the running drain has decided on top."""
 
     def __init__(self, tags_max: int = TAGS_MAX) -> None:
         self._tags_max = tags_max
         self._kept: OrderedDict[str, dict[type[State], Any]] = OrderedDict()
-        self._pending: dict[str, list[Event]] = {}
         self._ahead: dict[tuple[str, type[State]], tuple[int, Any]] = {}  # pending events folded, state
 
-    def fold(self, state: type[S], tag: str, history: Callable[[], list[Event]]) -> S:
-        """Return the state of a tag; `history` gives what the log holds of it, for the first time."""
-        pending = self._pending.get(tag, [])
+    def fold(self, state: type[S], tag: str, history: Callable[[], list[Event]], pending: list[Event]) -> S:
+        """Return the state of a tag: of `history`, asked for the first time only, and the drain's own events."""
         done, folded = self._ahead.get((tag, state), (0, None))
         if folded is None:
             folded = self._kept.get(tag, {}).get(state)
@@ -34,22 +32,14 @@ class Folds:
         self._ahead[tag, state] = len(pending), folded
         return cast("S", folded)
 
-    def add(self, tag: str, event: Event) -> None:
-        """Take in an event that has been decided and is not yet in the log."""
-        self._pending.setdefault(tag, []).append(event)
-
-    def pending(self, tag: str) -> list[Event]:
-        """Return the events of a tag that have been decided and are not yet in the log."""
-        return self._pending.get(tag, [])
-
-    def appended(self) -> None:
-        """The drain is in the log: what was ahead of it is now its state."""
-        for tag in self._pending:
+    def appended(self, tags: Iterable[str], pending: Callable[[str], list[Event]]) -> None:
+        """The drain is in the log, with events of these tags: what was ahead of the log is now its state."""
+        for tag in tags if self._kept else ():
             for state, folded in self._kept.get(tag, {}).items():
                 self._ahead.setdefault((tag, state), (0, folded))
         for (tag, state), (done, folded) in self._ahead.items():
-            self._keep(tag, state, folded, self._pending.get(tag, [])[done:])
-        self._clear()
+            self._keep(tag, state, folded, pending(tag)[done:])
+        self._ahead.clear()
 
     def _keep(self, tag: str, state: type[State], folded: Any, rest: list[Event]) -> None:
         try:
@@ -64,10 +54,6 @@ class Folds:
     def forget(self) -> None:
         """The drain did not come into the log as it was decided: trust nothing."""
         self._kept.clear()
-        self._clear()
-
-    def _clear(self) -> None:
-        self._pending.clear()
         self._ahead.clear()
 
 

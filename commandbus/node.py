@@ -125,7 +125,7 @@ class CommandBus:
         self._count(appended)
         self._publisher.publish(appended.events)
         if appended.decisions == len(drain.decisions):
-            self._folds.appended()
+            drain.appended()
             self._retakes = 0
             return [done for _, done in drain.answers]
         return self._retake(drain, jobs, appended.decisions)

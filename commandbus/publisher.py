@@ -32,7 +32,7 @@ class Publisher:
             self._send(self._log.head().position, [])
 
     def _send(self, before: int, events: list[RecordedEvent]) -> None:
-        published = Published(self._log.identity, before, [list(event) for event in events])
+        published = Published(self._log.identity, before, events)
         self._socket.send(batch(EVENTS, [published]))
         self._next_head = time.monotonic() + HEAD_SECONDS
 

@@ -4,7 +4,7 @@ Positions start at 1 and have no holes. Appending is conditional on what a decis
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from dualbus.fault import DataFault
@@ -55,15 +55,14 @@ class Head(NamedTuple):
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What one command came to: events, or the sentences of a refusal. Appended whole or not at all."""
 
     command_id: str
     time: str
     events: Sequence[NewEvent] = ()
     errors: Sequence[str] = ()
-    reads: Mapping[str, int] = field(default_factory=dict)  # tag: the position it was read at
+    reads: Mapping[str, int] = MappingProxyType({})  # tag: the position it was read at
     fingerprint: bytes | None = None  # of type and payload, where the client chose the command's id
 
 

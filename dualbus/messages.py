@@ -1,13 +1,14 @@
 """What an application says: commands, events and queries, and the types of their fields."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import to_json
 
 from dualbus.sentences import sentences
+from dualbus.wire import WireError, check
 
 
 class Invalid(Exception):
@@ -69,10 +70,10 @@ class Message(BaseModel):
         "5" is no integer, while "2026-01-31" may be a date.
         """
         try:
-            message = cls.model_validate_json(to_json(fields))
+            message: Self = cls.__pydantic_validator__.validate_json(to_json(fields))
         except ValidationError as error:
             raise Invalid(sentences(cls.__name__, error)) from None
-        if errors := list(message.problems()):
+        if cls.problems is not Message.problems and (errors := list(message.problems())):
             raise Invalid(errors)
         return message
 
@@ -102,21 +103,28 @@ class Event(Message):
             name for name, marks in hints.items() if any(m is Private or isinstance(m, Private) for m in marks)
         )
 
-    def tags(self) -> Iterator[tuple[str, str]]:
-        """Yield (tag name, value) for each history this event belongs to; a None belongs to none."""
-        for field, name in self.tag_fields:
-            value = getattr(self, field)
-            if value is not None:
-                yield name, str(value)
+    def tags(self) -> list[tuple[str, str]]:
+        """Return (tag name, value) for each history this event belongs to; a None belongs to none."""
+        values = [(name, getattr(self, field)) for field, name in self.tag_fields]
+        return [(name, str(value)) for name, value in values if value is not None]
 
     def data(self) -> str:
         """Return every field, the private ones too, as the JSON text that the log keeps."""
         return self.__pydantic_serializer__.to_json(self).decode()
 
     def fields(self) -> dict[str, Any]:
-        """Return every field as JSON-like values."""
-        return self.__pydantic_serializer__.to_python(self, mode="json")  # type: ignore[no-any-return]
+        """Return every field as JSON-like values; raise WireError for one that no log or table can hold."""
+        fields = self.__dict__
+        try:
+            check(fields)
+        except WireError:  # or one that is only not yet JSON, such as a date
+            fields = self.__pydantic_serializer__.to_python(self, mode="json")
+            check(fields)
+        return fields
 
-    def public(self) -> dict[str, Any]:
-        """Return the fields that a reply may show."""
-        return {name: value for name, value in self.fields().items() if name not in self.private_fields}
+    @classmethod
+    def shown(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return an event with these fields as a reply shows it: its type, and all but the private ones."""
+        hidden = cls.private_fields
+        payload = {name: value for name, value in fields.items() if name not in hidden} if hidden else fields
+        return {"type": cls.__name__, "payload": payload}

@@ -1,5 +1,6 @@
 """What every process does the same: read its settings, log to stderr, stop when told, exit with a reason."""
 
+import gc
 import logging
 import os
 import signal
@@ -47,6 +48,8 @@ def run(name: str, serve: Callable[[Settings, Stop], int], environ: Mapping[str,
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"{name}: %(message)s")
     log = logging.getLogger(name)
     os.umask(0o077)
+    gc.freeze()  # what was imported stays for life
+    gc.set_threshold(50_000, 20, 100)  # a batch is thousands of small objects, and none of them is a cycle
     stop = Stop()
     try:
         settings = Settings.from_env(environ)

@@ -51,17 +51,18 @@ PRAGMA user_version = {FORMAT};
 _EVENT_COLUMNS = "position, type, data, time, command_id, hash"
 GENESIS = "genesis"  # the command id of a log's first events
 
+_pack = msgpack.Packer(autoreset=True).pack
 OutcomeRow = tuple[int, str, bytes | None, int, int, str]
 
 
 def event_hash(before: bytes, row: tuple[Any, ...], tags: Sequence[str]) -> bytes:
     """Return the hash of an event: (position, type, data, time, command_id), its tags, the hash before."""
-    return sha256(before + msgpack.packb((row, tags))).digest()[:16]
+    return sha256(before + _pack((row, tags))).digest()[:16]
 
 
 def commit_hash(before: bytes, head: Head, outcomes: Sequence[OutcomeRow]) -> bytes:
     """Return the hash of a commit: the head it reached, the outcomes it wrote, the commit before."""
-    return sha256(before + msgpack.packb((head, outcomes))).digest()[:16]
+    return sha256(before + _pack((head, outcomes))).digest()[:16]
 
 
 class SqliteLogReader:
@@ -251,7 +252,7 @@ class SqliteLog(SqliteLogReader):
             for event in decision.events:
                 position += 1
                 row = (position, event.type, event.data, decision.time, decision.command_id)
-                carried = sorted(set(event.tags))
+                carried = event.tags if len(event.tags) < 2 else sorted(set(event.tags))
                 hash_ = event_hash(hash_, row, carried)
                 events.append(RecordedEvent(*row, hash_))
                 tags += [(tag, position) for tag in carried]

@@ -5,8 +5,6 @@ import secrets
 import time
 from typing import Any
 
-import uuid_utils
-
 from dualbus.fault import EXIT_OK
 from dualbus.process import GRACE_SECONDS, Stop
 from dualbus.settings import Settings
@@ -56,8 +54,8 @@ class Gateway:
     """The front door."""
 
     def __init__(self, settings: Settings, front: Socket, back: Socket, stop: Stop) -> None:
-        life = str(uuid_utils.uuid7())
-        self._routing = Routing(settings.timeout_ms, secrets.randbits(62), lambda id_: f"{life}/{id_:x}")
+        life = secrets.token_urlsafe(12)
+        self._routing = Routing(settings.timeout_ms, secrets.randbits(48), lambda id_: f"{life}/{id_:x}")
         self._front = front
         self._back = back
         self._stop = stop
