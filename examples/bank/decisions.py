@@ -1,0 +1,72 @@
+"""What commands come to: no account is ever overdrawn."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Self
+
+from dualbus import Event, Past, Rejected
+from examples.bank.messages import (
+    AccountOpened,
+    Deposit,
+    MoneyDeposited,
+    MoneyTransferred,
+    MoneyWithdrawn,
+    OpenAccount,
+    Transfer,
+    Withdraw,
+)
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account as far as its rules need it: folded from the events tagged account:<id>."""
+
+    id: str | None = None
+    balance: int = 0
+
+    def apply(self, event: Event) -> Self:
+        match event:
+            case AccountOpened(id=id_):
+                return replace(self, id=id_)
+            case MoneyDeposited(cents=cents):
+                return replace(self, balance=self.balance + cents)
+            case MoneyWithdrawn(cents=cents):
+                return replace(self, balance=self.balance - cents)
+            case MoneyTransferred(source=source, cents=cents):
+                return replace(self, balance=self.balance + (-cents if source == self.id else cents))
+        return self
+
+
+def open_account(command: OpenAccount, past: Past) -> Iterator[Event]:
+    yield AccountOpened(id=past.new_id(), owner=command.owner)
+
+
+def deposit(command: Deposit, past: Past) -> Iterator[Event]:
+    _account(past, command.account_id)
+    yield MoneyDeposited(account=command.account_id, cents=command.cents, at=past.now())
+
+
+def withdraw(command: Withdraw, past: Past) -> Iterator[Event]:
+    _require(_account(past, command.account_id), command.cents)
+    yield MoneyWithdrawn(account=command.account_id, cents=command.cents, at=past.now())
+
+
+def transfer(command: Transfer, past: Past) -> Iterator[Event]:
+    source, target = command.source_id, command.target_id
+    if source == target:
+        raise Rejected("Source and target are the same account")
+    _account(past, target)
+    _require(_account(past, source), command.cents)
+    yield MoneyTransferred(source=source, target=target, cents=command.cents, at=past.now())
+
+
+def _account(past: Past, account_id: str) -> Account:
+    account = past.fold(Account, account=account_id)
+    if account.id is None:
+        raise Rejected(f"Account {account_id} does not exist")
+    return account
+
+
+def _require(account: Account, cents: int) -> None:
+    if account.balance < cents:
+        raise Rejected(f"Account {account.id} has {account.balance} cents, which is not enough")

@@ -1,0 +1,26 @@
+"""What is asked of the read model."""
+
+from typing import Any
+
+from dualbus import ReadOnlyTables
+from examples.bank.messages import GetAccount, GetStatement, ListAccounts
+
+
+def get_account(query: GetAccount, tables: ReadOnlyTables) -> dict[str, Any] | None:
+    return tables.one("SELECT id, owner, balance FROM accounts WHERE id = ?", (query.account_id,))
+
+
+def list_accounts(query: ListAccounts, tables: ReadOnlyTables) -> list[dict[str, Any]]:
+    return tables.all("SELECT id, balance FROM accounts WHERE id > ? ORDER BY id LIMIT ?", (query.after, query.limit))
+
+
+def get_statement(query: GetStatement, tables: ReadOnlyTables) -> dict[str, Any]:
+    """Return a page, and where the next one begins: null when this was the last."""
+    before = query.before or 2**62
+    lines = tables.all(
+        "SELECT number, at, what, cents, balance FROM statement WHERE account = ? AND number < ? "
+        "ORDER BY number DESC LIMIT ?",
+        (query.account_id, before, query.limit),
+    )
+    more = bool(lines) and lines[-1]["number"] > 1
+    return {"lines": lines, "before": lines[-1]["number"] if more else None}
