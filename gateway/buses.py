@@ -1,6 +1,7 @@
 """Buses and their workers: who is there, what they were given, whose turn it is."""
 
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from typing import Any
 
 from dualbus.wire import Beat, Greeting, Identity
@@ -85,7 +86,7 @@ class Bus:
 
     def put_again(self, requests: list[Request]) -> None:
         """Queue requests of a dead worker before all others, in the order in which they came."""
-        self.again = deque(sorted([*self.again, *requests], key=lambda request: request.id))
+        self.again = _in_order([*self.again, *requests])
         self.queued += len(requests)
 
     def next(self) -> Request | None:
@@ -109,6 +110,13 @@ class Bus:
                 return queue
             del self._turns[client]
         return None
+
+    def put_in_order(self, requests: list[Request]) -> None:
+        """Queue requests whose place has become known, each before those that its client sent later."""
+        for request in requests:
+            self.put(request)
+        for client in {request.client for request in requests}:
+            client.queues[self.dest] = _in_order(client.queues[self.dest])
 
     def drop_answered(self) -> None:
         """Let go of requests that were answered while they waited."""
@@ -142,6 +150,10 @@ class Bus:
             if ours and worker.room > (best.room if best else 0):
                 best = worker
         return best
+
+
+def _in_order(requests: Iterable[Request]) -> Queue:
+    return deque(sorted(requests, key=lambda request: request.id))
 
 
 def _unanswered(queue: Queue) -> Queue:

@@ -32,20 +32,21 @@ class Placing:
             return
         request.session.commands[request.id] = request  # without a dest it may be a command: queries must wait
         if request.dest:
-            self._place_command(request)
+            self._buses[COMMANDS].put(self._keyed(request))
         else:
             self._unplaced.append(request)
 
     def place_again(self) -> list[Request]:
         """A bus has announced its types: place what waited for that; return what has no place at all."""
         waiting, self._unplaced = self._unplaced, []
-        homeless = []
+        commands: list[Request] = []
+        homeless: list[Request] = []
         for request in waiting:
             if request.answered:
                 continue
             request.dest = self.dest_of(request.type)
             if request.dest == COMMANDS:
-                self._place_command(request)
+                commands.append(self._keyed(request))
             elif request.dest == QUERIES:
                 del request.session.commands[request.id]
                 self._place_query(request)
@@ -54,6 +55,7 @@ class Placing:
                 homeless.append(request)
             else:
                 self._unplaced.append(request)
+        self._buses[COMMANDS].put_in_order(commands)
         return homeless
 
     def settled(self, request: Request) -> None:
@@ -70,9 +72,9 @@ class Placing:
         for bus in self._buses.values():
             bus.drop_answered()
 
-    def _place_command(self, request: Request) -> None:
-        request.key = request.key or self._make_key(request.id)
-        self._buses[COMMANDS].put(request)
+    def _keyed(self, command: Request) -> Request:
+        command.key = command.key or self._make_key(command.id)
+        return command
 
     def _place_query(self, request: Request) -> None:
         request.key = None

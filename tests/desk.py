@@ -1,0 +1,102 @@
+"""The pure half of a gateway with workers played by the test: what each was given, what each client was told."""
+
+from typing import Any
+
+from dualbus.wire import Done, Greeting, Identity, Work, pack, unpack
+from gateway.routing import Routing
+
+LOG = Identity("log-1", "life-1")
+COMMAND_TYPES, QUERY_TYPES = ["CreateUser", "RenameUser"], ["GetUser", "ListUsers"]
+FIRST_ID = 1000
+Envelope = dict[str, Any]
+
+
+def command(msg_id: int | str, src: str = "s", key: str | None = None, **envelope: Any) -> Envelope:
+    """Make a command for commandbus; `dest=""` leaves the type to tell."""
+    body = {"type": "CreateUser", "msg_id": msg_id} | ({} if key is None else {"idempotency_key": key})
+    return {"src": src, "dest": "commandbus", "body": body, **envelope}
+
+
+def query(msg_id: int | str, src: str = "s", **envelope: Any) -> Envelope:
+    """Make a query for querybus."""
+    return {"src": src, "dest": "querybus", "body": {"type": "GetUser", "msg_id": msg_id}, **envelope}
+
+
+class Desk:
+    """A gateway without sockets; `now` is its clock."""
+
+    def __init__(self, timeout_ms: int = 5000) -> None:
+        self.now = 100.0
+        self.routing = Routing(timeout_ms, FIRST_ID, lambda id_: f"made-{id_}")
+        self.given: dict[bytes, list[Work]] = {}  # by worker: what it has and did not answer
+
+    def greet(
+        self,
+        dest: str,
+        id_: bytes,
+        *,
+        life: str | None = None,
+        credit: int = 100,
+        identity: Identity | None = LOG,
+        position: int = 0,
+        types: list[str] | None = None,
+    ) -> str | None:
+        """Have a worker introduce itself; return why it is not wanted."""
+        known = {"commandbus": COMMAND_TYPES, "querybus": QUERY_TYPES}.get(dest, [])
+        greeting = Greeting(
+            dest, life or id_.decode(), 1, known if types is None else types, credit, identity, position
+        )
+        return self.routing.announced(id_, greeting, self.now)
+
+    def greet_both(self, position: int = 0) -> None:
+        """Have a commandbus "c" and a querybus "q" introduce themselves."""
+        self.greet("commandbus", b"c", position=position)
+        self.greet("querybus", b"q", position=position)
+
+    def ask(self, *messages: Envelope, client: bytes = b"client") -> None:
+        """Have a client send messages."""
+        for message in messages:
+            self.routing.accept(client, message, self.now)
+
+    def dispatch(self) -> list[tuple[bytes, Work]]:
+        """Let the gateway give out what it can now, and keep it in `given`."""
+        given = [(id_, Work(*unpack(one))) for id_, part in self.routing.dispatch(self.now) for one in part]
+        for id_, work in given:
+            self.given.setdefault(id_, []).append(work)
+        return given
+
+    def dispatched(self) -> list[int | str]:
+        """Let the gateway give out what it can now; return the message ids, in order."""
+        return [work.body["msg_id"] for _, work in self.dispatch()]
+
+    def answer(self, id_: bytes, position: int = 0, count: int | None = None) -> None:
+        """Have a worker answer what it has, or the first few of it."""
+        works = self.given.get(id_, [])[:count]
+        self.given[id_] = self.given.get(id_, [])[len(works) :]
+        self.late_answer(id_, works, position)
+
+    def late_answer(self, id_: bytes, works: list[Work], position: int = 0) -> None:
+        """Have a worker answer work that the test kept, as that worker would."""
+        worker = self.routing.worker(id_)
+        if worker is not None:
+            done = [
+                Done(work.id, position, pack({"type": "ok", "in_reply_to": work.body["msg_id"]})) for work in works
+            ]
+            self.routing.done(worker, done, self.now)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass; the workers beat meanwhile."""
+        self.now += seconds
+        for bus in self.routing.buses.values():
+            for worker in bus.workers.values():
+                worker.seen = self.now
+        self.routing.expire(self.now)
+
+    def replies(self, client: bytes = b"client") -> list[dict[str, Any]]:
+        """Take out the bodies of what a client was told since it was last asked."""
+        outbox = self.routing.clients.of(client).outbox
+        return [unpack(self.routing.clients.of(client).paid().body) for _ in range(len(outbox))]
+
+    def told(self, client: bytes = b"client") -> list[tuple[int | str, int | str]]:
+        """Take out a client's replies: of each its message id, and its error code or its type."""
+        return [(body["in_reply_to"], body.get("code", body["type"])) for body in self.replies(client)]

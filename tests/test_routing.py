@@ -1,0 +1,306 @@
+"""The gateway without its sockets: who gets what, in which order, and what a client is told in the end."""
+
+import pytest
+
+from dualbus.wire import Code, Identity
+from tests.desk import FIRST_ID, LOG, Desk, command, query
+
+REFUSED, UNKNOWN = Code.UNAVAILABLE, Code.TIMEOUT
+
+
+def test_a_message_goes_to_its_dest_and_its_answer_to_its_client() -> None:
+    desk = Desk()
+    desk.greet_both()
+    desk.ask(command(1), query(2, src="other"), client=b"a")
+    desk.ask(query("three", src="b"), client=b"b")
+
+    given = {(id_, work.body["msg_id"]): work for id_, work in desk.dispatch()}
+    assert set(given) == {(b"c", 1), (b"q", 2), (b"q", "three")}
+    assert given[b"c", 1].ms == 5000
+
+    desk.answer(b"c")
+    desk.answer(b"q")
+    assert sorted(desk.told(b"a")) == [(1, "ok"), (2, "ok")]
+    assert desk.told(b"b") == [("three", "ok")]
+
+
+def test_clients_take_turns_whatever_one_of_them_has_queued() -> None:
+    desk = Desk()
+    desk.ask(*[query(number) for number in range(1000)], client=b"greedy")
+    desk.ask(query(5000), query(5001), client=b"modest")
+
+    desk.greet("querybus", b"q", credit=6)
+
+    assert desk.dispatched() == [0, 5000, 1, 5001, 2, 3]
+
+
+def test_a_worker_is_never_given_more_than_its_credit() -> None:
+    desk = Desk()
+    desk.greet("querybus", b"q", credit=3)
+    desk.ask(*[query(number) for number in range(10)])
+
+    assert desk.dispatched() == [0, 1, 2]
+    assert desk.dispatched() == []
+    desk.answer(b"q", count=2)
+    assert desk.dispatched() == [3, 4]
+
+
+def test_a_request_answered_by_its_deadline_still_holds_its_credit() -> None:
+    desk = Desk()
+    desk.greet("querybus", b"q", credit=1)
+    desk.ask(query(1, timeout_ms=50), query(2))
+    assert desk.dispatched() == [1]
+
+    desk.wait(1)
+
+    assert desk.told() == [(1, UNKNOWN)]
+    assert desk.dispatched() == []
+    desk.answer(b"q")
+    assert desk.dispatched() == [2]
+
+
+def test_several_workers_of_a_bus_share_what_is_queued() -> None:
+    desk = Desk()
+    for id_ in (b"q1", b"q2", b"q3"):
+        desk.greet("querybus", id_, credit=100)
+    desk.ask(*[query(number) for number in range(9)])
+
+    desk.dispatch()
+
+    assert [len(desk.given[id_]) for id_ in (b"q1", b"q2", b"q3")] == [3, 3, 3]
+
+
+def test_a_worker_of_another_log_is_given_nothing() -> None:
+    desk = Desk()
+    desk.greet("commandbus", b"c", identity=LOG)
+    desk.greet("querybus", b"q", identity=Identity("log-2", "life-1"))
+    desk.ask(query(1))
+
+    assert desk.dispatch() == []
+    desk.greet("querybus", b"ours", identity=LOG)
+    assert [id_ for id_, _ in desk.dispatch()] == [b"ours"]
+
+
+def test_a_leaving_worker_gets_nothing_more_and_goes_when_nobody_waits_for_it() -> None:
+    desk = Desk()
+    desk.greet("querybus", b"q")
+    desk.ask(query(1))
+    desk.dispatch()
+    worker = desk.routing.worker(b"q")
+    assert worker
+
+    worker.leaving = True
+    desk.ask(query(2))
+
+    assert desk.dispatch() == []
+    assert desk.routing.dismissed() == []
+    desk.answer(b"q")
+    assert desk.routing.dismissed() == [b"q"]
+
+
+# Clients that go.
+
+
+def test_what_a_client_that_is_gone_has_asked_is_dropped_and_the_others_go_on() -> None:
+    desk = Desk()
+    desk.ask(command(1), query(2), client=b"gone")
+    desk.ask(command(3), client=b"here")
+
+    desk.routing.client_gone(desk.routing.clients.of(b"gone"))
+    desk.greet_both()
+
+    assert desk.dispatched() == [3]
+    assert desk.routing.under_way == 1
+
+
+def test_a_client_that_comes_back_under_its_old_name_is_served() -> None:
+    desk = Desk()
+    desk.ask(query(1), client=b"name")
+    desk.routing.client_gone(desk.routing.clients.of(b"name"))
+
+    desk.ask(query(2), client=b"name")
+    desk.greet("querybus", b"q")
+
+    assert desk.dispatched() == [2]
+    assert desk.dispatched() == []
+
+
+# Without a dest.
+
+
+def test_a_message_without_a_dest_goes_by_its_type_once_that_is_announced() -> None:
+    desk = Desk()
+    desk.ask(command(1, dest=""), query(2, dest=""))
+    assert desk.dispatch() == []
+
+    desk.greet_both()
+
+    assert desk.dispatched() == [1]
+    desk.answer(b"c")
+    assert desk.dispatched() == [2]
+
+
+def test_a_command_without_a_dest_keeps_its_place_before_those_that_were_sent_after_it() -> None:
+    desk = Desk()
+    desk.ask(command(1, dest=""), command(2), command(3, dest=""))
+
+    desk.greet("commandbus", b"c")
+
+    assert desk.dispatched() == [1, 2, 3]
+
+
+def test_a_type_that_nobody_announces_is_refused_when_both_buses_are_here() -> None:
+    desk = Desk()
+    unknown = {"body": {"type": "Nonsense", "msg_id": 1}}
+    desk.ask(unknown)
+    desk.greet("commandbus", b"c")
+    assert desk.told() == []
+    desk.greet("querybus", b"q")
+    desk.ask(unknown)
+
+    assert desk.told() == [(1, Code.NOT_SUPPORTED)] * 2
+
+
+@pytest.mark.parametrize("dest", ["warehouse", "projector", "'; DROP TABLE users", "../..", "\0"])
+def test_an_unknown_dest_is_refused_by_name(dest: str) -> None:
+    desk = Desk()
+    desk.ask(query(1, dest=dest))
+
+    [reply] = desk.replies()
+    assert reply["code"] == Code.UNKNOWN_DEST
+    assert repr(dest) in reply["text"]
+
+
+# The end.
+
+
+def test_stopping_refuses_what_no_bus_has_seen_and_waits_for_the_rest() -> None:
+    desk = Desk()
+    desk.greet("commandbus", b"c", credit=1)
+    desk.ask(command(1), command(2), query(3))
+    desk.dispatch()
+
+    desk.routing.stop()
+    desk.ask(command(4))
+
+    assert desk.told() == [(2, REFUSED), (3, REFUSED), (4, REFUSED)]
+    desk.answer(b"c")
+    assert desk.told() == [(1, "ok")]
+    assert desk.routing.under_way == 0
+
+
+def test_giving_up_answers_all_that_is_left_as_what_it_is() -> None:
+    desk = Desk()
+    desk.greet("commandbus", b"c", credit=1)
+    desk.ask(command(1), command(2))
+    desk.dispatch()
+
+    desk.routing.give_up()
+
+    assert desk.told() == [(1, UNKNOWN), (2, REFUSED)]
+
+
+# Workers that die.
+
+
+def test_what_a_dead_worker_had_is_sent_again_first_in_order_and_under_the_same_keys() -> None:
+    desk = Desk()
+    desk.greet("commandbus", b"c", credit=3)
+    desk.ask(command(1), command(2, key="mine"), command(3), command(4))
+    first = [work for _, work in desk.dispatch()]
+    assert [work.key for work in first] == [f"made-{FIRST_ID}", "mine", f"made-{FIRST_ID + 2}"]
+
+    desk.answer(b"c", count=1)
+    desk.routing.lost(b"c", "is gone")
+    desk.greet("commandbus", b"c2")
+
+    again = [work for _, work in desk.dispatch()]
+    assert [(work.id, work.key, work.body) for work in again[:2]] == [(w.id, w.key, w.body) for w in first[1:]]
+    assert [work.body["msg_id"] for work in again] == [2, 3, 4]
+
+
+def test_a_silent_worker_counts_as_dead() -> None:
+    desk = Desk()
+    desk.greet("querybus", b"silent")
+    desk.ask(query(1))
+    desk.dispatch()
+
+    desk.now += 2
+    desk.routing.expire(desk.now)
+    desk.greet("querybus", b"other")
+
+    assert [id_ for id_, _ in desk.dispatch()] == [b"other"]
+    assert desk.routing.worker(b"silent") is None
+
+
+def test_a_message_that_its_workers_die_of_is_given_up_and_its_neighbours_are_not() -> None:
+    desk = Desk()
+    desk.ask(command(1))
+    for life in range(3):
+        desk.greet("commandbus", b"c%d" % life)
+        assert desk.dispatched() == [1]
+        desk.routing.lost(b"c%d" % life, "is gone")
+
+    desk.ask(command(2))
+    desk.greet("commandbus", b"c9")
+
+    assert desk.told() == [(1, Code.CRASH)]
+    assert desk.dispatched() == [2]
+
+
+def test_the_answer_of_an_earlier_life_is_ignored() -> None:
+    desk = Desk()
+    desk.greet("commandbus", b"old", life="one")
+    desk.ask(command(1))
+    [(_, work)] = desk.dispatch()
+    desk.greet("commandbus", b"new", life="two")
+
+    desk.late_answer(b"old", [work])  # nobody of that name is known any more
+    desk.late_answer(b"new", [work._replace(id=FIRST_ID - 1)])  # an id of an earlier gateway
+
+    assert desk.told() == []
+    assert desk.dispatched() == [1]
+    desk.answer(b"new")
+    desk.late_answer(b"new", [work])
+    assert desk.told() == [(1, "ok")]
+    assert desk.routing.counters["late_answers"] == 2
+
+
+def test_a_worker_that_says_who_it_is_twice_loses_nothing() -> None:
+    desk = Desk()
+    desk.greet("commandbus", b"c", life="one")
+    desk.ask(command(1))
+    desk.dispatch()
+
+    for _ in range(4):
+        assert desk.greet("commandbus", b"c", life="one") is None
+
+    assert desk.dispatched() == []
+    desk.answer(b"c")
+    assert desk.told() == [(1, "ok")]
+
+
+def test_a_worker_that_comes_back_over_a_new_connection_gets_its_work_again() -> None:
+    desk = Desk()
+    desk.greet("querybus", b"before", life="one")
+    desk.ask(query(1))
+    desk.dispatch()
+
+    desk.greet("querybus", b"after", life="one")
+
+    assert [id_ for id_, _ in desk.dispatch()] == [b"after"]
+
+
+def test_a_commandbus_with_another_log_is_turned_away_and_the_first_keeps_its_work() -> None:
+    desk = Desk()
+    desk.greet("commandbus", b"first")
+
+    why = desk.greet("commandbus", b"second", identity=Identity("log-2", "life-1"))
+
+    assert why == "Another commandbus, with another log, is at this gateway: stop one of the two."
+    desk.ask(command(1))
+    assert [id_ for id_, _ in desk.dispatch()] == [b"first"]
+
+
+def test_a_worker_of_no_known_dest_is_turned_away() -> None:
+    assert Desk().greet("warehouse", b"w") == "There is no place for a 'warehouse' at this gateway."

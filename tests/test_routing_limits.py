@@ -1,0 +1,159 @@
+"""What the gateway does when there is too much, or too little time: refuses, times out, lets go."""
+
+import pytest
+
+from dualbus.wire import Code
+from gateway import clients
+from tests.desk import Desk, command, query
+
+REFUSED, UNKNOWN = Code.UNAVAILABLE, Code.TIMEOUT
+
+
+def test_what_no_bus_has_seen_by_its_deadline_is_definitely_not_done() -> None:
+    desk = Desk()
+    desk.ask(command(1, timeout_ms=100), command(2))
+
+    desk.wait(0.2)
+
+    [reply] = desk.replies()
+    assert (reply["in_reply_to"], reply["code"]) == (1, REFUSED)
+    assert reply["text"] == "commandbus is not there: start it, and send the message again."
+    desk.greet("commandbus", b"c")
+    assert desk.dispatched() == [2]
+
+
+def test_what_a_bus_has_seen_is_unknown_at_its_deadline() -> None:
+    desk = Desk()
+    desk.greet("commandbus", b"c")
+    desk.ask(command(1, timeout_ms=100))
+    desk.dispatch()
+
+    desk.wait(0.15)
+    assert desk.told() == []  # a bus that was just in time is heard
+    desk.wait(0.1)
+
+    assert desk.told() == [(1, UNKNOWN)]
+
+
+def test_what_was_sent_to_a_worker_that_died_stays_unknown() -> None:
+    desk = Desk()
+    desk.greet("commandbus", b"c")
+    desk.ask(command(1, timeout_ms=100))
+    desk.dispatch()
+    desk.routing.lost(b"c", "is gone")
+
+    desk.wait(1)
+
+    assert desk.told() == [(1, UNKNOWN)]
+    desk.greet("commandbus", b"c2")
+    assert desk.dispatched() == []
+
+
+def test_the_remaining_time_travels_with_the_work() -> None:
+    desk = Desk()
+    desk.ask(query(1, timeout_ms=1000), query(2))
+
+    desk.wait(0.75)
+    desk.greet("querybus", b"q")
+
+    assert [work.ms for _, work in desk.dispatch()] == [250, 4250]
+
+
+def test_overload_is_refused_at_once_and_ends_with_the_queue() -> None:
+    desk = Desk()
+    desk.greet("commandbus", b"c", credit=10)
+    desk.ask(*[command(number) for number in range(500)])
+    for _ in range(12):  # ten every 50 ms: 200 a second
+        desk.dispatch()
+        desk.wait(0.05)
+        desk.answer(b"c")
+    desk.told()
+
+    desk.ask(command(1001, timeout_ms=500), command(1002))
+    assert desk.told() == [(1001, REFUSED)]
+
+    while desk.routing.under_way:
+        desk.dispatch()
+        desk.answer(b"c")
+    desk.wait(1)
+    desk.dispatch()
+    desk.ask(command(1003, timeout_ms=500))
+    assert 1003 not in dict(desk.told())
+
+
+def test_a_bus_that_was_not_there_is_not_taken_for_a_slow_one() -> None:
+    desk = Desk()
+    desk.ask(*[command(number) for number in range(5000)])
+    for _ in range(30):
+        desk.dispatch()
+        desk.wait(0.1)
+    desk.greet("commandbus", b"c", credit=1000)
+    desk.dispatch()
+    desk.answer(b"c")
+    desk.told()
+
+    desk.ask(command(6000))
+
+    assert desk.told() == []
+
+
+# Bounds.
+
+
+@pytest.mark.parametrize(("sent", "taken"), [(clients.REQUESTS_MAX + 5, clients.REQUESTS_MAX)])
+def test_a_client_may_have_so_many_requests_under_way_and_another_is_not_held_back(sent: int, taken: int) -> None:
+    desk = Desk()
+    desk.ask(*[query(number) for number in range(sent)], client=b"greedy")
+    desk.ask(query(1), client=b"modest")
+
+    assert [code for _, code in desk.told(b"greedy")] == [REFUSED] * (sent - taken)
+    assert desk.told(b"modest") == []
+    assert desk.routing.under_way == taken + 1
+
+
+def test_a_client_may_have_so_many_bytes_under_way() -> None:
+    desk = Desk()
+    large = "x" * 1_000_000
+    for number in range(20):
+        body = {"type": "GetUser", "msg_id": number, "params": {"user_id": large}}
+        desk.ask({"dest": "querybus", "body": body})
+
+    refused = desk.told()
+
+    assert [number for number, _ in refused] == [17, 18, 19]  # at 16 MiB it may still finish one
+    assert desk.routing.clients.bytes <= clients.REQUEST_BYTES_MAX + len(large) + 100
+
+
+def test_all_clients_together_may_have_so_many_requests_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "ALL_REQUESTS_MAX", 10)
+    desk = Desk()
+    for number in range(12):
+        desk.ask(query(number), client=b"client-%d" % number)
+
+    assert desk.told(b"client-9") == []
+    assert desk.told(b"client-10") == [(10, REFUSED)]
+
+
+def test_what_has_timed_out_lies_in_no_queue() -> None:
+    desk = Desk()
+    for _ in range(5):
+        desk.ask(command(1), query(2), query(3, src="x"), command(4, dest=""), client=b"a")
+        desk.wait(10)
+
+    held = [
+        *desk.routing.clients.of(b"a").queues["commandbus"],
+        *desk.routing.clients.of(b"a").queues["querybus"],
+        *desk.routing.clients.of(b"a").sessions.of("s").held,
+    ]
+    assert held == []
+    assert desk.routing.buses["commandbus"].queued == desk.routing.buses["querybus"].queued == 0
+    assert (desk.routing.clients.requests, desk.routing.clients.bytes) == (0, 0)
+
+
+def test_a_client_that_takes_nothing_loses_its_oldest_replies_and_that_is_counted() -> None:
+    desk = Desk()
+    for _ in range(clients.REPLIES_MAX + 3):
+        desk.routing.malformed(b"deaf", "no", None)
+
+    assert len(desk.replies(b"deaf")) == clients.REPLIES_MAX
+    assert desk.routing.counters["dropped_replies"] == 3
