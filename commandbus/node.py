@@ -159,7 +159,7 @@ def _failure(job: Job, code: Code, text: str) -> Done:
 
 
 def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _new_id() -> str:

@@ -1,7 +1,8 @@
 """The log in one SQLite file: one writer, any number of readers, a hash chain through it all.
 
-Every table is covered by the chain: an event's hash takes in its row, its tags and the hash before it; a
-commit's takes in the outcomes it wrote, the head it reached and the commit before it.
+Every table is covered by a hash: an event's takes in its row, its tags and the hash before it; a commit's
+takes in the outcomes it wrote, the head it reached and the commit before it; that of the log's identity, which
+changes when it is restored, stands beside it.
 """
 
 import json
@@ -33,10 +34,11 @@ from dualbus.wire import Identity
 FILE_NAME = "log.db"
 APPLICATION_ID = 0x64426C67  # "dBlg", so that no other SQLite file is taken for a log
 FORMAT = 1
+CHECKPOINT_PAGES = 4000  # 16 MiB: the same page, written by many commits, goes into the file once
 
-_SCHEMA = f"""
+SCHEMA = f"""
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL, incarnation TEXT NOT NULL,
-    secret BLOB NOT NULL) STRICT;
+    secret BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
 CREATE TABLE events (position INTEGER PRIMARY KEY, type TEXT NOT NULL, data TEXT NOT NULL, time TEXT NOT NULL,
     command_id TEXT NOT NULL, hash BLOB NOT NULL) STRICT;
 CREATE TABLE tags (tag TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (tag, position))
@@ -48,7 +50,7 @@ CREATE TABLE commits (number INTEGER PRIMARY KEY, position INTEGER NOT NULL, out
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """
-_EVENT_COLUMNS = "position, type, data, time, command_id, hash"
+EVENT_COLUMNS = "position, type, data, time, command_id, hash"
 GENESIS = "genesis"  # the command id of a log's first events
 
 _pack = msgpack.Packer(autoreset=True).pack
@@ -65,6 +67,11 @@ def commit_hash(before: bytes, head: Head, outcomes: Sequence[OutcomeRow]) -> by
     return sha256(before + _pack((head, outcomes))).digest()[:16]
 
 
+def meta_hash(identity: Identity, secret: bytes) -> bytes:
+    """Return the hash of what a log says of itself."""
+    return sha256(_pack((identity, secret))).digest()[:16]
+
+
 class SqliteLogReader:
     """The log, opened so that it cannot be written. Raises LogError if there is none."""
 
@@ -79,10 +86,14 @@ class SqliteLogReader:
             self._db = apsw.Connection(str(self._path), flags=flags, statementcachesize=64)
             self._db.set_busy_timeout(5000)
             self._check_format()
-            id_, incarnation, self.secret = self._db.execute("SELECT id, incarnation, secret FROM meta").get
-        except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError, TypeError) as error:
+            id_, incarnation, self.secret, hash_ = self._db.execute(
+                "SELECT id, incarnation, secret, hash FROM meta"
+            ).get
+        except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError, TypeError, UnicodeDecodeError) as error:
             raise LogDamaged(f"{self._path} is not a log that can be read ({error}): restore it.") from None
         self.identity = Identity(id_, incarnation)
+        if meta_hash(self.identity, self.secret) != hash_:
+            raise LogDamaged(f"What {self._path} says of its own identity was changed: restore it from a backup.")
 
     def _check_format(self) -> None:
         application, version = self._db.pragma("application_id"), self._db.pragma("user_version")
@@ -106,14 +117,14 @@ class SqliteLogReader:
 
     def read(self, after: int, limit: int) -> list[RecordedEvent]:
         rows = self._db.execute(
-            f"SELECT {_EVENT_COLUMNS} FROM events WHERE position > ? ORDER BY position LIMIT ?",  # noqa: S608
+            f"SELECT {EVENT_COLUMNS} FROM events WHERE position > ? ORDER BY position LIMIT ?",  # noqa: S608
             (after, limit),
         )
         return list(map(RecordedEvent._make, rows))
 
     def history(self, tag: str, after: int = 0) -> list[RecordedEvent]:
         rows = self._db.execute(
-            f"SELECT {_EVENT_COLUMNS} FROM tags JOIN events USING (position) "  # noqa: S608
+            f"SELECT {EVENT_COLUMNS} FROM tags JOIN events USING (position) "  # noqa: S608
             "WHERE tag = ? AND position > ? ORDER BY position",
             (tag, after),
         )
@@ -150,6 +161,7 @@ class SqliteLog(SqliteLogReader):
         self._open(apsw.SQLITE_OPEN_READWRITE)
         self._db.pragma("journal_mode", "wal")
         self._db.pragma("synchronous", "full")
+        self._db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         self._load_head()
 
     def _load_head(self) -> None:
@@ -177,8 +189,9 @@ class SqliteLog(SqliteLogReader):
         db.pragma("journal_mode", "delete")
         db.pragma("synchronous", "full")
         with db:
-            db.execute(_SCHEMA)
-            db.execute("INSERT INTO meta VALUES (1, ?, ?, ?)", (*identity, secrets.token_bytes(32)))
+            db.execute(SCHEMA)
+            secret = secrets.token_bytes(32)
+            db.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", (*identity, secret, meta_hash(identity, secret)))
         db.close()
         final, self._path = self._path, making
         self._open(apsw.SQLITE_OPEN_READWRITE)
