@@ -68,7 +68,6 @@ class Drain:
         self._pending: dict[str, list[Event]] = {}  # by tag, of the first `_indexed` decisions
         self._indexed = 0
         self._head = log.head().position
-        self._past = _Past(self)
 
     def decide(self, work: Work) -> None:
         """Decide one command; its answer must not be sent before its decision is in the log."""
@@ -81,6 +80,14 @@ class Drain:
             body, position = _refusal(msg_id, invalid.errors), self._head
         except Refused as refused:
             body, position = error(msg_id, refused.code, str(refused)), self._head
+        except Exception as problem:
+            name = str(work.body["type"])
+            logger.exception("The decision on %s raised; nothing of it was written.", name)
+            text = (
+                f"The decision on {name} raised {type(problem).__name__}: nothing was written; "
+                "the log of commandbus has the details."
+            )
+            body, position = error(msg_id, Code.ABORTED, text), self._head
         self.answers.append((len(self.decisions), Done(work.id, position, pack(body))))
 
     def _answer(self, work: Work) -> Answer:
@@ -121,8 +128,8 @@ class Drain:
         return Answer(self._shown(recorded), outcome.errors, outcome.position, outcome.fingerprint)
 
     def _take(self, command: Command, key: str, fingerprint: bytes | None) -> Answer:
-        past = self._past
-        reads = past.reads = {}
+        past = _Past(self)  # not kept: it knows the drain, and in a circle both would stay for long
+        reads = past.reads
         try:
             made = self._app.commands[type(command)](command, past)
             events = list(islice(made or (), EVENTS_MAX + 1))
@@ -135,13 +142,6 @@ class Drain:
         except Rejected as rejected:
             self._record(Decision(key, self._now, (), rejected.errors, reads, fingerprint))
             return Answer([], rejected.errors, self._head, fingerprint)
-        except Exception as problem:
-            logger.exception("The decision on %s raised; nothing of it was written.", type(command).__name__)
-            raise Refused(
-                Code.ABORTED,
-                f"The decision on {type(command).__name__} raised {type(problem).__name__}: nothing was written; "
-                "the log of commandbus has the details.",
-            ) from None
         self._record(Decision(key, self._now, new, (), reads, fingerprint))
         return Answer(shown, [], self._head, fingerprint)
 

@@ -24,7 +24,7 @@ class Rejected(Exception):
 
     def __init__(self, *errors: str) -> None:
         super().__init__("; ".join(errors))
-        self.errors = list(errors)
+        self.errors = [str(error) for error in errors] or ["The command was rejected"]
 
 
 class Tag:

@@ -1,0 +1,1 @@
+"""Applications that exist for the tests of faults."""
