@@ -1,0 +1,99 @@
+"""What the documents show is what happens."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dualbus import wire
+from dualbus.testing import Cluster
+from gateway.envelope import read_envelope
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_session_of_the_readme(cluster: Cluster, folder: Path) -> None:
+    session = README.split("<!-- session -->")[1].split("```")[1]
+    sent, received = re.fullmatch(
+        r"sh\n\$ cat > messages\.json\n(.*)\$ make run < messages\.json\n(.*)", session, re.DOTALL
+    ).groups()  # type: ignore[union-attr]
+    (folder / "messages.json").write_text(sent)
+
+    with (folder / "messages.json").open() as messages:
+        ran = subprocess.run(
+            ["make", "run"], cwd=ROOT, env=cluster.environ, stdin=messages, capture_output=True, text=True, timeout=50
+        )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    replies = re.findall(r"gateway\.1 +\| (\{.*\})", ran.stdout)
+    patterns = [re.escape(line).replace("…", ".+") for line in received.splitlines()]
+    for pattern in patterns:
+        assert any(re.fullmatch(pattern, reply) for reply in replies), (pattern, ran.stdout)
+    assert len(replies) == len(patterns)
+
+
+def test_the_application_of_the_readme_is_the_one_that_ships() -> None:
+    [shown] = blocks(README, "python")
+    shipped = "\n".join(path.read_text() for path in (ROOT / "users").glob("*.py"))
+    squeezed = re.sub(r"\s+", "", re.sub(r"#.*", "", shipped))
+    for function in re.findall(r"^(?:def|class) .*\n(?:    .*\n)+", shown, re.MULTILINE):
+        assert re.sub(r"\s+", "", re.sub(r"#.*", "", function)) in squeezed, function
+
+
+def test_the_messages_of_the_protocol() -> None:
+    messages, replies = blocks(PROTOCOL, "json")
+    for line in messages.splitlines():
+        assert read_envelope(json.loads(line)).msg_id in (1, 2, 3)
+    for line in replies.splitlines():
+        assert json.dumps(json.loads(line)) == line
+
+
+def test_the_batches_of_the_protocol() -> None:
+    [shown] = blocks(PROTOCOL, "hex")
+    sent, replied = ([bytes.fromhex(frame) for frame in line.split("|")] for line in shown.splitlines())
+
+    [message] = wire.unpack_hostile(sent[1])
+    assert sent[0] == wire.SEND
+    assert read_envelope(message).dest == "querybus"
+    [reply] = wire.unpack(replied[1])
+    assert replied[0] == wire.REPLY
+    assert reply["body"]["data"] == {"id": "user-123", "name": "John Doe"}
+
+
+@pytest.mark.parametrize("kind", sorted(name for name in vars(wire) if isinstance(getattr(wire, name), bytes)))
+def test_every_kind_of_message_is_in_the_protocol(kind: str) -> None:
+    if not kind.startswith("_"):
+        assert f"`{getattr(wire, kind).decode()}`" in PROTOCOL
+
+
+def test_every_error_code_is_in_the_protocol() -> None:
+    for code in wire.Code:
+        definite = "yes" if code.definite else "no"
+        assert re.search(rf"^\| {int(code)} \| [^|]+ \| {definite} \|", PROTOCOL, re.MULTILINE), code
+
+
+def test_files_that_the_documents_name_are_there() -> None:
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        text = document.read_text()
+        for path in re.findall(r"`((?:dualbus|gateway|commandbus|projector|querybus|users|tests)/[\w/.]+)`", text):
+            assert (ROOT / path).exists(), (document.name, path)
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+            assert (document.parent / target).exists(), (document.name, target)
+
+
+def test_the_makefile_is_the_same_for_ci_and_for_people() -> None:
+    commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make")]
+    assert commands == ["make check", "make test"]
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert sys.version_info >= (3, 11)
