@@ -24,6 +24,8 @@ from dualbus.wire import Identity
 from projector.projecting import Projecting
 from users import app as users_app
 
+Effects = dict[str, list[RecordedEvent]]
+
 
 class Answer(StrEnum):
     """What a client may conclude from what it was told."""
@@ -67,10 +69,11 @@ class Log(NamedTuple):
 def judge(history: Sequence[Operation], folder: Path, app: App = users_app) -> list[Fault]:
     """Return every promise that was broken; the history is of the users application."""
     log = read_log(folder)
+    effects = _effects(log)
     return [
-        *_chain(log),
-        *_commands(history, log),
-        *_order(history, log),
+        *chain(log),
+        *_commands(history, effects),
+        *_order(history, effects),
         *_sessions(history),
         *_answers(history, log),
         *_read_model(folder, app, log),
@@ -94,7 +97,7 @@ def read_log(folder: Path) -> Log:
     return Log(reader.identity, events, tags, outcomes, commits)
 
 
-def _chain(log: Log) -> Iterator[Fault]:
+def chain(log: Log) -> Iterator[Fault]:
     """Positions without holes, every hash what it should be; what follows the first break says nothing."""
     hash_, hashes = NO_HASH, {0: NO_HASH}
     for position, event in enumerate(log.events, 1):
@@ -118,7 +121,7 @@ def _chain(log: Log) -> Iterator[Fault]:
         yield Fault("broken", "The log ends elsewhere than its last commit.")
 
 
-def _effects(log: Log) -> dict[str, list[RecordedEvent]]:
+def _effects(log: Log) -> Effects:
     """Return the events by the name they wrote."""
     effects = defaultdict(list)
     for event in log.events:
@@ -134,9 +137,8 @@ def _attempts(history: Iterable[Operation]) -> dict[str, list[Operation]]:
     return attempts
 
 
-def _commands(history: Iterable[Operation], log: Log) -> Iterator[Fault]:
+def _commands(history: Iterable[Operation], effects: Effects) -> Iterator[Fault]:
     """Acknowledged: once, at its position. Refused every time: not at all. Else: at most once."""
-    effects = _effects(log)
     for key, attempts in _attempts(history).items():
         found = effects.get(key, [])
         acknowledged = [one for one in attempts if one.answer is Answer.ACKNOWLEDGED]
@@ -169,9 +171,8 @@ def _says(events: list[RecordedEvent], shown: Any) -> bool:
     )
 
 
-def _order(history: Iterable[Operation], log: Log) -> Iterator[Fault]:
+def _order(history: Iterable[Operation], effects: Effects) -> Iterator[Fault]:
     """Acknowledged before sent means a lower position."""
-    effects = _effects(log)
     attempts = _attempts(history)
     sent = sorted((min(one.sent for one in of_key), key) for key, of_key in attempts.items() if effects.get(key))
     known = sorted(

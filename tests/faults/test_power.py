@@ -1,0 +1,54 @@
+"""The power fails at every write and every fsync of a writer: nothing that it acknowledged is lost."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dualbus.sqlite_log import SqliteLog
+from tests.faults.judge import chain, read_log
+from tests.faults.needs import need_strace
+from tests.faults.power import cuts, trace
+from tests.faults.writer import decision
+
+COMMITS = 150
+SEED = 20_260_101
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory, where there is such a place: thousands of logs are written and opened there."""
+    made = Path(tempfile.mkdtemp(prefix="db", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    yield made
+    shutil.rmtree(made)
+
+
+def lost(folder: Path, *wrong: str) -> Iterator[bool]:
+    """Yield, for each cut, whether an acknowledged position is gone."""
+    print(f"seed {SEED}")
+    need_strace()
+    (folder / "data").mkdir()
+    writer = [sys.executable, "-m", "tests.faults.writer", str(folder / "data"), str(COMMITS), *wrong]
+    calls = trace(writer, folder / "data", folder / "trace")
+    assert len([call for call in calls if call.name == "said"]) == COMMITS
+    for left, said in cuts(calls, SEED, folder):
+        log = SqliteLog(left, lambda secret: decision(1))
+        position = log.head().position
+        log.close()
+        assert list(chain(read_log(left))) == [], f"after {said!r}"
+        yield position < int(said or 0)
+        shutil.rmtree(left)
+
+
+def test_no_acknowledged_commit_is_lost_in_a_power_cut(memory: Path) -> None:
+    results = list(lost(memory))
+    assert len(results) > 10 * COMMITS
+    assert results.count(True) == 0
+
+
+@pytest.mark.parametrize("wrong", ["normal", "early"])
+def test_a_writer_that_acknowledges_before_the_fsync_is_seen_to_lose(memory: Path, wrong: str) -> None:
+    assert any(lost(memory, wrong))

@@ -1,0 +1,44 @@
+"""A writer for the power cuts: appends group commits to a log, and says after each which position it reached.
+
+python -m tests.faults.writer FOLDER COMMITS [normal | early]: `normal` syncs only at checkpoints, `early`
+says it before it is so. Both break the promise, and the test must see it.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import apsw
+
+from dualbus.log import Decision, NewEvent
+from dualbus.sqlite_log import SqliteLog
+
+EVENTS = 3  # of a commit
+CHECKPOINT_PAGES = 60  # small, so that there are many checkpoints among the cuts
+
+
+def decision(number: int) -> Decision:
+    """Return the events that position `number` begins."""
+    data = '{"id":"u-%d","name":"%d","email":"w@example.com"}'
+    events = [NewEvent("UserCreated", data % (n, n), (f"user:u-{n}",)) for n in range(number, number + EVENTS)]
+    return Decision(f"key-{number}", "2026-01-01T00:00:00.000000Z", events)
+
+
+def main(folder: Path, commits: int, wrong: str = "") -> None:
+    """Append, and say so."""
+    apsw.connection_hooks.append(lambda db: db.wal_autocheckpoint(CHECKPOINT_PAGES))
+    log = SqliteLog(folder, lambda secret: decision(1))
+    if wrong == "normal":
+        log._db.pragma("synchronous", "normal")
+    for _ in range(commits):
+        position = log.head().position
+        if wrong == "early":
+            os.write(1, b"%d\n" % (position + EVENTS))
+        log.append([decision(position + 1)])
+        if wrong != "early":
+            os.write(1, b"%d\n" % log.head().position)
+    os.kill(os.getpid(), 9)  # power does not say goodbye, and SQLite would tidy up
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
