@@ -1,0 +1,7 @@
+"""python -m dualbus"""
+
+import sys
+
+from dualbus.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""The command line: `dualbus …`, or `python -m dualbus …`."""

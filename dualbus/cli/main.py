@@ -1,0 +1,58 @@
+"""The commands of `dualbus`, and what an error comes to: a sentence and an exit code, never a traceback."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+
+from dualbus.cli import output
+from dualbus.cli.verifying import verify
+from dualbus.fault import ConfigFault, Fault
+
+COMMANDS: tuple[Callable[..., Any], ...] = (verify,)
+
+app = typer.Typer(
+    help="Call a dualbus cluster, look at it, and look after its log. The settings come from DUALBUS_… variables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in COMMANDS:
+    app.command(command.__name__.strip("_"))(command)
+
+
+@app.callback()
+def dualbus() -> None:
+    """Make this a command with commands in it, however few."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; return its exit code: 0 done, 1 refused or failed, 2 wrong use."""
+    try:
+        return _run(arguments)
+    except output.Failed as failed:
+        output.note(str(failed))
+        return failed.exit_code
+    except Fault as fault:
+        for sentence in fault.errors:
+            output.note(sentence)
+        return output.EXIT_WRONG_USE if isinstance(fault, ConfigFault) else output.EXIT_FAILED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    code: object = output.EXIT_DONE
+    try:
+        app(arguments, prog_name="dualbus")
+    except SystemExit as ended:  # this is how Typer ends, also when all went well
+        code = ended.code
+    try:
+        output.flush()
+    except typer.Exit:
+        pass
+    return code if isinstance(code, int) else output.EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

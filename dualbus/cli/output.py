@@ -1,0 +1,92 @@
+"""Results go to stdout, and everything else to stderr: notes, errors, bars."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE = 0, 1, 2
+PIPE_COLUMNS = 200  # how wide a table may be where no terminal says
+
+
+class Failed(Exception):
+    """It was refused, or did not work; the text is a sentence that says what to do."""
+
+    exit_code = EXIT_FAILED
+
+
+class WrongUse(Failed):
+    """It was asked for in a way that cannot be; the text is a sentence that says how it can."""
+
+    exit_code = EXIT_WRONG_USE
+
+
+def line(text: str) -> None:
+    """Write a line of a result; where nobody reads on, end as if all had been read."""
+    try:
+        sys.stdout.write(text + "\n")
+    except BrokenPipeError:
+        hang_up()
+        raise typer.Exit(EXIT_DONE) from None
+
+
+def flush() -> None:
+    """Let a reader see the lines that were written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        hang_up()
+        raise typer.Exit(EXIT_DONE) from None
+
+
+def hang_up() -> None:
+    """Give what is still in the buffer somewhere to go, or Python complains about it when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def json_line(value: object) -> None:
+    """Write a value as one line of JSON."""
+    line(json.dumps(value))
+
+
+def note(text: str) -> None:
+    """Say something that is not a result."""
+    sys.stderr.write(text + "\n")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table of these cells."""
+    made = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def show(*tables: Table) -> None:
+    """Write tables, as wide as the terminal, or as they need where there is none."""
+    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False)
+    with console.capture() as captured:
+        console.print(*tables)
+    for text in captured.get().splitlines():
+        line(text.rstrip())
+
+
+@contextmanager
+def bar(what: str, *, wanted: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """Show how far something is, on a terminal and for as long as it takes; give a function to say it with."""
+    console = Console(stderr=True)
+    if not (wanted and console.is_terminal):
+        yield lambda done, total: None
+        return
+    columns: list[Any] = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,182 @@
+"""A read model folded again, in a folder that goes away, and compared row by row with the live one."""
+
+import tempfile
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import apsw
+
+from dualbus.app import App
+from dualbus.log import RecordedEvent
+from dualbus.messages import Event
+from dualbus.read_model import CHECKPOINT_TABLE, Checkpoint, Damaged, ReadModelWriter, create
+from dualbus.wire import Identity
+
+CHUNK_EVENTS = 5000  # of one transaction
+
+
+class Compared(NamedTuple):
+    """How much was found to be the same."""
+
+    tables: int
+    rows: int
+
+
+class Scratch:
+    """Has no part of the projector in it, so that one does not repeat a mistake of the other."""
+
+    def __init__(self, app: App) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="dualbus-")
+        self._path = Path(self._folder.name) / "read.db"
+        self._on: dict[str, list[tuple[str, Any]]] = {}
+        for projection in app.projections:
+            for kind, function in projection.on.items():
+                self._on.setdefault(kind.__name__, []).append((projection.name, function))
+        create(self._path, app.projections, Identity("scratch", ""))
+        self._writer = ReadModelWriter(self._path, building=True)
+        self._writer.begin()
+        self.position = 0
+
+    def apply(self, recorded: RecordedEvent, event: Event) -> None:
+        """Fold the next event. Raises Damaged if a projection does."""
+        for name, function in self._on.get(recorded.type, ()):
+            try:
+                function(event, self._writer)
+            except Exception as error:
+                raise Damaged(
+                    f"Projection {name} raised {type(error).__name__} at position {recorded.position} "
+                    f"({recorded.type}): {error}. The read model went past it once: correct the projection and raise "
+                    "its version."
+                ) from None
+        self.position = recorded.position
+        if self.position % CHUNK_EVENTS == 0:
+            self._writer.commit(recorded.position, recorded.hash)
+            self._writer.begin()
+
+    def compare(self, live: "Live") -> Compared:
+        """Compare table by table and row by row. Raises Damaged at the first difference."""
+        self._writer.commit(self.position, b"")
+        with Live(self._path) as ours:
+            if ours.tables() != live.tables():
+                raise Damaged(f"The tables of {live.path} are not those that the projections make.")
+            found = [_same_rows(table, ours, live) for table in ours.compared()]
+        return Compared(len(found), sum(found))
+
+    def close(self) -> None:
+        """Take the folder away."""
+        self._writer.close()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Live:
+    """One snapshot of a read model, opened so that it cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            self._db.set_busy_timeout(5000)
+            self._db.execute("BEGIN")
+            self.checkpoint = self._checkpoint()
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise _unreadable(path, error) from None
+
+    def _checkpoint(self) -> Checkpoint:
+        row = self._db.execute(f"SELECT log, incarnation, position, hash FROM {CHECKPOINT_TABLE}").get  # noqa: S608
+        if row is None or tuple(map(type, row)) != (str, str, int, bytes):
+            raise Damaged(f"{self.path} has lost its checkpoint.")
+        return Checkpoint(Identity(row[0], row[1]), row[2], row[3])
+
+    def tables(self) -> list[tuple[Any, ...]]:
+        """Return what the file says its tables and indexes are."""
+        return self._all("SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+
+    def compared(self) -> list[str]:
+        """Return the tables whose rows are compared: not the checkpoint, and not what a module keeps inside."""
+        names = self._all("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual')")
+        return sorted(name for (name,) in names if name not in (CHECKPOINT_TABLE, "sqlite_schema"))
+
+    def rows(self, table: str) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows in the order of their keys; a key that has no column, SQLite's rowid, comes first."""
+        columns = ", ".join(map(_quoted, self.columns(table)))
+        sql = f"SELECT {columns} FROM {_quoted(table)} ORDER BY {self._key(table) or columns}"  # noqa: S608
+        try:
+            yield from self._db.execute(sql)
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise _unreadable(self.path, error) from None
+
+    def _key(self, table: str) -> str:
+        if self.columns(table)[0] == "rowid":
+            return "rowid"
+        key = self._all("SELECT name FROM pragma_table_info(?) WHERE pk ORDER BY pk", table)
+        return ", ".join(_quoted(name) for (name,) in key)
+
+    def columns(self, table: str) -> list[str]:
+        """Return the names of a table's columns, with the rowid that a query may sort by without naming it."""
+        names = [name for (name,) in self._all("SELECT name FROM pragma_table_info(?) ORDER BY cid", table)]
+        sql = "SELECT 1 FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT wr AND name = ?"
+        has_rowid = self._all(sql, table) and "rowid" not in map(str.lower, names)
+        return ["rowid", *names] if has_rowid else names
+
+    def check_file(self) -> None:
+        """Let SQLite check what rows do not show: indexes and pages. Raises Damaged."""
+        said = self._all("PRAGMA integrity_check(1)")[0][0]
+        if said != "ok":
+            raise Damaged(f"Every row of {self.path} is right, and SQLite finds the file damaged: {said}.")
+
+    def _all(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise _unreadable(self.path, error) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+
+def _same_rows(table: str, ours: Live, live: Live) -> int:
+    """Count the rows of a table; raise Damaged at the first that is not the same in both."""
+    count = 0
+    for right, found in zip_longest(ours.rows(table), live.rows(table)):
+        if right != found or list(map(type, right)) != list(map(type, found)):
+            raise Damaged(f"{_difference(table, ours.columns(table), right, found)} in {live.path}.")
+        count += 1
+    return count
+
+
+def _difference(table: str, columns: list[str], right: tuple[Any, ...] | None, found: tuple[Any, ...] | None) -> str:
+    if right is None or found is None:
+        row, what = (found, "is one too many") if right is None else (right, "is missing")
+        assert row is not None  # noqa: S101 - of two that differ, one is there
+        return f"Table {table}: the row with {columns[0]} {row[0]!r} {what}"
+    if right[0] != found[0]:
+        return f"Table {table}: the row with {columns[0]} {right[0]!r} is missing, or is not where the log puts it"
+    differ = [name for name, one, other in zip(columns, right, found, strict=True) if repr(one) != repr(other)]
+    return (
+        f"Table {table}: the row with {columns[0]} {right[0]!r} has another {', '.join(differ)} than the log gives it"
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _unreadable(path: Path, error: Exception) -> Damaged:
+    said = "text that is none" if isinstance(error, UnicodeDecodeError) else str(error)
+    return Damaged(f"{path} cannot be read ({said}).")

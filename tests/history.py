@@ -1,0 +1,92 @@
+"""A data folder with a history in it, made in this process: a log with refusals and keyed commands, a read model."""
+
+import itertools
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+
+from commandbus.deciding import Drain
+from commandbus.folds import Folds
+from commandbus.node import genesis
+from dualbus.app import App, load
+from dualbus.log import Outcome
+from dualbus.sqlite_log import SqliteLog, SqliteLogReader
+from dualbus.wire import Work
+from projector.model import Model
+
+
+class History:
+    """Writes a log the way commandbus does, and a read model the way projector does."""
+
+    def __init__(self, folder: Path, seed: int = 1, app: App | None = None) -> None:
+        self.folder = folder
+        self.app = app or load("users:app")
+        self._random = random.Random(seed)
+        self._numbers = itertools.count(1)
+        self._users = ["user-123"]
+        self._log = SqliteLog(folder, lambda secret: genesis(self.app, secret))
+        self._folds = Folds()
+
+    def commit(self, commands: int) -> None:
+        """Decide so many commands and append what they come to in one commit."""
+        known: dict[str, Outcome] = {}
+        drain = Drain(self.app, self._log, self._folds, _now(), self._new_id, known)
+        for _ in range(commands):
+            drain.decide(self._work(next(self._numbers)))
+        self._log.append(drain.decisions)
+        drain.appended()
+
+    def project(self) -> None:
+        """Bring the read model to the head of the log."""
+        reader = SqliteLogReader(self.folder)
+        model = Model(self.folder, self.app, reader)
+        while model.building:
+            model.build()
+        model.look()
+        while model.behind:
+            model.catch_up()
+        model.close()
+        reader.close()
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self._log.close()
+
+    def _work(self, number: int) -> Work:
+        body = {"msg_id": number, **self._random.choice([self._create, self._create, self._rename, self._refused])()}
+        key = f"key-{number}"
+        if self._random.random() < 0.3:
+            body["idempotency_key"] = key
+        return Work(number, "test", 5000, key, 0, body)
+
+    def _create(self) -> dict[str, object]:
+        payload = {"name": f"Ada {self._random.random()}", "email": "ada@example.org"}
+        return {"type": "CreateUser", "payload": payload}
+
+    def _rename(self) -> dict[str, object]:
+        payload = {"user_id": self._random.choice(self._users), "name": f"Bob {self._random.random()}"}
+        return {"type": "RenameUser", "payload": payload}
+
+    def _refused(self) -> dict[str, object]:
+        return {"type": "RenameUser", "payload": {"user_id": f"nobody-{self._random.random()}", "name": "X"}}
+
+    def _new_id(self) -> str:
+        self._users.append(f"user-{self._random.getrandbits(64):016x}")
+        return self._users[-1]
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def make_history(folder: Path, commands: int = 300, seed: int = 1) -> App:
+    """Write a history of so many commands, some in a commit of their own and some in one with others."""
+    history = History(folder, seed)
+    sizes = random.Random(seed)
+    while commands > 0:
+        size = min(commands, sizes.choice([1, 1, 2, 5, 20]))
+        history.commit(size)
+        commands -= size
+    history.project()
+    history.close()
+    return history.app
