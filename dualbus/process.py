@@ -45,6 +45,7 @@ class Stop:
 
 def run(name: str, serve: Callable[[Settings, Stop], int], environ: Mapping[str, str] = os.environ) -> int:
     """Run a process until it is told to stop; return its exit code. Errors are a sentence on stderr."""
+    _fill_standard_descriptors()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"{name}: %(message)s")
     log = logging.getLogger(name)
     os.umask(0o077)
@@ -62,3 +63,10 @@ def run(name: str, serve: Callable[[Settings, Stop], int], environ: Mapping[str,
     except Exception:
         log.exception("A mistake in dualbus itself. Please report it with what follows.")
         return EXIT_SOFTWARE
+
+
+def _fill_standard_descriptors() -> None:
+    """Open /dev/null where standard input, output or error was closed: else a socket of ours takes its place."""
+    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(lowest, True)
+    os.close(lowest)

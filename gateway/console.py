@@ -9,6 +9,8 @@ import json
 import os
 import stat
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 from dualbus.sockets import Poll
 from dualbus.wire import unpack
@@ -38,6 +40,8 @@ class Console:
         self._clients: Clients = routing.clients
         self._poll = poll
         self._stream = JsonStream()
+        self._found: Iterator[dict[str, Any] | Garbage] = iter(())
+        self._more = False  # in what was found; it rests there while too much of it is unanswered
         self._ended = not self.speaks
         self._out = bytearray()
         self._closed = False
@@ -48,12 +52,22 @@ class Console:
         """Tell whether input has ended and every reply is out; never, where there was none to begin with."""
         client = self._clients.of(CONSOLE)
         idle = not client.requests and not client.outbox and not self._out
-        return self.speaks and self._ended and (idle or self._closed)
+        return self.speaks and self._ended and not self._more and (idle or self._closed)
 
     @property
     def unwritten(self) -> bool:
         """Tell whether something waits to be written."""
         return bool(self._out or self._clients.of(CONSOLE).outbox) and not self._closed
+
+    @property
+    def eager(self) -> bool:
+        """Tell whether it can go on without waiting for anything."""
+        return self._more and not self._full
+
+    @property
+    def _full(self) -> bool:
+        client = self._clients.of(CONSOLE)
+        return client.requests + len(client.outbox) >= UNDER_WAY_MAX or len(self._out) > OUT_BYTES_MAX
 
     def greet(self, data: str) -> None:
         """Tell a person at a terminal what this is."""
@@ -62,20 +76,26 @@ class Console:
 
     def watch(self) -> None:
         """Have the poll wait for what we can use now."""
-        client = self._clients.of(CONSOLE)
-        full = client.requests + len(client.outbox) >= UNDER_WAY_MAX or len(self._out) > OUT_BYTES_MAX
-        wanted = (not self._ended and not full, bool(self._out))
+        wanted = (not (self._ended or self._more or self._full), bool(self._out))
         if wanted != self._watched:
             self._poll.watch(0, read=wanted[0]) if wanted[0] != self._watched[0] else None
             self._poll.watch(1, write=wanted[1]) if wanted[1] != self._watched[1] else None
             self._watched = wanted
 
-    def read(self, now: float) -> None:
-        """Take in what there is."""
+    def read(self) -> None:
+        """Read what there is."""
         data = os.read(0, READ_BYTES)
         self._ended = not data
-        for found in self._stream.feed(data, final=self._ended):
-            if isinstance(found, Garbage):
+        self._found = self._stream.feed(data, final=self._ended)
+        self._more = True
+
+    def take(self, now: float) -> None:
+        """Hand on what was read, as long as not too much is unanswered."""
+        while self.eager:
+            found = next(self._found, None)
+            if found is None:
+                self._more = False
+            elif isinstance(found, Garbage):
                 self._routing.malformed(CONSOLE, found.text, found.msg_id)
             else:
                 self._routing.accept(CONSOLE, found, now)
@@ -99,6 +119,7 @@ class Console:
         """Nobody reads what we write: as if input had ended and all were written."""
         self._out.clear()
         self._ended = self._closed = True
+        self._more = False
 
 
 def _speaks(descriptor: int) -> bool:

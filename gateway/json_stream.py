@@ -11,6 +11,8 @@ from dualbus.wire import MESSAGE_BYTES_MAX, MessageId
 _SPACE = re.compile(r"[ \t\r\n]*")
 _JUNK = re.compile(r"[^{\n]*")
 _CUT_CHARS_MAX = 10  # of a token that the end of a chunk cut in two: "-Infinit", "\u12", "fals"
+_TRIES_MAX = 100  # to find a message on a line that began as garbage: a megabyte of braces must not hold us up
+_DONE_CHARS_MAX = 4096  # kept in front of where we are: the decoder counts lines from the beginning
 
 
 class Garbage(NamedTuple):
@@ -24,7 +26,7 @@ class JsonStream:
     """Finds objects, and after garbage finds the next: at most one complaint a line, and on it goes.
 
     After a broken object, the next begins at the next line that starts with a brace, or, if the break was
-    on the object's first line, at the next brace on that line.
+    on the object's first line, at one of the next braces on that line.
     """
 
     def __init__(self) -> None:
@@ -32,7 +34,7 @@ class JsonStream:
         self._json = json.JSONDecoder(object_pairs_hook=self._object)
         self._text = ""
         self._at = 0
-        self._complained = False  # about the line we are on
+        self._complaints = 0  # about the line we are on; only the first is said
         self._resuming = False  # looking for a line that starts with a brace
         self._repeated_key = False
 
@@ -43,6 +45,8 @@ class JsonStream:
         if not final and self._text[:1] == "{" and b"}" not in data and len(self._text) < MESSAGE_BYTES_MAX:
             return  # an object that is not yet whole cannot have become so
         while True:
+            if self._at > _DONE_CHARS_MAX:
+                self._text, self._at = self._text[self._at :], 0
             before = self._at
             found = self._next(final)
             if found is not None:
@@ -76,9 +80,9 @@ class JsonStream:
     def _whole(self, value: dict[str, Any], end: int) -> dict[str, Any] | Garbage | None:
         size = end - self._at
         self._at = end
-        if self._complained and "body" not in value:
+        if self._complaints and "body" not in value:
             return None  # a part of what was complained about
-        self._complained = False
+        self._complaints = 0
         msg_id = _msg_id(value)
         if size > MESSAGE_BYTES_MAX:
             return Garbage(f"The message is over {MESSAGE_BYTES_MAX} bytes.", msg_id)
@@ -95,11 +99,8 @@ class JsonStream:
         return self._complain("A message is a JSON object that begins with a brace.")
 
     def _broken(self, position: int | None, text: str) -> Garbage | None:
-        line_end = self._text.find("\n", self._at)
-        on_first_line = position is not None and (line_end < 0 or position <= line_end)
-        brace = self._text.find("{", max(position or 0, self._at + 1)) if on_first_line else -1
-        next_line = self._text.find("\n{", self._at)
-        if brace >= 0 and (next_line < 0 or brace < next_line) and (line_end < 0 or brace < line_end):
+        brace = -1 if position is None else self._text.find("{", max(position, self._at + 1))
+        if brace >= 0 and self._complaints < _TRIES_MAX and "\n" not in self._text[self._at : brace]:
             self._at = brace
             return self._complain(text)
         complaint = self._complain(text)
@@ -111,7 +112,7 @@ class JsonStream:
         next_line = self._text.find("\n{", max(0, self._at - 1))
         if next_line >= 0:
             self._at = next_line + 1
-            self._resuming = self._complained = False
+            self._resuming, self._complaints = False, 0
             return
         keep = 0 if final or not self._text.endswith("\n") else 1  # the brace may come with the next chunk
         self._at = max(self._at, len(self._text) - keep)
@@ -122,24 +123,23 @@ class JsonStream:
         return self._broken(None, f"A message is over {MESSAGE_BYTES_MAX} bytes, or has no end.")
 
     def _complain(self, text: str) -> Garbage | None:
-        first = not self._complained
-        self._complained = True
-        return Garbage(text) if first else None
+        self._complaints += 1
+        return Garbage(text) if self._complaints == 1 else None
 
     def _skip_space(self) -> None:
         match = _SPACE.match(self._text, self._at)
         end = match.end() if match else self._at
         if self._resuming and end > self._at:
             return  # the end of the line is what is looked for
-        if self._complained and "\n" in self._text[self._at : end]:
-            self._complained = False
+        if self._complaints and "\n" in self._text[self._at : end]:
+            self._complaints = 0
         self._at = end
 
     def _cut(self, error: json.JSONDecodeError) -> bool:
         """Tell whether the error may be no more than the end of a chunk."""
-        rest = self._text[error.pos :]
-        if not rest.strip() or error.msg.startswith("Unterminated string"):
+        if error.msg.startswith("Unterminated string") or _SPACE.fullmatch(self._text, error.pos):
             return True
+        rest = self._text[error.pos : error.pos + _CUT_CHARS_MAX]
         return len(rest) < _CUT_CHARS_MAX and "\n" not in rest
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:

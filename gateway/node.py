@@ -91,7 +91,8 @@ class Gateway:
         if self._front.zmq in ready:
             self._hear_clients(now)
         if 0 in ready:
-            self._console.read(now)
+            self._console.read()
+        self._console.take(now)
         self._routing.expire(now)
         for id_, work in self._routing.dispatch(now):
             for frames in batches(WORK, work):
@@ -102,6 +103,8 @@ class Gateway:
         self._beat(now)
 
     def _patience(self) -> float:
+        if self._console.eager:
+            return 0.0
         now = time.monotonic()
         stalled = STALLED_SECONDS if self._routing.clients.with_replies else BEAT_SECONDS
         return max(0.0, min(stalled, self._next_beat - now, self._routing.seconds_to_deadline(now)))
