@@ -93,15 +93,19 @@ class Clients:
 
     def take(self, request: Request) -> None:
         """Count a request in."""
-        for count in (self, request.client):
-            count.requests += 1
-            count.bytes += len(request.body)
+        client, size = request.client, len(request.body)
+        self.requests += 1
+        self.bytes += size
+        client.requests += 1
+        client.bytes += size
 
     def settle(self, request: Request) -> None:
         """Count a request out."""
-        for count in (self, request.client):
-            count.requests -= 1
-            count.bytes -= len(request.body)
+        client, size = request.client, len(request.body)
+        self.requests -= 1
+        self.bytes -= size
+        client.requests -= 1
+        client.bytes -= size
 
     def forget(self, client: Client) -> None:
         """The connection is gone."""

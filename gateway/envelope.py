@@ -54,8 +54,8 @@ def read_envelope(message: Any) -> Envelope:
             _text(body, "type"),
             msg_id,
             _text(body, "idempotency_key") if "idempotency_key" in body else None,
-            _whole(message, "timeout_ms", 1, TIMEOUT_MS_MAX),
-            _whole(message, "after", 0, INT_MAX) or 0,
+            _whole(message, "timeout_ms", 1, TIMEOUT_MS_MAX) if "timeout_ms" in message else None,
+            (_whole(message, "after", 0, INT_MAX) or 0) if "after" in message else 0,
             packed,
         )
     except WireError as error:
@@ -74,6 +74,8 @@ def _msg_id(body: dict[str, Any]) -> MessageId:
 
 def _text(values: dict[str, Any], name: str, default: str | None = None, what: str = "text") -> str:
     value = values.get(name, default)
+    if type(value) is str and 0 < len(value) <= ID_CHARS_MAX and value.isascii():
+        return value
     if value is None:
         raise WireError(f"{name} is required.")
     if type(value) is not str or (not value and value != default):
