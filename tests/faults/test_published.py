@@ -166,12 +166,17 @@ def test_a_subscriber_that_comes_after_100_000_events_catches_up_while_more_come
         assert len(events(cluster.data)) == 1 + 100_000 + 51
 
 
-def test_a_stopped_projector_costs_the_publisher_no_memory_and_nobody_a_stale_answer(running: Cluster) -> None:
-    with RawClient(running.front) as client:
-        client.ask(create("first"), query("GetUser", user_id="user-123"))
-        commandbus, projector = running.process("commandbus"), running.process("projector")
+def test_a_stopped_projector_costs_the_publisher_no_memory_and_nobody_a_stale_answer(cluster: Cluster) -> None:
+    # given a projector that has found its publisher
+    cluster.start("gateway", "commandbus", "querybus")
+    with RawClient(cluster.front) as client:
+        client.ask(create("first"))
+        cluster.start("projector")
+        until(lambda: process_status(client, "projector").get("state") == "following")
+        client.ask(create("second"), query("GetUser", user_id="user-123"))
+        commandbus, projector = cluster.process("commandbus"), cluster.process("projector")
 
-        # given a projector that takes nothing, and a publisher that has more to say than its queue may hold
+        # which then takes nothing, and a publisher that has more to say than its queue may hold
         projector.send(signal.SIGSTOP)
         big = create("x" * 20_000)
 
@@ -196,4 +201,4 @@ def test_a_stopped_projector_costs_the_publisher_no_memory_and_nobody_a_stale_an
         projector.send(signal.SIGCONT)
         [found] = client.ask(asked)
         assert found["data"]["id"] == last["payload"]["id"]
-        until(lambda: read_model_is_the_log(running))
+        until(lambda: read_model_is_the_log(cluster))
