@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TypeVar
@@ -34,12 +34,20 @@ def until(ask: Callable[[], T], seconds: float = 10.0, what: str = "") -> T:
 class Process:
     """One process of a cluster; what it says on stderr is kept in a file."""
 
-    def __init__(self, name: str, environ: Mapping[str, str], cwd: Path, said: Path, stdin: int | IO[bytes]) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        cwd: Path,
+        said: Path,
+        stdin: int | IO[bytes],
+    ) -> None:
         self.name = name
         self.said_path = said
         with said.open("ab") as stderr:
             self.popen = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", name],
+                command,
                 stdin=stdin,
                 stdout=subprocess.PIPE if stdin != subprocess.DEVNULL else subprocess.DEVNULL,
                 stderr=stderr,
@@ -96,6 +104,7 @@ class Cluster:
         self.environ |= {f"DUALBUS_{name.upper()}": address for name, address in self.addresses.items()}
         self.environ |= {"DUALBUS_APP": app, "DUALBUS_DATA": str(self.data)}
         self.environ |= {f"DUALBUS_{name.upper()}": value for name, value in settings.items()}
+        self.commands = {name: [sys.executable, "-m", name] for name in PROCESSES}  # for a test to wrap
         self.processes: list[Process] = []
 
     @property
@@ -109,7 +118,7 @@ class Cluster:
         for name in names or PROCESSES:
             said = self.folder / f"{name}.{len(self.processes)}.log"
             given = stdin if name == GATEWAY else subprocess.DEVNULL
-            started.append(Process(name, self.environ | environ, self.cwd, said, given))
+            started.append(Process(name, self.commands[name], self.environ | environ, self.cwd, said, given))
             self.processes.append(started[-1])
         return started
 
