@@ -180,8 +180,7 @@ class Drain:
         return [event.shown(event.fields()) for event in map(self._event, events)]
 
     def _event(self, recorded: NewEvent | RecordedEvent) -> Event:
-        kind = self._app.event_types[recorded.type]
-        return kind.model_validate_json(recorded.data)
+        return self._app.decode(recorded.type, recorded.data)
 
 
 class _Past:

@@ -34,6 +34,7 @@ def serve(settings: Settings, stop: Stop) -> int:
     app = load(settings.app)
     check_witnesses(settings.data)
     log = SqliteLog(settings.data, lambda secret: genesis(app, secret))
+    app.check_stored(log.types())
     with Sockets() as sockets:
         publisher = Publisher(sockets.publisher(settings.events), log)
         link = Link(sockets.dealer(settings.back), "commandbus", sorted(app.command_types))

@@ -4,6 +4,7 @@ from dualbus.app import App, Projection
 from dualbus.messages import Command, Email, Event, Private, Query, Rejected, Tag, Text
 from dualbus.past import Past, State
 from dualbus.tables import ReadOnlyTables, Tables
+from dualbus.upcasts import Upcast
 
 __all__ = [
     "App",
@@ -20,4 +21,5 @@ __all__ = [
     "Tables",
     "Tag",
     "Text",
+    "Upcast",
 ]

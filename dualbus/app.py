@@ -5,12 +5,13 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dualbus.fault import ConfigFault
 from dualbus.messages import Command, Event, Message, Query
+from dualbus.upcasts import Upcast, final_type, upcast, upcast_mistakes
 
 Decide = Callable[..., Iterable[Event] | None]
 Project = Callable[..., None]
@@ -38,23 +39,42 @@ class App:
     projections: Sequence[Projection]
     queries: Mapping[type[Query], Answer]
     genesis: Sequence[Event] = ()
+    upcasts: Mapping[str, Upcast] = field(default_factory=dict)  # by the type that old records have in the log
     command_types: Mapping[str, type[Command]] = field(init=False)
     query_types: Mapping[str, type[Query]] = field(init=False)
     event_types: Mapping[str, type[Event]] = field(init=False)
+    stored_types: Mapping[str, type[Event]] = field(init=False)  # by what the log may call them
     private_tags: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         if errors := list(_mistakes(self)):
             raise ConfigFault(*errors)
         events = _events(self)
+        event_types = {kind.__name__: kind for kind in events}
+        old_types = {name: event_types[final_type(self.upcasts, name)] for name in self.upcasts}
         derived = {
             "command_types": {kind.__name__: kind for kind in self.commands},
             "query_types": {kind.__name__: kind for kind in self.queries},
-            "event_types": {kind.__name__: kind for kind in events},
+            "event_types": event_types,
+            "stored_types": event_types | old_types,
             "private_tags": frozenset(tag for kind in events for tag in _private_tags(kind)),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+    def decode(self, type_: str, data: str) -> Event:
+        """Return the event that the log holds under this type as this JSON: the one place where records are read."""
+        kind = self.stored_types[type_]
+        return kind.model_validate_json(upcast(self.upcasts, type_, data) if type_ in self.upcasts else data)
+
+    def check_stored(self, types: Collection[str]) -> None:
+        """Raise ConfigFault if the log holds a type that the application can no longer read."""
+        if gone := sorted(set(types) - self.stored_types.keys()):
+            raise ConfigFault(
+                f"The log holds events that the application does not have: {', '.join(gone)}. Bring the classes "
+                f'back, or say what they are today: App(upcasts={{"{gone[0]}": Upcast("…", change)}}). If the log '
+                "is another application's, point DUALBUS_DATA to another folder."
+            )
 
 
 def load(name: str) -> App:
@@ -133,6 +153,7 @@ def _type_mistakes(app: App) -> Iterator[str]:
             yield f"{kind.__name__} is a {' and a '.join(roles)}: a type is one of them, never two."
     private = {tag for kind in events for tag in _private_tags(kind)}
     shown = {tag for kind in events for name, tag in kind.tag_fields if name not in kind.private_fields}
+    yield from upcast_mistakes(app.upcasts, {kind.__name__ for kind in events})
     for tag in sorted(private & shown):
         yield f"Tag {tag!r} is on a private field of one event and on a field that is not of another."
 

@@ -105,6 +105,10 @@ class ReadableLog(Protocol):
         """Return the events that carry the tag, after the position, in order."""
         ...
 
+    def types(self) -> set[str]:
+        """Return the types that its events have; asked once, at a start."""
+        ...
+
     def outcomes(self, command_ids: Iterable[str]) -> dict[str, Outcome]:
         """Return the outcomes of those commands that have one, by command id."""
         ...

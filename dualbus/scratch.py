@@ -42,7 +42,7 @@ class Scratch:
 
     def apply(self, recorded: RecordedEvent, event: Event) -> None:
         """Fold the next event. Raises Damaged if a projection does."""
-        for name, function in self._on.get(recorded.type, ()):
+        for name, function in self._on.get(type(event).__name__, ()):
             try:
                 function(event, self._writer)
             except Exception as error:

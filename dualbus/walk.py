@@ -189,6 +189,10 @@ class Walk(SqliteLogReader):
         tags: dict[int, list[str]] = {}
         rows = self._db.execute("SELECT position, tag FROM temp.carried WHERE position BETWEEN ? AND ?", limits)
         for position, tag in rows:
+            if type(position) is not int or position < self._first:
+                raise Broken(
+                    self._first, f"Before position {self._first} there is a tag of no position: restore the log."
+                )
             tags.setdefault(position, []).append(tag)
         events = self._db.execute(
             f"SELECT {EVENT_COLUMNS} FROM events WHERE position BETWEEN ? AND ? ORDER BY position",  # noqa: S608
@@ -237,7 +241,7 @@ class Walk(SqliteLogReader):
         raise self._changed(position)
 
     def _read(self, recorded: RecordedEvent) -> Event:
-        return self._app.event_types[recorded.type].model_validate_json(recorded.data)
+        return self._app.decode(recorded.type, recorded.data)
 
     def _changed(self, position: int) -> Broken:
         return Broken(position, f"Position {position} is not as it was written: restore the log from a backup.")

@@ -53,6 +53,8 @@ class Projector:
         """Project until told to stop."""
         self._link.announce()
         log = self._wait_for_log()
+        if log:
+            self._app.check_stored(log.types())
         while log and self._turn(0):
             self._model = Model(self._folder, self._app, log)
             if self._build(self._model):

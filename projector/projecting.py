@@ -34,11 +34,11 @@ class Projecting:
     """Applies events to the tables of every projection that is on them."""
 
     def __init__(self, app: App) -> None:
-        self._types = app.event_types
-        self._on: dict[str, list[tuple[str, Callable[[Any, Any], None]]]] = {name: [] for name in self._types}
-        for projection in app.projections:
-            for kind, function in projection.on.items():
-                self._on[kind.__name__].append((projection.name, function))
+        self._decode = app.decode
+        self._on: dict[str, list[tuple[str, Callable[[Any, Any], None]]]] = {
+            stored: [(one.name, one.on[kind]) for one in app.projections if kind in one.on]
+            for stored, kind in app.stored_types.items()
+        }
 
     def apply(self, recorded: RecordedEvent, tables: Tables) -> None:
         """Apply one event. Raises ProjectionFailed, and the caller rolls back."""
@@ -49,7 +49,7 @@ class Projecting:
             return
         projection = "(reading the event)"
         try:
-            event = self._types[recorded.type].model_validate_json(recorded.data)
+            event = self._decode(recorded.type, recorded.data)
             for name, function in on:
                 projection = name
                 function(event, tables)

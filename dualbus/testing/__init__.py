@@ -1,6 +1,6 @@
 """For the tests of applications, and for our own."""
 
 from dualbus.testing.cluster import Cluster, Process, until
-from dualbus.testing.kit import NOW, answer, decide, project
+from dualbus.testing.kit import NOW, answer, decide, from_log, project
 
-__all__ = ["NOW", "Cluster", "Process", "answer", "decide", "project", "until"]
+__all__ = ["NOW", "Cluster", "Process", "answer", "decide", "from_log", "project", "until"]

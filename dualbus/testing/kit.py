@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from dualbus.app import App, Decide, Projection
 from dualbus.messages import Command, Event, Invalid, Message, Query
@@ -53,6 +54,13 @@ def answer(app: App, *, given: Iterable[Event] = (), when: Query) -> Any:
     data = function(when, project(app, given=given))
     check(data)
     return unpack(pack(data))
+
+
+def from_log(app: App, type_: str, **fields: Any) -> Event:
+    """Return the event that an old record of this type, with these fields, is today: `given=[from_log(...)]`."""
+    if type_ not in app.stored_types:
+        raise AssertionError(f"{type_} is neither an event of the application nor among its upcasts.")
+    return app.decode(type_, to_json(fields).decode())
 
 
 class _Past:
