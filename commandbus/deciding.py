@@ -63,7 +63,7 @@ class Drain:
         self._folds = folds
         self._now = now
         self._new_id = new_id
-        self._known = known
+        self.known = known
         self._decided: dict[str, tuple[int, int]] = {}  # key: number of the decision, position after it
         self._pending: dict[str, list[Event]] = {}  # by tag, of the first `_indexed` decisions
         self._indexed = 0
@@ -121,7 +121,7 @@ class Drain:
             number, position = self._decided[key]
             decision = self.decisions[number]
             return Answer(self._shown(decision.events), list(decision.errors), position, decision.fingerprint)
-        outcome = self._known.get(key)
+        outcome = self.known.get(key)
         if outcome is None:
             return None
         recorded = self._log.read(outcome.first - 1, outcome.events) if outcome.events else []

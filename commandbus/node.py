@@ -14,7 +14,7 @@ from commandbus.witness import check_witnesses
 from dualbus.app import App, load
 from dualbus.fault import EXIT_DATA, EXIT_OK
 from dualbus.link import Job, Link
-from dualbus.log import Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent
+from dualbus.log import Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent, Outcome
 from dualbus.process import Stop
 from dualbus.settings import Settings
 from dualbus.sockets import Poll, Sockets
@@ -84,22 +84,27 @@ class CommandBus:
     def _drain(self) -> list[Done]:
         """Decide what is there, for a while; append it in one commit; publish it; return the answers."""
         jobs = [self._queue.popleft() for _ in range(min(len(self._queue), DRAIN_COMMANDS))]
-        expired, jobs = self._expired(jobs)
         known = self._log.outcomes([job.work.key for job in jobs if job.work.key])
+        expired, jobs = self._expired(jobs, known)
         drain = Drain(self._app, self._log, self._folds, _now(), _new_id, known)
         taken = self._decide(drain, jobs)
         self._queue.extendleft(reversed(jobs[taken:]))
         return expired + self._settle(drain, jobs[:taken])
 
-    def _expired(self, jobs: list[Job]) -> tuple[list[Done], list[Job]]:
-        """Part what is too late from what is not: late work never reaches the log."""
+    def _expired(self, jobs: list[Job], known: dict[str, Outcome]) -> tuple[list[Done], list[Job]]:
+        """Part what is too late from what is not: late work never reaches the log.
+
+        What is in the log, and was sent again because its answer was lost, is not late but done.
+        """
         now = time.monotonic()
-        late = [job for job in jobs if job.deadline <= now]
+        late = [job for job in jobs if job.deadline <= now and job.work.key not in known]
         if not late:
             return [], jobs
         self._counters["expired"] += len(late)
         text = "The deadline passed before the command was decided; nothing was written."
-        return [_failure(job, Code.UNAVAILABLE, text) for job in late], [j for j in jobs if j.deadline > now]
+        return [_failure(job, Code.UNAVAILABLE, text) for job in late], [
+            job for job in jobs if job.deadline > now or job.work.key in known
+        ]
 
     def _decide(self, drain: Drain, jobs: list[Job]) -> int:
         """Decide jobs until the drain has had its time; return how many."""
@@ -117,7 +122,10 @@ class CommandBus:
         except LogUnavailable as full:
             logger.error("%s", full)
             self._folds.forget()
-            return [_failure(job, Code.UNAVAILABLE, str(full)) for job in jobs]
+            return [
+                done if job.work.key in drain.known else _failure(job, Code.UNAVAILABLE, str(full))
+                for job, (_, done) in zip(jobs, drain.answers, strict=True)
+            ]
         except CommitFailed as failed:
             # Perhaps it is in the log and perhaps it is not: say neither, and let a new start find out.
             logger.error("%s Whether the last commands are in it, only opening it again will tell.", failed)

@@ -1,0 +1,95 @@
+"""Starts a process with a fault in it, from the tests' side: the product has no switch for any of them.
+
+python -m tests.faults.launch PROCESS ARM FAULT …, in place of python -m PROCESS. Nothing happens while there
+is no file ARM. The faults:
+
+    kill before|after MODULE:CLASS.FUNCTION N   SIGKILL at its Nth call that is given something
+    sync fail                                   one fsync of the log fails, and takes ARM away
+    sync slow                                   each fsync of the log takes half a second
+    write full                                  a write to the log finds no space
+"""
+
+import importlib
+import os
+import runpy
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+
+def launched(process: str, arm: Path | str, *fault: str | int) -> list[str]:
+    """Return the command line."""
+    return [sys.executable, "-m", "tests.faults.launch", process, str(arm), *map(str, fault)]
+
+
+def kill(arm: Path, when: str, where: str, number: str) -> None:
+    """Wrap a function so that it kills the process."""
+    module, _, path = where.partition(":")
+    owner = importlib.import_module(module)
+    *outer, name = path.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    function: Callable[..., Any] = getattr(owner, name)
+    left = int(number)
+
+    def wrapped(*args: Any) -> Any:
+        nonlocal left
+        left -= arm.exists() and all(args)
+        if left == 0 and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = function(*args)
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+class _LogFile(apsw.VFSFile):
+    """The log's -wal, on a disk that has its troubles while there is a file `arm`."""
+
+    arm: Path
+    trouble: str
+
+    def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's name
+        if self.arm.exists() and self.trouble == "slow":
+            time.sleep(0.5)
+        if self.arm.exists() and self.trouble == "fail":
+            self.arm.unlink()
+            raise apsw.IOError("injected")
+        super().xSync(flags)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's name
+        if self.arm.exists() and self.trouble == "full":
+            raise apsw.FullError("injected")
+        super().xWrite(data, offset)
+
+
+class _Disk(apsw.VFS):
+    def __init__(self) -> None:
+        super().__init__("troubled", "unix", makedefault=True)
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - apsw's name
+        path = name.filename() if isinstance(name, apsw.URIFilename) else name
+        kind = _LogFile if path and path.endswith("log.db-wal") else apsw.VFSFile
+        return kind("unix", name, flags)
+
+
+def disk(arm: Path, trouble: str) -> _Disk:
+    """Put the log on a disk with troubles."""
+    _LogFile.arm, _LogFile.trouble = arm, trouble
+    return _Disk()
+
+
+FAULTS: dict[str, Callable[..., object]] = {"kill": kill, "sync": disk, "write": disk}
+
+if __name__ == "__main__":
+    process, arm, fault, *arguments = sys.argv[1:]
+    kept = FAULTS[fault](Path(arm), *arguments)
+    sys.argv[1:] = []
+    runpy.run_module(process, run_name="__main__", alter_sys=True)
