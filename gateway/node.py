@@ -55,14 +55,14 @@ class Gateway:
 
     def __init__(self, settings: Settings, front: Socket, back: Socket, stop: Stop) -> None:
         life = secrets.token_urlsafe(12)
-        self._routing = Routing(settings.timeout_ms, secrets.randbits(48), lambda id_: f"{life}/{id_:x}")
+        first_id, now = secrets.randbits(48), time.monotonic()
+        self._routing = Routing(settings.timeout_ms, first_id, lambda id_: f"{life}/{id_:x}", now)
         self._front = front
         self._back = back
         self._stop = stop
         self._poll = Poll(front, back, stop.wakeup)
         self._console = Console(self._routing, self._poll)
         self._data = str(settings.data)
-        self._started = time.monotonic()
         self._next_beat = 0.0
 
     def run(self) -> int:

@@ -26,11 +26,12 @@ logger = logging.getLogger(__name__)
 class Routing:
     """The state of the gateway. `first_id` keeps its requests apart from those of an earlier life."""
 
-    def __init__(self, timeout_ms: int, first_id: int, make_key: Callable[[int], str]) -> None:
+    def __init__(self, timeout_ms: int, first_id: int, make_key: Callable[[int], str], now: float = 0.0) -> None:
         self.clients = Clients()
         self.buses = {COMMANDS: Bus(COMMANDS), QUERIES: Bus(QUERIES), PROJECTOR: Bus(PROJECTOR)}
         self.identity: Identity | None = None
         self.stopping = False
+        self.began = now
         self.counters = {"accepted": 0, "answered": 0, "refused": 0, "timed_out": 0, "malformed": 0}
         self.counters |= {"sent_again": 0, "late_answers": 0, "dropped_replies": 0, "lost_workers": 0}
         self._timeout_ms = timeout_ms

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
-from gateway.buses import COMMANDS, PROJECTOR
+from gateway.buses import COMMANDS, PROJECTOR, Worker
 
 if TYPE_CHECKING:
     from gateway.routing import Routing
@@ -13,25 +14,20 @@ if TYPE_CHECKING:
 def status(routing: Routing, now: float) -> dict[str, Any]:
     """Return what runs: each process, how far it is, what waits and what has been counted."""
     buses, clients, identity = routing.buses, routing.clients, routing.identity
-    processes = [
-        {
-            "name": worker.dest,
-            "pid": worker.pid,
-            "position": worker.position,
-            "in_flight": len(worker.in_flight),
-            "seen_s": round(now - worker.seen, 3),
-            **worker.status,
-        }
-        for bus in buses.values()
-        for worker in bus.workers.values()
-    ]
     heads = [worker.position for worker in buses[COMMANDS].workers.values()]
     models = [worker.position for worker in buses[PROJECTOR].workers.values()]
+    lags = [worker.status.get("lag_s", 0.0) for worker in buses[PROJECTOR].workers.values()]
+    head, model = max(heads, default=None), max(models, default=None)
     return {
         "log": identity._asdict() if identity else None,
-        "log_position": max(heads, default=None),
-        "read_model_position": max(models, default=None),
-        "processes": processes,
+        "log_position": head,
+        "read_model_position": model,
+        "lag_events": None if head is None or model is None else max(0, head - model),
+        "lag_s": min(lags, default=None),
+        "processes": [
+            {"name": "gateway", "pid": os.getpid(), "uptime_s": round(now - routing.began, 1)},
+            *(_process(worker, now) for bus in buses.values() for worker in bus.workers.values()),
+        ],
         "gateway": {
             "clients": len(clients),
             "under_way": routing.under_way,
@@ -39,4 +35,15 @@ def status(routing: Routing, now: float) -> dict[str, Any]:
             "queued": {bus.dest: bus.queued for bus in buses.values() if bus.dest != PROJECTOR},
             **routing.counters,
         },
+    }
+
+
+def _process(worker: Worker, now: float) -> dict[str, Any]:
+    return {
+        "name": worker.dest,
+        "pid": worker.pid,
+        "position": worker.position,
+        "in_flight": len(worker.in_flight),
+        "seen_s": round(now - worker.seen, 3),
+        **worker.status,
     }

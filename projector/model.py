@@ -75,7 +75,9 @@ class Model:
         self.building = False
 
     def look(self) -> None:
-        """See how far the log is."""
+        """See how far the log is, and until when we were as far."""
+        if not self.behind:
+            self._caught_up_at = time.monotonic()
         self._head = self._log.head().position
 
     def catch_up(self) -> None:
@@ -134,8 +136,6 @@ class Model:
         self.position = last.position
         self._counters["applied"] += len(events)
         self._counters["commits"] += 1
-        if not self.behind:
-            self._caught_up_at = time.monotonic()
 
     def _usable(self) -> ReadModelWriter | None:
         """Open the file if it is there and follows this log; None if it must be made anew."""
