@@ -1,13 +1,12 @@
 """What an application says: commands, events and queries, and the types of their fields."""
 
-import re
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import to_json
 
-from dualbus.sentences import sentences
+from dualbus.sentences import EMAIL_PATTERN, sentences
 from dualbus.wire import WireError, check
 
 
@@ -38,18 +37,10 @@ class Private:
     """Marks an event's field that is kept in the log and never shown in a reply."""
 
 
-def _email(value: str) -> str:
-    if not _EMAIL.fullmatch(value):
-        raise ValueError("must be an email address")
-    return value
-
-
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
-
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 """Text that says something: surrounding space is dropped, and blank counts as missing."""
 
-Email = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=254), AfterValidator(_email)]
+Email = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=254, pattern=EMAIL_PATTERN)]
 """An address of the form name@host.domain; whether anyone reads it, only a mail can tell."""
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+EMAIL_PATTERN = r"^[^@\s]+@[^@\s]+\.[^@\s.]+$"
+
 _SAYINGS = {
     "missing": "is required",
     "string_type": "must be text",
@@ -60,6 +62,8 @@ def _sentence(type_name: str, problem: Mapping[str, Any]) -> str:
         # An author's rule. It may give a whole sentence, or only what follows the field's name.
         said = str(context["error"])
         return said if said[:1].isupper() else f"{name} {said}"
+    if context.get("pattern") == EMAIL_PATTERN:
+        return f"{name} must be an email address"
     saying = _SAYINGS.get(kind)
     if saying is None:
         message = str(problem["msg"])
