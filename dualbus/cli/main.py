@@ -7,10 +7,12 @@ from typing import Any
 import typer
 
 from dualbus.cli import output
+from dualbus.cli.dev import dev
+from dualbus.cli.new import new
 from dualbus.cli.verifying import verify
 from dualbus.fault import ConfigFault, Fault
 
-COMMANDS: tuple[Callable[..., Any], ...] = (verify,)
+COMMANDS: tuple[Callable[..., Any], ...] = (new, dev, verify)
 
 app = typer.Typer(
     help="Call a dualbus cluster, look at it, and look after its log. The settings come from DUALBUS_… variables.",

@@ -1,0 +1,95 @@
+"""dualbus dev"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import watchfiles
+
+from dualbus.cli import output
+
+POLL_MS = 200  # how often to see whether the cluster has ended
+STOP_SECONDS = 10
+WATCHED = {".py", ".env", "Procfile"}
+
+
+def dev() -> None:
+    """Run the cluster of the Procfile in this folder, and start it again whenever a file has changed.
+
+    Standard input goes to the gateway, as with honcho. Ends when the gateway does, at the end of its input.
+    """
+    folder = Path.cwd()
+    if not (folder / "Procfile").exists():
+        raise output.WrongUse(
+            "There is no Procfile here: go to the folder of an application, or make one: dualbus new."
+        )
+    stop = _stop_when_told()
+    cluster, told = _start(), False
+    try:
+        for changed in _changes(folder, stop):
+            if changed:
+                _stop(cluster)
+                output.note(f"{', '.join(sorted(changed))} changed: starting again.")
+                cluster, told = _start(), False
+            elif cluster.poll() == 0:
+                return
+            elif cluster.poll() is not None and not told:
+                told = True
+                output.note(f"The cluster has ended, with exit code {cluster.returncode}: waiting for a change.")
+    finally:
+        _stop(cluster)
+
+
+def _stop_when_told() -> threading.Event:
+    stop = threading.Event()
+
+    def told(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, told)
+    return stop
+
+
+def _changes(folder: Path, stop: threading.Event) -> Iterator[set[str]]:
+    """Yield the names of the files that have changed, again and again: none, if nothing has for a while."""
+    watch = watchfiles.watch(
+        folder,
+        watch_filter=_Sources(),
+        stop_event=stop,
+        debounce=POLL_MS,
+        rust_timeout=POLL_MS,
+        yield_on_timeout=True,
+        raise_interrupt=False,
+    )
+    return ({Path(path).name for _, path in changes} for changes in watch)
+
+
+class _Sources(watchfiles.DefaultFilter):
+    """What an application is made of."""
+
+    def __call__(self, change: watchfiles.Change, path: str) -> bool:
+        name = Path(path)
+        return (name.suffix in WATCHED or name.name in WATCHED) and super().__call__(change, path)
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """Start the Procfile, in our process group: in another, the gateway could not read the terminal."""
+    beside = Path(sys.executable).parent
+    environ = {**os.environ, "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', '')}"}
+    return subprocess.Popen([sys.executable, "-m", "honcho", "start"], env=environ)
+
+
+def _stop(cluster: subprocess.Popen[bytes]) -> None:
+    if cluster.poll() is None:
+        cluster.terminate()
+        try:
+            cluster.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            cluster.kill()
+            cluster.wait()

@@ -1,0 +1,130 @@
+"""dualbus new makes an application that is tested and runs; dualbus dev runs it again when it changes."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dualbus.cli.main import main
+from dualbus.testing import Cluster, until
+
+DUALBUS = [sys.executable, "-m", "dualbus"]
+
+
+def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+
+
+@pytest.fixture
+def made(folder: Path) -> Path:
+    """A new application."""
+    done = run([*DUALBUS, "new", "shop"], folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder / "shop"
+
+
+def test_the_tests_of_a_new_application_pass(made: Path) -> None:
+    done = run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider"], made)
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
+def test_the_code_of_a_new_application_is_clean(made: Path) -> None:
+    for check in (
+        ["ruff", "check", "--isolated", "--select", "E,F,I,UP,B"],
+        ["ruff", "format", "--isolated", "--check"],
+    ):
+        done = run([sys.executable, "-m", *check, "."], made)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "sentence"),
+    [
+        ("shop", 1, "shop is there already: take another name, or go to another folder."),
+        ("My-Shop", 2, "'My-Shop' cannot be the name of a package: take small letters, such as myapp."),
+        ("../shop", 2, "'../shop' cannot be the name of a package: take small letters, such as myapp."),
+        ("class", 2, "'class' cannot be the name of a package: take small letters, such as myapp."),
+        ("json", 2, "There is a package json already: take another name."),
+        ("gateway", 2, "There is a package gateway already: take another name."),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    code: int,
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("shop").mkdir()
+    assert main(["new", name]) == code
+    assert capsys.readouterr() == ("", sentence + "\n")
+    assert [*tmp_path.rglob("*")] == [tmp_path / "shop"]
+
+
+class Dev:
+    """A `dualbus dev` that runs."""
+
+    def __init__(self, made: Path) -> None:
+        self.said = made.parent / "said"
+        environ = Cluster(made.parent, "shop:app").environ | {"DUALBUS_DATA": "data"}
+        with self.said.open("wb") as out:
+            self.process = subprocess.Popen(
+                [*DUALBUS, "dev"], cwd=made, env=environ, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT
+            )
+
+    def send(self, **body: object) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps({"src": "t", "body": body}).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def wait_for(self, text: str) -> None:
+        until(lambda: text in self.said.read_text(), 20, f"{text!r} in {self.said.read_text()}")
+
+
+@pytest.fixture
+def dev(made: Path) -> Iterator[Dev]:
+    running = Dev(made)
+    yield running
+    assert running.process.stdin
+    running.process.send_signal(signal.SIGTERM)
+    running.process.wait(20)
+    running.process.stdin.close()
+
+
+def test_a_changed_file_starts_the_cluster_again(made: Path, dev: Dev) -> None:
+    # Given a cluster that runs, and an item
+    dev.send(type="AddItem", msg_id=1, payload={"name": "Lamp"})
+    dev.wait_for('"in_reply_to": 1, "success": true')
+
+    # When a mistake is made, then it says so and waits
+    decisions = made / "shop" / "decisions.py"
+    right = decisions.read_text()
+    decisions.write_text(right + "\nnonsense =\n")
+    dev.wait_for("decisions.py changed: starting again.")
+    dev.wait_for("The cluster has ended, with exit code")
+
+    # When the mistake is gone and a rule has changed, then the new rule holds, for what was there before as well
+    decisions.write_text(right.replace("There is already an item", "You have got a"))
+    dev.send(type="AddItem", msg_id=2, payload={"name": "Lamp"})
+    dev.wait_for('"in_reply_to": 2, "success": false, "errors": ["You have got a Lamp"]')
+
+
+def test_the_end_of_the_input_is_the_end(dev: Dev) -> None:
+    dev.send(type="ListItems", msg_id=1)
+    assert dev.process.stdin
+    dev.process.stdin.close()
+    assert dev.process.wait(20) == 0
+    dev.wait_for('"in_reply_to": 1, "data": []')
+
+
+def test_a_folder_without_a_procfile_is_told(folder: Path) -> None:
+    done = run([*DUALBUS, "dev"], folder)
+    sentence = "There is no Procfile here: go to the folder of an application, or make one: dualbus new.\n"
+    assert (done.returncode, done.stderr) == (2, sentence)
