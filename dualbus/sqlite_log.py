@@ -7,7 +7,8 @@ changes when it is restored, stands beside it.
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,19 @@ def meta_hash(identity: Identity, secret: bytes) -> bytes:
     return sha256(_pack((identity, secret))).digest()[:16]
 
 
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say what it is that SQLite cannot read."""
+    try:
+        yield
+    except (apsw.NotADBError, apsw.CorruptError, apsw.IOError, apsw.SQLError, TypeError, UnicodeDecodeError) as error:
+        raise LogDamaged(f"{path} is not a log that can be read ({error}): restore it.") from None
+    except apsw.Error as error:
+        raise LogError(
+            f"{path} cannot be opened ({error}): see what it is, whose, and whether there is room."
+        ) from None
+
+
 class SqliteLogReader:
     """The log, opened so that it cannot be written. Raises LogError if there is none."""
 
@@ -82,15 +96,13 @@ class SqliteLogReader:
         self._open(apsw.SQLITE_OPEN_READONLY)
 
     def _open(self, flags: int) -> None:
-        try:
+        with _readable(self._path):
             self._db = apsw.Connection(str(self._path), flags=flags, statementcachesize=64)
             self._db.set_busy_timeout(5000)
             self._check_format()
             id_, incarnation, self.secret, hash_ = self._db.execute(
                 "SELECT id, incarnation, secret, hash FROM meta"
             ).get
-        except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError, TypeError, UnicodeDecodeError) as error:
-            raise LogDamaged(f"{self._path} is not a log that can be read ({error}): restore it.") from None
         self.identity = Identity(id_, incarnation)
         if meta_hash(self.identity, self.secret) != hash_:
             raise LogDamaged(f"What {self._path} says of its own identity was changed: restore it from a backup.")
@@ -160,13 +172,18 @@ class SqliteLog(SqliteLogReader):
         make_folder(folder)
         self._lock = Lock(folder / "log.lock", f"commandbus writes the log in {folder}")
         self._path = folder / FILE_NAME
-        if not self._path.exists():
-            self._create(genesis)
-        self._open(apsw.SQLITE_OPEN_READWRITE)
-        self._db.pragma("journal_mode", "wal")
-        self._db.pragma("synchronous", "full")
-        self._db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-        self._load_head()
+        try:
+            if not self._path.exists():
+                self._create(genesis)
+            self._open(apsw.SQLITE_OPEN_READWRITE)
+            with _readable(self._path):
+                self._db.pragma("journal_mode", "wal")
+                self._db.pragma("synchronous", "full")
+                self._db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+                self._load_head()
+        except BaseException:
+            self._lock.release()
+            raise
 
     def _load_head(self) -> None:
         last = self._db.execute(
@@ -185,6 +202,12 @@ class SqliteLog(SqliteLogReader):
 
     def _create(self, genesis: Callable[[bytes], Decision]) -> None:
         """Make the file under another name, so that nobody ever sees a log without its genesis."""
+        orphan = self._path.with_name(self._path.name + "-wal")
+        if orphan.exists():  # SQLite would write what it holds into the new file
+            raise LogDamaged(
+                f"{self._path} is gone, and {orphan.name}, a part of it, is there: restore the log, or move that "
+                "away to begin from nothing."
+            )
         making = self._path.with_suffix(".new")
         for leftover in making.parent.glob(making.name + "*"):
             leftover.unlink()
