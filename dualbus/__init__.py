@@ -1,25 +1,55 @@
-"""What an application is written with."""
+"""What an application is written with, and what it is called with."""
+
+from typing import TYPE_CHECKING, Any
 
 from dualbus.app import App, Projection
+from dualbus.call import CommandResult
+from dualbus.errors import Closed, Error, Failed, Refused, Timeout, Unavailable
 from dualbus.messages import Command, Email, Event, Private, Query, Rejected, Tag, Text
 from dualbus.past import Past, State
 from dualbus.tables import ReadOnlyTables, Tables
 from dualbus.upcasts import Upcast
 
+if TYPE_CHECKING:
+    from dualbus.async_client import AsyncClient
+    from dualbus.client import Client
+
 __all__ = [
     "App",
+    "AsyncClient",
+    "Client",
+    "Closed",
     "Command",
+    "CommandResult",
     "Email",
+    "Error",
     "Event",
+    "Failed",
     "Past",
     "Private",
     "Projection",
     "Query",
     "ReadOnlyTables",
+    "Refused",
     "Rejected",
     "State",
     "Tables",
     "Tag",
     "Text",
+    "Timeout",
+    "Unavailable",
     "Upcast",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the clients when they are asked for: an application that calls nobody needs no ZeroMQ."""
+    if name == "Client":
+        from dualbus.client import Client
+
+        return Client
+    if name == "AsyncClient":
+        from dualbus.async_client import AsyncClient
+
+        return AsyncClient
+    raise AttributeError(f"module 'dualbus' has no attribute {name!r}")

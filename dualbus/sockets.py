@@ -3,6 +3,8 @@
 Explicit high-water marks, lingers and size limits; no send blocks, and no receive waits.
 """
 
+import sys
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +12,7 @@ from typing import Self
 
 import zmq
 
-from dualbus.fault import Taken
+from dualbus.fault import ConfigFault, Taken
 from dualbus.files import Lock
 from dualbus.wire import FRAME_BYTES_MAX, Frames
 
@@ -81,6 +83,19 @@ class Sockets:
         """Make a worker's, or a client's, socket to the gateway."""
         return self._connect(zmq.DEALER, address, send_queue=1000, receive_queue=1000)
 
+    def watched_dealer(self, address: str) -> tuple[Socket, Socket]:
+        """Make a client's socket to the gateway, and one that tells when they have met and when they have parted."""
+        dealer = self._keep(Socket(self._make(zmq.DEALER, send_queue=1000, receive_queue=1000)))
+        dealer.linger_ms = 0
+        dealer.zmq.monitor("inproc://monitor", zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        monitor = self._connect(zmq.PAIR, "inproc://monitor", send_queue=1, receive_queue=1000)
+        monitor.linger_ms = 0
+        try:
+            dealer.zmq.connect(address)
+        except zmq.ZMQError as error:
+            raise ConfigFault(f"{address} cannot be connected to ({error.strerror}): give another address.") from None
+        return dealer, monitor
+
     def publisher(self, address: str) -> Socket:
         """Make a socket that tells whoever listens; what a slow listener misses, it must fetch."""
         return self._bind(zmq.PUB, address, send_queue=256, receive_queue=1)
@@ -139,9 +154,47 @@ class Sockets:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close them all."""
         for socket in self._made:
             socket.close()
         self._context.term()
+
+
+class Connection:
+    """A client's connection to the gateway, for as long as it holds; when it is `lost`, close it and make another.
+
+    ZeroMQ would connect again by itself, and give the next gateway what it had kept for the one that is gone:
+    commands for which perhaps nobody waits any more. Closing drops them, and whoever sent them knows.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.up = False
+        self.lost = False
+        sockets = Sockets()
+        # Closed also when it is forgotten: a context that the garbage collector meets before its sockets hangs.
+        self.close = weakref.finalize(self, sockets.close)
+        self.close.atexit = False
+        try:
+            self.socket, self.monitor = sockets.watched_dealer(address)
+        except ConfigFault:
+            self.close()
+            raise
+
+    def look(self) -> None:
+        """Note what has become of the connection."""
+        for event, *_ in self.monitor.receive():
+            kind = int.from_bytes(event[:2], sys.byteorder)
+            if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self.up = True
+            elif kind == zmq.EVENT_DISCONNECTED and self.up:
+                self.lost = True
+
+    def descriptors(self) -> list[int]:
+        """Return what an event loop may watch. Readable only means: look at everything, until nothing is there."""
+        return [one.zmq.fileno() for one in (self.socket, self.monitor)]
 
 
 class Poll:

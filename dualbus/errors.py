@@ -1,0 +1,40 @@
+"""What a client's call raises when it has no result: one class for each thing a caller may want to do about it."""
+
+from collections.abc import Sequence
+
+
+class Error(Exception):
+    """What all of them are.
+
+    `outcome_known` is true when nothing happened, for sure, and nothing will. Where it is false, the command
+    may have been done, once: call it again with the same `idempotency_key`, and the answer is the first one's.
+    """
+
+    def __init__(self, text: str, *, outcome_known: bool = True, idempotency_key: str | None = None) -> None:
+        super().__init__(text)
+        self.outcome_known = outcome_known
+        self.idempotency_key = idempotency_key
+
+
+class Refused(Error):
+    """The message was refused, and would be again; `errors` says why, a sentence each."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = list(errors)
+
+
+class Unavailable(Error):
+    """It could not be taken on before its deadline; nothing happened. Try again later."""
+
+
+class Timeout(Error):
+    """There was no answer before the deadline; `outcome_known` is false if it was a command that was sent."""
+
+
+class Failed(Error):
+    """The application raised, or a process died over it; the logs of the cluster have the details."""
+
+
+class Closed(Error):
+    """The client was closed before the call, or before its answer came."""
