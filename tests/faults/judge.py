@@ -240,7 +240,9 @@ def _read_model(folder: Path, app: App, log: Log) -> Iterator[Fault]:
     if not path.exists():
         return
     live = _rows(path)
-    checkpoint = ReadModelReader(path).checkpoint()
+    reader = ReadModelReader(path)
+    checkpoint = reader.checkpoint()
+    reader.close()
     position = checkpoint.position
     if position > len(log.events) or (position and log.events[position - 1].hash != checkpoint.hash):
         yield Fault("lost", f"The read model has seen position {position}, and the log does not have it so.")

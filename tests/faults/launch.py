@@ -6,6 +6,7 @@ is no file ARM. The faults:
     kill before|after MODULE:CLASS.FUNCTION N   SIGKILL at its Nth call that is given something
     sync fail                                   one fsync of the log fails, and takes ARM away
     sync slow                                   each fsync of the log takes half a second
+    sync held                                   each fsync of the log waits until ARM is gone, and says so in HELD
     write full                                  a write to the log finds no space
 """
 
@@ -62,6 +63,9 @@ class _LogFile(apsw.VFSFile):
         if self.arm.exists() and self.trouble == "fail":
             self.arm.unlink()
             raise apsw.IOError("injected")
+        while self.arm.exists() and self.trouble == "held":
+            self.arm.with_name("HELD").touch()
+            time.sleep(0.01)
         super().xSync(flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's name
