@@ -13,6 +13,7 @@ from dualbus.app import App
 from dualbus.log import RecordedEvent
 from dualbus.messages import Event
 from dualbus.read_model import CHECKPOINT_TABLE, Checkpoint, Damaged, ReadModelWriter, create
+from dualbus.walk import one_line
 from dualbus.wire import Identity
 
 CHUNK_EVENTS = 5000  # of one transaction
@@ -133,7 +134,7 @@ class Live:
         """Let SQLite check what rows do not show: indexes and pages. Raises Damaged."""
         said = self._all("PRAGMA integrity_check(1)")[0][0]
         if said != "ok":
-            raise Damaged(f"Every row of {self.path} is right, and SQLite finds the file damaged: {said}.")
+            raise Damaged(f"Every row of {self.path} is right, and SQLite finds the file damaged ({one_line(said)}).")
 
     def _all(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
         try:
@@ -178,5 +179,4 @@ def _quoted(name: str) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> Damaged:
-    said = "text that is none" if isinstance(error, UnicodeDecodeError) else str(error)
-    return Damaged(f"{path} cannot be read ({said}).")
+    return Damaged(f"{path} cannot be read ({one_line(error)}).")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from pydantic import ValidationError
 
 from dualbus.app import App
 from dualbus.log import NO_HASH, Head, LogDamaged, RecordedEvent
@@ -37,6 +36,13 @@ class Broken(LogDamaged):
     def __init__(self, position: int, text: str) -> None:
         super().__init__(text)
         self.position = position
+
+
+def one_line(said: object) -> str:
+    """Return what SQLite or a codec says of damage as a part of a sentence."""
+    if isinstance(said, UnicodeDecodeError):
+        return "there is text in it that is none"
+    return " ".join(str(said).replace("*** in database main ***", "").split())
 
 
 class Walk(SqliteLogReader):
@@ -119,14 +125,13 @@ class Walk(SqliteLogReader):
             raise Broken(
                 self.position,
                 f"Every row of the log can be read up to position {self.position}, and SQLite finds its file "
-                f"damaged: {said}. Restore it from a backup.",
+                f"damaged ({one_line(said)}): restore it from a backup.",
             )
 
     def _unreadable(self, error: Exception) -> Broken:
-        said = "text that is none" if isinstance(error, UnicodeDecodeError) else str(error)
         return Broken(
             self.position + 1,
-            f"{self._path} cannot be read at position {self.position + 1} or soon after ({said}): "
+            f"{self._path} cannot be read at position {self.position + 1} or soon after ({one_line(error)}): "
             "restore it from a backup.",
         )
 
@@ -212,33 +217,35 @@ class Walk(SqliteLogReader):
 
     def _event(self, recorded: RecordedEvent, tags: list[str]) -> Event:
         """Return the event, if it is as it was written and carries the tags that the application gives it."""
-        position, row = recorded.position, recorded[:5]
-        right = event_hash(self.hash, row, tags) == recorded.hash
+        position = recorded.position
+        right = self._matches(recorded, tags)
         try:
             event = self._read(recorded)
-        except (KeyError, TypeError, ValidationError) as error:
+        except Exception as error:  # an upcast may raise anything
             if not right:
                 raise self._changed(position) from None
-            what = str(error).splitlines()[0]
             raise Broken(
                 position,
                 f"Position {position} is as it was written, and the application cannot read it as "
-                f"{recorded.type} ({what}): keep the type, and read its old shape.",
+                f"{recorded.type} ({type(error).__name__}: {one_line(error)}): give it an upcast from that shape.",
             ) from None
         given = sorted({self._tagger.tag(*pair) for pair in event.tags()})
-        if given == tags and right:
-            return event
-        if right:
-            raise Broken(
-                position,
-                f"Position {position} is as it was written, and the application now gives its {recorded.type} "
-                f"other tags than the {len(tags)} it has: a decision would not find it.",
-            )
-        if event_hash(self.hash, row, given) == recorded.hash:
+        if not right and self._matches(recorded, given):
             raise Broken(
                 position, f"The tags of position {position} are not those it was written with: restore the log."
             )
-        raise self._changed(position)
+        if not right:
+            raise self._changed(position)
+        if not set(given) <= set(tags):
+            raise Broken(
+                position,
+                f"Position {position} is as it was written, and the application gives its {recorded.type} tags that "
+                "it was not written with: a decision that reads those does not find it.",
+            )
+        return event
+
+    def _matches(self, recorded: RecordedEvent, tags: list[str]) -> bool:
+        return event_hash(self.hash, recorded[:5], tags) == recorded.hash
 
     def _read(self, recorded: RecordedEvent) -> Event:
         return self._app.decode(recorded.type, recorded.data)

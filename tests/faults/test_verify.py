@@ -1,0 +1,233 @@
+"""FAULTS, lines 7 and 8: whatever is changed in the log or the read model, and whatever is missing, is noticed.
+
+Trials run in this process, on copies of one data folder, so that hundreds take seconds. Which bits are data: a
+page of SQLite has free bytes, and the old content of free pages, that nobody ever reads. So a bit is tried only
+if its flip changes a row, or is seen by SQLite's own check of a file; another bit is chosen where it is not.
+"""
+
+import os
+import random
+import shutil
+import signal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+import pytest
+
+from dualbus.app import App, load
+from dualbus.fault import EXIT_DATA
+from dualbus.log import LogError
+from dualbus.sqlite_log import FILE_NAME
+from dualbus.testing import Cluster, until
+from dualbus.verify import verify
+from dualbus.walk import Broken
+from tests.faults.seeing import rows
+from tests.history import make_history
+from tests.raw import RawClient, create
+
+SEED = 20
+BITS, EDITS = 120, 80
+KEYS = {"events": "position", "outcomes": "number", "commits": "number", "meta": "one", "tags": "position"}
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, App]:
+    """A log of some two hundred events, a third of its commands refused or keyed, and its read model."""
+    folder = tmp_path_factory.mktemp("history") / "data"
+    return folder, make_history(folder, 300, SEED)
+
+
+def files(folder: Path) -> list[Path]:
+    """Return the log and the read model."""
+    return [folder / FILE_NAME, *folder.glob("read-*.db")]
+
+
+def copy(source: Path, to: Path) -> list[Path]:
+    """Copy log and read model, which nobody has open, and return the copies."""
+    shutil.rmtree(to, ignore_errors=True)
+    to.mkdir()
+    return [Path(shutil.copy(path, to)) for path in files(source)]
+
+
+def content(path: Path) -> Any:
+    """Return all that can be read of a file, and what SQLite finds wrong with it."""
+    db = apsw.Connection(f"file:{path}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+    try:
+        found: list[Any] = [db.execute("PRAGMA integrity_check").fetchall()]
+        if path.name == FILE_NAME:  # the read model has nothing in these
+            found += [db.pragma("application_id"), db.pragma("user_version")]
+        found += db.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
+        for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall():
+            found += db.execute(f"SELECT * FROM {name}").fetchall()
+        return repr(found)
+    except (apsw.Error, UnicodeDecodeError) as error:
+        return repr(error)
+    finally:
+        db.close()
+
+
+def flip(path: Path, chance: random.Random) -> str:
+    """Flip one bit that is data; return which."""
+    before, raw = content(path), path.read_bytes()
+    while True:
+        byte, bit = chance.randrange(len(raw)), chance.randrange(8)
+        with path.open("r+b") as file:
+            file.seek(byte)
+            file.write(bytes([raw[byte] ^ (1 << bit)]))
+        if content(path) != before:
+            return f"bit {bit} of byte {byte} of {path.name}"
+        path.write_bytes(raw)
+
+
+def test_every_flipped_bit_is_detected(history: tuple[Path, App], tmp_path: Path) -> None:
+    source, app = history
+    print(f"seed {SEED}")
+    chance = random.Random(SEED)
+    for _ in range(BITS):
+        path = chance.choice(copy(source, tmp_path / "copy"))
+        what = flip(path, chance)
+        with pytest.raises(LogError) as found:
+            print(f"{what} was not detected:", verify(tmp_path / "copy", app))
+        assert "\n" not in str(found.value) and str(found.value).endswith("."), what
+
+
+class Edit(NamedTuple):
+    """What was done to a table."""
+
+    table: str
+    before: list[tuple[Any, ...]]
+    after: list[tuple[Any, ...]]
+
+    @property
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The rows that are there only before or only after."""
+        return sorted(set(self.before) ^ set(self.after), key=repr)
+
+
+def edit(path: Path, chance: random.Random) -> Edit:
+    """Change a column of one row, delete one row, or swap what two rows hold."""
+    db = apsw.Connection(str(path))
+    tables: list[Any] = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+    while True:
+        [table] = chance.choice(tables)
+        before = db.execute(f"SELECT * FROM {table}").fetchall()
+        after = edited(before, chance)
+        try:
+            with db:
+                db.execute(f"DELETE FROM {table}")
+                db.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(before[0]))})", after)
+        except apsw.ConstraintError:
+            continue  # SQLite would not have it
+        if set(before) != set(after):
+            db.close()
+            return Edit(table, before, after)
+
+
+def edited(rows: list[tuple[Any, ...]], chance: random.Random) -> list[tuple[Any, ...]]:
+    """Return the rows with one column changed, one row gone, or all but the keys of two rows swapped."""
+    found = list(rows)
+    one, other = chance.randrange(len(rows)), chance.randrange(len(rows))
+    how = chance.choice(["edit", "delete", "swap"])
+    if how == "delete":
+        del found[one]
+    elif how == "swap":
+        found[one], found[other] = (*rows[one][:1], *rows[other][1:]), (*rows[other][:1], *rows[one][1:])
+    else:
+        column = chance.randrange(len(rows[one]))
+        found[one] = (*rows[one][:column], changed(rows[one][column], chance), *rows[one][column + 1 :])
+    return found
+
+
+def changed(value: Any, chance: random.Random) -> Any:
+    """Return another value of the same type."""
+    if isinstance(value, int):
+        return value + chance.choice([-1000, -1, 1, 2, 1000])
+    if isinstance(value, str):
+        at = chance.randrange(len(value) + 1)
+        return value[:at] + chance.choice("aZ0é") + value[at + chance.randrange(2) :]
+    if value is None:
+        return b"0123456789abcdef"
+    return bytes([value[0] ^ 1]) + value[1:]
+
+
+def first_bad_position(path: Path, done: Edit, head: int) -> int | None:
+    """Return where verify must see the edit of a row first; None if the row belongs to no position."""
+    if path.name != FILE_NAME:
+        return head if done.table == "users" else None  # the position at which the read model is compared
+    if done.table in ("events", "tags"):
+        positions: list[int] = [row[0] if done.table == "events" else row[1] for row in done.rows]
+        return max(1, min(positions))
+    if done.table == "meta":
+        return None
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    commits: list[Any] = done.before if done.table == "commits" else db.execute("SELECT * FROM commits").fetchall()
+    db.close()
+    number = min(row[0] for row in done.rows)
+    column = 0 if done.table == "commits" else 2  # its own number, or the number of its last outcome
+    ends: list[int] = [commit[1] for commit in commits if commit[column] < number]
+    return 1 + max(ends, default=0)
+
+
+def test_every_edited_deleted_or_swapped_row_is_detected_and_its_position_named(
+    history: tuple[Path, App], tmp_path: Path
+) -> None:
+    source, app = history
+    head = verify(source, app).position
+    print(f"seed {SEED}")
+    chance = random.Random(SEED)
+    for _ in range(EDITS):
+        path = chance.choice(copy(source, tmp_path / "copy"))
+        done = edit(path, chance)
+        with pytest.raises(LogError) as found:
+            print(f"{done.table}, {done.rows} was not detected:", verify(tmp_path / "copy", app))
+        position = first_bad_position(path, done, head)
+        if position is not None:
+            assert isinstance(found.value, Broken)
+            assert (found.value.position, done.rows) == (position, done.rows), str(found.value)
+            assert f"position {position}" in str(found.value).lower()
+
+
+@pytest.fixture
+def killed(cluster: Cluster) -> Path:
+    """The data of a cluster whose processes were all killed at once, after 20 acknowledged commands."""
+    cluster.start()
+    with RawClient(cluster.front) as client:
+        replies = client.ask(*(create(f"Ada {number}") for number in range(20)))
+        assert all(reply["success"] for reply in replies)
+        app = load("users:app")
+        until(lambda: rows(cluster.data, app, "SELECT * FROM users")[0] == 21, what="the read model has seen it all")
+    for process in cluster.processes:
+        process.send(signal.SIGKILL)
+    for process in cluster.processes:
+        process.wait()
+    assert (cluster.data / "log.db-wal").stat().st_size > 0
+    return cluster.data
+
+
+def test_a_log_whose_wal_is_cut_or_gone_after_a_crash_is_refused_at_start(cluster: Cluster, killed: Path) -> None:
+    whole = killed.with_name("whole")
+    shutil.copytree(killed, whole)
+    wal = killed / "log.db-wal"
+    half = wal.stat().st_size // 2
+
+    for left in (half, 0, None):
+        shutil.rmtree(killed)
+        shutil.copytree(whole, killed)
+        (killed / "log.db-shm").unlink()
+        if left is None:
+            wal.unlink()
+        else:
+            os.truncate(wal, left)
+
+        [commandbus] = cluster.start("commandbus")
+
+        assert commandbus.wait() == EXIT_DATA
+        assert "the log has lost acknowledged events" in commandbus.said.lower()
+        assert "Restore it from a backup." in commandbus.said
+        with pytest.raises(Broken, match="The log has lost acknowledged events from position"):
+            verify(killed, load("users:app"))
+
+    shutil.rmtree(killed)
+    shutil.copytree(whole, killed)
+    assert verify(killed, load("users:app")).position == 21
