@@ -10,7 +10,7 @@ from dualbus.wire import MESSAGE_BYTES_MAX, NODES_MAX, SEND, Code, WireError, ch
 
 COMMANDS, QUERIES = "commandbus", "querybus"
 TIMEOUT_SECONDS_MAX = 3600
-SHARED_BYTES_MAX = NODES_MAX  # so few bytes cannot hold more lists and objects than the gateway takes in one message
+SHARED_BYTES_MAX = NODES_MAX  # messages share a batch up to here: so few bytes cannot hold more nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def packed_body(body: dict[str, Any]) -> bytes:
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
         if len(packed) > SHARED_BYTES_MAX:
-            unpack_hostile(joined(SEND, [packed])[1])
+            unpack_hostile(joined(SEND, [b"\x91" + packed])[1])  # a list of one stands for the envelope
     except WireError as error:
         raise Refused([str(error)]) from None
     return packed

@@ -98,17 +98,18 @@ class Calls:
         calls: list[Call] = []
         size = 0
         while self._waiting and len(self._under_way) < UNDER_WAY_MAX and self._bytes_under_way < UNDER_WAY_BYTES_MAX:
-            call = self._waiting[0]
-            if calls and size + len(call.body) > SHARED_BYTES_MAX:
-                break
-            self._waiting.popleft()
+            call = self._waiting.popleft()
             ms = int((call.deadline - now) * 1000)
             if ms <= 0 or call.future.done():
                 call.finish(self._too_late(call))
                 continue
-            packed.append(call.envelope(self.src, ms, self.seen))
+            envelope = call.envelope(self.src, ms, self.seen)
+            size += len(envelope)
+            if calls and size > SHARED_BYTES_MAX:
+                self._waiting.appendleft(call)
+                break
+            packed.append(envelope)
             calls.append(call)
-            size += len(packed[-1])
             self._under_way[call.id] = call
             self._bytes_under_way += len(call.body)
         return Batch(joined(SEND, packed), calls) if calls else None

@@ -1,0 +1,1 @@
+"""Tests of `dualbus.Client` and `dualbus.AsyncClient`."""

@@ -1,0 +1,385 @@
+"""The calls of a client, without a socket and a clock: what is sent, when, and what replies come to."""
+
+from concurrent.futures import Future
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from dualbus import Closed, CommandResult, Failed, Refused, Timeout, Unavailable
+from dualbus.call import Call
+from dualbus.calls import PATIENCE_SECONDS, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX, Calls
+from dualbus.wire import BATCH_BYTES, REPLY, Code, batch, error, unpack, unpack_hostile
+from gateway.envelope import read_envelope
+from users.messages import CreateUser
+
+ADDRESS = "tcp://127.0.0.1:1"
+
+
+class Desk:
+    """Calls, the time, and what was sent."""
+
+    def __init__(self, chance: float = 1.0) -> None:
+        self.calls = Calls(ADDRESS, "desk", 5.0, lambda: chance)
+        self.calls.connected = True
+        self.now = 100.0
+
+    def command(self, name: str = "Ada", **more: Any) -> "Future[Any]":
+        call = self.calls.command("CreateUser", {"name": name}, more.get("timeout"), more.get("key"))
+        return self.add(call)
+
+    def query(self, **more: Any) -> "Future[Any]":
+        return self.add(self.calls.query("GetUser", {"user_id": "u"}, more.get("timeout")))
+
+    def add(self, call: Call) -> "Future[Any]":
+        future: Future[Any] = Future()
+        self.calls.add(call, future, self.now)
+        return future
+
+    def sent(self) -> list[dict[str, Any]]:
+        """Return the envelopes that are sent now, each of which the gateway would take."""
+        envelopes = []
+        while made := self.calls.next_batch(self.now):
+            assert len(made.frames[1]) <= BATCH_BYTES or len(made.calls) == 1
+            envelopes += unpack_hostile(made.frames[1])
+        for envelope in envelopes:
+            read_envelope(envelope)
+        return envelopes
+
+    def one(self) -> dict[str, Any]:
+        [envelope] = self.sent()
+        return envelope
+
+    def reply(self, body: dict[str, Any], position: int = 0) -> None:
+        reply = {"src": "commandbus", "dest": "desk", "position": position, "body": body}
+        self.calls.received(batch(REPLY, [reply]), self.now)
+
+    def fail(self, envelope: dict[str, Any], code: Code, text: str = "No.") -> None:
+        self.reply(error(envelope["body"]["msg_id"], code, text))
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.calls.expire(self.now)
+
+    def next_try(self) -> dict[str, Any]:
+        """Wait until something is sent; return it."""
+        self.now = self.calls.next_time()
+        return self.one()
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def done(envelope: dict[str, Any], **more: Any) -> dict[str, Any]:
+    body = {"type": "command_result", "in_reply_to": envelope["body"]["msg_id"], "success": True, "events": []}
+    return {**body, **more}
+
+
+def test_a_command_is_sent_with_its_deadline_and_a_key_of_its_own(desk: Desk) -> None:
+    future = desk.add(desk.calls.command(CreateUser(name="Ada", email="a@example.org"), {}, 2.5, None))
+    desk.wait(0.5)
+    sent = desk.one()
+    assert sent["dest"] == "commandbus"
+    assert sent["src"] == "desk"
+    assert sent["timeout_ms"] == 2000
+    assert sent["body"]["type"] == "CreateUser"
+    assert sent["body"]["payload"] == {"name": "Ada", "email": "a@example.org"}
+
+    desk.command()
+    assert desk.one()["body"]["idempotency_key"] != sent["body"]["idempotency_key"]
+    desk.reply(done(sent, events=[{"type": "E", "payload": {}}]), 7)
+    assert future.result(0) == CommandResult([{"type": "E", "payload": {}}], 7)
+
+
+def test_two_clients_of_one_name_never_make_the_same_key() -> None:
+    one, other = Desk(), Desk()
+    one.command()
+    other.command()
+    assert one.one()["body"]["idempotency_key"] != other.one()["body"]["idempotency_key"]
+
+
+def test_what_is_sent_carries_the_highest_position_seen_also_that_of_an_error(desk: Desk) -> None:
+    desk.command()
+    desk.reply(done(desk.one()), 7)
+    desk.command()
+    desk.reply(done(desk.one()), 5)
+    desk.query()
+    sent = desk.one()
+    assert sent["after"] == 7
+    assert sent["dest"] == "querybus"
+    desk.reply({"type": "query_result", "in_reply_to": sent["body"]["msg_id"], "data": None}, 9)
+    desk.query()
+    assert desk.one()["after"] == 9
+
+
+def test_no_more_is_under_way_than_the_gateway_takes_and_answers_make_room(desk: Desk) -> None:
+    futures = [desk.command(str(number)) for number in range(UNDER_WAY_MAX + 10)]
+    sent = desk.sent()
+    assert [one["body"]["payload"]["name"] for one in sent] == [str(number) for number in range(UNDER_WAY_MAX)]
+    for envelope in sent[:3]:
+        desk.reply(done(envelope))
+    assert [future.done() for future in futures[:4]] == [True, True, True, False]
+    assert [one["body"]["payload"]["name"] for one in desk.sent()] == ["4000", "4001", "4002"]
+
+
+def test_no_more_bytes_are_under_way_than_the_gateway_takes(desk: Desk) -> None:
+    for _ in range(30):
+        desk.command("x" * 900_000)
+    sent = desk.sent()
+    assert UNDER_WAY_BYTES_MAX <= len(sent) * 900_000 < UNDER_WAY_BYTES_MAX + 900_000
+    desk.reply(done(sent[0]))
+    assert len(desk.sent()) == 1
+
+
+@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.CRASH])
+def test_it_tries_again_under_the_same_key_later_each_time(desk: Desk, code: Code) -> None:
+    future = desk.command()
+    sent = [desk.one()]
+    times = [desk.now]
+    for _ in range(5):
+        desk.fail(sent[-1], code)
+        assert desk.sent() == []
+        sent.append(desk.next_try())
+        times.append(desk.now)
+    desk.reply(done(sent[-1]), 3)
+
+    assert future.result(0).position == 3
+    assert [round(after - before, 2) for before, after in pairwise(times)] == [
+        0.05,
+        0.1,
+        0.2,
+        0.4,
+        0.8,
+    ]
+    assert len({one["body"]["idempotency_key"] for one in sent}) == 1
+    assert [one["timeout_ms"] for one in sent] == sorted((one["timeout_ms"] for one in sent), reverse=True)
+
+
+def test_chance_decides_how_much_of_the_wait_is_waited() -> None:
+    desk = Desk(chance=0.0)
+    desk.command()
+    desk.fail(desk.one(), Code.UNAVAILABLE)
+    assert desk.one()
+
+
+def test_a_query_is_tried_again_too(desk: Desk) -> None:
+    future = desk.query()
+    desk.fail(desk.one(), Code.UNAVAILABLE)
+    sent = desk.next_try()
+    desk.reply({"type": "query_result", "in_reply_to": sent["body"]["msg_id"], "data": [1]})
+    assert future.result(0) == [1]
+
+
+def test_what_stays_unavailable_is_unavailable_in_the_words_of_the_cluster(desk: Desk) -> None:
+    future = desk.command(timeout=0.1)
+    desk.fail(desk.one(), Code.UNAVAILABLE)
+    desk.fail(desk.next_try(), Code.UNAVAILABLE, "The disk is full.")
+    with pytest.raises(Unavailable, match=r"The disk is full\.") as caught:
+        future.result(0)
+    assert caught.value.outcome_known
+
+
+def test_after_a_lost_connection_it_is_sent_again_in_order_with_the_same_keys(desk: Desk) -> None:
+    for name in ("Ada", "Bob"):
+        desk.command(name)
+    sent = desk.sent()
+    future = desk.command("Cyd")
+    desk.calls.disconnected()
+    desk.calls.connected = True
+    again = desk.sent()
+    assert [one["body"] for one in again[:2]] == [one["body"] for one in sent]
+    assert again[2]["body"]["payload"] == {"name": "Cyd"}
+    desk.reply(done(again[2]))
+    assert future.done()
+
+
+def test_unavailable_says_nothing_of_an_earlier_try_that_was_lost(desk: Desk) -> None:
+    # Given a command that was sent, perhaps done, and whose answer is lost
+    future = desk.command(timeout=0.1, key="k")
+    desk.one()
+    desk.calls.disconnected()
+    desk.calls.connected = True
+
+    # When every later try is refused as unavailable
+    desk.fail(desk.one(), Code.UNAVAILABLE)
+    desk.fail(desk.next_try(), Code.UNAVAILABLE)
+
+    # Then nobody claims that nothing happened
+    with pytest.raises(Timeout) as caught:
+        future.result(0)
+    assert not caught.value.outcome_known
+    assert caught.value.idempotency_key == "k"
+
+
+def test_a_lost_query_leaves_no_doubt(desk: Desk) -> None:
+    future = desk.query(timeout=0.1)
+    desk.one()
+    desk.calls.disconnected()
+    desk.wait(0.1)
+    with pytest.raises(Unavailable, match="There is no gateway at tcp"):
+        future.result(0)
+
+
+def test_what_was_never_sent_did_not_happen(desk: Desk) -> None:
+    desk.calls.connected = False
+    future = desk.command(timeout=1)
+    desk.wait(0.99)
+    assert not future.done()
+    desk.wait(0.01)
+    with pytest.raises(Unavailable, match=f"There is no gateway at {ADDRESS}: start it"):
+        future.result(0)
+    desk.calls.connected = True
+    assert desk.sent() == []
+
+
+def test_what_waits_too_long_behind_others_is_not_sent(desk: Desk) -> None:
+    for _ in range(UNDER_WAY_MAX):
+        desk.command()
+    future = desk.command(timeout=1)
+    desk.sent()
+    desk.wait(1)
+    with pytest.raises(Unavailable, match="Too many calls came before this one"):
+        future.result(0)
+
+
+@pytest.mark.parametrize(("kind", "known"), [("command", False), ("query", True)])
+def test_without_an_answer_a_commands_outcome_is_not_known_and_a_query_had_none(
+    desk: Desk, kind: str, known: bool
+) -> None:
+    future = getattr(desk, kind)(timeout=1)
+    sent = desk.one()
+    desk.wait(1)
+    assert not future.done()  # the gateway may have the last word
+    desk.wait(PATIENCE_SECONDS)
+    with pytest.raises(Timeout, match=r"was not answered within 1 s\.") as caught:
+        future.result(0)
+    assert caught.value.outcome_known is known
+    assert caught.value.idempotency_key == sent["body"].get("idempotency_key")
+    desk.reply(done(sent))  # which is late, and changes nothing
+
+
+def test_the_last_word_of_the_gateway(desk: Desk) -> None:
+    future, other = desk.command(), desk.query()
+    command, query = desk.sent()
+    desk.fail(command, Code.TIMEOUT, "It did not answer.")
+    desk.fail(query, Code.TIMEOUT, "It did not answer.")
+    for one, known in ((future, False), (other, True)):
+        with pytest.raises(Timeout, match=r"It did not answer\.") as caught:
+            one.result(0)
+        assert caught.value.outcome_known is known
+
+
+def test_a_crash_to_the_end_leaves_the_outcome_unknown(desk: Desk) -> None:
+    future = desk.command(timeout=0.04)
+    desk.fail(desk.one(), Code.CRASH, "It died.")
+    with pytest.raises(Failed, match=r"It died\.") as caught:
+        future.result(0)
+    assert not caught.value.outcome_known
+
+
+@pytest.mark.parametrize("code", [Code.UNKNOWN_DEST, Code.NOT_SUPPORTED, Code.MALFORMED])
+def test_what_is_wrong_is_refused_and_not_tried_again(desk: Desk, code: Code) -> None:
+    future = desk.query()
+    desk.reply(error(desk.one()["body"]["msg_id"], code, "Wrong.", ["A is required", "B is required"]))
+    other = desk.query()
+    desk.fail(desk.one(), code, "Wrong.")
+    with pytest.raises(Refused) as caught:
+        future.result(0)
+    assert caught.value.errors == ["A is required", "B is required"]
+    with pytest.raises(Refused) as caught:
+        other.result(0)
+    assert caught.value.errors == ["Wrong."]
+    assert desk.calls.next_time() > desk.now + 1
+
+
+def test_a_call_that_was_given_up_is_not_sent(desk: Desk) -> None:
+    given_up, other = desk.command("Ada"), desk.command("Bob")
+    given_up.cancel()
+    assert desk.one()["body"]["payload"] == {"name": "Bob"}
+    other.cancel()
+    desk.reply(done({"body": {"msg_id": 2}}))
+
+
+def test_what_could_not_be_sent_is_sent_later_and_is_not_in_doubt(desk: Desk) -> None:
+    futures = [desk.command("Ada", timeout=1), desk.command("Bob", timeout=1)]
+    refused = desk.calls.next_batch(desk.now)
+    assert refused
+    desk.calls.put_back(refused)
+    assert [one["body"]["payload"]["name"] for one in desk.sent()] == ["Ada", "Bob"]
+    for envelope in unpack(refused.frames[1]):
+        desk.reply(done(envelope))
+    assert all(future.done() for future in futures)
+
+
+def test_garbage_from_the_gateway_harms_no_call(desk: Desk) -> None:
+    future = desk.command()
+    sent = desk.one()
+    for frames in ([], [b"x"], [REPLY, b"\xc1"], [REPLY, b"\x01"], batch(b"work", [1]), batch(REPLY, [{}])):
+        desk.calls.received(frames, desk.now)
+    desk.reply({"type": "error", "in_reply_to": sent["body"]["msg_id"], "code": 99, "text": "?"})
+    desk.reply({"type": "command_result", "in_reply_to": sent["body"]["msg_id"], "success": True})
+    desk.reply(error(None, Code.MALFORMED, "Whose?"))
+    assert not future.done()
+    desk.reply(done(sent), 2)
+    assert future.result(0).position == 2
+
+
+def test_closing_tells_every_call_what_is_known(desk: Desk) -> None:
+    sent, resting = desk.command(key="k"), desk.command()
+    envelopes = desk.sent()
+    desk.fail(envelopes[1], Code.UNAVAILABLE)
+    waiting = desk.command()
+    desk.calls.close()
+    for future, known in ((sent, False), (resting, True), (waiting, True)):
+        with pytest.raises(Closed) as caught:
+            future.result(0)
+        assert caught.value.outcome_known is known
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 3601, float("inf"), float("nan")])
+def test_a_timeout_that_is_none_is_refused(desk: Desk, timeout: float) -> None:
+    with pytest.raises(ValueError, match="more than 0 and at most 3600"):
+        desk.command(timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        pytest.param(float("nan"), "not finite", id="NaN"),
+        pytest.param(2**63, "64 bits", id="2 to the 63"),
+        pytest.param(b"bytes", "bytes has no place", id="bytes"),
+        pytest.param({1: 2}, "not text", id="a key that is no text"),
+        pytest.param("\ud800", "cannot be packed", id="half a character"),
+        pytest.param([[[[]]]] * 20_000, "too many lists", id="very many lists"),
+        pytest.param("x" * (1 << 20), "over 1048576 bytes", id="a mebibyte"),
+    ],
+)
+def test_what_the_gateway_could_not_read_is_refused_before_it_harms_its_neighbours(
+    desk: Desk, value: Any, why: str
+) -> None:
+    with pytest.raises(Refused, match=why):
+        desk.calls.query("GetUser", {"user_id": value}, None)
+    deep: list[Any] = []
+    for _ in range(600):
+        deep = [deep]
+    with pytest.raises(Refused, match="nested"):
+        desk.calls.query("GetUser", {"user_id": deep}, None)
+    desk.query()
+    assert desk.one()
+
+
+def test_many_messages_of_many_lists_fit_into_batches_that_the_gateway_reads(desk: Desk) -> None:
+    for _ in range(100):
+        desk.add(desk.calls.query("GetUser", {"user_id": [[]] * 15_000}, None))
+    assert len(desk.sent()) == 100
+
+
+def test_a_name_and_fields_or_a_whole_message(desk: Desk) -> None:
+    with pytest.raises(TypeError, match="is whole"):
+        desk.calls.command(CreateUser(name="Ada", email="a@example.org"), {"name": "Bob"}, None, None)
+    with pytest.raises(TypeError, match="the name of one"):
+        desk.calls.command(17, {}, None, None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="src is"):
+        Calls(ADDRESS, "x" * 257, 1.0, lambda: 0.0)
