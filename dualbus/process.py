@@ -13,7 +13,7 @@ from types import FrameType
 from dualbus.fault import EXIT_SOFTWARE, Fault
 from dualbus.settings import Settings
 
-GRACE_SECONDS = 3.0  # how long a process that was told to stop may take to answer what it has
+GRACE_SECONDS = 2.5  # how long a process that was told to stop may take to answer what it has
 
 
 class Stop:

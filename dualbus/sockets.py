@@ -16,7 +16,7 @@ from dualbus.fault import ConfigFault, Taken
 from dualbus.files import Lock
 from dualbus.wire import FRAME_BYTES_MAX, Frames
 
-LINGER_MS = 1500  # for the replies at the end; a socket with nothing to say closes at once
+LINGER_MS = 1000  # for the replies at the end; a socket with nothing to say closes at once
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 500
 _READABLE = int(zmq.POLLIN)
 DRAIN_MESSAGES = 256  # how many messages one `receive` takes, so that one peer cannot hold the loop
@@ -103,6 +103,7 @@ class Sockets:
     def subscriber(self, address: str) -> Socket:
         """Make a socket that listens to a publisher."""
         socket = self._connect(zmq.SUB, address, send_queue=1, receive_queue=256)
+        socket.linger_ms = 0  # what it has to say is said to the publisher, which may be gone
         socket.zmq.subscribe(b"")
         return socket
 
