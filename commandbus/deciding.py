@@ -140,6 +140,8 @@ class Drain:
             if sum([len(one.data) for one in new]) > DATA_CHARS_MAX:
                 raise WireError(f"Its events hold more than {DATA_CHARS_MAX} characters.")
         except Rejected as rejected:
+            if sum(map(len, rejected.errors)) > DATA_CHARS_MAX:
+                raise WireError(f"Its refusal holds more than {DATA_CHARS_MAX} characters.") from None
             self._record(Decision(key, self._now, (), rejected.errors, reads, fingerprint))
             return Answer([], rejected.errors, self._head, fingerprint)
         self._record(Decision(key, self._now, new, (), reads, fingerprint))

@@ -14,16 +14,21 @@ class Invalid(Exception):
     """A message that breaks its own rules; `errors` holds every problem, a sentence each."""
 
     def __init__(self, errors: list[str]) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = errors
+        self.errors = [_sayable(error) for error in errors]
+        super().__init__("; ".join(self.errors))
 
 
 class Rejected(Exception):
     """Raised by a decision to refuse its command: `raise Rejected("Email is already taken")`."""
 
     def __init__(self, *errors: str) -> None:
-        super().__init__("; ".join(errors))
-        self.errors = [str(error) for error in errors] or ["The command was rejected"]
+        self.errors = [_sayable(error) for error in errors] or ["The command was rejected"]
+        super().__init__("; ".join(self.errors))
+
+
+def _sayable(sentence: object) -> str:
+    """Return a sentence as one that can be sent: half a character, of text that was cut, becomes "?"."""
+    return str(sentence).encode(errors="replace").decode()
 
 
 class Tag:
@@ -47,7 +52,9 @@ Email = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 class Message(BaseModel):
     """What commands, events and queries share: frozen, strict, and no field that was not declared."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="constants"
+    )
 
     def problems(self) -> Iterable[str]:
         """Yield a sentence for each rule across fields that is broken; asked once every field is right."""
