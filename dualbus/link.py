@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from dualbus.fault import Taken
+from dualbus.peers import read_work
 from dualbus.process import GRACE_SECONDS, Stop
 from dualbus.sockets import Poll, Socket
 from dualbus.wire import (
@@ -94,15 +95,14 @@ class Link:
             try:
                 kind, items = frames[0], unpack(frames[1])
                 if kind == WORK:
-                    works = map(Work._make, items)
-                    jobs += [Job(here_since + work.ms / 1000, work) for work in works]
+                    jobs += [Job(here_since + work.ms / 1000, work) for work in read_work(items)]
                 elif kind == ANNOUNCE:
                     self.announce()
                 elif kind == BYE:
                     self._released = True
                 elif kind == REFUSED:
                     raise Taken(str(items[0]))
-            except (WireError, IndexError, TypeError) as error:
+            except (WireError, IndexError) as error:
                 logger.warning("Dropped a message that is not of the protocol: %s", error)
         self._here_since = time.monotonic()
         return jobs

@@ -112,7 +112,7 @@ class Published(NamedTuple):
 
     identity: Identity
     before: int  # the position before the first of `events`: how a subscriber sees a gap
-    events: Sequence[Sequence[Any]]  # position, type, data, time, command_id, hash
+    events: Sequence[Any]  # of log.RecordedEvent: position, type, data, time, command_id, hash
 
 
 class Progress(NamedTuple):

@@ -39,7 +39,7 @@ def read_envelope(message: Any) -> Envelope:
         body = message.get("body")
         if type(body) is not dict:
             raise WireError("body must be an object.")
-        msg_id = _msg_id(body)
+        msg_id = read_msg_id(body)
         if not message.keys() <= _ENVELOPE:
             raise WireError(_unknown("The message", message.keys() - _ENVELOPE))
         if not body.keys() <= _BODY:
@@ -62,7 +62,8 @@ def read_envelope(message: Any) -> Envelope:
         raise BadEnvelope(str(error), msg_id) from None
 
 
-def _msg_id(body: dict[str, Any]) -> MessageId:
+def read_msg_id(body: dict[str, Any]) -> MessageId:
+    """Return the id of a body, checked; raise WireError if it has none."""
     msg_id = body.get("msg_id")
     if msg_id is None:
         raise WireError("body.msg_id is required: the reply carries it as in_reply_to.")

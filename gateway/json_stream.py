@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from dualbus.wire import MESSAGE_BYTES_MAX, MessageId
+from dualbus.wire import MESSAGE_BYTES_MAX, MessageId, WireError
+from gateway.envelope import read_msg_id
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _JUNK = re.compile(r"[^{\n]*")
@@ -35,6 +36,7 @@ class JsonStream:
         self._text = ""
         self._at = 0
         self._complaints = 0  # about the line we are on; only the first is said
+        self._skipping = False  # looking for a brace on the line we are on
         self._resuming = False  # looking for a line that starts with a brace
         self._repeated_key = False
 
@@ -56,6 +58,8 @@ class JsonStream:
 
     def _next(self, final: bool) -> dict[str, Any] | Garbage | None:
         """Take the next thing; None with no step forward when more is needed, with a step when to go on."""
+        if self._skipping:
+            self._skip()
         self._skip_space()
         if self._resuming:
             self._resume(final)
@@ -99,14 +103,21 @@ class JsonStream:
         return self._complain("A message is a JSON object that begins with a brace.")
 
     def _broken(self, position: int | None, text: str) -> Garbage | None:
-        brace = -1 if position is None else self._text.find("{", max(position, self._at + 1))
-        if brace >= 0 and self._complaints < _TRIES_MAX and "\n" not in self._text[self._at : brace]:
-            self._at = brace
-            return self._complain(text)
-        complaint = self._complain(text)
-        self._at += 1
-        self._resuming = True
-        return complaint
+        self._skipping = (
+            position is not None and self._complaints < _TRIES_MAX and "\n" not in self._text[self._at : position]
+        )
+        self._resuming = not self._skipping
+        self._at = max(position or 0, self._at + 1) if self._skipping else self._at + 1
+        return self._complain(text)
+
+    def _skip(self) -> None:
+        brace, line_end = self._text.find("{", self._at), self._text.find("\n", self._at)
+        if brace >= 0 and (line_end < 0 or brace < line_end):
+            self._at, self._skipping = brace, False
+        elif line_end >= 0:
+            self._at, self._skipping, self._resuming = line_end, False, True
+        else:
+            self._at = len(self._text)  # the line may go on
 
     def _resume(self, final: bool) -> None:
         next_line = self._text.find("\n{", max(0, self._at - 1))
@@ -150,6 +161,9 @@ class JsonStream:
 
 
 def _msg_id(message: dict[str, Any]) -> MessageId | None:
+    """Return the id to answer to, if there is one that an answer can carry."""
     body = message.get("body")
-    found = body.get("msg_id") if isinstance(body, dict) else None
-    return found if isinstance(found, str | int) and not isinstance(found, bool) else None
+    try:
+        return read_msg_id(body) if isinstance(body, dict) else None
+    except WireError:
+        return None

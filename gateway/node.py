@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from dualbus.fault import EXIT_OK
+from dualbus.peers import read_beat, read_done, read_greeting
 from dualbus.process import GRACE_SECONDS, Stop
 from dualbus.settings import Settings
 from dualbus.sockets import Gone, Poll, Socket, Sockets
@@ -20,8 +21,6 @@ from dualbus.wire import (
     REPLY,
     SEND,
     WORK,
-    Beat,
-    Done,
     Frames,
     Greeting,
     WireError,
@@ -38,6 +37,7 @@ from gateway.console import Console
 from gateway.routing import Routing
 
 BEAT_SECONDS = 0.2
+FLUSH_SECONDS = 0.25  # for standard output to take the last lines
 STALLED_SECONDS = 0.02  # until a client that took nothing is tried again
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,8 @@ class Gateway:
         while (self._routing.under_way or self._console.unwritten) and time.monotonic() < until:
             self._turn()
         self._routing.give_up()
+        while self._console.unwritten and time.monotonic() < until + FLUSH_SECONDS:
+            self._turn()
         self._give_out()
         for bus in self._routing.buses.values():
             for id_ in bus.workers:
@@ -122,16 +124,16 @@ class Gateway:
             try:
                 kind, items = frames[0], unpack(frames[1])
                 if kind == READY:
-                    self._welcome(id_, Greeting(*items[0]), now)
+                    self._welcome(id_, read_greeting(items), now)
                 elif (worker := self._routing.worker(id_)) is None:
                     self._tell(id_, batch(ANNOUNCE, []))
                 elif kind == DONE:
-                    self._routing.done(worker, map(Done._make, items), now)
+                    self._routing.done(worker, read_done(items), now)
                 elif kind == BEAT:
-                    worker.beat(Beat(*items[0]), now)
+                    worker.beat(read_beat(items), now)
                 elif kind == LEAVING:
                     worker.leaving = True
-            except (WireError, IndexError, TypeError, ValueError) as error:
+            except (WireError, IndexError) as error:
                 logger.warning("Dropped a message of a worker that is not of the protocol: %s", error)
 
     def _welcome(self, id_: bytes, greeting: Greeting, now: float) -> None:

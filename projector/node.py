@@ -8,6 +8,7 @@ from dualbus.fault import EXIT_OK, DataFault
 from dualbus.files import Lock, make_folder
 from dualbus.link import Link
 from dualbus.log import RecordedEvent
+from dualbus.peers import read_published
 from dualbus.process import Stop
 from dualbus.settings import Settings
 from dualbus.sockets import Poll, Sockets
@@ -111,7 +112,7 @@ class Projector:
         following: list[RecordedEvent] = []
         for published in self._publications(log):
             position = model.position + len(following)
-            events = fresh(position, published.before, list(map(RecordedEvent._make, published.events)))
+            events = fresh(position, published.before, published.events)
             if events is None:
                 model.gap()
             else:
@@ -124,11 +125,11 @@ class Projector:
         for frames in self._events.receive():
             try:
                 if frames[0] == EVENTS:
-                    found += map(Published._make, unpack(frames[1]))
-            except (WireError, IndexError, TypeError) as error:
+                    found += read_published(unpack(frames[1]))
+            except (WireError, IndexError) as error:
                 logger.warning("Dropped a publication that is not of the protocol: %s", error)
         for published in found:
-            if tuple(published.identity) != log.identity:
+            if published.identity != log.identity:
                 raise DataFault(
                     f"The log in {self._folder} is {log.identity.log}, and what is published comes from another "
                     f"({published.identity[0]}): give commandbus and projector the same DUALBUS_DATA."

@@ -1,0 +1,95 @@
+"""What the other processes say, read with care: whoever can reach an address can speak there.
+
+The shapes are those of `wire`. What is not of its shape is a WireError, and goes no further.
+"""
+
+from typing import Any
+
+from dualbus.log import RecordedEvent
+from dualbus.wire import Beat, Done, Greeting, Identity, Published, WireError, Work, check
+
+
+def read_greeting(items: Any) -> Greeting:
+    """Return what is in a READY."""
+    match items:
+        case [[str(dest), str(life), int(pid), [*types], int(credit), identity, int(position)]]:
+            if all(type(one) is str for one in types):
+                return Greeting(dest, life, pid, types, credit, _identity(identity), position)
+    raise WireError("It is not the greeting of a worker.")
+
+
+def read_beat(items: Any) -> Beat:
+    """Return what is in a worker's BEAT."""
+    match items:
+        case [[identity, int(position), dict(status)]]:
+            check(status)  # it goes into the answer to Status
+            return Beat(_identity(identity), position, status)
+    raise WireError("It is not the beat of a worker.")
+
+
+def read_done(items: Any) -> list[Done]:
+    """Return what is in a DONE."""
+    return [_done(item) for item in _list(items)]
+
+
+def read_work(items: Any) -> list[Work]:
+    """Return what is in a WORK."""
+    return [_work(item) for item in _list(items)]
+
+
+def read_published(items: Any) -> list[Published]:
+    """Return what is in an EVENTS."""
+    return [_published(item) for item in _list(items)]
+
+
+def _list(items: Any) -> list[Any]:
+    if type(items) is not list:
+        raise WireError("It is not a list of items.")
+    return items
+
+
+def _identity(item: Any) -> Identity | None:
+    match item:
+        case None:
+            return None
+        case [str(log), str(incarnation)]:
+            return Identity(log, incarnation)
+    raise WireError("It is not the identity of a log.")
+
+
+# Those that come by the ten thousand are looked at without `match`, which takes ten times as long.
+
+
+def _done(item: Any) -> Done:
+    if type(item) is list and len(item) == 3:
+        id_, position, body = item
+        if type(id_) is int and type(position) is int and type(body) is bytes:
+            return Done(id_, position, body)
+    raise WireError("It is not an answer.")
+
+
+def _work(item: Any) -> Work:
+    if type(item) is list and len(item) == 6:
+        id_, src, ms, key, after, body = item
+        envelope = type(id_) is int and type(src) is str and type(ms) is int and type(after) is int
+        named = type(body) is dict and type(body.get("type")) is str and type(body.get("msg_id")) in (int, str)
+        if envelope and named and (key is None or type(key) is str):
+            return Work(id_, src, ms, key, after, body)
+    raise WireError("It is not a command or a query.")
+
+
+def _event(item: Any, position: int) -> RecordedEvent:
+    if type(item) is list and len(item) == 6:
+        at, type_, data, time, command_id, hash_ = item
+        texts = type(type_) is str and type(data) is str and type(time) is str and type(command_id) is str
+        if type(at) is int and at == position and texts and type(hash_) is bytes:
+            return RecordedEvent(at, type_, data, time, command_id, hash_)
+    raise WireError("It is not an event, or not the one whose turn it is.")
+
+
+def _published(item: Any) -> Published:
+    match item:
+        case [[str(log), str(incarnation)], int(before), [*events]]:
+            found = [_event(event, position) for position, event in enumerate(events, before + 1)]
+            return Published(Identity(log, incarnation), before, found)
+    raise WireError("It is not a publication.")
