@@ -150,11 +150,11 @@ def dualbus_app() -> str:
     return "NAME:app"
 ''',
     "tests/test_NAME.py": '''\
-"""What the application does, on values: no process, no file."""
+"""What the application does: on values, and once in a real cluster."""
 
 import pytest
-from dualbus import Rejected
-from dualbus.testing import answer, decide
+from dualbus import Client, Rejected
+from dualbus.testing import Cluster, answer, decide
 
 from NAME import app
 from NAME.decisions import add_item
@@ -176,5 +176,11 @@ def test_items_are_found() -> None:
     lamp = {"id": "id-1", "name": "Lamp"}
     assert answer(app, given=[LAMP], when=GetItem(item_id="id-1")) == lamp
     assert answer(app, given=[LAMP], when=ListItems()) == [lamp]
+
+
+def test_a_client_sees_what_it_did(dualbus_cluster: Cluster) -> None:
+    with Client(dualbus_cluster.front) as client:
+        client.command(AddItem(name="Lamp"))
+        assert [item["name"] for item in client.query(ListItems())] == ["Lamp"]
 ''',
 }

@@ -1,0 +1,121 @@
+"""The tutorial, done from its first block to its last, as a reader would; and the page on writing an application."""
+
+import importlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dualbus import App
+from dualbus.testing import Cluster, from_log, until
+from tests.conftest import ROOT
+
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
+WRITING = (ROOT / "docs" / "writing.md").read_text()
+BLOCK = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def pattern(line: str) -> str:
+    """Return a pattern for a line of output, in which … stands for anything."""
+    return ".*".join(re.escape(part) for part in line.split("…"))
+
+
+class Reader:
+    """Does what each block says."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environ = Cluster(folder, "library:app").environ | {"DUALBUS_DATA": "data", "COLUMNS": "80"}
+        self.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.typed = ""
+
+    def console(self, title: str, text: str) -> None:
+        """Run commands, and see that each gives the lines that are shown below it."""
+        for command, *shown in (part.splitlines() for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]):
+            if command.startswith("cd "):
+                self.folder /= command.removeprefix("cd ")
+            elif command != "dualbus dev":  # a reader lets it run; here it runs whenever something is said to it
+                self.run(command, shown)
+
+    def run(self, command: str, shown: list[str]) -> None:
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=50
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        for line in shown:
+            assert re.search(pattern(line), done.stdout), f"{line!r} is not in what {command} gave: {done.stdout}"
+
+    def python(self, title: str, text: str) -> None:
+        """Write a file."""
+        (self.folder / title).write_text(text)
+
+    def diff(self, title: str, text: str) -> None:
+        """Change a file."""
+        path, lines = self.folder / title, text.splitlines()
+        before = "\n".join(line[1:] for line in lines if line[0] in " -")
+        after = "\n".join(line[1:] for line in lines if line[0] in " +")
+        assert path.read_text().count(before) == 1, before
+        path.write_text(path.read_text().replace(before, after))
+
+    def json(self, title: str, text: str) -> None:
+        """Type this to the cluster."""
+        assert not self.typed
+        self.typed = text
+
+    def text(self, title: str, text: str) -> None:
+        """See that `dualbus dev` says this about what was typed."""
+        said = self.folder / "said"
+        with said.open("wb") as out:
+            dev = subprocess.Popen(
+                ["dualbus", "dev"],
+                cwd=self.folder,
+                env=self.environ,
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        assert dev.stdin
+        try:
+            dev.stdin.write(self.typed.encode())
+            dev.stdin.flush()
+            self.typed = ""
+            until(lambda: self.all_said(text.splitlines(), said.read_text()), 20)
+        finally:
+            dev.send_signal(signal.SIGTERM)
+            dev.wait(20)
+            dev.stdin.close()
+
+    @staticmethod
+    def all_said(lines: list[str], said: str) -> bool:
+        for line in lines:
+            assert re.search(pattern(line), said), f"{line!r} is not in {said}"
+        return True
+
+
+def test_every_block_of_the_tutorial_does_what_it_says(folder: Path) -> None:
+    reader = Reader(folder)
+    blocks = BLOCK.findall(TUTORIAL)
+    assert len(blocks) == TUTORIAL.count("\n```") // 2
+    for language, title, text in blocks:
+        getattr(reader, language)(title, text)
+    assert not reader.typed
+
+
+def test_every_block_of_the_page_on_writing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = BLOCK.findall(WRITING)
+    assert {language for language, _, _ in blocks} == {"python"}
+    (tmp_path / "written.py").write_text("\n".join(text for _, _, text in blocks))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    written = importlib.import_module("written")
+    written.test_an_email_is_taken_once()
+    written.test_members_are_counted()
+
+    del written.Registered  # as its author does
+    app = App({}, [], {written.CountMembers: written.count_members}, upcasts=written.upcasts)
+    old = from_log(app, "Registered", id="1", name="Ada Lovelace", email="ada@example.org")
+    assert old == written.MemberJoined(id="1", first_name="Ada", last_name="Lovelace", email="ada@example.org")
