@@ -23,6 +23,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make durable what was written to a file, by whichever process."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Lock:
     """A lock on a file, held for life: the kernel lets go of it whatever way the process ends."""
 

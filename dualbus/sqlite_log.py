@@ -17,7 +17,7 @@ import apsw
 import msgpack
 import uuid_utils
 
-from dualbus.files import Lock, make_folder, sync_folder
+from dualbus.files import Lock, make_folder, sync_file, sync_folder
 from dualbus.log import (
     NO_HASH,
     Appended,
@@ -181,9 +181,25 @@ class SqliteLog(SqliteLogReader):
                 self._db.pragma("synchronous", "full")
                 self._db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
                 self._load_head()
+            self._make_durable()
         except BaseException:
             self._lock.release()
             raise
+
+    def _make_durable(self) -> None:
+        """Sync what was found: a writer killed between a write and its fsync left it in memory only.
+
+        From here on it is answered and published as done. Where an fsync had failed, only writing it again
+        helps, which the checkpoint does; it needs space, and waits for no reader.
+        """
+        try:
+            sync_file(self._path.with_name(self._path.name + "-wal"))
+            sync_folder(self._path.parent)
+            self._db.wal_checkpoint()
+        except apsw.FullError:
+            pass
+        except (apsw.Error, OSError) as error:
+            raise LogError(f"{self._path} cannot be made durable ({error}): look after the disk.") from None
 
     def _load_head(self) -> None:
         last = self._db.execute(

@@ -5,6 +5,7 @@ is no file ARM. The faults:
 
     kill before|after MODULE:CLASS.FUNCTION N   SIGKILL at its Nth call that is given something
     sync fail                                   one fsync of the log fails, and takes ARM away
+    sync kill                                   SIGKILL before an fsync of the log
     sync slow                                   each fsync of the log takes half a second
     sync held                                   each fsync of the log waits until ARM is gone, and says so in HELD
     write full                                  a write to the log finds no space
@@ -63,6 +64,8 @@ class _LogFile(apsw.VFSFile):
         if self.arm.exists() and self.trouble == "fail":
             self.arm.unlink()
             raise apsw.IOError("injected")
+        if self.arm.exists() and self.trouble == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
         while self.arm.exists() and self.trouble == "held":
             self.arm.with_name("HELD").touch()
             time.sleep(0.01)

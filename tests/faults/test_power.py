@@ -26,14 +26,15 @@ def memory() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def lost(folder: Path, *wrong: str) -> Iterator[bool]:
-    """Yield, for each cut, whether an acknowledged position is gone."""
+def lost(folder: Path, *lives: str) -> Iterator[bool]:
+    """Yield, for each cut in the lives of a writer, whether an acknowledged position is gone."""
     print(f"seed {SEED}")
     need_strace()
     (folder / "data").mkdir()
-    writer = [sys.executable, "-m", "tests.faults.writer", str(folder / "data"), str(COMMITS), *wrong]
-    calls = trace(writer, folder / "data", folder / "trace")
-    assert len([call for call in calls if call.name == "said"]) == COMMITS
+    writers = "; ".join(f"{sys.executable} -m tests.faults.writer {folder / 'data'} {life}" for life in lives)
+    calls = trace(["sh", "-c", writers], folder / "data", folder / "trace")
+    positions = [int(call.data) for call in calls if call.name == "said"]
+    assert positions == sorted(set(positions)) != []
     for left, said in cuts(calls, SEED, folder):
         log = SqliteLog(left, lambda secret: decision(1))
         position = log.head().position
@@ -44,11 +45,15 @@ def lost(folder: Path, *wrong: str) -> Iterator[bool]:
 
 
 def test_no_acknowledged_commit_is_lost_in_a_power_cut(memory: Path) -> None:
-    results = list(lost(memory))
+    results = list(lost(memory, f"{COMMITS}"))
     assert len(results) > 10 * COMMITS
     assert results.count(True) == 0
 
 
 @pytest.mark.parametrize("wrong", ["normal", "early"])
 def test_a_writer_that_acknowledges_before_the_fsync_is_seen_to_lose(memory: Path, wrong: str) -> None:
-    assert any(lost(memory, wrong))
+    assert any(lost(memory, f"{COMMITS} {wrong}"))
+
+
+def test_what_a_writer_finds_after_it_was_killed_before_an_fsync_is_durable_before_it_is_said(memory: Path) -> None:
+    assert list(lost(memory, "2 killed", "0", "2 killed", "0")).count(True) == 0

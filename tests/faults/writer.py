@@ -1,7 +1,9 @@
 """A writer for the power cuts: appends group commits to a log, and says after each which position it reached.
 
-python -m tests.faults.writer FOLDER COMMITS [normal | early]: `normal` syncs only at checkpoints, `early`
-says it before it is so. Both break the promise, and the test must see it.
+python -m tests.faults.writer FOLDER COMMITS [normal | early | killed]: `normal` syncs only at checkpoints,
+`early` says it before it is so. Both break the promise, and the test must see it. `killed` is killed between
+the last commit's write and its fsync. With no commits at all it says what it finds, as an answer to a key
+that is sent again would.
 """
 
 import os
@@ -12,9 +14,11 @@ import apsw
 
 from dualbus.log import Decision, NewEvent
 from dualbus.sqlite_log import SqliteLog
+from tests.faults.launch import disk
 
 EVENTS = 3  # of a commit
 CHECKPOINT_PAGES = 60  # small, so that there are many checkpoints among the cuts
+KEPT: list[apsw.VFS] = []
 
 
 def decision(number: int) -> Decision:
@@ -26,11 +30,19 @@ def decision(number: int) -> Decision:
 
 def main(folder: Path, commits: int, wrong: str = "") -> None:
     """Append, and say so."""
-    apsw.connection_hooks.append(lambda db: db.wal_autocheckpoint(CHECKPOINT_PAGES))
+    arm = folder.with_name("arm")
+    if wrong == "killed":
+        arm.unlink(missing_ok=True)
+        KEPT.append(disk(arm, "kill"))
     log = SqliteLog(folder, lambda secret: decision(1))
+    log._db.wal_autocheckpoint(CHECKPOINT_PAGES)
     if wrong == "normal":
         log._db.pragma("synchronous", "normal")
-    for _ in range(commits):
+    if not commits:
+        os.write(1, b"%d\n" % log.head().position)
+    for number in range(commits):
+        if wrong == "killed" and number == commits - 1:
+            arm.touch()
         position = log.head().position
         if wrong == "early":
             os.write(1, b"%d\n" % (position + EVENTS))
