@@ -12,10 +12,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from dualbus.json_stream import Garbage, JsonStream
 from dualbus.sockets import Poll
 from dualbus.wire import unpack
 from gateway.clients import CONSOLE, Clients
-from gateway.json_stream import Garbage, JsonStream
 from gateway.routing import Routing
 
 READ_BYTES = 1 << 16
