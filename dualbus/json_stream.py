@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from dualbus.wire import MESSAGE_BYTES_MAX, MessageId, WireError
-from gateway.envelope import read_msg_id
+from dualbus.wire import MESSAGE_BYTES_MAX, MessageId, WireError, read_msg_id
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _JUNK = re.compile(r"[^{\n]*")

@@ -274,6 +274,36 @@ def check(value: Any, depth: int = 0) -> None:
         raise WireError(f"A value of type {kind.__name__} has no place in a message.")
 
 
+def read_msg_id(body: dict[str, Any]) -> MessageId:
+    """Return the id of a body, checked; raise WireError if it has none."""
+    msg_id = body.get("msg_id")
+    if msg_id is None:
+        raise WireError("body.msg_id is required: the reply carries it as in_reply_to.")
+    if type(msg_id) is int:
+        check(msg_id)
+        return msg_id
+    return read_text(body, "msg_id", what="a whole number or text")
+
+
+def read_text(values: dict[str, Any], name: str, default: str | None = None, what: str = "text") -> str:
+    """Return a short text of an envelope or a body, checked; raise WireError if it is not one."""
+    value = values.get(name, default)
+    if type(value) is str and 0 < len(value) <= ID_CHARS_MAX and value.isascii():
+        return value
+    if value is None:
+        raise WireError(f"{name} is required.")
+    if type(value) is not str or (not value and value != default):
+        raise WireError(f"{name} must be {what}.")
+    if len(value) > ID_CHARS_MAX:
+        raise WireError(f"{name} is longer than {ID_CHARS_MAX} characters.")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise WireError(f"{name} is not valid Unicode.") from None
+    return value
+
+
 def error(in_reply_to: MessageId | None, code: Code, text: str, errors: list[str] | None = None) -> dict[str, Any]:
     """Make the body of an error reply."""
     body: dict[str, Any] = {"type": "error", "in_reply_to": in_reply_to, "code": int(code), "text": text}

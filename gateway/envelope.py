@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from dualbus.wire import ID_CHARS_MAX, INT_MAX, MESSAGE_BYTES_MAX, MessageId, WireError, check, pack
+from dualbus.wire import INT_MAX, MESSAGE_BYTES_MAX, MessageId, WireError, check, pack, read_msg_id, read_text
 
 _ENVELOPE = frozenset({"src", "dest", "body", "timeout_ms", "after"})
 _BODY = frozenset({"type", "msg_id", "payload", "params", "idempotency_key"})
@@ -49,46 +49,17 @@ def read_envelope(message: Any) -> Envelope:
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
         return Envelope(
-            _text(message, "src", ""),
-            _text(message, "dest", ""),
-            _text(body, "type"),
+            read_text(message, "src", ""),
+            read_text(message, "dest", ""),
+            read_text(body, "type"),
             msg_id,
-            _text(body, "idempotency_key") if "idempotency_key" in body else None,
+            read_text(body, "idempotency_key") if "idempotency_key" in body else None,
             _whole(message, "timeout_ms", 1, TIMEOUT_MS_MAX) if "timeout_ms" in message else None,
             (_whole(message, "after", 0, INT_MAX) or 0) if "after" in message else 0,
             packed,
         )
     except WireError as error:
         raise BadEnvelope(str(error), msg_id) from None
-
-
-def read_msg_id(body: dict[str, Any]) -> MessageId:
-    """Return the id of a body, checked; raise WireError if it has none."""
-    msg_id = body.get("msg_id")
-    if msg_id is None:
-        raise WireError("body.msg_id is required: the reply carries it as in_reply_to.")
-    if type(msg_id) is int:
-        check(msg_id)
-        return msg_id
-    return _text(body, "msg_id", what="a whole number or text")
-
-
-def _text(values: dict[str, Any], name: str, default: str | None = None, what: str = "text") -> str:
-    value = values.get(name, default)
-    if type(value) is str and 0 < len(value) <= ID_CHARS_MAX and value.isascii():
-        return value
-    if value is None:
-        raise WireError(f"{name} is required.")
-    if type(value) is not str or (not value and value != default):
-        raise WireError(f"{name} must be {what}.")
-    if len(value) > ID_CHARS_MAX:
-        raise WireError(f"{name} is longer than {ID_CHARS_MAX} characters.")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise WireError(f"{name} is not valid Unicode.") from None
-    return value
 
 
 def _whole(values: dict[str, Any], name: str, least: int, most: int) -> int | None:
