@@ -8,20 +8,17 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from hashlib import sha256
-from itertools import islice
 from typing import Any, NamedTuple
 
 from commandbus.folds import Folds
 from dualbus.app import App
 from dualbus.log import Decision, Log, NewEvent, Outcome, RecordedEvent
 from dualbus.messages import Command, Event, Invalid, Rejected
-from dualbus.past import S
+from dualbus.past import S, limited, one_tag
 from dualbus.tags import Tagger
 from dualbus.wire import MESSAGE_BYTES_MAX, Code, Done, MessageId, WireError, Work, error, pack
 
-# Of one command: a decision that never ends must not take the process with it.
-EVENTS_MAX = 1000
-DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # a character is four bytes at most
+DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character is four bytes at most
 
 logger = logging.getLogger(__name__)
 
@@ -131,10 +128,7 @@ class Drain:
         past = _Past(self)  # not kept: it knows the drain, and in a circle both would stay for long
         reads = past.reads
         try:
-            made = self._app.commands[type(command)](command, past)
-            events = list(islice(made or (), EVENTS_MAX + 1))
-            if len(events) > EVENTS_MAX:
-                raise WireError(f"It gave more than {EVENTS_MAX} events.")
+            events = limited(self._app.commands[type(command)](command, past))
             shown: list[dict[str, Any]] = []
             new = [self._new(event, shown) for event in events]
             if sum([len(one.data) for one in new]) > DATA_CHARS_MAX:
@@ -206,10 +200,8 @@ class _Past:
         return drain._folds.fold(state, read, lambda: drain._history(read), drain._pending_of(read))
 
     def _read(self, tag: dict[str, str | int]) -> str:
-        if len(tag) != 1:
-            raise TypeError("Read one tag at a time: past.events(user=id).")
-        [(name, value)] = tag.items()
-        text = self._drain._tagger.tag(name, str(value))
+        name, value = one_tag(tag, self._drain._app.tags)
+        text = self._drain._tagger.tag(name, value)
         self.reads.setdefault(text, self._drain._head)
         return text
 

@@ -44,6 +44,7 @@ class App:
     query_types: Mapping[str, type[Query]] = field(init=False)
     event_types: Mapping[str, type[Event]] = field(init=False)
     stored_types: Mapping[str, type[Event]] = field(init=False)  # by what the log may call them
+    tags: frozenset[str] = field(init=False)
     private_tags: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,6 +58,7 @@ class App:
             "query_types": {kind.__name__: kind for kind in self.queries},
             "event_types": event_types,
             "stored_types": event_types | old_types,
+            "tags": frozenset(tag for kind in events for _, tag in kind.tag_fields),
             "private_tags": frozenset(tag for kind in events for tag in _private_tags(kind)),
         }
         for name, value in derived.items():

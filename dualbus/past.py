@@ -1,8 +1,16 @@
-"""What a decision may read: the history of a tag, a new id, the time. Nothing else is its to know."""
+"""What a decision may read: the history of a tag, a new id, the time. Nothing else is its to know.
 
+The rules of reading and giving stand here too, for commandbus and for the tests of applications.
+"""
+
+from collections.abc import Collection, Iterable
+from itertools import islice
 from typing import Protocol, Self, TypeVar
 
 from dualbus.messages import Event
+from dualbus.wire import WireError
+
+EVENTS_MAX = 1000  # of one command: a decision that never ends must not take the process with it
 
 
 class State(Protocol):
@@ -43,9 +51,19 @@ class Past(Protocol):
         ...
 
 
-def one_tag(tag: dict[str, str | int]) -> tuple[str, str]:
-    """Return the name and value of the one tag that is read, or raise TypeError."""
+def one_tag(tag: dict[str, str | int], names: Collection[str]) -> tuple[str, str]:
+    """Return name and value of the tag that is read, or raise TypeError: one that no event has protects nothing."""
     if len(tag) != 1:
         raise TypeError("Read one tag at a time: past.events(user=id).")
     [(name, value)] = tag.items()
+    if name not in names:
+        raise TypeError(f"No event has the tag {name!r}; there are {', '.join(sorted(names)) or 'none'}.")
     return name, str(value)
+
+
+def limited(events: Iterable[Event] | None) -> list[Event]:
+    """Return the events that a decision gives, or raise WireError if they are too many."""
+    found = list(islice(events or (), EVENTS_MAX + 1))
+    if len(found) > EVENTS_MAX:
+        raise WireError(f"It gave more than {EVENTS_MAX} events.")
+    return found

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Self
 
 import pytest
 
-from commandbus.deciding import DATA_CHARS_MAX, EVENTS_MAX, Drain
+from commandbus.deciding import DATA_CHARS_MAX, Drain
 from commandbus.folds import Folds
 from dualbus import App, Command, Event, Past, Private, Query, ReadOnlyTables, Rejected, Tag, Text
 from dualbus.log import Decision, NewEvent
+from dualbus.past import EVENTS_MAX
 from dualbus.sqlite_log import GENESIS, SqliteLog
 from dualbus.wire import Code, Work, unpack
 
@@ -107,6 +108,8 @@ def misbehave(command: Misbehave, past: Past) -> Any:
             return [Noted(what="x" * (DATA_CHARS_MAX + 1))]
         case "reads two tags at once":
             return past.events(account="a", owner="b")
+        case "reads a tag that no event has":
+            return past.events(acount="a")
         case "rejects with half a character":
             raise Rejected("No \ud800")
         case "rejects at length":
@@ -127,6 +130,7 @@ MISDEEDS = [
     "gives a foreign event",
     "gives too much",
     "reads two tags at once",
+    "reads a tag that no event has",
     "rejects at length",
 ]
 

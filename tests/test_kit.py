@@ -1,7 +1,11 @@
 """The test kit: what an author's test can say, and what it is told when it is wrong."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 import pytest
@@ -12,6 +16,7 @@ from dualbus.read_model import NotAllowed
 from dualbus.testing import answer, decide, project
 from dualbus.testing.differences import differences
 from dualbus.wire import WireError
+from tests.conftest import ROOT
 from users import app as users
 from users.decisions import create_user, rename_user
 from users.messages import CreateUser, GetUser, ListUsers, RenameUser, UserCreated, UserRenamed
@@ -77,12 +82,23 @@ def test_a_decision_that_a_cluster_would_not_take_fails_in_its_test() -> None:
     def two_tags(command: Count, past: Past) -> None:
         past.events(room="r", user="u")
 
+    def misspelt(command: Count, past: Past) -> None:
+        past.events(rooom="r")
+
+    def endless(command: Count, past: Past) -> Iterator[Event]:
+        while True:
+            yield Counted(number=1)
+
     with pytest.raises(WireError, match="does not fit in 64 bits"):
         decide(too_large, when=Count())
     with pytest.raises(AssertionError, match="is not an event"):
         decide(no_event, when=Count())
     with pytest.raises(TypeError, match="one tag at a time"):
         decide(two_tags, when=Count())
+    with pytest.raises(TypeError, match=r"No event has the tag 'rooom'; there are .*room"):
+        decide(misspelt, when=Count())
+    with pytest.raises(WireError, match="more than 1000 events"):
+        decide(endless, when=Count())
 
 
 def test_an_event_that_changes_on_its_way_through_the_log_is_told() -> None:
@@ -176,3 +192,17 @@ def test_events_that_differ_are_shown_field_by_field() -> None:
         "   right: UserRenamed(id='u-1', name='Ada')",
     ]
     assert differences([1], [2]) is None
+
+
+def test_pytest_shows_how_events_differ_and_has_the_fixtures(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "from tests.test_kit import ADA, BOB\n"
+        "def test_it(dualbus_app):\n"
+        "    assert dualbus_app == 'my:app'\n"
+        "    assert [ADA] == [BOB]\n"
+    )
+    environ = os.environ | {"DUALBUS_APP": "my:app", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_it.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=50)
+    assert "1. UserCreated:" in done.stdout
+    assert "name: 'Ada', and on the right 'Bob'" in done.stdout

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from dualbus.app import App, Decide, Projection
 from dualbus.messages import Command, Event, Invalid, Message, Query
-from dualbus.past import S, one_tag
+from dualbus.past import S, limited, one_tag
 from dualbus.read_model import ModelInMemory
 from dualbus.sentences import sentences
 from dualbus.tables import ReadOnlyTables
@@ -37,7 +37,7 @@ def decide(
     """
     _obey_rules(when)
     past = _Past([_through_the_log(event) for event in given], ids, now)
-    return [_through_the_log(event) for event in decision(when, past) or ()]
+    return [_through_the_log(event) for event in limited(decision(when, past))]
 
 
 def project(what: App | Projection, *, given: Iterable[Event]) -> ReadOnlyTables:
@@ -72,7 +72,7 @@ class _Past:
         self._now = now
 
     def events(self, **tag: str | int) -> list[Event]:
-        wanted = one_tag(tag)
+        wanted = one_tag(tag, _tag_names(Event))
         return [event for event in self._events if wanted in event.tags()]
 
     def fold(self, state: type[S], **tag: str | int) -> S:
@@ -91,6 +91,12 @@ class _Past:
         return self._now
 
 
+def _tag_names(kind: type[Event]) -> set[str]:
+    """Return the tags of an event and of all that are made from it: of all that the test has imported."""
+    names = {tag for _, tag in kind.tag_fields}
+    return names.union(*map(_tag_names, kind.__subclasses__()))
+
+
 def _numbered() -> Iterator[str]:
     return (f"id-{number}" for number in itertools.count(1))
 
@@ -104,7 +110,7 @@ def _through_the_log(event: E) -> E:
     """Return an event as it comes back from the log."""
     if not isinstance(event, Event):
         raise AssertionError(f"{event!r} is not an event.")
-    check(event.fields())
+    event.fields()  # raises if it holds what JSON or SQLite do not
     try:
         read = type(event).model_validate_json(event.data())
     except ValidationError as error:
