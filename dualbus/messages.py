@@ -1,11 +1,12 @@
 """What an application says: commands, events and queries, and the types of their fields."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import to_json
 
+from dualbus.fault import ConfigFault
 from dualbus.sentences import EMAIL_PATTERN, sentences
 from dualbus.wire import WireError, check
 
@@ -47,6 +48,12 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 Email = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=254, pattern=EMAIL_PATTERN)]
 """An address of the form name@host.domain; whether anyone reads it, only a mail can tell."""
+
+
+def _marked_within(annotation: Any) -> bool:
+    """Tell whether a part of a type, and not the whole, is marked as a tag or as private."""
+    parts = get_args(annotation)
+    return any(isinstance(part, Tag | Private) or part is Private or _marked_within(part) for part in parts)
 
 
 class Message(BaseModel):
@@ -100,6 +107,11 @@ class Event(Message):
         cls.private_fields = frozenset(
             name for name, marks in hints.items() if any(m is Private or isinstance(m, Private) for m in marks)
         )
+        if overlooked := [name for name, field in cls.model_fields.items() if _marked_within(field.annotation)]:
+            raise ConfigFault(
+                f"{cls.__name__}.{overlooked[0]}: put Tag and Private around the whole type, "
+                "such as Annotated[str | None, Private]; further in they are not seen."
+            )
 
     def tags(self) -> list[tuple[str, str]]:
         """Return (tag name, value) for each history this event belongs to; a None belongs to none."""
