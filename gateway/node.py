@@ -72,16 +72,21 @@ class Gateway:
             self._turn()
         self._routing.stop()
         until = time.monotonic() + GRACE_SECONDS
-        while (self._routing.under_way or self._console.unwritten) and time.monotonic() < until:
+        while self._owes and time.monotonic() < until:
             self._turn()
         self._routing.give_up()
         while self._console.unwritten and time.monotonic() < until + FLUSH_SECONDS:
             self._turn()
         self._give_out()
         for bus in self._routing.buses.values():
-            for id_ in bus.workers:
+            for id_ in list(bus.workers):
                 self._tell(id_, batch(BYE, []))
         return EXIT_OK
+
+    @property
+    def _owes(self) -> bool:
+        """Tell whether somebody waits for an answer, or for us to send it."""
+        return bool(self._routing.under_way or self._console.unwritten or self._routing.clients.with_replies)
 
     def _turn(self) -> None:
         self._console.watch()

@@ -13,7 +13,7 @@ from dualbus.read_model import Damaged, ReadModelWriter, Unavailable, create, fi
 from dualbus.sqlite_log import SqliteLogReader
 from projector.projecting import Projecting, ProjectionFailed
 
-CHUNK_EVENTS = 5000  # of one transaction
+CHUNK_EVENTS, CHUNK_SECONDS = 5000, 0.2  # of one transaction: a slow projection must not make us deaf
 RETRY_SECONDS, RETRY_MAX_SECONDS = 0.1, 5.0
 PROGRESS_LINE_SECONDS = 1.0
 
@@ -121,20 +121,22 @@ class Model:
             self.failure, self._retry_at, self._retry_seconds = None, 0.0, RETRY_SECONDS
 
     def _apply(self, events: Sequence[RecordedEvent]) -> None:
-        """Apply events and move the checkpoint, in one transaction; up to the one that fails, if one does."""
+        """Apply events, for a while, and move the checkpoint, in one transaction; not beyond one that fails."""
         self._writer.begin()
+        until = time.monotonic() + CHUNK_SECONDS
         try:
             for event in events:
                 self._projecting.apply(event, self._writer)
+                if time.monotonic() > until:
+                    break
         except ProjectionFailed as failed:
             self._writer.roll_back()
             if before := [event for event in events if event.position < failed.position]:
                 self._apply(before)
             raise
-        last = events[-1]
-        self._writer.commit(last.position, last.hash)
-        self.position = last.position
-        self._counters["applied"] += len(events)
+        self._writer.commit(event.position, event.hash)
+        self._counters["applied"] += event.position - self.position
+        self.position = event.position
         self._counters["commits"] += 1
 
     def _usable(self) -> ReadModelWriter | None:

@@ -60,6 +60,7 @@ def test_status_shows_each_process_how_far_it_is_and_what_it_has_done(running: C
     def settled() -> dict[str, Any]:
         data = status(client)
         assert len(data["processes"]) == 5
+        assert all("uptime_s" in one for one in data["processes"])
         assert data["read_model_position"] == data["log_position"] == 3
         assert of(data, "commandbus").get("decided") == 2
         assert of(data, "projector").get("state") == "following"
