@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
 
 from dualbus.fault import ConfigFault
+
+_TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Settings:
         timeout = given.get("timeout_ms", "5000")
         if not re.fullmatch(r"[0-9]{1,7}", timeout) or int(timeout) == 0:
             errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.")
-        if not re.fullmatch(r"[\w.]+:\w+", given.get("app", "users:app")):
+        if not re.fullmatch(r"\w+(\.\w+)*:\w+", given.get("app", "users:app")):
             errors.append(f"DUALBUS_APP is {given['app']!r}; give module:name, such as users:app.")
         if errors:
             raise ConfigFault(*errors)
@@ -53,14 +54,10 @@ class Settings:
 def _address_errors(variable: str, address: str) -> list[str]:
     if address.startswith("ipc://") and len(address) > len("ipc://"):
         return []
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not address.startswith("tcp://") or not host or not port:
+    match = _TCP.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 65536:
         return [f"{variable} is {address!r}; give tcp://127.0.0.1:PORT or ipc://PATH."]
-    if _is_loopback(host):
+    if _is_loopback(match["host"].strip("[]")):
         return []
     return [
         f"{variable} is {address!r}, which other machines can reach, and there are no keys to keep "

@@ -1,0 +1,142 @@
+"""The settings: read once, every problem at once, and nothing that strangers could reach."""
+
+from pathlib import Path
+
+import pytest
+
+from dualbus.fault import ConfigFault
+from dualbus.settings import Settings
+
+
+def problems(**environ: str) -> list[str]:
+    """Return the sentences with which these variables are refused; none if they are right."""
+    try:
+        Settings.from_env({f"DUALBUS_{name.upper()}": value for name, value in environ.items()})
+    except ConfigFault as fault:
+        return fault.errors
+    return []
+
+
+def test_with_nothing_said_everything_has_a_value() -> None:
+    settings = Settings.from_env({"PATH": "/bin", "HOME": "/"})
+
+    assert settings == Settings()
+    assert settings.front == "tcp://127.0.0.1:5570"
+    assert (settings.app, settings.data, settings.timeout_ms) == ("users:app", Path("data"), 5000)
+
+
+def test_what_is_said_is_what_counts_and_an_empty_value_says_nothing() -> None:
+    settings = Settings.from_env(
+        {
+            "DUALBUS_FRONT": "ipc:///tmp/front",
+            "DUALBUS_EVENTS": "tcp://localhost:6000",
+            "DUALBUS_APP": "examples.bank:app",
+            "DUALBUS_DATA": "/var/lib/dualbus",
+            "DUALBUS_TIMEOUT_MS": "250",
+            "DUALBUS_BACK": "",
+        }
+    )
+
+    assert settings == Settings(
+        front="ipc:///tmp/front",
+        events="tcp://localhost:6000",
+        app="examples.bank:app",
+        data=Path("/var/lib/dualbus"),
+        timeout_ms=250,
+    )
+
+
+def test_the_settings_say_what_they_are() -> None:
+    assert str(Settings()) == (
+        "front=tcp://127.0.0.1:5570, back=tcp://127.0.0.1:5571, events=tcp://127.0.0.1:5572, "
+        "progress=tcp://127.0.0.1:5573, app=users:app, data=data, timeout_ms=5000"
+    )
+
+
+def test_what_cannot_be_used_is_said_with_an_exit_code_of_its_own() -> None:
+    with pytest.raises(ConfigFault) as fault:
+        Settings.from_env({"DUALBUS_FRONT": "nonsense"})
+
+    assert fault.value.exit_code == 78
+
+
+def test_every_problem_is_said_at_once() -> None:
+    found = problems(front="nonsense", back="tcp://0.0.0.0:1", app="users", timeout_ms="0", colour="red")
+
+    assert [sentence.split()[0] for sentence in found] == [
+        "DUALBUS_COLOUR",
+        "DUALBUS_FRONT",
+        "DUALBUS_BACK",
+        "DUALBUS_TIMEOUT_MS",
+        "DUALBUS_APP",
+    ]
+    assert found[0].endswith("The settings are " + ", ".join(f"DUALBUS_{name}" for name in NAMES) + ".")
+
+
+NAMES = ["FRONT", "BACK", "EVENTS", "PROGRESS", "APP", "DATA", "TIMEOUT_MS"]
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:5570", "tcp://127.9.9.9:1", "tcp://localhost:65535", "ipc:///tmp/x", "ipc://x"]
+)
+@pytest.mark.parametrize("name", ["front", "back", "events", "progress"])
+def test_an_address_of_this_machine_is_right(name: str, address: str) -> None:
+    assert problems(**{name: address}) == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nonsense",
+        "5570",
+        "127.0.0.1:5570",
+        "udp://127.0.0.1:5570",
+        "tcp://127.0.0.1",
+        "tcp://:5570",
+        "tcp://127.0.0.1:0",
+        "tcp://127.0.0.1:65536",
+        "tcp://127.0.0.1:port",
+        "tcp://127.0.0.1:5570/path",
+        "tcp://someone@127.0.0.1:5570",
+        "tcp://[::1:5570",
+        "ipc://",
+        "inproc://x",
+    ],
+)
+def test_what_is_not_an_address_is_refused(address: str) -> None:
+    assert problems(front=address) == [
+        f"DUALBUS_FRONT is {address!r}; give tcp://127.0.0.1:PORT or ipc://PATH.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "0.0.0.0",
+        "*",
+        "192.168.1.5",
+        "10.0.0.1",
+        "[::]",
+        "[2001:db8::1]",
+        "eth0",
+        "example.org",
+        "localhost.example.org",
+    ],
+)
+@pytest.mark.parametrize("name", ["front", "back", "events", "progress"])
+def test_an_address_that_other_machines_can_reach_is_refused(name: str, host: str) -> None:
+    [sentence] = problems(**{name: f"tcp://{host}:5570"})
+
+    assert sentence.startswith(f"DUALBUS_{name.upper()} is 'tcp://{host}:5570', which other machines can reach")
+
+
+@pytest.mark.parametrize("timeout", ["0", "-5", "5.5", "5s", "١٢", "00", "10000000", " 5", "1e3"])
+def test_a_timeout_is_whole_milliseconds(timeout: str) -> None:
+    assert problems(timeout_ms=timeout) == [
+        f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.",
+    ]
+
+
+@pytest.mark.parametrize("app", ["users", "users:", ":app", "users.py:app:x", "users/app", ".users:app", "a..b:app"])
+def test_an_application_is_named_by_its_module_and_its_name_there(app: str) -> None:
+    assert problems(app=app) == [f"DUALBUS_APP is {app!r}; give module:name, such as users:app."]
