@@ -118,6 +118,7 @@ class AsyncClient:
             self._timer = self._loop.call_later(seconds, self._turn)
 
     def _watch(self, connection: Connection) -> None:
+        connection.close.atexit = True  # in a program that ends without closing us
         for descriptor in connection.descriptors():
             asyncio.get_running_loop().add_reader(descriptor, self._turn)
 

@@ -52,7 +52,7 @@ class Calls:
         self.seen = 0  # the highest position of an answer: nothing older may be shown to us
         self._timeout = checked_timeout(timeout)
         self._chance = chance
-        self._life = secrets.token_urlsafe(12)
+        self._life = ""  # what our keys begin with. Made late: a process may make a client and then fork
         self._last_id = 0
         self._waiting: deque[Call] = deque()
         self._under_way: dict[int, Call] = {}
@@ -67,7 +67,9 @@ class Calls:
     ) -> Call:
         """Make the call of a command. It always has a key, so that to send it twice is to do it once."""
         type_, payload = type_and_fields(message, fields)
-        key = f"{self._life}/{self._last_id + 1:x}" if key is None else key
+        if key is None:
+            self._life = self._life or secrets.token_urlsafe(12)
+            key = f"{self._life}/{self._last_id + 1:x}"
         return self._call(COMMANDS, key, timeout, {"type": type_, "payload": payload, "idempotency_key": key})
 
     def query(self, message: Message | str, fields: Mapping[str, Any], timeout: float | None) -> Call:

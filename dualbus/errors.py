@@ -1,6 +1,7 @@
 """What a client's call raises when it has no result: one class for each thing a caller may want to do about it."""
 
 from collections.abc import Sequence
+from typing import Self
 
 
 class Error(Exception):
@@ -22,6 +23,9 @@ class Refused(Error):
     def __init__(self, errors: Sequence[str]) -> None:
         super().__init__("; ".join(errors))
         self.errors = list(errors)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[list[str]]]:
+        return type(self), (self.errors,)
 
 
 class Unavailable(Error):

@@ -177,7 +177,7 @@ class Connection:
         sockets = Sockets()
         # Closed also when it is forgotten: a context that the garbage collector meets before its sockets hangs.
         self.close = weakref.finalize(self, sockets.close)
-        self.close.atexit = False
+        self.close.atexit = False  # a thread may be using it
         try:
             self.socket, self.monitor = sockets.watched_dealer(address)
         except ConfigFault:

@@ -1,0 +1,68 @@
+"""A cluster that a whole file of tests shares, and both clients under the same tests."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dualbus import AsyncClient, Client
+from dualbus.testing import Cluster
+from tests.conftest import ROOT
+
+APP = "tests.clients.notes:app"
+
+
+@pytest.fixture(scope="module")
+def notes() -> Iterator[Cluster]:
+    """A running cluster of the notes application, for one file of tests."""
+    folder = Path(tempfile.mkdtemp(prefix="db"))
+    with Cluster(folder, APP, cwd=ROOT) as made:
+        made.start()
+        yield made
+    shutil.rmtree(folder)
+
+
+class Awaited:
+    """An AsyncClient whose calls are waited for one by one, so that one test serves both clients."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        self._runner = asyncio.Runner()
+        self._client = AsyncClient(*args, **more)
+
+    def command(self, *args: Any, **more: Any) -> Any:
+        return self._runner.run(self._client.command(*args, **more))
+
+    def query(self, *args: Any, **more: Any) -> Any:
+        return self._runner.run(self._client.query(*args, **more))
+
+    def close(self) -> None:
+        self._runner.run(self._client.close())
+
+    def end(self) -> None:
+        """Close it, and the loop it ran in."""
+        self.close()
+        self._runner.close()
+
+
+@pytest.fixture(params=[Client, Awaited], ids=["Client", "AsyncClient"])
+def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Make the one client, then the other; they are closed at the end."""
+    made = []
+
+    def make(*args: Any, **more: Any) -> Any:
+        made.append(request.param(*args, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end() if isinstance(one, Awaited) else one.close()
+
+
+@pytest.fixture
+def caller(notes: Cluster, make: Callable[..., Any]) -> Any:
+    """A client of the cluster of notes: the one, then the other."""
+    return make(notes.front)

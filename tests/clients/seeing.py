@@ -1,0 +1,40 @@
+"""What the log holds, and what the gateway knows, seen past all clients."""
+
+import uuid
+
+from dualbus.log import RecordedEvent
+from dualbus.sqlite_log import SqliteLogReader
+from dualbus.testing import Cluster
+from tests.raw import RawClient
+
+
+def events(cluster: Cluster) -> list[RecordedEvent]:
+    """Return every event."""
+    reader = SqliteLogReader(cluster.data)
+    try:
+        return reader.read(0, 1_000_000)
+    finally:
+        reader.close()
+
+
+def data(cluster: Cluster) -> list[str]:
+    """Return the data of every event."""
+    return [event.data for event in events(cluster)]
+
+
+def logged(cluster: Cluster, text: str) -> int:
+    """Return how many events hold the text as a value."""
+    return sum(f'"{text}"' in one for one in data(cluster))
+
+
+def under_way(cluster: Cluster) -> int:
+    """Return how many requests the gateway has taken on and not answered."""
+    with RawClient(cluster.front) as observer:
+        [status] = observer.ask({"src": "t", "dest": "gateway", "body": {"type": "Status"}})
+    count: int = status["data"]["gateway"]["under_way"]
+    return count
+
+
+def unique() -> str:
+    """Return a text that no other test has used."""
+    return str(uuid.uuid4())

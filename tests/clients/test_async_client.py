@@ -1,0 +1,121 @@
+"""The client for asyncio: many calls at once, cancelled calls, closing, other loops."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from dualbus import AsyncClient, Closed, CommandResult, Refused, Unavailable
+from dualbus.testing import Cluster
+from tests.clients.notes import CountNotes, Note, Ponder
+from tests.clients.seeing import data, events, logged
+
+
+@asynccontextmanager
+async def calling(cluster: Cluster) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(cluster.front, timeout=30) as client:
+        yield client
+
+
+def test_ten_thousand_commands_at_once_have_one_effect_each_and_are_seen(notes: Cluster) -> None:
+    async def run() -> None:
+        async with calling(notes) as client:
+            results = await asyncio.gather(*(client.command(Note(text=f"gather {n}")) for n in range(10_000)))
+            counts = await asyncio.gather(
+                *(client.query(CountNotes(text=f"gather {n}")) for n in range(0, 10_000, 10))
+            )
+        assert [result.events[0]["payload"]["text"] for result in results] == [f"gather {n}" for n in range(10_000)]
+        assert len({result.position for result in results}) == 10_000
+        assert counts == [1] * 1000
+
+    asyncio.run(run())
+    assert sum('"gather ' in one for one in data(notes)) == 10_000
+
+
+def test_calls_that_are_made_at_once_are_decided_at_once(notes: Cluster) -> None:
+    async def run() -> None:
+        async with calling(notes) as client:
+            await asyncio.gather(*(client.command(Note(text="at once")) for _ in range(500)))
+
+    asyncio.run(run())
+    assert len({event.time for event in events(notes) if '"at once"' in event.data}) < 50  # one for each commit
+
+
+def test_a_refusal_among_many_harms_no_other(notes: Cluster) -> None:
+    async def run() -> list[object]:
+        async with calling(notes) as client:
+            payloads: list[dict[str, object]] = [
+                {"text": "fine"},
+                {"text": ""},
+                {"text": {1: 2}},
+                {"text": b"x"},
+            ] * 100
+            calls = [client.command("Note", payload) for payload in payloads]
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert Counter(map(type, asyncio.run(run()))) == {CommandResult: 100, Refused: 300}
+
+
+def test_a_call_that_is_cancelled_leaves_the_others_alone(notes: Cluster) -> None:
+    async def run() -> None:
+        async with calling(notes) as client:
+            tasks = [asyncio.create_task(client.command(Note(text=f"maybe {n}"))) for n in range(100)]
+            await asyncio.sleep(0)
+            for task in tasks[::2]:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(one, asyncio.CancelledError) for one in results[::2])
+            assert all(isinstance(one, CommandResult) for one in results[1::2])
+            for number in range(1, 100, 2):
+                assert await client.query(CountNotes(text=f"maybe {number}")) == 1
+        assert sum('"maybe ' in one for one in data(notes)) == 50  # they were given up before they were sent
+
+    asyncio.run(run())
+
+
+def test_a_timeout_of_asyncio_ends_a_call_and_the_client_goes_on(notes: Cluster) -> None:
+    async def run() -> None:
+        async with calling(notes) as client:
+            with pytest.raises(asyncio.TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await client.command(Ponder(text="slow", seconds=0.3))
+            assert await client.query(CountNotes(text="nothing of the kind")) == 0
+
+    asyncio.run(run())
+
+
+def test_closing_ends_the_calls_that_are_under_way(notes: Cluster) -> None:
+    async def run() -> None:
+        client = AsyncClient(notes.front)
+        await client.command(Note(text="a"))
+        call = asyncio.create_task(client.command(Ponder(text="b", seconds=0.2)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(Closed, match="was closed before the answer came") as caught:
+            await call
+        assert not caught.value.outcome_known
+        with pytest.raises(Closed, match="make another one"):
+            await client.query(CountNotes(text="a"))
+
+    asyncio.run(run())
+
+
+def test_a_client_belongs_to_one_loop_and_says_so(notes: Cluster) -> None:
+    client = AsyncClient(notes.front)
+    asyncio.run(client.command(Note(text="first loop")))
+    with pytest.raises(RuntimeError, match="belongs to another event loop"):
+        asyncio.run(client.command(Note(text="second loop")))
+    asyncio.run(client.close())
+    assert logged(notes, "second loop") == 0
+
+
+def test_ten_thousand_calls_without_a_gateway_are_told_in_time(cluster: Cluster) -> None:
+    async def run() -> list[object]:
+        async with AsyncClient(cluster.front, timeout=0.3) as client:
+            calls = (client.command("CreateUser", name="Ada") for _ in range(10_000))
+            return await asyncio.gather(*calls, return_exceptions=True)
+
+    assert Counter(map(type, asyncio.run(run()))) == {Unavailable: 10_000}

@@ -1,0 +1,156 @@
+"""Processes that die in the middle of calls: callers notice nothing but time, and nothing happens twice."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dualbus import AsyncClient, Client, CommandResult, Timeout
+from dualbus.testing import Cluster, until
+from tests.clients.notes import CountNotes, Note, Ponder
+from tests.clients.seeing import data, logged, under_way, unique
+
+THREADS = 16
+
+
+class Work:
+    """Threads that write, and read what they wrote, until they are told to stop."""
+
+    def __init__(self, client: Client) -> None:
+        self.written: list[str] = []  # and answered
+        self._name = unique()
+        self._client = client
+        self._stopping = threading.Event()
+        self._pool = ThreadPoolExecutor(THREADS)
+        self._ends = [self._pool.submit(self._write_and_read, thread) for thread in range(THREADS)]
+
+    def _write_and_read(self, thread: int) -> None:
+        number = 0
+        while not self._stopping.is_set():
+            text = f"{self._name} {thread}.{number}"
+            result = self._client.command(Note(text=text))
+            assert result.events[0]["payload"]["text"] == text
+            self.written.append(text)
+            assert self._client.query(CountNotes(text=text)) == 1, f"{text} was written and is not seen"
+            number += 1
+
+    def more(self) -> None:
+        """Wait for work to be done after now."""
+        enough = len(self.written) + 5 * THREADS
+        until(lambda: len(self.written) >= enough or any(end.done() for end in self._ends), 20)
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for end in self._ends:
+            end.result(20)
+        self._pool.shutdown()
+
+
+@pytest.fixture
+def mine(notes: Cluster) -> Iterator[Cluster]:
+    """The cluster of notes, with nothing of it stopped at the end."""
+    yield notes
+    for process in notes.processes:
+        process.send(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("name", ["gateway", "commandbus", "querybus", "projector"])
+def test_a_process_is_killed_and_comes_back_and_every_call_has_its_answer_and_one_effect(
+    mine: Cluster, name: str
+) -> None:
+    with Client(mine.front, timeout=20) as client:
+        # Given callers at work
+        client.command(Note(text="first"))
+        before = len(data(mine))
+        work = Work(client)
+        work.more()
+
+        # When a process is killed, twice, and comes back
+        for _ in range(2):
+            mine.kill(name)
+            mine.start(name)
+            work.more()
+        work.stop()
+
+    # Then every call was answered, and each command is in the log once
+    assert len(data(mine)) - before == len(work.written)
+
+
+def test_the_gateway_is_killed_under_thousands_of_calls(mine: Cluster) -> None:
+    async def run() -> None:
+        async with AsyncClient(mine.front, timeout=20) as client:
+            await client.command(Note(text="first"))
+            calls = [asyncio.create_task(client.command(Note(text=f"task {n}"))) for n in range(5000)]
+            await asyncio.wait(calls[:500], return_when=asyncio.FIRST_COMPLETED)
+            mine.kill("gateway")
+            mine.start("gateway")
+            results = await asyncio.gather(*calls)
+        assert all(isinstance(result, CommandResult) for result in results)
+        assert len({result.position for result in results}) == 5000
+
+    asyncio.run(run())
+    assert sum('"task ' in one for one in data(mine)) == 5000
+
+
+def test_a_clean_stop_of_the_gateway_is_no_error_either(mine: Cluster) -> None:
+    with Client(mine.front, timeout=20) as client:
+        work = Work(client)
+        work.more()
+        mine.stop("gateway")
+        mine.start("gateway")
+        work.more()
+        work.stop()
+    assert logged(mine, work.written[-1]) == 1
+
+
+def test_own_writes_are_seen_by_a_new_gateway_that_knows_nothing_of_them(mine: Cluster) -> None:
+    with Client(mine.front, timeout=20) as client, ThreadPoolExecutor(1) as pool:
+        # Given a command that was answered, and a read model that does not have it yet
+        client.query(CountNotes(text="mine"))
+        mine.process("projector").send(signal.SIGSTOP)
+        client.command(Note(text="mine"))
+
+        # When a new gateway comes, which no commandbus tells how far the log is
+        mine.process("commandbus").send(signal.SIGSTOP)
+        mine.kill("gateway")
+        mine.start("gateway")
+        asked = pool.submit(client.query, CountNotes(text="mine"))
+        with Client(mine.front, timeout=20) as stranger:
+            assert stranger.query(CountNotes(text="mine")) == 0  # the querybus does answer
+
+        # Then the client waits for what it has seen
+        assert not asked.done()
+        mine.process("projector").send(signal.SIGCONT)
+        assert asked.result(20) == 1
+        mine.process("commandbus").send(signal.SIGCONT)
+
+
+def test_when_nobody_comes_back_the_outcome_is_not_known_and_can_be_asked_for_later(mine: Cluster) -> None:
+    with Client(mine.front) as client:
+        client.command(Note(text="a"))
+        # Given a command that was sent, and a gateway that dies with it
+        with ThreadPoolExecutor(1) as pool:
+            slow = Ponder(text="late", seconds=0.3)
+            called = pool.submit(client.command, slow, timeout=1)
+            until(lambda: under_way(mine) == 1)
+            mine.kill("gateway")
+            with pytest.raises(Timeout, match="The outcome is not known") as caught:
+                called.result(10)
+        assert not caught.value.outcome_known
+
+        # When the gateway is back, the same key tells
+        mine.start("gateway")
+        result = client.command(slow, idempotency_key=caught.value.idempotency_key, timeout=20)
+        assert result.events[0]["payload"]["text"] == "late"
+    assert logged(mine, "late") == 1
+
+
+def test_a_client_may_come_before_its_cluster(cluster: Cluster) -> None:
+    with Client(cluster.front, timeout=20) as client, ThreadPoolExecutor(1) as pool:
+        called = pool.submit(client.command, "CreateUser", name="Early", email="e@example.org")
+        cluster.start()
+        created = called.result(20)
+        assert client.query("GetUser", user_id=created.events[0]["payload"]["id"])["name"] == "Early"
