@@ -1,18 +1,33 @@
 """The commands of `dualbus`, and what an error comes to: a sentence and an exit code, never a traceback."""
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
 
 from dualbus.cli import output
+from dualbus.cli.backups import backup, restore
+from dualbus.cli.describing import describe
 from dualbus.cli.dev import dev
 from dualbus.cli.new import new
+from dualbus.cli.reading import events
+from dualbus.cli.transfers import export, import_
 from dualbus.cli.verifying import verify
 from dualbus.fault import ConfigFault, Fault
 
-COMMANDS: tuple[Callable[..., Any], ...] = (new, dev, verify)
+COMMANDS: tuple[Callable[..., Any], ...] = (
+    new,
+    dev,
+    describe,
+    events,
+    verify,
+    backup,
+    restore,
+    export,
+    import_,
+)
 
 app = typer.Typer(
     help="Call a dualbus cluster, look at it, and look after its log. The settings come from DUALBUS_… variables.",
@@ -41,6 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for sentence in fault.errors:
             output.note(sentence)
         return output.EXIT_WRONG_USE if isinstance(fault, ConfigFault) else output.EXIT_FAILED
+    except Exception as mistake:
+        output.note(_where(mistake))
+        return output.EXIT_FAILED
+
+
+def _where(mistake: Exception) -> str:
+    """Return what went wrong that nobody foresaw, in the application, in a file or in dualbus, as a sentence."""
+    last = traceback.extract_tb(mistake.__traceback__)[-1]
+    said = " ".join(str(mistake).split())
+    where = f"{last.filename}, line {last.lineno}"
+    return f"{type(mistake).__name__}: {said} ({where}). If that is not a file of yours, please report it."
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -1,0 +1,108 @@
+"""dualbus backup, dualbus restore"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dualbus.app import App, load
+from dualbus.backup import LogCopy
+from dualbus.cli import output
+from dualbus.cli.settings import settings
+from dualbus.files import Lock, make_folder
+from dualbus.sqlite_log import FILE_NAME
+from dualbus.walk import Walk
+
+To = Annotated[int | None, typer.Option(metavar="POSITION", help="Only up to this position; all, if not given.")]
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to make.")],
+    to: To = None,
+) -> None:
+    """Copy the log into a file while the cluster runs, and prove that the copy is whole.
+
+    Read models are not copied: the projector makes them from the log.
+    """
+    found = settings()
+    app = load(found.app)
+    source = found.data / FILE_NAME
+    if not source.exists():
+        raise output.Failed(f"There is no log at {source}: point DUALBUS_DATA to the folder that has it.")
+    if file.exists():
+        raise output.Failed(f"{file} is there already: give another name, or move it away.")
+    if not file.parent.is_dir():
+        raise output.WrongUse(f"There is no folder {file.parent}: make it first.")
+    with aside(file.parent) as folder:
+        copy = _copied(source, folder, to)
+        position = _proven(folder, app)
+        copy.move_to(file)
+    output.line(f"{file} holds the log up to position {position}, and its chain is whole.")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `dualbus backup` made.", exists=True, dir_okay=False)],
+    to: To = None,
+) -> None:
+    """Make the log of the data folder from a backup, once it is proven to be whole.
+
+    It never overwrites a log, and never works beside a commandbus. The log begins a new life: read models that
+    have seen more than it has are made anew.
+    """
+    found = settings()
+    app = load(found.app)
+    make_folder(found.data)
+    lock = Lock(found.data / "log.lock", f"commandbus writes the log in {found.data}")
+    try:
+        refuse_overwriting(found.data)
+        with aside(found.data) as folder:
+            copy = _copied(file, folder, to)
+            copy.begin_new_life()
+            position = _proven(folder, app)
+            copy.move_to(found.data / FILE_NAME)
+    finally:
+        lock.release()
+    output.line(f"The log in {found.data} goes up to position {position}, and its chain is whole. Start the cluster.")
+
+
+def refuse_overwriting(data: Path) -> None:
+    """Raise Failed if there is a log in the folder, or a part of one."""
+    for path in sorted(data.glob(f"{FILE_NAME}*")):
+        raise output.Failed(f"{path} is there: move it away, all of {FILE_NAME}* together, and begin again.")
+
+
+@contextmanager
+def aside(beside: Path) -> Iterator[Path]:
+    """Give a folder on the same disk that goes away, with files that only their owner may read."""
+    before = os.umask(0o077)
+    try:
+        with tempfile.TemporaryDirectory(dir=beside, prefix=".dualbus-") as folder:
+            yield Path(folder)
+    finally:
+        os.umask(before)
+
+
+def _copied(source: Path, folder: Path, to: int | None) -> LogCopy:
+    with output.bar("Copying") as progress:
+        copy = LogCopy(source, folder, progress)
+    if to is not None:
+        copy.cut(to)
+    return copy
+
+
+def _proven(folder: Path, app: App) -> int:
+    """Walk through a copy; return up to where it goes. Raises Broken where it does not hold."""
+    walk = Walk(folder, app)
+    try:
+        with output.bar("Verifying the copy") as progress:
+            for recorded, _ in walk.events():
+                if recorded.position % 500 == 0:
+                    progress(recorded.position, walk.end)
+        walk.check_file()
+    finally:
+        walk.close()
+    return walk.position

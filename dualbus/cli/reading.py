@@ -1,0 +1,84 @@
+"""dualbus events"""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from dualbus.app import App, load
+from dualbus.cli import output
+from dualbus.cli.names import find, nearest
+from dualbus.cli.settings import settings
+from dualbus.log import RecordedEvent
+from dualbus.sqlite_log import SqliteLogReader
+from dualbus.tags import Tagger
+
+CHUNK_EVENTS = 1000
+LOOK_SECONDS = 0.1  # how often to see whether the log has grown
+
+
+def events(
+    first: Annotated[int, typer.Option("--from", min=1, metavar="POSITION", help="Begin at this position.")] = 1,
+    types: Annotated[list[str] | None, typer.Option("--type", help="Only of this type; may be given again.")] = None,
+    tag: Annotated[str | None, typer.Option(metavar="NAME:VALUE", help="Only the history of this tag.")] = None,
+    follow: Annotated[bool, typer.Option(help="Go on with what is appended, until Ctrl-C.")] = False,
+    private: Annotated[bool, typer.Option(help="Show private fields too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show events from the log, in the shape that they have today. Reads the data folder, not the cluster."""
+    found = settings()
+    app = load(found.app)
+    for name in types or ():
+        find("event", name, app.event_types)
+    log = SqliteLogReader(found.data)
+    carried = _tag(tag, app, log.secret) if tag else None
+    try:
+        for recorded in _read(log, first - 1, carried, follow=follow):
+            _show(recorded, app, types, private=private, as_json=as_json)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        log.close()
+
+
+def _tag(said: str, app: App, secret: bytes) -> str:
+    """Return a tag as the log's index holds it."""
+    name, colon, value = said.partition(":")
+    names = {name for kind in app.event_types.values() for _, name in kind.tag_fields}
+    if not colon or name not in names:
+        raise output.WrongUse(f"There is no tag {name!r}{nearest(name, names)} Give NAME:VALUE.")
+    return Tagger(app.private_tags, secret).tag(name, value)
+
+
+def _read(log: SqliteLogReader, after: int, tag: str | None, *, follow: bool) -> Iterator[RecordedEvent]:
+    while True:
+        found = log.read(after, CHUNK_EVENTS) if tag is None else log.history(tag, after)
+        yield from found
+        if found:
+            after = found[-1].position
+        elif not follow:
+            return
+        else:
+            output.flush()
+            time.sleep(LOOK_SECONDS)
+
+
+def _show(recorded: RecordedEvent, app: App, types: list[str] | None, *, private: bool, as_json: bool) -> None:
+    try:
+        event = app.decode(recorded.type, recorded.data)
+    except Exception as error:  # an upcast may raise anything
+        raise output.Failed(
+            f"The application cannot read position {recorded.position} as {recorded.type} ({type(error).__name__}): "
+            "`dualbus verify` says whether the log is whole."
+        ) from None
+    name = type(event).__name__
+    if types and name not in types:
+        return
+    data: dict[str, Any] = event.fields() if private else event.shown(event.fields())["payload"]
+    if as_json:
+        head = {"position": recorded.position, "type": name, "time": recorded.time, "command_id": recorded.command_id}
+        output.json_line({**head, "data": data})
+    else:
+        output.line(f"{recorded.position}  {recorded.time}  {name}  {json.dumps(data, ensure_ascii=False)}")

@@ -1,0 +1,71 @@
+"""dualbus export, dualbus import"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dualbus.app import load
+from dualbus.cli import output
+from dualbus.cli.backups import aside, refuse_overwriting
+from dualbus.cli.settings import settings
+from dualbus.files import Lock, make_folder, sync_folder
+from dualbus.sqlite_log import FILE_NAME, SqliteLogReader
+from dualbus.transfer import exported, import_lines
+
+CHUNK_EVENTS = 1000
+
+
+def export() -> None:
+    """Write every event of the log as a line of JSON, private fields too.
+
+    Refusals and idempotency keys are not among them: `dualbus backup` copies a log with all it knows.
+    """
+    log = SqliteLogReader(settings().data)
+    try:
+        head = log.head().position
+        with output.bar("Exporting", wanted=not sys.stdout.isatty()) as progress:
+            at = 0
+            while at < head:
+                for recorded in log.read(at, min(CHUNK_EVENTS, head - at)):
+                    output.line(exported(recorded))
+                    at = recorded.position
+                progress(at, head)
+    finally:
+        log.close()
+
+
+def import_(
+    file: Annotated[
+        Path | None, typer.Argument(help="What `dualbus export` wrote; standard input if not given.")
+    ] = None,
+) -> None:
+    """Make a new log of lines of JSON, each an event; nothing is made if one of them cannot be taken."""
+    found = settings()
+    app = load(found.app)
+    make_folder(found.data)
+    lock = Lock(found.data / "log.lock", f"commandbus writes the log in {found.data}")
+    try:
+        refuse_overwriting(found.data)
+        with aside(found.data) as folder:
+            with output.bar("Importing") as progress:
+                position = import_lines(_lines(file), folder, app, lambda done: progress(done, done))
+            sync_folder(folder)
+            (folder / FILE_NAME).rename(found.data / FILE_NAME)
+            sync_folder(found.data)
+    finally:
+        lock.release()
+    output.line(f"The log in {found.data} goes up to position {position}. Start the cluster.")
+
+
+def _lines(file: Path | None) -> Iterator[str]:
+    if file is None:
+        yield from sys.stdin
+        return
+    try:
+        with file.open(encoding="utf-8") as lines:
+            yield from lines
+    except (OSError, UnicodeDecodeError) as error:
+        raise output.WrongUse(f"{file} cannot be read ({error}).") from None
