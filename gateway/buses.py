@@ -41,7 +41,11 @@ class Worker:
     @property
     def room(self) -> int:
         """How many more requests it takes."""
-        return 0 if self.leaving else self.credit - len(self.in_flight)
+        return 0 if self.leaving or self._with_suspect else self.credit - len(self.in_flight)
+
+    @property
+    def _with_suspect(self) -> bool:
+        return len(self.in_flight) == 1 and next(iter(self.in_flight.values())).suspect
 
 
 class Pace:
@@ -131,6 +135,11 @@ class Bus:
         self._turns.pop(client, None)
 
     @property
+    def suspect_next(self) -> bool:
+        """Tell whether the next request must be given to a worker that has nothing else, and gets nothing else."""
+        return bool(self.again) and self.again[0].suspect
+
+    @property
     def saturated(self) -> bool:
         """Tell whether requests wait although there is someone to take them."""
         return bool(self.queued and self.workers)
@@ -145,7 +154,10 @@ class Bus:
     def roomiest(self, identity: Identity | None) -> Worker | None:
         """Return the worker with the most room, of those that belong to the log; None if none has any."""
         best: Worker | None = None
+        alone = self.suspect_next
         for worker in self.workers.values():
+            if alone and worker.in_flight:
+                continue
             ours = identity is None or worker.identity is None or worker.identity == identity
             if ours and worker.room > (best.room if best else 0):
                 best = worker

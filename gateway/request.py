@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from gateway.clients import Client
     from gateway.sessions import Session
 
+TRIES_MAX = 3  # of a request whose worker died: perhaps it is what kills them
+
 
 @dataclass(slots=True, eq=False)
 class Request:
@@ -30,3 +32,8 @@ class Request:
     tries: int = 0
     sent: bool = False  # to a bus, which may have acted on it
     answered: bool = False  # it may lie in a queue for a while yet
+
+    @property
+    def suspect(self) -> bool:
+        """Tell whether so many workers died with it that the next one must be given it alone."""
+        return self.tries == TRIES_MAX - 1

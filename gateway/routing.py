@@ -14,11 +14,10 @@ from gateway.clients import Client, Clients, Reply
 from gateway.envelope import BadEnvelope, Envelope, read_envelope
 from gateway.pending import Pending
 from gateway.placing import Placing
-from gateway.request import Request
+from gateway.request import TRIES_MAX, Request
 from gateway.status import status
 
 GATEWAY, STATUS = "gateway", "Status"
-TRIES_MAX = 3  # of a request whose worker died: perhaps it is what kills them
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +180,7 @@ class Routing:
     def dispatch(self, now: float) -> list[tuple[bytes, list[bytes]]]:
         """Give out what there is room for: worker ids, each with packed Work."""
         given = []
-        for dest in (COMMANDS, QUERIES):
+        for dest in (COMMANDS,) if self._blind(now) else (COMMANDS, QUERIES):
             bus = self.buses[dest]
             while bus.queued and (worker := bus.roomiest(self.identity)):
                 work = self._work(bus, worker, now)
@@ -190,13 +189,20 @@ class Routing:
             bus.pace.note(0, saturated=bus.saturated, now=now)
         return given
 
+    def _blind(self, now: float) -> bool:
+        """Tell whether we have just started and not yet heard how far the log is.
+
+        Clients may have seen more through an earlier life of ours than the read model has: an answer now could
+        be older. A commandbus that lives will tell in the time after which a silent one counts as dead.
+        """
+        return self.identity is None and now - self.began < SILENT_SECONDS
+
     def _work(self, bus: Bus, worker: Worker, now: float) -> list[bytes]:
         """Fill a worker's room, or its share of what is queued when there are others."""
         share = -(-bus.queued // len(bus.workers))
         work: list[bytes] = []
         for _ in range(min(worker.room, share)):
-            request = bus.next()
-            if request is None:
+            if (work and bus.suspect_next) or (request := bus.next()) is None:
                 break
             ms = int((request.deadline - now) * 1000)
             if ms <= 0:
@@ -206,6 +212,8 @@ class Routing:
             request.sent = True
             worker.in_flight[request.id] = request
             work.append(packed_work((request.id, request.src, ms, request.key, after), request.body))
+            if request.suspect:
+                break
         return work
 
     def expire(self, now: float) -> None:
