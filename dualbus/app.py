@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,15 +89,25 @@ def load(name: str) -> App:
         module = importlib.import_module(module_name)
     except ConfigFault:
         raise
-    except ModuleNotFoundError as error:
-        if error.name is not None and (module_name + ".").startswith(error.name + "."):
-            raise ConfigFault(f"There is no module {error.name!r}: DUALBUS_APP is {name!r}.") from None
-        raise
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and (module_name + ".").startswith(missing + "."):
+            raise ConfigFault(f"There is no module {missing!r}: DUALBUS_APP is {name!r}.") from None
+        raise ConfigFault(_import_failure(module_name, error)) from error
     app = getattr(module, attribute, None)
     if not isinstance(app, App):
         what = "has no attribute" if app is None else "has something other than an App as"
         raise ConfigFault(f"Module {module_name!r} {what} {attribute!r}: DUALBUS_APP is {name!r}.")
     return app
+
+
+def _import_failure(module_name: str, error: Exception) -> str:
+    """Say what keeps a module from being imported, and where; the machinery of importing is not the place."""
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if f.filename[:1] != "<" and f.filename != __file__
+    ]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"Module {module_name!r} cannot be imported: {type(error).__name__}: {error}{place}."
 
 
 def _events(app: App) -> set[type[Event]]:
@@ -187,6 +198,8 @@ def _handler_mistakes(function: Callable[..., Any], kind: type[Message]) -> Iter
     except NameError as error:
         yield f"{name} has an annotation that cannot be found: {error}."
         return
+    except TypeError:
+        return  # an object or a partial, which has no annotations of its own
     if isinstance(wanted, type) and not issubclass(kind, wanted):
         yield f"{name} takes a {wanted.__name__} and is given a {kind.__name__}."
 
