@@ -116,12 +116,16 @@ def test_a_changed_file_starts_the_cluster_again(made: Path, dev: Dev) -> None:
     dev.wait_for('"in_reply_to": 2, "success": false, "errors": ["You have got a Lamp"]')
 
 
-def test_the_end_of_the_input_is_the_end(dev: Dev) -> None:
-    dev.send(type="ListItems", msg_id=1)
+def test_the_end_of_the_input_is_the_end(made: Path, dev: Dev) -> None:
+    dev.send(type="AddItem", msg_id=1, payload={"name": "Lamp"})
     assert dev.process.stdin
     dev.process.stdin.close()
     assert dev.process.wait(20) == 0
-    dev.wait_for('"in_reply_to": 1, "data": []')
+    dev.wait_for('"in_reply_to": 1, "success": true')
+
+    # And the command line knows the application from the folder, as the cluster did
+    done = run([*DUALBUS, "verify"], made)
+    assert "The log is whole: positions 1 to 1" in done.stdout, done.stderr
 
 
 def test_a_folder_without_a_procfile_is_told(folder: Path) -> None:

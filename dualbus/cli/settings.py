@@ -1,10 +1,17 @@
 """The settings of the command line: those of the cluster, from the same environment."""
 
 import os
+from pathlib import Path
+
+from honcho.environ import parse  # type: ignore[import-untyped]
 
 from dualbus.settings import Settings
 
 
 def settings() -> Settings:
-    """Return the settings; raise ConfigFault with every problem."""
-    return Settings.from_env(os.environ)
+    """Return the settings; raise ConfigFault with every problem.
+
+    What a file .env in this folder says comes first, as it does for the cluster that honcho starts here.
+    """
+    file = Path(".env")
+    return Settings.from_env(os.environ | (parse(file.read_text()) if file.exists() else {}))
