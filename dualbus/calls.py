@@ -5,7 +5,6 @@ No socket, no clock, no thread: time and chance are handed in. Both clients are 
 
 import heapq
 import logging
-import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -41,17 +40,20 @@ class Batch(NamedTuple):
 
 
 class Calls:
-    """The calls of one client that are not answered."""
+    """The calls of one client that are not answered. `chance` is from 0 to 1; no two `new_name` are the same."""
 
-    def __init__(self, address: str, src: str | None, timeout: float, chance: Callable[[], float]) -> None:
+    def __init__(
+        self, address: str, src: str | None, timeout: float, chance: Callable[[], float], new_name: Callable[[], str]
+    ) -> None:
         self.address = address
-        self.src = secrets.token_urlsafe(12) if src is None else src
+        self.src = new_name() if src is None else src
         if not isinstance(self.src, str) or not 0 < len(self.src) <= ID_CHARS_MAX:
             raise ValueError(f"src is {src!r}: give a text of 1 to {ID_CHARS_MAX} characters.")
         self.connected = False
         self.seen = 0  # the highest position of an answer: nothing older may be shown to us
         self._timeout = checked_timeout(timeout)
         self._chance = chance
+        self._new_name = new_name
         self._life = ""  # what our keys begin with. Made late: a process may make a client and then fork
         self._last_id = 0
         self._waiting: deque[Call] = deque()
@@ -68,7 +70,7 @@ class Calls:
         """Make the call of a command. It always has a key, so that to send it twice is to do it once."""
         type_, payload = type_and_fields(message, fields)
         if key is None:
-            self._life = self._life or secrets.token_urlsafe(12)
+            self._life = self._life or self._new_name()
             key = f"{self._life}/{self._last_id + 1:x}"
         return self._call(COMMANDS, key, timeout, {"type": type_, "payload": payload, "idempotency_key": key})
 

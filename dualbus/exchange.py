@@ -2,6 +2,7 @@
 
 import os
 import random
+import secrets
 import time
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ def new_calls(address: str | None, src: str | None, timeout: float | None) -> Ca
     """Make the calls of a client; what it is not given, the settings say. Raises ConfigFault."""
     settings = Settings.from_env(os.environ | ({"DUALBUS_FRONT": address} if address else {}))
     seconds = settings.timeout_ms / 1000 if timeout is None else timeout
-    return Calls(settings.front, src, seconds, random.random)
+    return Calls(settings.front, src, seconds, random.random, lambda: secrets.token_urlsafe(12))
 
 
 class Exchange:

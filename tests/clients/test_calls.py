@@ -11,6 +11,7 @@ from dualbus.call import Call
 from dualbus.calls import PATIENCE_SECONDS, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX, Calls
 from dualbus.wire import BATCH_BYTES, REPLY, Code, batch, error, unpack, unpack_hostile
 from gateway.envelope import read_envelope
+from tests.clients.seeing import unique
 from users.messages import CreateUser
 
 ADDRESS = "tcp://127.0.0.1:1"
@@ -20,7 +21,7 @@ class Desk:
     """Calls, the time, and what was sent."""
 
     def __init__(self, chance: float = 1.0) -> None:
-        self.calls = Calls(ADDRESS, "desk", 5.0, lambda: chance)
+        self.calls = Calls(ADDRESS, "desk", 5.0, lambda: chance, unique)
         self.calls.connected = True
         self.now = 100.0
 
@@ -382,4 +383,4 @@ def test_a_name_and_fields_or_a_whole_message(desk: Desk) -> None:
     with pytest.raises(TypeError, match="the name of one"):
         desk.calls.command(17, {}, None, None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="src is"):
-        Calls(ADDRESS, "x" * 257, 1.0, lambda: 0.0)
+        Calls(ADDRESS, "x" * 257, 1.0, lambda: 0.0, unique)

@@ -46,6 +46,8 @@ PURE = [
     "querybus/answering.py",
     "dualbus/json_stream.py",
     "dualbus/wire.py",
+    "dualbus/call.py",
+    "dualbus/calls.py",
 ]
 IMPURE = {"time", "datetime", "random", "secrets", "uuid", "uuid_utils", "socket", "os", *OWNERS}
 
