@@ -9,10 +9,13 @@ import typer
 
 from dualbus.cli import output
 from dualbus.cli.backups import backup, restore
+from dualbus.cli.calling import command, query
 from dualbus.cli.describing import describe
 from dualbus.cli.dev import dev
 from dualbus.cli.new import new
 from dualbus.cli.reading import events
+from dualbus.cli.sending import send
+from dualbus.cli.status import status
 from dualbus.cli.transfers import export, import_
 from dualbus.cli.verifying import verify
 from dualbus.fault import ConfigFault, Fault
@@ -21,6 +24,10 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     new,
     dev,
     describe,
+    command,
+    query,
+    send,
+    status,
     events,
     verify,
     backup,
@@ -36,8 +43,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in COMMANDS:
-    app.command(command.__name__.strip("_"))(command)
+for function in COMMANDS:
+    app.command(function.__name__.strip("_"))(function)
 
 
 @app.callback()

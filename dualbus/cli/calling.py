@@ -1,0 +1,99 @@
+"""dualbus command, dualbus query"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from dualbus.app import load
+from dualbus.cli import output
+from dualbus.cli.describing import json_types
+from dualbus.cli.names import find, nearest
+from dualbus.cli.settings import settings
+from dualbus.client import Client
+from dualbus.errors import Error, Refused
+from dualbus.messages import Message
+
+Fields = Annotated[list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Lists and objects as JSON.")]
+Timeout = Annotated[float | None, typer.Option(min=0.001, max=3600, help="Seconds; DUALBUS_TIMEOUT_MS if not given.")]
+
+
+def command(
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as CreateUser; see `dualbus describe`.")],
+    fields: Fields = None,
+    key: Annotated[
+        str | None, typer.Option(help="An idempotency key: what was done under it is not done again.")
+    ] = None,
+    timeout: Timeout = None,
+) -> None:
+    """Have a command done; print its events and the position of the log after them."""
+    given = _fields(find("command", type_, load(settings().app).command_types), fields or ())
+    with Client(timeout=timeout) as client:
+        try:
+            result = client.command(type_, given, idempotency_key=key)
+        except Error as problem:
+            raise output.Failed(_sentences(problem)) from None
+    _print({"events": result.events, "position": result.position})
+
+
+def query(
+    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as GetUser; see `dualbus describe`.")],
+    fields: Fields = None,
+    timeout: Timeout = None,
+) -> None:
+    """Print the answer to a query."""
+    given = _fields(find("query", type_, load(settings().app).query_types), fields or ())
+    with Client(timeout=timeout) as client:
+        try:
+            answer = client.query(type_, given)
+        except Error as problem:
+            raise output.Failed(_sentences(problem)) from None
+    _print(answer)
+
+
+def _fields(kind: type[Message], pairs: Sequence[str]) -> dict[str, Any]:
+    """Return what was given for each field; the cluster says whether it is right."""
+    schema = kind.model_json_schema()
+    properties: Mapping[str, Any] = schema.get("properties", {})
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise output.WrongUse(f"{pair!r} gives no field a value: write FIELD=VALUE.")
+        if name not in properties:
+            raise output.WrongUse(f"{kind.__name__} has no field {name!r}{nearest(name, properties)}")
+        if name in found:
+            raise output.WrongUse(f"{name} is given twice: give it once.")
+        found[name] = _value(text, json_types(properties[name]))
+    return found
+
+
+def _value(text: str, types: Sequence[str]) -> Any:
+    """Return a value as its field means it: text stays text, and the rest is JSON, where it is JSON."""
+    if list(types) == ["string"]:
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if _json_type(value) in types or "string" not in types else text
+
+
+def _json_type(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "boolean"
+    kinds = {int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    return kinds[type(value)]
+
+
+def _sentences(problem: Error) -> str:
+    if isinstance(problem, Refused):
+        return "\n".join(problem.errors)
+    return str(problem)
+
+
+def _print(value: object) -> None:
+    """Print a result: for a person with lines and indents, for a program on one line."""
+    output.line(json.dumps(value, ensure_ascii=False, indent=2) if sys.stdout.isatty() else json.dumps(value))
