@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test bench check format lock
+.PHONY: setup run test soak bench check format lock
 
 # The stamp is newer than what it was installed from, or everything is installed again.
 .venv/.stamp: requirements.lock pyproject.toml
@@ -18,6 +18,10 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# All faults at once, for as long as it is told: make soak MINUTES=10 SEED=1
+soak: setup
+	$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 # Benchmarks have requirements of their own, so that everything else stays lean.
 bench: setup

@@ -52,7 +52,18 @@ def kill(arm: Path, when: str, where: str, number: str) -> None:
     setattr(owner, name, wrapped)
 
 
-class _LogFile(apsw.VFSFile):
+class File(apsw.VFSFile):
+    """A file as SQLite knows it."""
+
+    def xLock(self, level: int) -> None:  # noqa: N802 - apsw's name
+        """Lock; that a file opened for reading cannot be locked for writing is no news to SQLite."""
+        try:
+            super().xLock(level)
+        except apsw.IOError:
+            raise apsw.BusyError from None
+
+
+class _LogFile(File):
     """The log's -wal, on a disk that has its troubles while there is a file `arm`."""
 
     arm: Path
@@ -83,7 +94,7 @@ class _Disk(apsw.VFS):
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - apsw's name
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
-        kind = _LogFile if path and path.endswith("log.db-wal") else apsw.VFSFile
+        kind = _LogFile if path and path.endswith("log.db-wal") else File
         return kind("unix", name, flags)
 
 

@@ -1,0 +1,200 @@
+"""A seeded mix of all faults under load, for as long as it is told: python -m tests.faults.soak --minutes 10
+
+Rounds of some twenty seconds, each with a cluster of its own: processes are killed, paused and restarted, the
+power is cut under copies of the log, and at the end of a round the judge holds what clients recorded against
+what is there. Prints one table; exit 1 if anything was lost, doubled, stale or skipped, or otherwise wrong.
+"""
+
+import argparse
+import random
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import NoReturn
+
+from dualbus.log import LogDamaged, LogError
+from dualbus.read_model import ReadModelReader, file_name
+from dualbus.sqlite_log import FILE_NAME, SqliteLog, SqliteLogReader
+from dualbus.testing import Cluster, Process, until
+from tests.conftest import ROOT
+from tests.faults.judge import Answer, Fault, chain, judge, read_log
+from tests.faults.load import Load
+from tests.faults.recording import Recording
+from users import app
+
+ROUND_SECONDS = 20.0
+FAULTS_SECONDS = 0.4  # between two faults, about
+NAMES = ("gateway", "commandbus", "commandbus", "commandbus", "projector", "projector", "querybus")
+STARTED = ("gateway", "commandbus", "projector", "querybus", "querybus", "querybus")
+COLUMNS = ("acknowledged", "kills", "pauses", "restarts", "power cuts", "lost", "doubled", "stale", "skipped")
+BROKEN = ("lost", "doubled", "stale", "skipped", "reordered", "undone", "broken")
+
+
+class Round:
+    """One cluster and what is done to it."""
+
+    def __init__(self, folder: Path, seed: int, totals: Counter[str]) -> None:
+        self.chance = random.Random(seed)
+        self.faults: list[Fault] = []
+        self._folder = folder
+        self._totals = totals
+        self._cuts = 0
+        self._cluster = Cluster(folder, cwd=ROOT)
+        self._load = Load(self._cluster.front, seed, sessions=6, timeout_ms=1000)
+        self._running: list[Process] = []
+
+    def run(self, seconds: float) -> None:
+        """Run for a while, let it come to rest, and judge."""
+        with self._cluster:
+            self._start()
+            with self._load:
+                self._load.more(1)
+                end = time.monotonic() + seconds
+                while time.monotonic() < end:
+                    time.sleep(self.chance.uniform(0, 2 * FAULTS_SECONDS))
+                    act = self.chance.choice((self._kill, self._kill, self._pause, self._restart, self._cut_power))
+                    act()
+                self._look()
+            self._settle()
+            self.faults += judge(self._load.history, self._cluster.data)
+        self._totals["acknowledged"] += self._load.acknowledged
+        self._totals.update(fault.kind for fault in self.faults)
+
+    def _start(self) -> None:
+        """Make the log, and record from then on what happens to its disk."""
+        recorded = self._folder / "recorded"
+        recorded.mkdir()
+        self._cluster.start("commandbus")
+        until((self._cluster.data / FILE_NAME).exists)
+        self._cluster.stop("commandbus")
+        self._recording = Recording(recorded, self._cluster.data)
+        self._cluster.commands["commandbus"] = [sys.executable, "-m", "tests.faults.recording", str(recorded)]
+        self._running = self._cluster.start(*STARTED)
+
+    def _one(self) -> Process:
+        name = self.chance.choice(NAMES)
+        return self.chance.choice([one for one in self._running if one.name == name])
+
+    def _replace(self, process: Process) -> None:
+        time.sleep(self.chance.choice((0.0, 0.0, 0.1, 0.5)))
+        self._running.remove(process)
+        self._running += self._cluster.start(process.name)
+
+    def _kill(self) -> None:
+        process = self._one()
+        process.send(signal.SIGKILL)
+        process.wait()
+        self._totals["kills"] += 1
+        self._replace(process)
+
+    def _pause(self) -> None:
+        process = self._one()
+        process.send(signal.SIGSTOP)
+        time.sleep(self.chance.choice((0.05, 0.2, 1.0, 2.5)))
+        process.send(signal.SIGCONT)
+        self._totals["pauses"] += 1
+
+    def _restart(self) -> None:
+        process = self._one()
+        process.send(signal.SIGTERM)
+        if process.wait() != 0 and process.said:  # until it says something, it has not even begun
+            self._wrong(f"{process.name}, told to stop, ended with {process.wait()}: {process.said[-500:]}")
+        self._totals["restarts"] += 1
+        self._replace(process)
+
+    def _cut_power(self) -> None:
+        """What was acknowledged by now must be in what a power cut would leave of the log now."""
+        acknowledged = self._acknowledged()
+        self._recording.catch_up()
+        self._cuts += 1
+        left = self._folder / f"cut{self._cuts}"
+        self._recording.disk.cut(self.chance, left)
+        self._totals["power cuts"] += 1
+        try:
+            log = SqliteLog(left, _no_genesis)
+        except LogError as unreadable:
+            self.faults.append(Fault("lost", f"A power cut left a log that does not open: {unreadable}"))
+            return
+        position = log.head().position
+        log.close()
+        self.faults += chain(read_log(left))
+        if position < acknowledged:
+            text = f"A power cut left {position} of {acknowledged} acknowledged positions."
+            self.faults.append(Fault("lost", text))
+
+    def _acknowledged(self) -> int:
+        written = (one for one in self._load.history if not one.query and one.answer is Answer.ACKNOWLEDGED)
+        return max((one.position for one in written), default=0)
+
+    def _look(self) -> None:
+        """Nobody ends without being told to."""
+        for process in self._running:
+            if not process.running:
+                self._wrong(f"{process.name} ended by itself: {process.said[-500:]}")
+
+    def _settle(self) -> None:
+        """Everything that has a key is known, and the read model has all there is."""
+        if self._load.unknown:
+            self._wrong(f"{len(self._load.unknown)} keys never came to anything.")
+        path = self._cluster.data / file_name(app.projections)
+
+        def caught_up() -> bool:
+            log, model = SqliteLogReader(self._cluster.data), ReadModelReader(path)
+            try:
+                return model.checkpoint().position == log.head().position
+            finally:
+                log.close()
+                model.close()
+
+        try:
+            until(caught_up)
+        except AssertionError:
+            self.faults.append(Fault("skipped", "The read model never came to the end of the log."))
+
+    def _wrong(self, text: str) -> None:
+        self.faults.append(Fault("broken", text))
+
+
+def _no_genesis(secret: bytes) -> NoReturn:
+    raise LogDamaged("A power cut left no log at all.")
+
+
+def table(totals: Counter[str]) -> str:
+    """Return the one table."""
+    columns = [*COLUMNS, *(kind for kind in BROKEN if kind not in COLUMNS and totals[kind])]
+    cells = [f"{totals[column]:,}" for column in columns]
+    widths = [max(len(column), len(cell)) for column, cell in zip(columns, cells, strict=True)]
+
+    def line(texts: list[str]) -> str:
+        return "| " + " | ".join(text.rjust(width) for text, width in zip(texts, widths, strict=True)) + " |"
+
+    return "\n".join([line(columns), "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|", line(cells)])
+
+
+def main() -> int:
+    """Soak; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32))
+    given = parser.parse_args()
+    seeds = random.Random(given.seed)
+    totals: Counter[str] = Counter()
+    end = time.monotonic() + given.minutes * 60
+    while (left := end - time.monotonic()) > 0:
+        seed = seeds.randrange(1 << 32)
+        with tempfile.TemporaryDirectory(prefix="soak") as folder:
+            one = Round(Path(folder), seed, totals)
+            one.run(min(left, ROUND_SECONDS))
+        for fault in one.faults:
+            print(f"{fault.kind}: {fault.text}", file=sys.stderr)
+        print(f"{left / 60:.1f} minutes left, {totals['acknowledged']:,} acknowledged", file=sys.stderr)
+    print(f"python -m tests.faults.soak --minutes {given.minutes:g} --seed {given.seed}\n\n{table(totals)}")
+    return 1 if any(totals[kind] for kind in BROKEN) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
