@@ -105,7 +105,7 @@ class _Handle:
             self._ours = False
 
     def _authorize(self, action: int, first: str | None, *rest: str | None) -> int:
-        if self._ours:
+        if self._ours or (action == apsw.SQLITE_PRAGMA and first == "data_version"):  # which full-text search asks
             return apsw.SQLITE_OK
         if action not in self._allowed or (action not in _READ_ACTIONS and first == CHECKPOINT_TABLE):
             return apsw.SQLITE_DENY
@@ -192,6 +192,13 @@ class ReadModelWriter(_Handle):
     def execute(self, sql: str, values: Values = ()) -> None:
         self._rows(sql, values)
 
+    def _rows(self, sql: str, values: Values) -> list[tuple[Any, ...]]:
+        if not self.db.in_transaction:  # what is written now would stand, whatever becomes of the checkpoint
+            raise NotAllowed(
+                f"A statement before this one has rolled back the whole transaction: {sql!r} is not run."
+            )
+        return super()._rows(sql, values)
+
     def begin(self) -> None:
         """Begin a transaction."""
         try:
@@ -201,6 +208,8 @@ class ReadModelWriter(_Handle):
 
     def commit(self, position: int, hash_: bytes) -> None:
         """Commit the rows together with the checkpoint that says what they hold."""
+        if not self.db.in_transaction:
+            raise Unavailable("The read model was not written: a projection's statement has rolled back all of it.")
         try:
             self.own(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))  # noqa: S608
             self.own("COMMIT")

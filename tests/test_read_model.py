@@ -1,0 +1,359 @@
+"""The read model as a file: rows and checkpoint together, and handles that can do no more than they should."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import apsw
+import pytest
+
+from dualbus import Projection
+from dualbus.fault import ConfigFault
+from dualbus.log import NO_HASH
+from dualbus.read_model import (
+    Checkpoint,
+    Damaged,
+    NotAllowed,
+    ReadModelReader,
+    ReadModelWriter,
+    Unavailable,
+    create,
+    file_name,
+    witnesses,
+)
+from dualbus.tables import Interrupted
+from dualbus.wire import Identity
+
+LOG = Identity("log-1", "life-1")
+USERS = Projection(
+    "users", 1, "CREATE TABLE users (id TEXT PRIMARY KEY, age INTEGER); CREATE INDEX a ON users (age)", {}
+)
+
+
+@pytest.fixture
+def path(folder: Path) -> Path:
+    """The file of an empty read model."""
+    made = folder / "read-model.db"
+    create(made, [USERS], LOG)
+    return made
+
+
+@pytest.fixture
+def writer(path: Path) -> Iterator[ReadModelWriter]:
+    with closing(ReadModelWriter(path)) as made:
+        yield made
+
+
+@pytest.fixture
+def reader(writer: ReadModelWriter, path: Path) -> Iterator[ReadModelReader]:
+    """A reader beside a writer that has written three users."""
+    writer.begin()
+    for number in range(3):
+        writer.execute("INSERT INTO users VALUES (?, ?)", (f"u{number}", 20 + number))
+    writer.commit(3, b"three")
+    with closing(ReadModelReader(path)) as made:
+        yield made
+
+
+def ages(reader: ReadModelReader) -> list[int]:
+    return [row["age"] for row in reader.all("SELECT age FROM users ORDER BY id")]
+
+
+# Rows and checkpoint.
+
+
+def test_a_new_read_model_is_empty_and_at_the_beginning(path: Path) -> None:
+    with closing(ReadModelReader(path)) as reader:
+        assert reader.checkpoint() == Checkpoint(LOG, 0, NO_HASH)
+        assert ages(reader) == []
+
+
+def test_rows_and_checkpoint_appear_together(writer: ReadModelWriter, reader: ReadModelReader) -> None:
+    writer.begin()
+    writer.execute("UPDATE users SET age = age + 1")
+    assert (ages(reader), reader.checkpoint().position) == ([20, 21, 22], 3)
+
+    writer.commit(4, b"four")
+
+    assert (ages(reader), reader.checkpoint()) == ([21, 22, 23], Checkpoint(LOG, 4, b"four"))
+
+
+def test_rows_and_checkpoint_vanish_together(writer: ReadModelWriter, reader: ReadModelReader) -> None:
+    writer.begin()
+    writer.execute("DELETE FROM users")
+    writer.roll_back()
+
+    assert (ages(reader), reader.checkpoint().position) == ([20, 21, 22], 3)
+
+
+def test_what_was_not_committed_is_not_there_when_it_is_opened_again(path: Path, reader: ReadModelReader) -> None:
+    with closing(ReadModelWriter(path)) as writer:
+        writer.begin()
+        writer.execute("DELETE FROM users")
+
+    with closing(ReadModelReader(path)) as again:
+        assert (ages(again), again.checkpoint().position) == ([20, 21, 22], 3)
+
+
+def test_a_snapshot_stays_at_its_position_until_it_ends(writer: ReadModelWriter, reader: ReadModelReader) -> None:
+    assert reader.begin().position == 3
+    writer.begin()
+    writer.execute("UPDATE users SET age = 0")
+    writer.commit(4, b"four")
+
+    assert (ages(reader), reader.checkpoint().position) == ([20, 21, 22], 3)
+    reader.end()
+    assert reader.begin().position == 4
+    assert ages(reader) == [0, 0, 0]
+    reader.end()
+
+
+def test_a_second_writer_waits_its_turn_or_says_so(path: Path, writer: ReadModelWriter) -> None:
+    writer.begin()
+    with closing(ReadModelWriter(path)) as second:
+        second.db.set_busy_timeout(10)
+        with pytest.raises(Unavailable, match="cannot be written"):
+            second.begin()
+
+
+def test_a_transaction_that_was_rolled_back_from_within_writes_nothing_more(
+    writer: ReadModelWriter, reader: ReadModelReader
+) -> None:
+    # An author's statement may roll back the whole of it, and the author may go on all the same.
+    writer.begin()
+    with suppress(apsw.ConstraintError):
+        writer.execute("INSERT OR ROLLBACK INTO users VALUES ('u1', 5)")
+
+    with pytest.raises(NotAllowed, match="rolled back"):
+        writer.execute("INSERT INTO users VALUES ('u9', 5)")
+    with pytest.raises(Unavailable, match="rolled back"):
+        writer.commit(4, b"four")
+
+    assert (ages(reader), reader.checkpoint().position) == ([20, 21, 22], 3)
+
+
+def test_a_restored_log_is_adopted_under_its_new_incarnation(
+    writer: ReadModelWriter, reader: ReadModelReader
+) -> None:
+    writer.adopt(Identity("log-1", "life-2"))
+
+    assert reader.checkpoint() == Checkpoint(Identity("log-1", "life-2"), 3, b"three")
+
+
+# What the handles may do.
+
+FORBIDDEN_TO_BOTH = [
+    "COMMIT",
+    "BEGIN",
+    "ROLLBACK",
+    "SAVEPOINT s",
+    "PRAGMA journal_mode = delete",
+    "PRAGMA query_only = 0",
+    "PRAGMA writable_schema = 1",
+    "ATTACH ':memory:' AS other",
+    "CREATE TABLE other (id)",
+    "CREATE TEMP TABLE other (id)",
+    "CREATE VIEW other AS SELECT 1",
+    "DROP TABLE users",
+    "ALTER TABLE users ADD COLUMN x",
+    "CREATE TRIGGER t AFTER INSERT ON users BEGIN SELECT 1; END",
+    "REINDEX",
+    "ANALYZE",
+    "UPDATE dualbus_checkpoint SET position = 99",
+    "INSERT INTO dualbus_checkpoint VALUES (1, 'a', 'b', 1, x'')",
+    "DELETE FROM dualbus_checkpoint",
+    "DELETE FROM DUALBUS_Checkpoint",
+    "SELECT 1; COMMIT",
+    "SELECT 1; UPDATE dualbus_checkpoint SET position = 99",
+]
+FORBIDDEN_TO_A_QUERY = [
+    "INSERT INTO users VALUES ('x', 1)",
+    "UPDATE users SET age = 1",
+    "DELETE FROM users",
+    "INSERT INTO users VALUES ('x', 1) RETURNING id",
+    "REPLACE INTO users VALUES ('u1', 1)",
+    "SELECT 1; DELETE FROM users",
+    "WITH n AS (SELECT 'x') INSERT INTO users SELECT *, 1 FROM n",
+]
+
+
+@pytest.mark.parametrize("sql", FORBIDDEN_TO_BOTH)
+def test_a_projection_cannot_do_what_is_not_its_to_do(
+    writer: ReadModelWriter, reader: ReadModelReader, sql: str
+) -> None:
+    writer.begin()
+    for run in (writer.execute, writer.all, writer.one):
+        with pytest.raises(NotAllowed, match="This handle may not do that"):
+            run(sql)
+    writer.commit(4, b"four")
+
+    assert (ages(reader), reader.checkpoint().position) == ([20, 21, 22], 4)
+
+
+@pytest.mark.parametrize("sql", FORBIDDEN_TO_BOTH + FORBIDDEN_TO_A_QUERY)
+def test_a_query_cannot_write_anything(reader: ReadModelReader, sql: str) -> None:
+    reader.begin()
+    for run in (reader.all, reader.one):
+        with pytest.raises(NotAllowed):
+            run(sql)
+    reader.end()
+
+    assert (ages(reader), reader.checkpoint().position) == ([20, 21, 22], 3)
+    assert not hasattr(reader, "execute")
+
+
+def test_a_query_cannot_copy_the_read_model_to_a_file_of_its_own(folder: Path, reader: ReadModelReader) -> None:
+    for sql in (f"VACUUM INTO '{folder}/stolen.db'", "VACUUM"):
+        with pytest.raises((NotAllowed, apsw.SQLError, apsw.Error)):
+            reader.all(sql)
+
+    assert not (folder / "stolen.db").exists()
+
+
+def test_a_query_could_not_write_even_without_the_guard(reader: ReadModelReader) -> None:
+    with pytest.raises(apsw.ReadOnlyError):
+        reader.own("DELETE FROM users")
+
+
+def test_what_the_handle_ran_for_itself_is_not_lent_to_the_author(writer: ReadModelWriter) -> None:
+    sql = "UPDATE dualbus_checkpoint SET position = 5, hash = x''"
+    writer.own(sql)
+
+    with pytest.raises(NotAllowed):
+        writer.all(sql)
+
+
+def test_a_projection_writes_in_a_transaction_only(writer: ReadModelWriter, reader: ReadModelReader) -> None:
+    with pytest.raises(NotAllowed):
+        writer.execute("DELETE FROM users")
+
+    assert ages(reader) == [20, 21, 22]
+
+
+# Reading.
+
+
+def test_a_row_is_a_dict_by_column_name(reader: ReadModelReader) -> None:
+    assert reader.one("SELECT id, age + 1 AS next FROM users WHERE id = ?", ("u1",)) == {"id": "u1", "next": 22}
+    assert reader.one("SELECT id FROM users WHERE id = :id", {"id": "u2"}) == {"id": "u2"}
+    assert reader.one("SELECT id FROM users WHERE id = 'nobody'") is None
+    assert reader.all("SELECT id FROM users WHERE age > 20 ORDER BY id DESC") == [{"id": "u2"}, {"id": "u1"}]
+    assert reader.all("SELECT id FROM users WHERE 0") == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3) SELECT i FROM n", 3),
+        ("SELECT value FROM json_each('[1, 2, 3]')", 3),
+        ("SELECT count(*) OVER () AS c, max(age, 1) AS m FROM users", 3),
+        ("EXPLAIN SELECT 1", None),
+        ("VALUES (1), (2)", 2),
+    ],
+)
+def test_a_query_may_read_with_all_that_sqlite_has(reader: ReadModelReader, sql: str, rows: int | None) -> None:
+    found = reader.all(sql)
+
+    assert rows is None or len(found) == rows
+
+
+def test_full_text_search_can_be_written_and_read(folder: Path) -> None:
+    path = folder / "text.db"
+    create(path, [Projection("texts", 1, "CREATE VIRTUAL TABLE texts USING fts5(body)", {})], LOG)
+    with closing(ReadModelWriter(path)) as writer, closing(ReadModelReader(path)) as reader:
+        writer.begin()
+        writer.execute("INSERT INTO texts VALUES ('the quick brown fox')")
+        writer.commit(1, b"one")
+
+        assert reader.all("SELECT body FROM texts WHERE texts MATCH 'quick'") == [{"body": "the quick brown fox"}]
+        writer.begin()
+        writer.execute("DELETE FROM texts")
+        writer.commit(2, b"two")
+        assert reader.all("SELECT body FROM texts WHERE texts MATCH 'quick'") == []
+
+
+def test_a_statement_that_runs_into_its_deadline_is_stopped_and_the_next_is_not(reader: ReadModelReader) -> None:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    reader.begin()
+    reader.deadline = time.monotonic() + 0.05
+
+    with pytest.raises(Interrupted):
+        reader.one(endless)
+
+    reader.deadline = time.monotonic() + 10
+    assert ages(reader) == [20, 21, 22]
+    reader.end()
+
+
+def test_sql_that_an_author_builds_anew_each_time_does_not_fill_the_memory(reader: ReadModelReader) -> None:
+    for number in range(3000):
+        assert reader.one(f"SELECT {number} AS n") == {"n": number}
+
+    assert len(reader._names) <= 1000
+
+
+# Files.
+
+
+def test_the_name_of_the_file_tells_which_projections_made_it() -> None:
+    other = Projection("users", 2, USERS.tables, {})
+    changed = Projection("users", 1, USERS.tables + ";", {})
+
+    assert file_name([USERS]) == file_name([Projection("users", 1, USERS.tables, {})])
+    assert len({file_name(one) for one in ([], [USERS], [other], [changed], [USERS, other], [other, USERS])}) == 6
+
+
+def test_tables_that_are_not_sql_are_all_named(folder: Path) -> None:
+    broken = [Projection("one", 1, "CREATE TABEL x", {}), USERS, Projection("two", 1, "CREATE TABLE users (id)", {})]
+
+    with pytest.raises(ConfigFault) as fault:
+        create(folder / "new.db", broken, LOG)
+
+    assert [sentence.partition(" are not SQL")[0] for sentence in fault.value.errors] == [
+        "The tables of projection one",
+        "The tables of projection two",
+    ]
+
+
+def test_a_file_that_is_no_read_model_is_said_to_be_damaged(folder: Path) -> None:
+    for number, content in enumerate([b"", b"my diary" * 1000, os.urandom(9000)]):
+        path = folder / f"read-{number}.db"
+        path.write_bytes(content)
+        with pytest.raises(Damaged, match=str(path)), closing(ReadModelReader(path)) as reader:
+            reader.checkpoint()
+
+
+def test_a_handle_knows_when_another_file_has_taken_its_place(
+    folder: Path, path: Path, reader: ReadModelReader
+) -> None:
+    assert not reader.replaced()
+    create(folder / "new.db", [USERS], LOG)
+    (folder / "new.db").rename(path)
+    assert reader.replaced()
+    path.unlink()
+    assert reader.replaced()
+
+
+def test_a_finished_file_is_whole_without_its_companions(folder: Path, path: Path) -> None:
+    writer = ReadModelWriter(path, building=True)
+    writer.begin()
+    writer.execute("INSERT INTO users VALUES ('x', 1)")
+    writer.commit(1, b"one")
+    writer.finish()
+    path.rename(folder / "moved.db")
+
+    with closing(ReadModelReader(folder / "moved.db")) as reader:
+        assert (ages(reader), reader.checkpoint().position) == ([1], 1)
+
+
+def test_the_witnesses_are_the_checkpoints_of_every_read_model_that_can_be_read(folder: Path) -> None:
+    for name in ("read-a.db", "read-b.db", "building-read-c.db"):
+        create(folder / name, [USERS], LOG)
+    (folder / "read-bad.db").write_bytes(b"bad")
+    with closing(ReadModelWriter(folder / "read-b.db")) as writer:
+        writer.begin()
+        writer.commit(7, b"seven")
+
+    assert witnesses(folder) == [Checkpoint(LOG, 0, NO_HASH), Checkpoint(LOG, 7, b"seven")]
