@@ -219,6 +219,20 @@ def test_what_a_dead_worker_had_is_sent_again_first_in_order_and_under_the_same_
     assert [work.body["msg_id"] for work in again] == [2, 3, 4]
 
 
+def test_what_several_dead_workers_had_is_sent_again_in_the_order_in_which_it_came() -> None:
+    desk = Desk()
+    desk.greet("querybus", b"one", credit=2)
+    desk.greet("querybus", b"two", credit=2)
+    desk.ask(*[query(number) for number in range(5)])
+    desk.dispatch()
+
+    for id_ in sorted(desk.given, key=lambda id_: desk.given[id_][0].id):
+        desk.routing.lost(id_, "is gone")
+    desk.greet("querybus", b"three")
+
+    assert desk.dispatched() == [0, 1, 2, 3, 4]
+
+
 def test_a_silent_worker_counts_as_dead() -> None:
     desk = Desk()
     desk.greet("querybus", b"silent")
