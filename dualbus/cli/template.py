@@ -32,14 +32,15 @@ pythonpath = ["."]
     "README.md": """\
 # NAME
 
-    honcho start      # run it; what you type is sent, a JSON object at a time
+    honcho start      # run it
     dualbus dev       # the same, and again after every change of a file
     pytest            # test it
 
-Say something to it:
+While it runs, say something to it:
 
-    {"src": "me", "dest": "commandbus", "body": {"type": "AddItem", "msg_id": 1, "payload": {"name": "Lamp"}}}
-    {"src": "me", "dest": "querybus", "body": {"type": "ListItems", "msg_id": 2}}
+    dualbus command AddItem name=Lamp
+    dualbus query ListItems
+    dualbus describe
 
 | file | says |
 | --- | --- |
