@@ -196,16 +196,23 @@ def test_a_reply_is_printed_as_soon_as_it_is_there(buses: Cluster) -> None:
 
 
 def test_in_one_pipe_a_query_always_sees_the_command_before_it(buses: Cluster) -> None:
-    # Given, in one input, renamings each followed by a query that would show it
+    # Given buses that are there, and in one input renamings each followed by a query that would show it
+    gateway = open_pipe(buses)
+    assert gateway.stdin and gateway.stdout
+    gateway.stdin.write(as_lines(create("Ada", "there"), query("GetUser", "too", user_id="user-123")))
+    gateway.stdin.flush()
+    assert [json.loads(gateway.stdout.readline())["in_reply_to"] for _ in range(2)] == ["there", "too"]
     envelopes = []
     for number in range(1000):
         name = f"John {number}"
         envelopes.append(command("RenameUser", f"c{number}", user_id="user-123", name=name))
         envelopes.append(query("GetUser", f"q{number}", user_id="user-123"))
 
-    replies = {body["in_reply_to"]: body for body in bodies(piped(buses, as_lines(*envelopes)))}
+    printed, _ = gateway.communicate(as_lines(*envelopes), timeout=30)
 
     # Then each query shows it, or a later one, for what was sent after it may have been decided with it
+    replies = {body["in_reply_to"]: body for body in bodies(printed.splitlines())}
+    assert all(replies[f"c{number}"]["success"] for number in range(1000))
     seen = [int(replies[f"q{number}"]["data"]["name"].removeprefix("John ")) for number in range(1000)]
     assert all(seen[number] >= number for number in range(1000))
     assert seen == sorted(seen)

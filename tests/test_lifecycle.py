@@ -321,6 +321,8 @@ def test_a_second_of_what_may_be_there_once_says_so_and_exits_69(running: Cluste
     elsewhere = f"ipc://{running.folder}/elsewhere"
     [second] = running.start("commandbus", DUALBUS_BACK=elsewhere, DUALBUS_EVENTS=elsewhere)
     assert second.wait() == 69
+    [second] = running.start("projector", DUALBUS_BACK=elsewhere, DUALBUS_PROGRESS=elsewhere)
+    assert second.wait() == 69
 
 
 def test_files_are_their_owners_alone_whatever_the_umask(cluster: Cluster) -> None:
