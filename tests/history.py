@@ -21,6 +21,7 @@ class History:
     def __init__(self, folder: Path, seed: int = 1, app: App | None = None) -> None:
         self.folder = folder
         self.app = app or load("users:app")
+        self._seed = seed
         self._random = random.Random(seed)
         self._numbers = itertools.count(1)
         self._users = ["user-123"]
@@ -54,7 +55,7 @@ class History:
 
     def _work(self, number: int) -> Work:
         body = {"msg_id": number, **self._random.choice([self._create, self._create, self._rename, self._refused])()}
-        key = f"key-{number}"
+        key = f"key-{self._seed}-{number}"
         if self._random.random() < 0.3:
             body["idempotency_key"] = key
         return Work(number, "test", 5000, key, 0, body)

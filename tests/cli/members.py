@@ -1,0 +1,24 @@
+"""An application with a tag that nobody may read: members, found by their address."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from dualbus import App, Command, Event, Past, Private, Rejected, Tag, Text
+
+
+class Join(Command):
+    email: Text
+
+
+class Joined(Event):
+    id: str
+    email: Annotated[str, Private, Tag("email")]
+
+
+def join(command: Join, past: Past) -> Iterator[Event]:
+    if past.events(email=command.email):
+        raise Rejected("Email is already taken")
+    yield Joined(id=past.new_id(), email=command.email)
+
+
+app = App(commands={Join: join}, projections=[], queries={}, genesis=[Joined(id="m-1", email="ada@example.org")])

@@ -1,0 +1,232 @@
+"""dualbus backup, restore, export and import: a log goes into a file and comes back, or does not, and says so."""
+
+import json
+import shutil
+from pathlib import Path
+
+import apsw
+import pytest
+
+from commandbus.witness import check_witnesses
+from dualbus.app import load
+from dualbus.log import Decision, NewEvent
+from dualbus.sqlite_log import GENESIS, SqliteLog, SqliteLogReader
+from projector.model import Model
+from tests.cli.conftest import Run
+from tests.history import History
+
+
+def identity(folder: Path) -> tuple[str, str]:
+    """Return which log there is in a folder, and which life of it."""
+    log = SqliteLogReader(folder)
+    log.close()
+    return log.identity
+
+
+def test_a_backup_that_is_restored_is_the_same_log_in_another_life(run: Run, data: Path, tmp_path: Path) -> None:
+    before = run("export").out
+    backup, elsewhere = tmp_path / "b.db", tmp_path / "elsewhere"
+
+    assert run("backup", backup).out == f"{backup} holds the log up to position 45, and its chain is whole.\n"
+    restored = run("restore", backup, data=elsewhere)
+
+    assert (restored.code, restored.err) == (0, "")
+    assert "goes up to position 45, and its chain is whole. Start the cluster." in restored.out
+    assert run("export", data=elsewhere).out == before
+    assert run("verify", data=elsewhere).code == 0
+    assert identity(elsewhere)[0] == identity(data)[0]
+    assert identity(elsewhere)[1] != identity(data)[1]
+    assert [path.stat().st_mode & 0o777 for path in (backup, elsewhere / "log.db")] == [0o600, 0o600]
+
+
+def test_a_backup_is_taken_while_the_log_is_written(run: Run, tmp_path: Path) -> None:
+    history = History(tmp_path / "data")
+    history.commit(20)
+
+    first = run("backup", tmp_path / "first.db")
+    history.commit(20)
+    second = run("backup", tmp_path / "second.db")
+    history.close()
+
+    assert (first.code, second.code) == (0, 0)
+    for name in ("first", "second"):
+        assert run("restore", tmp_path / f"{name}.db", data=tmp_path / name).code == 0
+    lines = [run("export", data=tmp_path / name).out for name in ("first", "second")]
+    assert lines[1].startswith(lines[0])
+    assert len(lines[1]) > len(lines[0])
+
+
+def test_a_log_may_be_cut_at_every_position_and_holds_what_was_before_it(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    lines = run("export").out.splitlines()
+
+    for position in range(1, 46, 4):
+        target = tmp_path / f"to-{position}"
+        assert run("restore", data / "log.db", "--to", position, data=target).code == 0
+        assert run("export", data=target).out.splitlines() == lines[:position]
+        assert run("verify", data=target).code == 0
+    assert run("backup", tmp_path / "b.db", "--to", 46).err == (
+        "The log goes from position 1 to 45, and 46 is not in it: give one that is.\n"
+    )
+    assert not (tmp_path / "b.db").exists()
+
+
+def test_a_log_that_was_cut_can_be_written_on(run: Run, data: Path, tmp_path: Path) -> None:
+    run("restore", data / "log.db", "--to", 20, data=tmp_path / "cut")
+
+    history = History(tmp_path / "cut", seed=99)
+    history.commit(10)
+    history.project()
+    history.close()
+
+    assert run("verify", data=tmp_path / "cut").code == 0
+
+
+def test_a_command_whose_events_belong_together_is_not_cut_in_two(run: Run, tmp_path: Path) -> None:
+    events = [NewEvent("UserRenamed", f'{{"id":"u","name":"{n}"}}', ("user:u",)) for n in range(3)]
+    log = SqliteLog(tmp_path / "data", lambda secret: Decision(GENESIS, "2026", [events[0]]))
+    log.append([Decision("a", "2026", events), Decision("b", "2026", events[:1])])
+    log.close()
+
+    refused = run("backup", tmp_path / "b.db", "--to", 3)
+
+    assert refused.code == 1
+    assert refused.err.endswith("is in the middle of a command, whose events stand or fall together: give 1 or 4.\n")
+    assert run("backup", tmp_path / "b.db", "--to", 4).code == 0
+
+
+def test_restore_never_overwrites_a_log(run: Run, data: Path, tmp_path: Path) -> None:
+    run("backup", tmp_path / "b.db", "--to", 20)
+    before = (data / "log.db").read_bytes()
+
+    refused = run("restore", tmp_path / "b.db")
+
+    assert refused.code == 1
+    assert refused.err == f"{data}/log.db is there: move it away, all of log.db* together, and begin again.\n"
+    assert (data / "log.db").read_bytes() == before
+
+
+def test_restore_never_works_beside_a_commandbus(run: Run, data: Path, tmp_path: Path) -> None:
+    run("backup", tmp_path / "b.db")
+    writing = SqliteLog(data, lambda secret: Decision(GENESIS, "2026"))
+    (data / "log.db").unlink()
+
+    refused = run("restore", tmp_path / "b.db")
+    writing.close()
+
+    assert refused.code == 1
+    assert refused.err.startswith("Another commandbus writes the log in")
+
+
+def test_a_read_model_that_is_ahead_of_a_restored_log_is_made_anew(run: Run, data: Path, tmp_path: Path) -> None:
+    run("backup", tmp_path / "b.db")
+    for path in data.glob("log.db*"):
+        path.unlink()
+
+    run("restore", tmp_path / "b.db", "--to", 20)
+
+    not_yet = run("verify")
+    assert not_yet.code == 1
+    assert "follows an earlier life of this log: start the projector" in not_yet.err
+    check_witnesses(data)  # commandbus starts
+    log = SqliteLogReader(data)
+    model = Model(data, load("users:app"), log)  # projector does too
+    assert model.building
+    while model.building:
+        model.build()
+    model.close()
+    log.close()
+    assert "The read model at position 20 is what the log gives" in run("verify").out
+
+
+def test_a_damaged_backup_is_refused_and_nothing_is_made(run: Run, data: Path, tmp_path: Path) -> None:
+    backup, target = tmp_path / "b.db", tmp_path / "target"
+    run("backup", backup)
+    log = apsw.Connection(str(backup))
+    log.execute("DELETE FROM events WHERE position = 7")
+    log.close()
+
+    refused = run("restore", backup, data=target)
+    strange = run("restore", Path(__file__), data=target)
+
+    assert (refused.code, refused.err) == (1, "Position 7 is missing in the log: restore it.\n")
+    assert strange.code == 1
+    assert strange.err.startswith(f"{__file__} is not a log that can be read")
+    assert [path.name for path in target.iterdir()] == ["log.lock"]
+
+
+def test_a_backup_of_a_damaged_log_is_refused(run: Run, data: Path, tmp_path: Path) -> None:
+    log = apsw.Connection(str(data / "log.db"))
+    log.execute("UPDATE outcomes SET errors = '[\"No\"]' WHERE errors != '[]'")
+    log.close()
+
+    refused = run("backup", tmp_path / "b.db")
+
+    assert refused.code == 1
+    assert "or the outcome of one of its commands" in refused.err
+    assert not (tmp_path / "b.db").exists()
+
+
+def test_backup_never_overwrites_a_file(run: Run, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "b.db").write_text("mine")
+
+    assert run("backup", tmp_path / "b.db").code == 1
+    assert (tmp_path / "b.db").read_text() == "mine"
+
+
+def test_events_go_out_as_lines_and_come_into_a_new_log(run: Run, data: Path, tmp_path: Path) -> None:
+    lines, file, target = run("export").out, tmp_path / "events.jsonl", tmp_path / "target"
+    file.write_text(lines)
+    first = json.loads(lines.splitlines()[0])
+    assert (first["position"], first["command_id"]) == (1, "genesis")
+    assert first["data"] == {"id": "user-123", "name": "John Doe", "email": "john.doe@example.com"}
+
+    imported = run("import", file, data=target)
+
+    assert (imported.code, imported.err) == (0, "")
+    assert run("export", data=target).out == lines
+    assert run("verify", data=target).code == 0
+    assert identity(target)[0] != identity(data)[0]
+    assert [path.name for path in sorted(target.iterdir()) if not path.name.endswith(("-shm", "-wal"))] == [
+        "log.db",
+        "log.lock",
+    ]
+
+
+def test_import_only_makes_new_logs(run: Run, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text(run("export").out)
+    before = (data / "log.db").read_bytes()
+
+    refused = run("import", tmp_path / "events.jsonl")
+
+    assert refused.code == 1
+    assert "log.db is there: move it away" in refused.err
+    assert (data / "log.db").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda lines: [*lines[:9], *lines[10:]], "Position 10 is missing; 11 comes instead"),
+        (lambda lines: [*lines[:9], "{", *lines[10:]], "Line 10 is not JSON"),
+        (lambda lines: [*lines[:9], "{}", *lines[10:]], "Line 10 has no position and no type and no data"),
+        (lambda lines: [*lines[:9], lines[9].replace("User", "Loser", 1)], "cannot read position 10 as Loser"),
+        (lambda lines: [*lines[:9], lines[9].replace('"name":', '"nme":')], "cannot read position 10 as User"),
+        (lambda lines: [*lines[:9], lines[9].replace('"key-', '"genesis" ,"x": "')], "events ended before"),
+        (lambda lines: [], "There is no event to import"),
+    ],
+)
+def test_lines_that_cannot_be_taken_are_refused_and_nothing_is_made(
+    run: Run, data: Path, tmp_path: Path, change: object, said: str
+) -> None:
+    assert callable(change)
+    file, target = tmp_path / "events.jsonl", tmp_path / "target"
+    file.write_text("\n".join(change(run("export").out.splitlines())))
+
+    refused = run("import", file, data=target)
+
+    assert refused.code == 1
+    assert said in refused.err
+    assert [path.name for path in target.iterdir()] == ["log.lock"]
+    shutil.rmtree(target)

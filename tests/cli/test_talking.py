@@ -1,0 +1,241 @@
+"""dualbus command, query, send, status, events --follow and backup, with a cluster that runs; and with none."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dualbus.testing import Cluster, until
+from tests.cli.conftest import ROOT, Ran, Run
+from tests.raw import RawClient, create
+
+
+def piped(cluster: Cluster, *arguments: str, told: str) -> Ran:
+    """Run a command line as a process, and tell it something on standard input."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "dualbus", *arguments],
+        env=cluster.environ,
+        cwd=ROOT,
+        input=told,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+@contextmanager
+def written(cluster: Cluster) -> Iterator[Callable[[], int]]:
+    """Have commands done all the while, from a thread; give a function that tells how many were acknowledged."""
+    stop, done = threading.Event(), 0
+
+    def write() -> None:
+        nonlocal done
+        with RawClient(cluster.front) as client:
+            while not stop.is_set():
+                done += len(client.ask(*(create(f"User {number}") for number in range(50))))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield lambda: done
+    finally:
+        stop.set()
+        thread.join()
+
+
+def lines(text: str) -> list[Any]:
+    """Return what each line of JSON says."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One running cluster for the tests of this file; each of them makes its own users."""
+    with Cluster(tmp_path_factory.mktemp("c"), cwd=ROOT) as cluster:
+        cluster.start()
+        yield cluster
+
+
+@pytest.fixture
+def dualbus(shared: Cluster, run: Run) -> Run:
+    """Call `dualbus` in this process, with the settings of the running cluster."""
+    return partial(run, front=shared.front, data=shared.data)
+
+
+def test_what_a_command_made_a_query_finds(dualbus: Run) -> None:
+    made = dualbus("command", "CreateUser", "name=Ada", "email=ada@example.org")
+    result = json.loads(made.out)
+    [event] = result["events"]
+    found = dualbus("query", "GetUser", f"user_id={event['payload']['id']}")
+    listed = dualbus("query", "ListUsers", "limit=1", "after=user-122")
+
+    assert (made.code, made.err) == (0, "")
+    assert (event["type"], result["position"] >= 2) == ("UserCreated", True)
+    assert (found.code, json.loads(found.out)) == (0, {"id": event["payload"]["id"], "name": "Ada"})
+    assert json.loads(listed.out) == [{"id": "user-123", "name": "John Doe"}]
+
+
+def test_a_refused_command_is_its_sentences_and_exit_1(dualbus: Run) -> None:
+    assert dualbus("command", "CreateUser", "name= ", "email=x") == (
+        1,
+        "",
+        "Name is required\nEmail must be an email address\n",
+    )
+    assert dualbus("query", "ListUsers", "limit=many") == (1, "", "Limit must be a whole number\n")
+
+
+def test_a_command_with_a_key_is_done_once(dualbus: Run) -> None:
+    said = ["command", "CreateUser", "name=Bob", "email=b@example.org", "--key", "bob-1"]
+
+    assert dualbus(*said) == dualbus(*said)
+
+
+def test_messages_are_sent_as_they_are_and_every_one_is_answered(
+    dualbus: Run, shared: Cluster, tmp_path: Path
+) -> None:
+    pretty = json.dumps(create("Cleo", "first"), indent=2)
+    several = f"{pretty}\nrubbish\n{json.dumps(create('Dan', 2))} {json.dumps(create('', 3))}\n"
+    file = tmp_path / "messages.json"
+    file.write_text(several)
+
+    one = dualbus("send", pretty)
+    fed = piped(shared, "send", told=several)
+    read = dualbus("send", file)
+
+    assert (one.code, one.err) == (0, "")
+    assert [(reply["in_reply_to"], reply["success"]) for reply in lines(one.out)] == [("first", True)]
+    for ran in (fed, read):
+        by_id = {reply["in_reply_to"]: reply for reply in lines(ran.out)}
+        assert (ran.code, ran.err, set(by_id)) == (1, "", {"first", 2, 3, None})
+        assert by_id[2]["events"][0]["payload"]["name"] == "Dan"
+        assert by_id[3]["errors"] == ["Name is required"]
+        assert by_id[None]["code"] == 12
+
+
+def test_many_messages_come_back_as_clean_lines(shared: Cluster) -> None:
+    told = "".join(json.dumps(create(f"User {number}", number)) + "\n" for number in range(5000))
+
+    ran = piped(shared, "send", told=told)
+
+    assert (ran.code, ran.err) == (0, "")
+    assert sorted(reply["in_reply_to"] for reply in lines(ran.out)) == list(range(5000))
+
+
+def test_status_shows_every_process(dualbus: Run, shared: Cluster) -> None:
+    table, told = dualbus("status"), dualbus("status", "--json")
+
+    assert (table.code, table.err) == (0, "")
+    for process in shared.processes:
+        assert re.search(rf"^ {process.name} +{process.pid} ", table.out, re.MULTILINE), table.out
+    [status] = lines(told.out)
+    assert {process["pid"] for process in status["processes"]} == {process.pid for process in shared.processes}
+    assert min(status["log_position"], status["read_model_position"]) >= 1
+
+
+def test_events_are_followed_as_they_are_appended(dualbus: Run, shared: Cluster, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    with said.open("wb") as out:
+        following = subprocess.Popen(
+            [sys.executable, "-m", "dualbus", "events", "--follow", "--type", "UserRenamed"],
+            env=shared.environ,
+            cwd=ROOT,
+            stdout=out,
+        )
+    dualbus("command", "RenameUser", "user_id=user-123", "name=Jane")
+    until(lambda: '{"id": "user-123", "name": "Jane"}' in said.read_text(), what="the event is shown")
+
+    following.send_signal(signal.SIGINT)
+
+    assert following.wait(10) == 0
+
+
+def test_the_log_is_proven_and_copied_while_it_is_written(dualbus: Run, shared: Cluster, tmp_path: Path) -> None:
+    with written(shared) as count:
+        until(lambda: count() > 0, what="it is written")
+        before = count()
+        proofs = [dualbus("verify") for _ in range(5)]
+        copied = dualbus("backup", tmp_path / "b.db")
+        refused = dualbus("restore", tmp_path / "b.db")
+        assert count() > before  # it was written all the while
+
+    for proof in proofs:
+        assert (proof.code, proof.err) == (0, "")
+        assert "is what the log gives" in proof.out
+    assert copied.code == 0
+    assert dualbus("restore", tmp_path / "b.db", data=tmp_path / "restored").code == 0
+    assert dualbus("verify", data=tmp_path / "restored").code == 0
+    assert refused.code == 1
+    assert refused.err.startswith(f"Another commandbus writes the log in {shared.data}")
+
+
+def test_a_reader_that_has_read_enough_is_a_normal_end(shared: Cluster) -> None:
+    for arguments in (["export"], ["events", "--follow"]):
+        ran = subprocess.run(
+            [
+                "/bin/sh",
+                "-c",
+                f'{{ "$0" -m dualbus {" ".join(arguments)}; echo "ended $?" >&2; }} | head -n 1',
+                sys.executable,
+            ],
+            env=shared.environ,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert (len(ran.stdout.splitlines()), ran.stderr) == (1, "ended 0\n")
+
+
+def test_no_cluster_is_said_in_a_sentence(run: Run, cluster: Cluster) -> None:
+    for arguments in (["command", "CreateUser", "name=A", "email=a@b.org"], ["status"], ["send", "{}"]):
+        ran = run(*arguments, front=cluster.front, timeout_ms=200)
+
+        assert (ran.code, ran.out, len(ran.err.splitlines())) == (1, "", 1)
+        assert cluster.front in ran.err
+        assert "start it" in ran.err
+
+
+def on_a_terminal(cluster: Cluster, *arguments: str, **settings: str) -> tuple[str, str]:
+    """Run a command line whose stderr is a terminal; return what it writes to stdout, and there."""
+    ours, theirs = pty.openpty()
+    ran = subprocess.run(
+        [sys.executable, "-m", "dualbus", *arguments],
+        env={**cluster.environ, "TERM": "xterm-256color", "COLUMNS": "100", **settings},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        timeout=30,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    except OSError:
+        pass  # how a terminal says that nobody holds the other end any more
+    os.close(ours)
+    return ran.stdout.decode(), shown.decode()
+
+
+def test_a_terminal_shows_how_far_it_is_and_stdout_stays_clean(shared: Cluster) -> None:
+    colour = re.compile(r"\x1b\[[0-9;]*\b3[0-9]")
+
+    out, shown = on_a_terminal(shared, "verify")
+    plain_out, plain = on_a_terminal(shared, "verify", NO_COLOR="1")
+
+    assert out.startswith("The log is whole")
+    assert out.count("\x1b") == plain_out.count("\x1b") == 0
+    assert "Verifying" in shown and colour.search(shown)
+    assert "Verifying" in plain and not colour.search(plain)
