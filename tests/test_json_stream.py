@@ -126,6 +126,15 @@ def test_a_broken_pretty_printed_object_costs_one_complaint_and_nothing_after_it
     assert objects(found) == [BODY]
 
 
+def test_what_hangs_on_a_line_that_is_broken_is_not_taken_for_messages() -> None:
+    broken = '{"src": c,\n  "body": {"msg_id": 1},\n  {"body": {"msg_id": 3}}\n}'
+
+    found = read(f"{broken}\n{json.dumps(BODY)}\n")
+
+    assert len(found) == 2
+    assert objects(found) == [BODY]
+
+
 def test_an_object_that_has_no_end_is_complained_about_at_the_end() -> None:
     found = read('{"body": {"msg_id": 1')
 
