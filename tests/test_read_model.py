@@ -341,7 +341,8 @@ def test_a_finished_file_is_whole_without_its_companions(folder: Path, path: Pat
     writer.begin()
     writer.execute("INSERT INTO users VALUES ('x', 1)")
     writer.commit(1, b"one")
-    with closing(ReadModelReader(path)):  # while someone reads it, closing alone would leave a part of it beside it
+    with closing(ReadModelReader(path)) as reader:
+        reader.checkpoint()  # while someone has it open, closing alone would leave a part of it beside it
         writer.finish()
     path.rename(folder / "moved.db")
 
