@@ -108,12 +108,13 @@ class CommandBus:
 
     def _decide(self, drain: Drain, jobs: list[Job]) -> int:
         """Decide jobs until the drain has had its time; return how many."""
-        until = time.monotonic() + DRAIN_SECONDS
-        for number, job in enumerate(jobs):
+        began = time.monotonic()
+        for number, job in enumerate(jobs, 1):
             drain.decide(job.work)
-            if time.monotonic() > until:
-                return number + 1
-        return len(jobs)
+            if (seconds := time.monotonic() - began) > DRAIN_SECONDS or number == len(jobs):
+                self._link.took(number, seconds)
+                return number
+        return 0
 
     def _settle(self, drain: Drain, jobs: list[Job]) -> list[Done]:
         """Append what was decided, then publish it, then, and not before, give out the answers."""

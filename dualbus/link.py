@@ -35,7 +35,8 @@ from dualbus.wire import (
 
 BEAT_SECONDS = 0.2
 GATEWAY_SILENT_SECONDS = 1.0
-CREDIT = 1024
+CREDIT_MIN, CREDIT_FIRST, CREDIT_MAX = 2, 64, 1024
+CREDIT_SECONDS = 0.1  # how much work we ask for: what is more waits at the gateway
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,9 @@ class Link:
         self.position = 0
         self._released = False  # the gateway said BYE
         self._types = types
+        self.parked = 0  # how many jobs wait for something else than us
+        self._at_a_time = self._told_credit = CREDIT_FIRST
+        self._seconds_each = 0.0
         self._life = uuid.uuid4().hex
         self._started = time.monotonic()
         self._next_beat = 0.0
@@ -67,7 +71,8 @@ class Link:
 
     def announce(self) -> None:
         """Introduce this worker, at its start and whenever the gateway does not know it."""
-        greeting = Greeting(self.dest, self._life, os.getpid(), self._types, CREDIT, self.identity, self.position)
+        self._told_credit = credit = self._credit
+        greeting = Greeting(self.dest, self._life, os.getpid(), self._types, credit, self.identity, self.position)
         self.socket.send(batch(READY, [greeting]))
 
     def wait(self, poll: Poll, seconds: float) -> set[object]:
@@ -113,14 +118,30 @@ class Link:
         while self._unsent and self.socket.send(self._unsent[0]):
             del self._unsent[0]
 
+    def took(self, items: int, seconds: float) -> None:
+        """Note how long work took us, and ask for as much at a time as we can do in a moment.
+
+        What waits at the gateway waits its client's turn, and is refused at once when it would wait too long;
+        what waits here does neither.
+        """
+        each = seconds / items
+        self._seconds_each += (each - self._seconds_each) / 4 if self._seconds_each else each
+        self._at_a_time = max(CREDIT_MIN, int(CREDIT_SECONDS / self._seconds_each))
+
+    @property
+    def _credit(self) -> int:
+        return min(CREDIT_MAX, self._at_a_time + self.parked)
+
     def beat(self, status: dict[str, Any], *, now: bool = False) -> None:
         """Say that we are alive, if it is time to; `now` where the gateway must know before our next answer."""
         time_now = time.monotonic()
-        if time_now < self._next_beat and not now:
+        same_credit = self._told_credit / 2 < self._credit < self._told_credit * 2
+        if time_now < self._next_beat and same_credit and not now:
             return
         self._next_beat = time_now + BEAT_SECONDS
+        self._told_credit = self._credit
         status = {"pid": os.getpid(), "uptime_s": round(time_now - self._started, 1), **status}
-        self.socket.send(batch(BEAT, [Beat(self.identity, self.position, status)]))
+        self.socket.send(batch(BEAT, [Beat(self.identity, self.position, self._credit, status)]))
         self.answer(())
 
     def finished(self, stop: Stop) -> bool:

@@ -21,9 +21,9 @@ def read_greeting(items: Any) -> Greeting:
 def read_beat(items: Any) -> Beat:
     """Return what is in a worker's BEAT."""
     match items:
-        case [[identity, int(position), dict(status)]]:
+        case [[identity, int(position), int(credit), dict(status)]]:
             check(status)  # it goes into the answer to Status
-            return Beat(_identity(identity), position, status)
+            return Beat(_identity(identity), position, credit, status)
     raise WireError("It is not the beat of a worker.")
 
 

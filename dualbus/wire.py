@@ -104,6 +104,7 @@ class Beat(NamedTuple):
 
     identity: Identity | None
     position: int
+    credit: int
     status: dict[str, Any]
 
 

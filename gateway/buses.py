@@ -34,6 +34,7 @@ class Worker:
     def beat(self, beat: Beat, now: float) -> None:
         """Note a sign of life."""
         self.seen = now
+        self.credit = beat.credit
         self.identity = Identity(*beat.identity) if beat.identity else None
         self.position = beat.position
         self.status.update(beat.status)
@@ -144,24 +145,25 @@ class Bus:
         """Tell whether requests wait although there is someone to take them."""
         return bool(self.queued and self.workers)
 
-    def wait_seconds(self) -> float:
-        """Estimate how long a request that comes now will wait."""
+    def wait_seconds(self, client: Client) -> float:
+        """Estimate how long a request of the client will wait that comes now: others have their turns before it."""
         if not self.pace.per_second:
             return 0.0
         in_flight = sum(len(worker.in_flight) for worker in self.workers.values())
-        return (self.queued + in_flight) / self.pace.per_second
+        turns = (len(client.queues.get(self.dest, ())) + 1) * (len(self._turns) + (client not in self._turns))
+        return (in_flight + len(self.again) + min(self.queued, turns)) / self.pace.per_second
 
-    def roomiest(self, identity: Identity | None) -> Worker | None:
-        """Return the worker with the most room, of those that belong to the log; None if none has any."""
-        best: Worker | None = None
+    def least_busy(self, identity: Identity | None) -> Worker | None:
+        """Return the worker with the least in flight, of those that have room and belong to the log, if any."""
         alone = self.suspect_next
-        for worker in self.workers.values():
-            if alone and worker.in_flight:
-                continue
-            ours = identity is None or worker.identity is None or worker.identity == identity
-            if ours and worker.room > (best.room if best else 0):
-                best = worker
-        return best
+        ready = [
+            worker
+            for worker in self.workers.values()
+            if worker.room > 0
+            and not (alone and worker.in_flight)
+            and (identity is None or worker.identity is None or worker.identity == identity)
+        ]
+        return min(ready, key=lambda worker: len(worker.in_flight), default=None)
 
 
 def _in_order(requests: Iterable[Request]) -> Queue:

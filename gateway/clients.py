@@ -1,6 +1,7 @@
 """Clients: what each has asked and is owed, both bounded; the round robin is between them."""
 
 from collections import OrderedDict, deque
+from itertools import islice
 from typing import NamedTuple
 
 from gateway.request import Request
@@ -124,8 +125,9 @@ class Clients:
             client.sessions.reset(position)
 
     def _forget_idle(self) -> None:
-        if len(self._by_id) >= CLIENTS_MAX:
-            for client in self._by_id.values():
-                if not client.requests and not client.outbox and client.id != CONSOLE:
-                    self.forget(client)
-                    return
+        """Where there are too many, let go of those heard of longest ago that are owed nothing; look at two."""
+        for client in list(islice(self._by_id.values(), 2)) if len(self._by_id) >= CLIENTS_MAX else ():
+            if client.requests or client.outbox or client.id == CONSOLE:
+                self._by_id.move_to_end(client.id)
+            else:
+                self.forget(client)

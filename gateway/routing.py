@@ -75,7 +75,7 @@ class Routing:
         if client.full or self.clients.full:
             return "Too much is waiting: take some answers first, then try again."
         if dest:
-            wait, bus = self.buses[dest].wait_seconds(), self.buses[dest].dest
+            wait, bus = self.buses[dest].wait_seconds(client), self.buses[dest].dest
             if wait * 1000 > (envelope.timeout_ms or self._timeout_ms):
                 return f"{bus} is overloaded: the deadline would pass before it gets there. Try again later."
         return None
@@ -182,7 +182,7 @@ class Routing:
         given = []
         for dest in (COMMANDS,) if self._blind(now) else (COMMANDS, QUERIES):
             bus = self.buses[dest]
-            while bus.queued and (worker := bus.roomiest(self.identity)):
+            while bus.queued and (worker := bus.least_busy(self.identity)):
                 work = self._work(bus, worker, now)
                 if work:
                     given.append((worker.id, work))

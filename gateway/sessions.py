@@ -69,9 +69,13 @@ class Sessions:
             session.position = position
 
     def _forget_idle(self) -> None:
-        if len(self._by_src) >= SESSIONS_MAX:
-            for src, session in self._by_src.items():
-                if not session.under_way:
-                    self.floor = max(self.floor, session.position)
-                    del self._by_src[src]
-                    return
+        """Where there are too many, let go of those used longest ago, except what has something under way.
+
+        Only two are looked at, whatever a client has under way: it must not keep us from all the others.
+        """
+        for _ in range(2 if len(self._by_src) >= SESSIONS_MAX else 0):
+            src, session = self._by_src.popitem(last=False)
+            if session.under_way:
+                self._by_src[src] = session
+            else:
+                self.floor = max(self.floor, session.position)

@@ -77,9 +77,9 @@ class QueryBus:
             self._tell(checkpoint)
             position = checkpoint.position
             self._counters["snapshots"] += 1
-        until = time.monotonic() + SNAPSHOT_SECONDS
+        began = time.monotonic()
         try:
-            while self._queue and (now := time.monotonic()) < until:
+            while self._queue and (now := time.monotonic()) < began + SNAPSHOT_SECONDS:
                 job = self._queue.popleft()
                 if job.deadline <= now:
                     answers.append(self._late(job, position))
@@ -92,6 +92,9 @@ class QueryBus:
         finally:
             if reader:
                 reader.end()
+        if answers:
+            self._link.took(len(answers), time.monotonic() - began)
+        self._link.parked = len(self._parked)
         return answers
 
     def _late(self, job: Job, position: int) -> Done:

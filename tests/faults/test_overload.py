@@ -1,0 +1,146 @@
+"""More than can be done: what cannot be done in time is refused at once and never done, the rest goes on."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from dualbus.testing import Cluster, until
+from tests.conftest import ROOT
+from tests.faults.seeing import fields, memory_mb, status, wait_ready
+from tests.raw import Envelope, RawClient, command, query
+
+MS = 4  # what one takes
+TIMEOUT_MS = 600
+
+Make = Callable[[str], Envelope]
+
+
+@pytest.fixture
+def slow(folder: Path) -> Iterator[Cluster]:
+    """A cluster of an application that takes its time."""
+    with Cluster(folder, "tests.faults.apps.slow:app", cwd=ROOT) as cluster:
+        cluster.start()
+        yield cluster
+
+
+def work(id_: str, ms: int = MS) -> Envelope:
+    return command("Work", id_, src=id_, name=id_, ms=ms)
+
+
+def look(id_: str, ms: int = MS) -> Envelope:
+    return query("Look", id_, src=id_, ms=ms)
+
+
+def names(cluster: Cluster) -> list[str]:
+    return [one["name"] for one in fields(cluster.data)]
+
+
+def test_work_whose_deadline_has_passed_never_reaches_the_log(slow: Cluster) -> None:
+    with RawClient(slow.front) as client:
+        wait_ready(client)
+        # given a queue of some 200 ms
+        long = [f"long {number}" for number in range(50)]
+        client.send(*[work(one) for one in long])
+        # when commands come that may wait for 50 ms
+        short = [f"short {number}" for number in range(50)]
+        client.send(*[{**work(one), "timeout_ms": 50} for one in short])
+        replies = client.wait_for([*long, *short])
+        assert all(reply["body"].get("success") for reply in replies[:50])
+        # then those that were refused are not in the log, now or later, and nearly all were
+        refused = [one for one in short if client.replies[one]["body"].get("code") == 11]
+        assert len(refused) > 40
+        client.ask(work("the last"))
+        assert not set(refused) & set(names(slow))
+        assert len(names(slow)) == len(set(names(slow)))
+
+
+class Outcome(NamedTuple):
+    """What became of an open loop."""
+
+    per_second: float  # answered well, once the queue had formed
+    refused: list[float]  # seconds until each was refused
+    undone: list[str]  # the ids of those
+
+
+def capacity(client: RawClient, make: Make) -> float:
+    """Return how many a second can be done: by asking for some of them all at once."""
+    ids = [f"capacity {time.monotonic()} {number}" for number in range(100)]
+    began = time.monotonic()
+    client.send(*[{**make(id_), "timeout_ms": 20_000} for id_ in ids])
+    client.wait_for(ids)
+    return len(ids) / (time.monotonic() - began)
+
+
+def open_loop(client: RawClient, make: Make, rate: float, seconds: float) -> Outcome:
+    """Send at a rate, whatever is answered."""
+    began = time.monotonic()
+    sent: dict[str, float] = {}
+    answered: dict[str, tuple[float, bool]] = {}
+    numbers = itertools.count()
+
+    def take(patience: float) -> None:
+        for reply in client.receive(patience):
+            done = reply["body"]["type"] != "error"
+            assert done or reply["body"]["code"] == 11, reply
+            answered[reply["body"]["in_reply_to"]] = (time.monotonic(), done)
+
+    while (now := time.monotonic()) < began + seconds:
+        due = [f"open {began} {next(numbers)}" for _ in range(int((now - began) * rate) - len(sent))]
+        sent |= dict.fromkeys(due, now)
+        if due:
+            client.send(*[{**make(id_), "timeout_ms": TIMEOUT_MS} for id_ in due])
+        take(0.002)
+    while len(answered) < len(sent):
+        take(10)  # the test's own time limit sees to one that is never answered
+    steady = began + TIMEOUT_MS / 1000
+    good = sum(done and steady < at < began + seconds for at, done in answered.values())
+    refused = {id_: at - sent[id_] for id_, (at, done) in answered.items() if not done}
+    return Outcome(good / (began + seconds - steady), sorted(refused.values()), list(refused))
+
+
+@pytest.mark.parametrize("make", [work, look])
+def test_ten_times_the_load_is_refused_quickly_and_what_can_be_done_is_done(slow: Cluster, make: Make) -> None:
+    with RawClient(slow.front) as client:
+        wait_ready(client)
+        gateway = slow.process("gateway")
+        # given what can be done
+        able = capacity(client, make)
+        size = memory_mb(gateway.pid)
+        # when twice and ten times that comes
+        for times in (2, 10):
+            outcome = open_loop(client, make, able * times, seconds=1.6)
+            median = outcome.refused[len(outcome.refused) // 2]
+            print(f"{able:.0f}/s, {times} times: {outcome.per_second:.0f}/s, refused in {median * 1000:.1f} ms")
+            # then as much is done as before: 95 and 90 % where nothing else runs, and here a quarter is noise
+            assert outcome.per_second > able * (0.95 if times == 2 else 0.9) * 0.75
+            # and what is refused is refused while it can still be tried elsewhere, and is never done
+            assert median < TIMEOUT_MS / 1000 / 4
+            assert not set(outcome.undone) & set(names(slow))
+        assert memory_mb(gateway.pid) - size < 32
+        # and with the load gone, all is as it was
+        until(lambda: status(client)["gateway"]["under_way"] == 0)
+        assert capacity(client, make) > able * 0.7
+
+
+@pytest.mark.parametrize("make", [work, look])
+def test_a_greedy_client_does_not_delay_a_modest_one_beyond_its_share(slow: Cluster, make: Make) -> None:
+    with RawClient(slow.front) as greedy, RawClient(slow.front) as modest:
+        wait_ready(modest)
+        able = capacity(modest, make)
+        # given a client that has queued as much as it may
+        greedy.send(*[{**make(f"greedy {number}"), "timeout_ms": 60_000} for number in range(10_000)])
+        until(lambda: status(modest)["gateway"]["under_way"] > 9000)
+        # when another asks one thing at a time
+        for number in range(8):
+            modest.send({**make(f"modest {number}"), "timeout_ms": 10_000})
+            [reply] = modest.wait_for([f"modest {number}"])
+            assert reply["body"]["type"] != "error"
+        # then it has not waited for the thousands that came before it
+        greedy.receive()
+        done = sum(one["body"]["type"] != "error" for one in greedy.replies.values())
+        print(f"{able:.0f}/s; {done} of the greedy client's were done meanwhile")
+        assert done < 8 * able * 0.5
