@@ -3,11 +3,17 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
+import msgpack
 import pytest
+import zmq
 
 from dualbus import AsyncClient, Closed, CommandResult, Refused, Unavailable
+from dualbus.calls import UNDER_WAY_MAX
 from dualbus.testing import Cluster
 from tests.clients.notes import CountNotes, Note, Ponder
 from tests.clients.seeing import data, events, logged
@@ -119,3 +125,35 @@ def test_ten_thousand_calls_without_a_gateway_are_told_in_time(cluster: Cluster)
             return await asyncio.gather(*calls, return_exceptions=True)
 
     assert Counter(map(type, asyncio.run(run()))) == {Unavailable: 10_000}
+
+
+def test_when_all_that_is_under_way_is_answered_in_one_message_the_rest_is_sent(folder: Path) -> None:
+    # Given a gateway that answers the first calls, as many as are under way at most, in one message
+    def gateway(socket: "zmq.Socket[bytes]") -> None:
+        answered = 0
+        while answered < UNDER_WAY_MAX + 1:
+            asked: list[Any] = []
+            while len(asked) < min(UNDER_WAY_MAX, UNDER_WAY_MAX + 1 - answered):
+                client, kind, packed = socket.recv_multipart()
+                assert kind == b"send"
+                asked += msgpack.unpackb(packed)
+            socket.send_multipart([client, b"reply", msgpack.packb([answer(one) for one in asked])])
+            answered += len(asked)
+
+    def answer(sent: Any) -> Any:
+        body = {"type": "query_result", "in_reply_to": sent["body"]["msg_id"], "data": sent["body"]["params"]["n"]}
+        return {"src": "querybus", "dest": sent["src"], "position": 1, "body": body}
+
+    async def run(address: str) -> list[Any]:
+        async with AsyncClient(address, timeout=20) as client:
+            return await asyncio.gather(*(client.query("Echo", n=n) for n in range(UNDER_WAY_MAX + 1)))
+
+    address = f"ipc://{folder}/front"
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as socket, ThreadPoolExecutor(1) as pool:
+        socket.linger = 0
+        socket.rcvtimeo = 10_000
+        socket.bind(address)
+        served = pool.submit(gateway, socket)
+        # Then every call has its answer
+        assert asyncio.run(run(address)) == list(range(UNDER_WAY_MAX + 1))
+        served.result()
