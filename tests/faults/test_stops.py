@@ -15,7 +15,7 @@ from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.faults.judge import judge
 from tests.faults.load import Load
-from tests.raw import RawClient, create
+from tests.raw import Envelope, RawClient, create
 
 STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
 
@@ -32,19 +32,37 @@ def test_buses_and_projector_stop_under_load_and_nobody_notices(running: Cluster
     assert judge(load.history, running.data) == []
 
 
+def in_flight(client: RawClient, commandbus: int) -> list[str]:
+    """Hold commandbus up, and send more than it is given at once; return the message ids."""
+    os.kill(commandbus, signal.SIGSTOP)
+    sent = [f"m{one}" for one in range(3000)]
+    client.send(*(create(msg_id, msg_id) for msg_id in sent))
+    status = {"src": "t", "body": {"type": "Status", "msg_id": 0}}
+    until(lambda: client.ask(status)[0]["data"]["gateway"]["under_way"] == len(sent))
+    return sent
+
+
+def check(answers: list[Envelope]) -> None:
+    """What the bus was given is done, and what it was not given is refused: nobody is left in doubt."""
+    done = [one for one in answers if one["body"].get("success")]
+    refused = [one for one in answers if one["body"].get("code") == 11]
+    assert len(done) + len(refused) == len(answers)
+    assert done and refused
+
+
 @pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
 def test_the_gateway_answers_what_is_in_flight_before_it_stops(running: Cluster, number: signal.Signals) -> None:
     with RawClient(running.front) as client:
         client.ask(create("Ada"))
-        sent = [f"m{one}" for one in range(3000)]
-        client.send(*(create(msg_id, msg_id) for msg_id in sent))
-        until(lambda: client.receive(1))
+        commandbus = running.process("commandbus")
+        sent = in_flight(client, commandbus.pid)
 
         running.process("gateway").send(number)
+        client.wait_for(sent[-1:])
+        commandbus.send(signal.SIGCONT)
 
-        answers = client.wait_for(sent)
+        check(client.wait_for(sent))
         assert running.process("gateway").wait() == 0
-    assert all(one["body"].get("success") or one["body"]["code"] == 11 for one in answers)
 
 
 @pytest.fixture
@@ -62,9 +80,16 @@ def honcho(cluster: Cluster) -> Iterator[subprocess.Popen[bytes]]:
             start_new_session=True,  # as a terminal would
         )
     yield started
+    for pid in filter(alive, started_under_honcho(cluster).values()):  # only if the test has failed
+        os.kill(pid, signal.SIGKILL)
     if started.stdin:
         started.stdin.close()
     started.wait()
+
+
+def started_under_honcho(cluster: Cluster) -> dict[str, int]:
+    said = (cluster.folder / "said").read_text()
+    return {name: int(pid) for name, pid in re.findall(r"(\w+)\.1 started \(pid=(\d+)\)", said)}
 
 
 @pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
@@ -73,19 +98,16 @@ def test_under_honcho_everything_ends_in_time_and_what_was_in_flight_is_answered
 ) -> None:
     with RawClient(cluster.front) as client:
         client.ask(create("Ada"))
-        said = (cluster.folder / "said").read_text()
-        pids = [int(pid) for pid in re.findall(r"started \(pid=(\d+)\)", said)]
-        assert len(pids) == 4
-        sent = [f"m{one}" for one in range(3000)]
-        client.send(*(create(msg_id, msg_id) for msg_id in sent))
-        until(lambda: client.receive(1))
+        pids = started_under_honcho(cluster)
+        sent = in_flight(client, pids["commandbus"])
 
         os.killpg(honcho.pid, number)  # as a key of the terminal does; honcho's children are not in the group
+        client.wait_for(sent[-1:])
+        os.kill(pids["commandbus"], signal.SIGCONT)
 
-        answers = client.wait_for(sent)
+        check(client.wait_for(sent))
         honcho.wait()
-        until(lambda: not any(map(alive, pids)))
-    assert all(one["body"].get("success") or one["body"]["code"] == 11 for one in answers)
+        until(lambda: not any(map(alive, pids.values())))
     assert "SIGKILL" not in (cluster.folder / "said").read_text()
 
 
