@@ -67,7 +67,8 @@ class Console:
     @property
     def _full(self) -> bool:
         client = self._clients.of(CONSOLE)
-        return client.requests + len(client.outbox) >= UNDER_WAY_MAX or len(self._out) > OUT_BYTES_MAX
+        unwritten = len(self._out) + client.outbox_bytes
+        return client.requests + len(client.outbox) >= UNDER_WAY_MAX or unwritten > OUT_BYTES_MAX
 
     def greet(self, data: str) -> None:
         """Tell a person at a terminal what this is."""
