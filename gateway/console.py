@@ -108,9 +108,10 @@ class Console:
             self._out += json.dumps(unpack(client.paid().body)).encode() + b"\n"
 
     def write(self) -> None:
-        """Write what there is room for."""
+        """Write what there is room for, in whole lines: what we log may go into the same pipe, as under honcho."""
+        end = self._out.rfind(b"\n", 0, WRITE_BYTES) + 1
         try:
-            written = os.write(1, self._out[:WRITE_BYTES])
+            written = os.write(1, self._out[: end or WRITE_BYTES])
         except BrokenPipeError:
             self.close()
             return
