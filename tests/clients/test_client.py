@@ -86,7 +86,7 @@ async def asynchronous():
 
 def ran(program: str, cluster: Cluster) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM + program],
+        [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", PROGRAM + program],
         env=cluster.environ, cwd=cluster.cwd, capture_output=True, text=True, timeout=20,
     )  # fmt: skip
 
