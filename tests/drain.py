@@ -1,0 +1,208 @@
+"""A command bus without sockets, over a real log in a file; and an application, of which a part misbehaves."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Self
+
+from commandbus.deciding import DATA_CHARS_MAX, Drain
+from commandbus.folds import Folds
+from dualbus import App, Command, Event, Past, Private, Query, ReadOnlyTables, Rejected, Tag, Text
+from dualbus.log import NewEvent
+from dualbus.sqlite_log import SqliteLog
+from dualbus.wire import Work, unpack
+
+NOW = "2026-01-31T12:00:00.000000Z"
+
+
+class Open(Command):
+    owner: Text
+    secret: str = ""
+
+
+class Pay(Command):
+    account: Text
+    amount: int
+
+
+class Give(Command):
+    account: Text
+    amount: int
+
+
+class Misbehave(Command):
+    how: str
+
+
+class Balance(Query):
+    account: Text
+
+
+class Opened(Event):
+    account: Annotated[str, Tag("account")]
+    owner: Annotated[str, Tag("owner"), Private]
+    at: str
+
+
+class Paid(Event):
+    account: Annotated[str, Tag("account")]
+    amount: int
+
+
+class Noted(Event):
+    what: Any = None
+
+
+@dataclass(frozen=True)
+class Account:
+    balance: int | None = None
+    events: int = 0
+
+    def apply(self, event: Event) -> Self:
+        match event:
+            case Opened():
+                return replace(self, balance=0, events=self.events + 1)
+            case Paid(amount=amount):
+                return replace(self, balance=(self.balance or 0) + amount, events=self.events + 1)
+        return self
+
+
+def open_account(command: Open, past: Past) -> Iterator[Event]:
+    if past.events(owner=command.owner):
+        raise Rejected(f"{command.owner} has an account")
+    yield Opened(account=past.new_id(), owner=command.owner, at=past.now())
+
+
+def pay(command: Pay, past: Past) -> Iterator[Event]:
+    account = past.fold(Account, account=command.account)
+    if account.balance is None:
+        raise Rejected("Account does not exist")
+    if account.balance + command.amount < 0:
+        raise Rejected("There is not enough money", f"There is only {account.balance}")
+    yield Paid(account=command.account, amount=command.amount)
+
+
+def give(command: Give, past: Past) -> Iterator[Event]:
+    yield Paid(account=command.account, amount=command.amount)  # a gift asks no questions
+
+
+def misbehave(command: Misbehave, past: Past) -> Any:
+    match command.how:
+        case "raises":
+            raise KeyError("secret")
+        case "raises after an event":
+            return itertools.chain([Noted(what=1)], (1 / 0 for _ in [0]))
+        case "never ends":
+            return (Noted(what=number) for number in itertools.count())
+        case "gives a thousand events":
+            return [Noted(what=number) for number in range(1000)]
+        case "gives no events":
+            return [5]
+        case "gives one event bare":
+            return Noted(what=1)
+        case "gives a number too large":
+            return [Noted(what=2**63)]
+        case "gives a number that is none":
+            return [Noted(what={"deep": [float("nan")]})]
+        case "gives bytes":
+            return [Noted(what=b"\xff")]
+        case "gives half a character":
+            return [Noted(what="\ud800")]
+        case "gives a foreign event":
+            return [Foreign()]
+        case "gives too much":
+            return [Noted(what="x" * (DATA_CHARS_MAX + 1))]
+        case "reads two tags at once":
+            return past.events(account="a", owner="b")
+        case "reads a tag that no event has":
+            return past.events(acount="a")
+        case "rejects with half a character":
+            raise Rejected("No \ud800")
+        case "rejects at length":
+            raise Rejected("x" * (DATA_CHARS_MAX + 1))
+    return None
+
+
+MISDEEDS = [
+    "raises",
+    "raises after an event",
+    "never ends",
+    "gives no events",
+    "gives one event bare",
+    "gives a number too large",
+    "gives a number that is none",
+    "gives bytes",
+    "gives half a character",
+    "gives a foreign event",
+    "gives too much",
+    "reads two tags at once",
+    "reads a tag that no event has",
+    "rejects at length",
+]
+
+
+def balance(query: Balance, tables: ReadOnlyTables) -> None:
+    return None
+
+
+app = App(
+    commands={Open: open_account, Pay: pay, Give: give, Misbehave: misbehave},
+    projections=[],
+    queries={Balance: balance},
+    genesis=[Opened(account="bank", owner="The bank", at=NOW)],
+)
+
+
+class Foreign(Event):  # after the table was made
+    pass
+
+
+KEYS = (f"made-{number}" for number in itertools.count(1))
+
+
+class Bus:
+    """A command bus without sockets: each `send` is one drain, appended as a whole."""
+
+    def __init__(self, log: SqliteLog) -> None:
+        self.log = log
+        self.folds = Folds()
+        self.ids = (f"id-{number}" for number in itertools.count(1))
+
+    def drain(self, *bodies: dict[str, Any]) -> Drain:
+        """Decide the commands of one drain and append nothing."""
+        works = [
+            Work(number, "s", 5000, body.get("idempotency_key") or next(KEYS), 0, {"msg_id": number, **body})
+            for number, body in enumerate(bodies)
+        ]
+        known = self.log.outcomes([work.key for work in works if work.key])
+        drain = Drain(app, self.log, self.folds, NOW, lambda: next(self.ids), known)
+        for work in works:
+            drain.decide(work)
+        return drain
+
+    def send(self, *bodies: dict[str, Any]) -> list[dict[str, Any]]:
+        """Decide the commands of one drain, append what was decided, and return what each is answered."""
+        drain = self.drain(*bodies)
+        assert self.log.append(drain.decisions).decisions == len(drain.decisions)
+        drain.appended()
+        return answers(drain)
+
+    @property
+    def events(self) -> list[tuple[int, str]]:
+        """What the log holds after its genesis."""
+        return [(one.position, one.type) for one in self.log.read(1, 10_000)]
+
+
+def answers(drain: Drain) -> list[dict[str, Any]]:
+    """Return the bodies of a drain's answers."""
+    return [unpack(done.body) for _, done in drain.answers]
+
+
+def said(type_: str, key: str | None = None, **payload: Any) -> dict[str, Any]:
+    """Make the body of a command."""
+    return {"type": type_, "payload": payload} | ({} if key is None else {"idempotency_key": key})
+
+
+def new_event(event: Event) -> NewEvent:
+    """Return an event as a log takes it, under the tag of the bank's account."""
+    return NewEvent(type(event).__name__, event.data(), ("account:bank",))
