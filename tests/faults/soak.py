@@ -9,6 +9,7 @@ import argparse
 import random
 import secrets
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -44,6 +45,7 @@ class Round:
         self._totals = totals
         self._cuts = 0
         self._cluster = Cluster(folder, cwd=ROOT)
+        self._cluster.environ["PYTHONFAULTHANDLER"] = "1"
         self._load = Load(self._cluster.front, seed, sessions=6, timeout_ms=1000)
         self._running: list[Process] = []
 
@@ -101,8 +103,13 @@ class Round:
     def _restart(self) -> None:
         process = self._one()
         process.send(signal.SIGTERM)
-        if process.wait() != 0 and process.said:  # until it says something, it has not even begun
-            self._wrong(f"{process.name}, told to stop, ended with {process.wait()}: {process.said[-500:]}")
+        try:
+            code = process.wait()
+        except subprocess.TimeoutExpired:
+            process.send(signal.SIGABRT)  # it says where it is
+            code = process.wait()
+        if code != 0 and process.said:  # until it says something, it has not even begun
+            self._wrong(f"{process.name}, told to stop, ended with {code}: {process.said[-2000:]}")
         self._totals["restarts"] += 1
         self._replace(process)
 
