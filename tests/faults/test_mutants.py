@@ -1,0 +1,143 @@
+"""Faults that are put in on purpose: each must be caught by the test that is named beside it.
+
+The product has no switch for them. A line is replaced in a copy of the source, and the test is run there; a
+mutant that its test does not notice fails the build. Where a line has changed, change its mutant with it.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGES = ("gateway", "commandbus", "projector", "querybus", "dualbus", "users", "tests")
+FAULTS = "tests/faults"
+
+
+class Mutant(NamedTuple):
+    """A fault: what is replaced in which file, and the test that must catch it."""
+
+    file: str
+    line: str  # of which a part is replaced; it is there exactly once
+    by: str
+    test: str
+
+
+MUTANTS = {
+    "reply before commit": Mutant(
+        "commandbus/node.py",
+        "appended = self._log.append(drain.decisions)",
+        "self._link.answer([done for _, done in drain.answers]); appended = self._log.append(drain.decisions)",
+        f"{FAULTS}/test_commits.py::test_nothing_is_published_and_nobody_is_answered_before_the_commit",
+    ),
+    "dedup off": Mutant(
+        "commandbus/deciding.py",
+        "if earlier := self._earlier(work.key):",
+        "if earlier := None:",
+        "tests/test_deciding.py::test_the_same_key_in_one_drain_has_one_effect_and_one_answer",
+    ),
+    "dedup in memory only": Mutant(
+        "dualbus/sqlite_log.py",
+        '"WHERE command_id IN (SELECT value FROM json_each(?))",',
+        '"WHERE command_id IN (SELECT value FROM json_each(?)) "'
+        """f"AND number > {self.__dict__.setdefault('_since', getattr(self, '_outcomes', 0))}",""",
+        f"{FAULTS}/test_commits.py::test_what_a_command_came_to_is_known_when_the_log_is_opened_again",
+    ),
+    "publish before commit": Mutant(
+        "commandbus/node.py",
+        "appended = self._log.append(drain.decisions)",
+        "self._publisher.publish(self._log._rows(drain.decisions)[0]); appended = self._log.append(drain.decisions)",
+        f"{FAULTS}/test_commits.py::test_nothing_is_published_and_nobody_is_answered_before_the_commit",
+    ),
+    "checkpoint in its own transaction": Mutant(
+        "dualbus/read_model.py",
+        'self.own(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))',
+        'self.own("COMMIT"); self.own("BEGIN"); '
+        'self.own(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))',
+        f"{FAULTS}/test_commits.py::test_rows_whose_checkpoint_cannot_be_written_are_not_written_either",
+    ),
+    "checkpoint read outside the query's snapshot": Mutant(
+        "dualbus/read_model.py",
+        'self.own("BEGIN")',
+        'checkpoint = self.checkpoint(); self.own("BEGIN"); return checkpoint',
+        f"{FAULTS}/test_commits.py::test_a_snapshot_begins_with_its_checkpoint_and_ends_whatever_a_query_left_unread",
+    ),
+    "no idle head": Mutant(
+        "commandbus/publisher.py",
+        "if time.monotonic() >= self._next_head:",
+        "if False:",
+        f"{FAULTS}/test_commits.py::test_an_idle_commandbus_repeats_its_head",
+    ),
+    "gap ignored": Mutant(
+        "projector/projecting.py",
+        "if before > checkpoint:",
+        "if False:",
+        "tests/test_projecting.py::test_publications_in_any_order_and_number_are_applied_once_each_and_in_order",
+    ),
+    "cursor left open": Mutant(
+        "dualbus/read_model.py",
+        "return self.db.execute(sql, values).fetchall()",
+        "self.left = self.db.execute(sql, values); next(self.left, None); "
+        "return self.db.execute(sql, values).fetchall()",
+        f"{FAULTS}/test_commits.py::test_a_snapshot_begins_with_its_checkpoint_and_ends_whatever_a_query_left_unread",
+    ),
+    "commands sent again without their ids": Mutant(
+        "gateway/routing.py",
+        "again.append(request)",
+        'request.key = f"again-{request.key}"; again.append(request)',
+        "tests/test_routing.py::test_what_a_dead_worker_had_is_sent_again_first_in_order_and_under_the_same_keys",
+    ),
+    "commit error called definite": Mutant(
+        "commandbus/node.py",
+        'return [_failure(job, Code.CRASH, f"{failed} The outcome is not known.") for job in jobs]',
+        'return [_failure(job, Code.UNAVAILABLE, f"{failed} The outcome is not known.") for job in jobs]',
+        f"{FAULTS}/test_disk.py::test_an_fsync_that_fails_is_answered_indefinite_and_each_key_comes_to_one_effect",
+    ),
+    "chain not checked": Mutant(
+        "dualbus/walk.py",
+        "return event_hash(self.hash, recorded[:5], tags) == recorded.hash",
+        "return True",
+        f"{FAULTS}/test_commits.py::test_an_event_that_was_changed_after_its_commit_is_noticed",
+    ),
+}
+
+
+@pytest.fixture
+def source(folder: Path) -> Path:
+    """A copy of the source to break."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def run(source: Path, *tests: str) -> subprocess.CompletedProcess[str]:
+    """Run tests on a copy of the source."""
+    environ = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+    arguments = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "--timeout=20", *tests]
+    return subprocess.run(arguments, cwd=source, env=environ, capture_output=True, text=True)
+
+
+def test_the_tests_that_catch_them_pass_where_no_fault_is_put_in(source: Path) -> None:
+    done = run(source, *{mutant.test for mutant in MUTANTS.values()})
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("fault", MUTANTS)
+def test_a_fault_that_is_put_in_is_caught(source: Path, fault: str) -> None:
+    mutant = MUTANTS[fault]
+    # given the source with one line changed
+    text = (source / mutant.file).read_text()
+    assert text.count(mutant.line) == 1, f"{mutant.file} has changed: change the mutant {fault!r} with it"
+    mutated = text.replace(mutant.line, mutant.by)
+    compile(mutated, mutant.file, "exec")
+    (source / mutant.file).write_text(mutated)
+    # when the test that must catch it is run, then it fails
+    done = run(source, mutant.test)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, f"{fault} survives:\n{done.stdout[-3000:]}"
