@@ -102,8 +102,8 @@ class Gateway:
         self._console.take(now)
         self._routing.expire(now)
         for id_, work in self._routing.dispatch(now):
-            for frames in batches(WORK, work):
-                self._tell(id_, frames)
+            # Once a batch is not taken, all of it goes elsewhere: what comes behind must not come first.
+            all(self._tell(id_, frames) for frames in batches(WORK, work))
         self._give_out()
         if 1 in ready:
             self._console.write()
@@ -156,13 +156,16 @@ class Gateway:
             for id_ in list(bus.workers):
                 self._tell(id_, batch(BEAT, []))
 
-    def _tell(self, id_: bytes, frames: Frames) -> None:
-        """Send to a worker; one that is gone, or takes nothing, loses what it had."""
+    def _tell(self, id_: bytes, frames: Frames) -> bool:
+        """Send to a worker; one that is gone, or takes nothing, loses what it had: False."""
         try:
-            if not self._back.send([id_, *frames]):
-                self._routing.lost(id_, "does not take what it is sent")
+            taken = self._back.send([id_, *frames])
         except Gone:
             self._routing.lost(id_, "is gone")
+            return False
+        if not taken:
+            self._routing.lost(id_, "does not take what it is sent")
+        return taken
 
     def _give_out(self) -> None:
         """Send clients what they are owed; what one does not take now waits in its outbox."""
