@@ -152,7 +152,7 @@ def test_an_event_that_was_changed_after_its_commit_is_noticed(folder: Path) -> 
     assert verify(folder, app).position == 4
     # when somebody writes into the log what did not happen
     db = apsw.Connection(str(folder / FILE_NAME))
-    db.execute("UPDATE events SET data = replace(data, 'Bob', 'Rob') WHERE position = 3")
+    db.execute("UPDATE events SET data = json_set(data, '$.name', 'Rob') WHERE position = 3")
     db.close()
     # then it is said, and where
     with pytest.raises(LogDamaged, match="Position 3"):
