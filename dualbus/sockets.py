@@ -138,6 +138,7 @@ class Sockets:
         socket.sndhwm = send_queue
         socket.rcvhwm = receive_queue
         socket.maxmsgsize = FRAME_BYTES_MAX
+        socket.ipv6 = True  # an address may be [::1]; those of the old kind work as before
         socket.linger = 0
         socket.reconnect_ivl = RECONNECT_MS
         socket.reconnect_ivl_max = RECONNECT_MAX_MS
