@@ -18,7 +18,7 @@ import pytest
 
 from dualbus.testing import Cluster, until
 from tests.cli.conftest import ROOT, Ran, Run
-from tests.raw import RawClient, create
+from tests.raw import RawClient, create, query
 
 
 def piped(cluster: Cluster, *arguments: str, told: str) -> Ran:
@@ -65,6 +65,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One running cluster for the tests of this file; each of them makes its own users."""
     with Cluster(tmp_path_factory.mktemp("c"), cwd=ROOT) as cluster:
         cluster.start()
+        with RawClient(cluster.front) as client:
+            until(lambda: client.ask(query("GetUser", user_id="user-123"))[0]["type"] == "query_result", seconds=30)
         yield cluster
 
 

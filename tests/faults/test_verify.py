@@ -9,6 +9,7 @@ import os
 import random
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +18,13 @@ import pytest
 
 from dualbus.app import App, load
 from dualbus.fault import EXIT_DATA
-from dualbus.log import LogError
-from dualbus.sqlite_log import FILE_NAME
+from dualbus.log import Decision, LogError, NewEvent
+from dualbus.sqlite_log import FILE_NAME, GENESIS, SqliteLog
 from dualbus.testing import Cluster, until
 from dualbus.verify import verify
 from dualbus.walk import Broken
 from tests.faults.seeing import rows
-from tests.history import make_history
+from tests.history import History, make_history
 from tests.raw import RawClient, create
 
 SEED = 20
@@ -231,3 +232,71 @@ def test_a_log_whose_wal_is_cut_or_gone_after_a_crash_is_refused_at_start(cluste
     shutil.rmtree(killed)
     shutil.copytree(whole, killed)
     assert verify(killed, load("users:app")).position == 21
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("log", "INSERT INTO events SELECT position + 1, type, data, time, command_id, hash FROM events "
+                "ORDER BY position DESC LIMIT 1", "Position {next} is in the log, and no commit has it"),
+        ("log", "INSERT INTO outcomes SELECT max(number) + 1, 'x', NULL, {next}, 0, '[]' FROM outcomes",
+         "After position {head} there is an outcome that no commit has"),
+        ("log", "INSERT INTO tags VALUES ('user:x', 5)", "The tags of position 5 are not those it was written with"),
+        ("log", "INSERT INTO tags VALUES ('user:x', 0)", "Before position 1 there is a tag of no position"),
+        ("log", "INSERT INTO tags VALUES ('user:x', {next})", "There is a tag for position {next}"),
+        ("log", "UPDATE commits SET number = number + 1 WHERE number = (SELECT max(number) FROM commits)",
+         "is missing; the next one has the number"),
+        ("log", "CREATE TRIGGER t AFTER INSERT ON events BEGIN DELETE FROM tags; END", "are not those of a log"),
+        ("read", "CREATE TABLE more (x)", "are not those that the projections make"),
+        ("read", "CREATE INDEX by_name ON users (name)", "are not those that the projections make"),
+        ("read", "INSERT INTO users VALUES ('zzz', 'Zoe')", "the row with id 'zzz' is one too many"),
+        ("read", "UPDATE dualbus_checkpoint SET log = 'x'", "was made from another log (x)"),
+        ("read", "UPDATE dualbus_checkpoint SET incarnation = 'x'", "follows an earlier life of this log"),
+        ("read", "UPDATE dualbus_checkpoint SET position = {next}", "The log has lost acknowledged events"),
+    ],
+)  # fmt: skip
+def test_what_is_too_much_or_of_another_log_is_detected(
+    history: tuple[Path, App], tmp_path: Path, file: str, change: str, said: str
+) -> None:
+    source, app = history
+    head = verify(source, app).position
+    log, read_model = copy(source, tmp_path / "copy")
+    db = apsw.Connection(str(log if file == "log" else read_model))
+    db.execute(change.format(head=head, next=head + 1))
+    db.close()
+
+    with pytest.raises(Broken) as found:
+        verify(tmp_path / "copy", app)
+
+    assert said.format(head=head, next=head + 1) in str(found.value)
+
+
+def test_an_event_that_lacks_a_tag_of_the_application_is_detected(tmp_path: Path) -> None:
+    untagged = NewEvent("UserRenamed", '{"id":"u","name":"Ada"}', ())
+    SqliteLog(tmp_path, lambda secret: Decision(GENESIS, "2026", [untagged])).close()
+
+    with pytest.raises(
+        Broken, match="Position 1 is as it was written, and the application gives its UserRenamed tags"
+    ):
+        verify(tmp_path, load("users:app"))
+
+
+def test_a_damaged_index_of_a_read_model_is_detected(tmp_path: Path) -> None:
+    users = load("users:app")
+    [users_projection] = users.projections
+    tables = f"{users_projection.tables}; CREATE INDEX by_name ON users (name)"
+    app = replace(users, projections=[replace(users_projection, tables=tables)])
+    history = History(tmp_path, SEED, app)
+    history.project()
+    history.close()
+    [path] = tmp_path.glob("read-*.db")
+    db = apsw.Connection(str(path))
+    page = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'by_name'").get
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    raw = path.read_bytes()
+    at = raw.index(b"John Doe", (page - 1) * 4096, page * 4096)
+    path.write_bytes(raw[:at] + b"Jane Doe" + raw[at + 8 :])
+
+    with pytest.raises(Broken, match=r"SQLite finds the file damaged .*by_name"):
+        verify(tmp_path, app)
