@@ -20,7 +20,7 @@ from gateway.routing import Routing
 
 READ_BYTES = 1 << 16
 WRITE_BYTES = 4096  # a pipe that says it has room has room for this much
-UNDER_WAY_MAX = 5000  # requests of ours that are unanswered before input rests
+UNDER_WAY_MAX = 2000  # requests of ours that are unanswered before input rests
 OUT_BYTES_MAX = 1 << 20
 
 GREETING = """\

@@ -10,7 +10,7 @@ from typing import Any
 
 from dualbus.wire import Code, Done, Greeting, Identity, MessageId, error, pack, packed_work
 from gateway.buses import COMMANDS, PROJECTOR, QUERIES, SILENT_SECONDS, Bus, Worker
-from gateway.clients import Client, Clients, Reply
+from gateway.clients import CONSOLE, Client, Clients, Reply
 from gateway.envelope import BadEnvelope, Envelope, read_envelope
 from gateway.pending import Pending
 from gateway.placing import Placing
@@ -74,7 +74,7 @@ class Routing:
             return "The gateway is stopping: try again when it is back."
         if client.full or self.clients.full:
             return "Too much is waiting: take some answers first, then try again."
-        if dest:
+        if dest and client.id != CONSOLE:  # which rests by itself while much of it is unanswered
             wait, bus = self.buses[dest].wait_seconds(client), self.buses[dest].dest
             if wait * 1000 > (envelope.timeout_ms or self._timeout_ms):
                 return f"{bus} is overloaded: the deadline would pass before it gets there. Try again later."

@@ -253,9 +253,10 @@ def test_a_hundred_thousand_messages_are_all_answered_in_little_memory(cluster: 
         if number % 10 == 0:
             assert body["errors"] == ["Name is required", "Email is required"]
         elif number % 2:
+            assert body.get("success"), body
             assert body["events"][0]["payload"]["name"] == f"U{number}"
         else:
-            assert body["data"] == {"id": "user-123", "name": "John Doe"}
+            assert body.get("data") == {"id": "user-123", "name": "John Doe"}, body
     assert all(peak < 150 for peak in peaks.values()), peaks
 
 
