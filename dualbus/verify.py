@@ -1,7 +1,8 @@
 """Proof that nothing was lost, changed or skipped: the log walked, folded again, and the read model compared.
 
-Nothing is opened for writing, and the cluster may run meanwhile. Where it writes on while we read, we read on
-up to where the read model is, and compare there.
+Log and read model are opened read-only, and the cluster may run meanwhile: as for every reader, SQLite keeps its
+locks in the -shm files beside them, and makes those (and an empty -wal) where they are not. Where the cluster
+writes on while we read, we read on up to where the read model is, and compare there.
 """
 
 from collections.abc import Callable
