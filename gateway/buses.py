@@ -10,6 +10,7 @@ from gateway.request import Request
 
 COMMANDS, QUERIES, PROJECTOR = "commandbus", "querybus", "projector"
 PACE_SECONDS = 0.1
+WINDOWS_MIN, WINDOWS_MAX = 3, 10
 SILENT_SECONDS = 1.5  # without a beat: a worker counts as dead, and its requests go to another
 
 Queue = deque[Request]
@@ -50,13 +51,21 @@ class Worker:
 
 
 class Pace:
-    """How many answers a second a bus gives while it is saturated; None while it is not."""
+    """How many answers a second a bus gives while it is saturated.
+
+    The best of the last second's windows: one that stumbles for a moment is not a slow one.
+    """
 
     def __init__(self) -> None:
-        self.per_second: float | None = None
+        self._windows: deque[float] = deque(maxlen=WINDOWS_MAX)
         self._since = 0.0
         self._done = 0
         self._saturated = False
+
+    @property
+    def per_second(self) -> float | None:
+        """Return the pace, or None while the bus is not saturated or has not been for long enough to tell."""
+        return max(self._windows) if len(self._windows) >= WINDOWS_MIN else None
 
     def note(self, done: int, *, saturated: bool, now: float) -> None:
         """Count answers, and say whether requests are waiting for room."""
@@ -64,7 +73,10 @@ class Pace:
         self._saturated = self._saturated and saturated
         if now - self._since < PACE_SECONDS or (self._saturated and not self._done):
             return
-        self.per_second = self._done / (now - self._since) if self._saturated else None
+        if self._saturated:
+            self._windows.append(self._done / (now - self._since))
+        else:
+            self._windows.clear()
         self._since, self._done, self._saturated = now, 0, saturated
 
 

@@ -76,7 +76,8 @@ class Routing:
             return "Too much is waiting: take some answers first, then try again."
         if dest and client.id != CONSOLE:  # which rests by itself while much of it is unanswered
             wait, bus = self.buses[dest].wait_seconds(client), self.buses[dest].dest
-            if wait * 1000 > (envelope.timeout_ms or self._timeout_ms):
+            # Half of the time: the pace is the best one seen, and what is refused can still be tried elsewhere.
+            if wait * 2000 > (envelope.timeout_ms or self._timeout_ms):
                 return f"{bus} is overloaded: the deadline would pass before it gets there. Try again later."
         return None
 
