@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -55,24 +55,24 @@ def restore(
     """
     found = settings()
     app = load(found.app)
-    make_folder(found.data)
-    lock = Lock(found.data / "log.lock", f"commandbus writes the log in {found.data}")
-    try:
-        refuse_overwriting(found.data)
-        with aside(found.data) as folder:
-            copy = _copied(file, folder, to)
-            copy.begin_new_life()
-            position = _proven(folder, app)
-            copy.move_to(found.data / FILE_NAME)
-    finally:
-        lock.release()
+    with alone(found.data), aside(found.data) as folder:
+        copy = _copied(file, folder, to)
+        copy.begin_new_life()
+        position = _proven(folder, app)
+        copy.move_to(found.data / FILE_NAME)
     output.line(f"The log in {found.data} goes up to position {position}, and its chain is whole. Start the cluster.")
 
 
-def refuse_overwriting(data: Path) -> None:
-    """Raise Failed if there is a log in the folder, or a part of one."""
-    for path in sorted(data.glob(f"{FILE_NAME}*")):
-        raise output.Failed(f"{path} is there: move it away, all of {FILE_NAME}* together, and begin again.")
+@contextmanager
+def alone(data: Path) -> Iterator[None]:
+    """Keep the writers of a data folder out. Raises Taken if one of them runs, Failed if there is a log already."""
+    make_folder(data)
+    with ExitStack() as held:
+        for name, what in (("log", "commandbus writes the log"), ("projector", "projector writes the read model")):
+            held.callback(Lock(data / f"{name}.lock", f"{what} in {data}").release)
+        for path in sorted(data.glob(f"{FILE_NAME}*")):
+            raise output.Failed(f"{path} is there: move it away, all of {FILE_NAME}* together, and begin again.")
+        yield
 
 
 @contextmanager

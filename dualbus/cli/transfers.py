@@ -9,9 +9,9 @@ import typer
 
 from dualbus.app import load
 from dualbus.cli import output
-from dualbus.cli.backups import aside, refuse_overwriting
+from dualbus.cli.backups import alone, aside
 from dualbus.cli.settings import settings
-from dualbus.files import Lock, make_folder, sync_folder
+from dualbus.files import sync_folder
 from dualbus.sqlite_log import FILE_NAME, SqliteLogReader
 from dualbus.transfer import exported, import_lines
 
@@ -45,18 +45,12 @@ def import_(
     """Make a new log of lines of JSON, each an event; nothing is made if one of them cannot be taken."""
     found = settings()
     app = load(found.app)
-    make_folder(found.data)
-    lock = Lock(found.data / "log.lock", f"commandbus writes the log in {found.data}")
-    try:
-        refuse_overwriting(found.data)
-        with aside(found.data) as folder:
-            with output.bar("Importing") as progress:
-                position = import_lines(_lines(file), folder, app, lambda done: progress(done, done))
-            sync_folder(folder)
-            (folder / FILE_NAME).rename(found.data / FILE_NAME)
-            sync_folder(found.data)
-    finally:
-        lock.release()
+    with alone(found.data), aside(found.data) as folder:
+        with output.bar("Importing") as progress:
+            position = import_lines(_lines(file), folder, app, lambda done: progress(done, done))
+        sync_folder(folder)
+        (folder / FILE_NAME).rename(found.data / FILE_NAME)
+        sync_folder(found.data)
     output.line(f"The log in {found.data} goes up to position {position}. Start the cluster.")
 
 

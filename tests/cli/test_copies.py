@@ -153,7 +153,7 @@ def test_a_damaged_backup_is_refused_and_nothing_is_made(run: Run, data: Path, t
     assert (refused.code, refused.err) == (1, "Position 7 is missing in the log: restore it.\n")
     assert strange.code == 1
     assert strange.err.startswith(f"{__file__} is not a log that can be read")
-    assert [path.name for path in target.iterdir()] == ["log.lock"]
+    assert sorted(path.name for path in target.iterdir()) == ["log.lock", "projector.lock"]
 
 
 def test_a_backup_of_a_damaged_log_is_refused(run: Run, data: Path, tmp_path: Path) -> None:
@@ -191,6 +191,7 @@ def test_events_go_out_as_lines_and_come_into_a_new_log(run: Run, data: Path, tm
     assert [path.name for path in sorted(target.iterdir()) if not path.name.endswith(("-shm", "-wal"))] == [
         "log.db",
         "log.lock",
+        "projector.lock",
     ]
 
 
@@ -228,5 +229,5 @@ def test_lines_that_cannot_be_taken_are_refused_and_nothing_is_made(
 
     assert refused.code == 1
     assert said in refused.err
-    assert [path.name for path in target.iterdir()] == ["log.lock"]
+    assert sorted(path.name for path in target.iterdir()) == ["log.lock", "projector.lock"]
     shutil.rmtree(target)
