@@ -41,7 +41,8 @@ class Stop:
 
     def clear(self) -> None:
         """Take from the descriptor what woke us, so that the next wait can wait."""
-        self.told = self.told or bool(self._stderr.poll(0))
+        if self._stderr.poll(0):
+            self.told = True  # never set to what it was before: a signal may have come meanwhile
         try:
             self._pair[1].recv(64)
         except BlockingIOError:
