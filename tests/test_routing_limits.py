@@ -143,7 +143,7 @@ def test_what_has_timed_out_lies_in_no_queue() -> None:
     held = [
         *desk.routing.clients.of(b"a").queues["commandbus"],
         *desk.routing.clients.of(b"a").queues["querybus"],
-        *desk.routing.clients.of(b"a").sessions.of("s", 0).held,
+        *desk.routing.clients.of(b"a").sessions.of("s").held,
     ]
     assert held == []
     assert desk.routing.buses["commandbus"].queued == desk.routing.buses["querybus"].queued == 0

@@ -81,7 +81,12 @@ def test_what_a_command_made_a_query_finds(dualbus: Run) -> None:
     result = json.loads(made.out)
     [event] = result["events"]
 
-    found = dualbus("query", "GetUser", f"user_id={event['payload']['id']}")
+    def ask() -> Ran:
+        found = dualbus("query", "GetUser", f"user_id={event['payload']['id']}")
+        assert found.out != "null\n"
+        return found
+
+    found = until(ask)  # another command line is another session: it sees the write soon, and not by promise
     listed = dualbus("query", "ListUsers", "limit=1", "after=user-122")
 
     assert (made.code, made.err) == (0, "")
