@@ -84,7 +84,7 @@ class Routing:
     def _take(self, client: Client, dest: str, envelope: Envelope, now: float) -> None:
         id_ = self._next_id
         self._next_id += 1
-        session = client.sessions.of(envelope.src, self.clients.floor)
+        session = client.sessions.of(envelope.src)
         deadline = now + (envelope.timeout_ms or self._timeout_ms) / 1000
         request = Request(
             id_, client, session, envelope.src, dest, envelope.type, envelope.msg_id, envelope.key, envelope.after,
@@ -139,8 +139,7 @@ class Routing:
     def done(self, worker: Worker, answers: Iterable[Done], now: float) -> None:
         """Pass on a worker's answers. What is late, or of an earlier life, is dropped."""
         worker.seen = now
-        bus = self.buses[worker.dest]
-        count = highest = 0
+        count = 0
         for id_, position, body in answers:
             request = worker.in_flight.pop(id_, None)
             if request is None:
@@ -149,12 +148,9 @@ class Routing:
             count += 1
             if position > request.session.position:
                 request.session.position = position
-            if position > highest:
-                highest = position
             if not request.answered:
                 self._answer(request, body, position)
-        if bus.dest == COMMANDS:
-            self.clients.raise_floor(highest)  # who comes after an answer sees what it says, whoever asked
+        bus = self.buses[worker.dest]
         bus.pace.note(count, saturated=bus.saturated, now=now)
 
     def lost(self, id_: bytes, why: str) -> None:

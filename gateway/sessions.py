@@ -1,8 +1,7 @@
 """Sessions: what a client has written and seen, so that no answer it gets is older.
 
-A session is a connection and a `src`. A new one begins at a floor: what any command was answered with before it
-came, so that two programs run one after the other are as good as one. When a session that has nothing under way
-is forgotten, its position lives on in the floor.
+A session is a connection and a `src`. When a session that has nothing under way is forgotten, its position
+lives on as a floor: whoever comes without a session starts there, and sees a little more, never less.
 """
 
 from collections import OrderedDict, deque
@@ -49,12 +48,12 @@ class Sessions:
         self.floor = floor
         self._by_src: OrderedDict[str, Session] = OrderedDict()
 
-    def of(self, src: str, floor: int) -> Session:
-        """Return the session of a src; a new one begins at the floor."""
+    def of(self, src: str) -> Session:
+        """Return the session of a src."""
         session = self._by_src.get(src)
         if session is None:
             self._forget_idle()
-            session = self._by_src[src] = Session(max(self.floor, floor))
+            session = self._by_src[src] = Session(self.floor)
         elif len(self._by_src) > 1:
             self._by_src.move_to_end(src)
         return session

@@ -243,18 +243,3 @@ def test_a_query_never_carries_a_key_and_a_command_always_does() -> None:
 
     assert keys[1]
     assert keys[2] is None
-
-
-def test_who_comes_after_an_answer_sees_what_it_says_whoever_asked() -> None:
-    desk = Desk()
-    desk.greet_both()
-    desk.ask(query(0, src="early"), client=b"one")
-    desk.dispatch()
-    desk.ask(command(1), client=b"one")
-    desk.dispatch()
-    desk.answer(b"c", position=7)
-
-    desk.ask(query(2), client=b"another program")
-    desk.ask(query(3, src="another session"), query(4, src="early"), client=b"one")
-
-    assert after(desk) == {2: 7, 3: 7, 4: 0}
