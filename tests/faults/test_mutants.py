@@ -120,7 +120,7 @@ def source(folder: Path) -> Path:
 def run(source: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     """Run tests on a copy of the source."""
     environ = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
-    arguments = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "--timeout=20", *tests]
+    arguments = [sys.executable, "-m", "pytest", "-x", "-n0", "-p", "no:cacheprovider", "--timeout=20", *tests]
     return subprocess.run(arguments, cwd=source, env=environ, capture_output=True, text=True)
 
 
