@@ -41,6 +41,12 @@ class Worker:
         self.status.update(beat.status)
 
     @property
+    def log_position(self) -> int | None:
+        """Return how far a projector sees the log to be, once it has said so."""
+        lag = self.status.get("lag_events")
+        return self.position + lag if type(lag) is int else None
+
+    @property
     def room(self) -> int:
         """How many more requests it takes."""
         return 0 if self.leaving or self._with_suspect else self.credit - len(self.in_flight)

@@ -79,8 +79,8 @@ class Console:
         """Have the poll wait for what we can use now."""
         wanted = (not (self._ended or self._more or self._full), bool(self._out))
         if wanted != self._watched:
-            self._poll.watch(0, read=wanted[0]) if wanted[0] != self._watched[0] else None
-            self._poll.watch(1, write=wanted[1]) if wanted[1] != self._watched[1] else None
+            self._poll.watch(0, read=wanted[0])
+            self._poll.watch(1, write=wanted[1])
             self._watched = wanted
 
     def read(self) -> None:

@@ -118,19 +118,19 @@ class Routing:
         bus.workers[id_] = worker
         bus.types = set(greeting.types)
         if greeting.dest == COMMANDS:
-            self._follow_log(worker)
+            self._follow_log(worker.identity, worker.position)
         for request in self._placing.place_again():
             self._answer(request, error(request.msg_id, Code.NOT_SUPPORTED, _homeless(request.type)))
         logger.info("%s is here (pid %d).", greeting.dest, greeting.pid)
         return None
 
-    def _follow_log(self, worker: Worker) -> None:
+    def _follow_log(self, identity: Identity | None, position: int) -> None:
         """Whoever comes from now on sees at least what the log holds now: also after our own restart."""
-        if worker.identity == self.identity:
-            self.clients.raise_floor(worker.position)
+        if identity == self.identity:
+            self.clients.raise_floor(position)
         else:
-            self.clients.reset(worker.position)
-            self.identity = worker.identity
+            self.clients.reset(position)
+            self.identity = identity
 
     def worker(self, id_: bytes) -> Worker | None:
         """Return the worker of a connection, if we know it."""
@@ -191,12 +191,16 @@ class Routing:
         return given
 
     def _blind(self, now: float) -> bool:
-        """Tell whether we have just started and not yet heard how far the log is.
+        """Tell whether we do not know how far the log is.
 
         Clients may have seen more through an earlier life of ours than the read model has: an answer now could
-        be older. A commandbus that lives will tell in the time after which a silent one counts as dead.
+        be older. A commandbus that lives tells; after the time in which it would have, the projector does.
         """
-        return self.identity is None and now - self.began < SILENT_SECONDS
+        if self.identity is None and now - self.began >= SILENT_SECONDS:
+            for projector in self.buses[PROJECTOR].workers.values():
+                if projector.identity and projector.log_position is not None:
+                    self._follow_log(projector.identity, projector.log_position)
+        return self.identity is None
 
     def _work(self, bus: Bus, worker: Worker, now: float) -> list[bytes]:
         """Fill a worker's room, or its share of what is queued when there are others."""
@@ -240,7 +244,11 @@ class Routing:
             return
         dest = request.dest or "The bus for it"
         bus = self.buses.get(request.dest)
-        if bus and bus.workers:
+        if bus and bus.workers and self.identity is None:
+            text = (
+                "Nobody has said how far the log is: start commandbus, or the projector, and send the message again."
+            )
+        elif bus and bus.workers:
             text = f"The deadline passed before {dest} got to it: try again later."
         else:
             text = f"{dest} is not there: start it, and send the message again."

@@ -23,11 +23,12 @@ def query(msg_id: int | str, src: str = "s", **envelope: Any) -> Envelope:
 
 
 class Desk:
-    """A gateway without sockets; `now` is its clock."""
+    """A gateway without sockets; `now` is its clock. Unless it is `new`, it has heard of the log before."""
 
-    def __init__(self, timeout_ms: int = 5000) -> None:
+    def __init__(self, timeout_ms: int = 5000, *, new: bool = False) -> None:
         self.now = 100.0
-        self.routing = Routing(timeout_ms, FIRST_ID, lambda id_: f"made-{id_}")
+        self.routing = Routing(timeout_ms, FIRST_ID, lambda id_: f"made-{id_}", self.now)
+        self.routing.identity = None if new else LOG
         self.given: dict[bytes, list[Work]] = {}  # by worker: what it has and did not answer
 
     def greet(

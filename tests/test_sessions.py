@@ -1,6 +1,6 @@
 """A session sees its own writes: what a query waits for, and the position it carries."""
 
-from dualbus.wire import Identity
+from dualbus.wire import Beat, Identity
 from gateway import clients, sessions
 from tests.desk import LOG, Desk, command, query
 
@@ -127,7 +127,7 @@ def test_a_query_that_was_not_known_to_be_one_keeps_its_place_before_later_comma
 
 
 def test_whoever_comes_after_a_commandbus_has_greeted_sees_what_the_log_held_then() -> None:
-    desk = Desk()
+    desk = Desk(new=True)
     desk.ask(query(1), client=b"early")
     desk.greet_both(position=40)
     desk.ask(query(2), client=b"later")
@@ -243,3 +243,31 @@ def test_a_query_never_carries_a_key_and_a_command_always_does() -> None:
 
     assert keys[1]
     assert keys[2] is None
+
+
+def test_a_new_gateway_answers_no_query_until_it_knows_how_far_the_log_is() -> None:
+    desk = Desk(new=True)
+    desk.greet("querybus", b"q", position=3)
+    desk.ask(query(1))
+
+    assert desk.dispatched() == []
+    desk.wait(2)
+    assert desk.dispatched() == []
+    desk.greet("commandbus", b"c", position=7)
+
+    assert after(desk) == {1: 7}
+
+
+def test_where_there_is_no_commandbus_the_projector_says_how_far_the_log_is() -> None:
+    desk = Desk(new=True)
+    desk.greet("querybus", b"q", position=3)
+    desk.greet("projector", b"p", position=3)
+    projector = desk.routing.worker(b"p")
+    assert projector is not None
+    projector.beat(Beat(LOG, 3, 1, {"lag_events": 4}), desk.now)
+    desk.ask(query(1))
+
+    assert desk.dispatched() == [], "commandbus may still come, and knows better"
+    desk.wait(2)
+
+    assert after(desk) == {1: 7}
