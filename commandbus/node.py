@@ -72,7 +72,8 @@ class CommandBus:
         self._link.announce()
         poll = Poll(self._link.socket, stop.wakeup)
         while not (self._failed or self._link.finished(stop)):
-            self._link.wait(poll, 0 if self._queue else self._link.seconds_to_beat)
+            idle = min(self._link.seconds_to_beat, self._publisher.seconds_to_head)
+            self._link.wait(poll, 0 if self._queue else idle)
             stop.clear()
             self._queue.extend(self._link.receive())
             if self._queue:

@@ -7,7 +7,7 @@ from dualbus.log import Log, RecordedEvent
 from dualbus.sockets import Socket
 from dualbus.wire import BATCH_BYTES, EVENTS, Published, batch
 
-HEAD_SECONDS = 0.2
+HEAD_SECONDS = 0.25
 
 
 class Publisher:
@@ -26,9 +26,14 @@ class Publisher:
         for part in _parts(events):
             self._send(part[0].position - 1, part)
 
+    @property
+    def seconds_to_head(self) -> float:
+        """How long there is until the head must be said again."""
+        return max(0.0, self._next_head - time.monotonic())
+
     def repeat_head(self) -> None:
         """Publish the head, if nothing was published for a while."""
-        if time.monotonic() >= self._next_head:
+        if not self.seconds_to_head:
             self._send(self._log.head().position, [])
 
     def _send(self, before: int, events: list[RecordedEvent]) -> None:

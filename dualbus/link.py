@@ -33,7 +33,7 @@ from dualbus.wire import (
     unpack,
 )
 
-BEAT_SECONDS = 0.2
+BEAT_SECONDS = 0.4
 GATEWAY_SILENT_SECONDS = 1.0
 CREDIT_MIN, CREDIT_FIRST, CREDIT_MAX = 2, 64, 1024
 CREDIT_SECONDS = 0.1  # how much work we ask for: what is more waits at the gateway

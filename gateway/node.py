@@ -36,7 +36,7 @@ from gateway.clients import CONSOLE, Client
 from gateway.console import Console
 from gateway.routing import Routing
 
-BEAT_SECONDS = 0.2
+BEAT_SECONDS = 0.4
 FLUSH_SECONDS = 0.25  # for standard output to take the last lines
 STALLED_SECONDS = 0.02  # until a client that took nothing is tried again
 

@@ -18,7 +18,7 @@ from projector.model import Model
 from projector.projecting import fresh
 
 LOOK_SECONDS = 1.0  # how often to look at the log itself, should the publisher be gone or never heard
-PROGRESS_SECONDS = 0.2
+PROGRESS_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 

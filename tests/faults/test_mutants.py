@@ -69,7 +69,7 @@ MUTANTS = {
     ),
     "no idle head": Mutant(
         "commandbus/publisher.py",
-        "if time.monotonic() >= self._next_head:",
+        "if not self.seconds_to_head:",
         "if False:",
         f"{FAULTS}/test_commits.py::test_an_idle_commandbus_repeats_its_head",
     ),
