@@ -163,7 +163,7 @@ def test_100_requests_in_flight_at_a_worker_that_is_killed_are_answered_by_the_o
             assert sorted(one["name"] for one in fields(cluster.data)) == sorted(
                 f"n{number}" for number in range(100)
             )
-            client.ask(query("Look", ms=0))
+            client.ask(query("Look", src="w", ms=0))
             assert rows(cluster.data, slow.app, "SELECT count(*) AS n FROM done") == (100, [{"n": 100}])
 
 
