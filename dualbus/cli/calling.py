@@ -29,8 +29,9 @@ def command(
     timeout: Timeout = None,
 ) -> None:
     """Have a command done; print its events and the position of the log after them."""
-    given = _fields(find("command", type_, load(settings().app).command_types), fields or ())
-    with Client(timeout=timeout) as client:
+    ours = settings()
+    given = _fields(find("command", type_, load(ours.app).command_types), fields or ())
+    with Client(ours.front, timeout=timeout or ours.timeout_ms / 1000) as client:
         try:
             result = client.command(type_, given, idempotency_key=key)
         except Error as problem:
@@ -44,8 +45,9 @@ def query(
     timeout: Timeout = None,
 ) -> None:
     """Print the answer to a query."""
-    given = _fields(find("query", type_, load(settings().app).query_types), fields or ())
-    with Client(timeout=timeout) as client:
+    ours = settings()
+    given = _fields(find("query", type_, load(ours.app).query_types), fields or ())
+    with Client(ours.front, timeout=timeout or ours.timeout_ms / 1000) as client:
         try:
             answer = client.query(type_, given)
         except Error as problem:

@@ -247,3 +247,19 @@ def test_a_terminal_shows_how_far_it_is_and_stdout_stays_clean(shared: Cluster) 
     assert out.count("\x1b") == plain_out.count("\x1b") == 0
     assert "Verifying" in shown and colour.search(shown)
     assert "Verifying" in plain and not colour.search(plain)
+
+
+def test_a_file_dot_env_says_where_the_gateway_is(shared: Cluster, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"DUALBUS_FRONT={shared.front}\n")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("DUALBUS_")}
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "dualbus", "query", "GetUser", "user_id=user-123"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert (json.loads(ran.stdout)["id"], ran.stderr) == ("user-123", "")
