@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -25,41 +24,7 @@ from dualbus.read_model import (
 )
 from dualbus.tables import Interrupted
 from dualbus.wire import Identity
-
-LOG = Identity("log-1", "life-1")
-USERS = Projection(
-    "users", 1, "CREATE TABLE users (id TEXT PRIMARY KEY, age INTEGER); CREATE INDEX a ON users (age)", {}
-)
-
-
-@pytest.fixture
-def path(folder: Path) -> Path:
-    """The file of an empty read model."""
-    made = folder / "read-model.db"
-    create(made, [USERS], LOG)
-    return made
-
-
-@pytest.fixture
-def writer(path: Path) -> Iterator[ReadModelWriter]:
-    with closing(ReadModelWriter(path)) as made:
-        yield made
-
-
-@pytest.fixture
-def reader(writer: ReadModelWriter, path: Path) -> Iterator[ReadModelReader]:
-    """A reader beside a writer that has written three users."""
-    writer.begin()
-    for number in range(3):
-        writer.execute("INSERT INTO users VALUES (?, ?)", (f"u{number}", 20 + number))
-    writer.commit(3, b"three")
-    with closing(ReadModelReader(path)) as made:
-        yield made
-
-
-def ages(reader: ReadModelReader) -> list[int]:
-    return [row["age"] for row in reader.all("SELECT age FROM users ORDER BY id")]
-
+from tests.read_model.conftest import LOG, USERS, ages
 
 # Rows and checkpoint.
 
