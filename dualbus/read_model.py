@@ -96,11 +96,12 @@ class _Handle:
     def own(self, sql: str, values: Sequence[Any] = ()) -> Any:
         """Run a statement of ours, past the guard; return its first row, or None.
 
-        Not cached: the guard is asked when a statement is prepared, and an author's must never find ours.
+        The guard is asked when a statement is prepared, and an author's must never find ours prepared: it is
+        kept under a flag that an author has no way to give.
         """
         self._ours = True
         try:
-            return self.db.execute(sql, values, can_cache=False).get
+            return self.db.execute(sql, values, prepare_flags=apsw.SQLITE_PREPARE_PERSISTENT).get
         finally:
             self._ours = False
 
