@@ -70,11 +70,10 @@ class CommandBus:
         """Serve until told to stop; EXIT_DATA if a commit failed, since only a new start knows the truth."""
         self._show_head()
         self._link.announce()
-        poll = Poll(self._link.socket, stop.wakeup)
+        poll = Poll(self._link.socket, stop=stop)
         while not (self._failed or self._link.finished(stop)):
             idle = min(self._link.seconds_to_beat, self._publisher.seconds_to_head)
             self._link.wait(poll, 0 if self._queue else idle)
-            stop.clear()
             self._queue.extend(self._link.receive())
             if self._queue:
                 self._link.answer(self._drain())

@@ -3,7 +3,6 @@
 import gc
 import logging
 import os
-import select
 import signal
 import socket
 import sys
@@ -20,7 +19,8 @@ class Stop:
     """Says whether the process was told to stop; `wakeup` is a descriptor that is readable once it was.
 
     A signal handler that only sets a flag may go unnoticed: pyzmq retries an interrupted wait. And honcho
-    dies of a SIGQUIT without passing it on: that nobody reads our stderr any more is a stop too.
+    dies of a SIGQUIT without passing it on: that nobody reads our stderr any more is a stop too. A Poll that
+    is given a Stop looks after both.
     """
 
     def __init__(self) -> None:
@@ -30,8 +30,6 @@ class Stop:
         theirs.setblocking(False)
         self._pair = ours, theirs
         self.wakeup = theirs.fileno()
-        self._stderr = select.poll()
-        self._stderr.register(2, 0)  # of errors and of a hang-up it tells without being asked
         signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, self._note)
@@ -41,8 +39,6 @@ class Stop:
 
     def clear(self) -> None:
         """Take from the descriptor what woke us, so that the next wait can wait."""
-        if self._stderr.poll(0):
-            self.told = True  # never set to what it was before: a signal may have come meanwhile
         try:
             self._pair[1].recv(64)
         except BlockingIOError:

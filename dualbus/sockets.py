@@ -3,6 +3,7 @@
 Explicit high-water marks, lingers and size limits; no send blocks, and no receive waits.
 """
 
+import math
 import sys
 import weakref
 from collections.abc import Iterable
@@ -14,11 +15,14 @@ import zmq
 
 from dualbus.fault import ConfigFault, Taken
 from dualbus.files import Lock
+from dualbus.process import Stop
 from dualbus.wire import FRAME_BYTES_MAX, Frames
 
 LINGER_MS = 1000  # for the replies at the end; a socket with nothing to say closes at once
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 500
-_READABLE = int(zmq.POLLIN)
+_STDERR = 2
+# As numbers: pyzmq's own are members of an enumeration, which cost more than what they are asked for.
+_READABLE, _EVENTS, _AT_ONCE = int(zmq.POLLIN), int(zmq.EVENTS), int(zmq.NOBLOCK)
 DRAIN_MESSAGES = 256  # how many messages one `receive` takes, so that one peer cannot hold the loop
 
 
@@ -38,9 +42,9 @@ class Socket:
         """Return the messages that are there, some hundreds at most."""
         messages: list[Frames] = []
         # Asking first is far cheaper than the exception that says there is nothing.
-        while int(self.zmq.getsockopt(zmq.EVENTS)) & _READABLE and len(messages) < DRAIN_MESSAGES:
+        while int(self.zmq.getsockopt(_EVENTS)) & _READABLE and len(messages) < DRAIN_MESSAGES:
             try:
-                messages.append(self.zmq.recv_multipart(zmq.NOBLOCK))
+                messages.append(self.zmq.recv_multipart(_AT_ONCE))
             except zmq.Again:
                 break
         return messages
@@ -48,7 +52,7 @@ class Socket:
     def send(self, frames: Frames) -> bool:
         """Send, or return False when the queue is full. Raises Gone if a router has no such peer."""
         try:
-            self.zmq.send_multipart(frames, zmq.NOBLOCK)
+            self.zmq.send_multipart(frames, _AT_ONCE)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -200,12 +204,16 @@ class Connection:
 
 
 class Poll:
-    """Waits until one of its sockets or file descriptors can be read."""
+    """Waits until one of its sockets or file descriptors can be read, or the process is told to stop."""
 
-    def __init__(self, *readable: Socket | int) -> None:
+    def __init__(self, *readable: Socket | int, stop: Stop | None = None) -> None:
         self._poller = zmq.Poller()
+        self._stop = stop
         for one in readable:
             self._poller.register(_raw(one), zmq.POLLIN)
+        if stop:
+            self._poller.register(stop.wakeup, zmq.POLLIN)
+            self._poller.register(_STDERR, zmq.POLLERR)
 
     def watch(self, one: Socket | int, *, read: bool = False, write: bool = False) -> None:
         """Change what is waited for; with neither, nothing."""
@@ -214,7 +222,14 @@ class Poll:
 
     def wait(self, seconds: float) -> set[object]:
         """Wait up to that long; return what is ready (sockets as their `zmq`, descriptors as they are)."""
-        return {ready for ready, _ in self._poller.poll(max(0, round(seconds * 1000)))}
+        # In whole milliseconds, and rather one more than turns with nothing to do.
+        ready = {ready for ready, _ in self._poller.poll(math.ceil(seconds * 1000) if seconds > 0 else 0)}
+        if self._stop and self._stop.wakeup in ready:
+            self._stop.clear()
+        if self._stop and _STDERR in ready:
+            self._stop.told = True
+            self._poller.unregister(_STDERR)  # it would say so for ever
+        return ready
 
 
 def _raw(one: Socket | int) -> "zmq.Socket[bytes] | int":

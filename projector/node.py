@@ -44,7 +44,7 @@ class Projector:
         self._events = sockets.subscriber(settings.events)
         self._progress = sockets.publisher(settings.progress)
         self._link = Link(sockets.dealer(settings.back), "projector", [])
-        self._poll = Poll(self._events, self._link.socket, stop.wakeup)
+        self._poll = Poll(self._events, self._link.socket, stop=stop)
         self._model: Model | None = None
         self._state = "starting"
         self._next_look = 0.0
@@ -66,7 +66,6 @@ class Projector:
     def _turn(self, seconds: float) -> bool:
         """Wait, speak with the gateway, say how far we are; False when it is time to end."""
         self._link.wait(self._poll, min(seconds, self._link.seconds_to_beat))
-        self._stop.clear()
         self._link.receive()
         self._link.beat({"state": self._state, **(self._model.status() if self._model else {})})
         return not self._link.finished(self._stop)

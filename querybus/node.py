@@ -48,10 +48,9 @@ class QueryBus:
         """Answer until told to stop."""
         self._open()
         self._link.announce()
-        poll = Poll(self._link.socket, self._progress, stop.wakeup)
+        poll = Poll(self._link.socket, self._progress, stop=stop)
         while not self._link.finished(stop):
             self._link.wait(poll, self._patience())
-            stop.clear()
             self._queue.extend(self._link.receive())
             if self._progress.receive() or time.monotonic() >= self._next_look:
                 self._next_look = time.monotonic() + LOOK_SECONDS

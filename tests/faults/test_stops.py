@@ -65,27 +65,6 @@ def test_the_gateway_answers_what_is_in_flight_before_it_stops(running: Cluster,
         assert running.process("gateway").wait() == 0
 
 
-SIGNAL_WHILE_LOOKING = """
-import os, signal
-from dualbus.process import Stop
-
-class Poll:
-    def poll(self, ms):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return []
-
-stop = Stop()
-stop._stderr = Poll()
-stop.clear()
-print(stop.told)
-"""
-
-
-def test_a_signal_is_not_lost_when_it_comes_while_stderr_is_looked_at() -> None:
-    said = subprocess.run([sys.executable, "-c", SIGNAL_WHILE_LOOKING], cwd=ROOT, capture_output=True, check=True)
-    assert said.stdout == b"True\n"
-
-
 @pytest.fixture
 def honcho(cluster: Cluster) -> Iterator[subprocess.Popen[bytes]]:
     """The cluster as a person runs it."""
