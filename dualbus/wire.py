@@ -6,6 +6,7 @@ sends what has gathered while it was busy. docs/protocol.md is this page in pros
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 import msgpack
@@ -154,16 +155,24 @@ def packed_work(head: tuple[int, str, int, str | None, int], body: bytes) -> byt
 
 def packed_reply(src: str, dest: str, position: int, body: bytes) -> bytes:
     """Pack a reply's envelope around a body that is packed already: a map of three becomes one of four."""
-    return b"\x84" + pack({"src": src, "dest": dest, "position": position})[1:] + b"\xa4body" + body
+    return _reply_head(src, dest) + pack(position) + b"\xa4body" + body
+
+
+@lru_cache(4096)  # sessions ask again and again
+def _reply_head(src: str, dest: str) -> bytes:
+    return b"\x84" + pack({"src": src, "dest": dest})[1:] + b"\xa8position"
 
 
 def batches(kind: bytes, packed: Iterable[bytes]) -> Iterator[Frames]:
     """Join packed items into as few messages as the size of a batch allows."""
-    return (joined(kind, part) for part in parts(packed))
+    return (joined(kind, part) for part in parts(list(packed)))
 
 
-def parts(packed: Iterable[bytes]) -> Iterator[list[bytes]]:
+def parts(packed: list[bytes]) -> Iterator[list[bytes]]:
     """Gather packed items into lists that each fit into one message."""
+    if packed and len(packed) <= BATCH_ITEMS_MAX and sum(map(len, packed)) <= BATCH_BYTES:
+        yield packed
+        return
     gathered: list[bytes] = []
     size = 0
     for item in packed:

@@ -63,15 +63,11 @@ class Pace:
     """
 
     def __init__(self) -> None:
+        self.per_second = 0.0  # until the bus has been saturated for long enough to tell
         self._windows: deque[float] = deque(maxlen=WINDOWS_MAX)
         self._since = 0.0
         self._done = 0
         self._saturated = False
-
-    @property
-    def per_second(self) -> float | None:
-        """Return the pace, or None while the bus is not saturated or has not been for long enough to tell."""
-        return max(self._windows) if len(self._windows) >= WINDOWS_MIN else None
 
     def note(self, done: int, *, saturated: bool, now: float) -> None:
         """Count answers, and say whether requests are waiting for room."""
@@ -83,6 +79,7 @@ class Pace:
             self._windows.append(self._done / (now - self._since))
         else:
             self._windows.clear()
+        self.per_second = max(self._windows) if len(self._windows) >= WINDOWS_MIN else 0.0
         self._since, self._done, self._saturated = now, 0, saturated
 
 
@@ -95,6 +92,7 @@ class Bus:
         self.types: set[str] = set()
         self.again: Queue = deque()
         self.queued = 0
+        self.in_flight = 0  # at all its workers
         self.pace = Pace()
         self._turns: OrderedDict[Client, None] = OrderedDict()
 
@@ -105,34 +103,40 @@ class Bus:
             queue = request.client.queues[self.dest] = deque()
         queue.append(request)
         self.queued += 1
-        self._turns.setdefault(request.client)
+        self._turns[request.client] = None
 
     def put_again(self, requests: list[Request]) -> None:
         """Queue requests of a dead worker before all others, in the order in which they came."""
         self.again = _in_order([*self.again, *requests])
         self.queued += len(requests)
 
-    def next(self) -> Request | None:
-        """Take the next request that is not answered: of the client whose turn it is."""
-        while queue := self._turn():
-            self.queued -= 1
+    def take(self, most: int) -> list[Request]:
+        """Take what comes next and is not answered: what is to be sent again, then of each client in turn.
+
+        One that is suspect comes alone.
+        """
+        taken: list[Request] = []
+        while self.again and len(taken) < most and not (taken and self.again[0].suspect):
+            self._move(self.again, 1, taken)
+            if taken and taken[-1].suspect:
+                return taken
+        while self._turns and len(taken) < most and not self.again:
+            client = next(iter(self._turns))
+            queue = client.queues[self.dest]
+            # Whoever is alone need not wait for a turn after each.
+            self._move(queue, 1 if len(self._turns) > 1 else min(most - len(taken), len(queue)), taken)
+            if queue:
+                self._turns.move_to_end(client)
+            else:
+                del self._turns[client]
+        return taken
+
+    def _move(self, queue: Queue, count: int, taken: list[Request]) -> None:
+        self.queued -= count
+        for _ in range(count):
             request = queue.popleft()
             if not request.answered:
-                return request
-        return None
-
-    def _turn(self) -> Queue | None:
-        """Return the queue whose turn it is, if there is anything in any."""
-        if self.again:
-            return self.again
-        while self._turns:
-            client = next(iter(self._turns))
-            if queue := client.queues.get(self.dest):
-                if len(self._turns) > 1:
-                    self._turns.move_to_end(client)
-                return queue
-            del self._turns[client]
-        return None
+                taken.append(request)
 
     def put_in_order(self, requests: list[Request]) -> None:
         """Queue requests whose place has become known, each before those that its client sent later."""
@@ -144,8 +148,10 @@ class Bus:
     def drop_answered(self) -> None:
         """Let go of requests that were answered while they waited."""
         self.again = _unanswered(self.again)
-        for client in self._turns:
+        for client in list(self._turns):
             client.queues[self.dest] = _unanswered(client.queues[self.dest])
+            if not client.queues[self.dest]:
+                del self._turns[client]
         self.queued = len(self.again) + sum(len(client.queues[self.dest]) for client in self._turns)
 
     def drop_client(self, client: Client) -> None:
@@ -167,9 +173,8 @@ class Bus:
         """Estimate how long a request of the client will wait that comes now: others have their turns before it."""
         if not self.pace.per_second:
             return 0.0
-        in_flight = sum(len(worker.in_flight) for worker in self.workers.values())
         turns = (len(client.queues.get(self.dest, ())) + 1) * (len(self._turns) + (client not in self._turns))
-        return (in_flight + len(self.again) + min(self.queued, turns)) / self.pace.per_second
+        return (self.in_flight + len(self.again) + min(self.queued, turns)) / self.pace.per_second
 
     def least_busy(self, identity: Identity | None) -> Worker | None:
         """Return the worker with the least in flight, of those that have room and belong to the log, if any."""

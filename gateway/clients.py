@@ -1,33 +1,21 @@
-"""Clients: what each has asked and is owed, both bounded; the round robin is between them."""
+"""Clients: what each has asked and is owed; the round robin is between them."""
 
 from collections import OrderedDict, deque
 from itertools import islice
-from typing import NamedTuple
 
 from gateway.request import Request
 from gateway.sessions import Sessions
 
-REQUESTS_MAX, REQUEST_BYTES_MAX = 10_000, 16 << 20  # of one client
-ALL_REQUESTS_MAX, ALL_REQUEST_BYTES_MAX = 50_000, 64 << 20
 REPLIES_MAX, REPLY_BYTES_MAX = 20_000, 8 << 20  # that a client has not taken
 CLIENTS_MAX = 10_000
 
 CONSOLE = b""  # the client that is our own standard input; a ROUTER never gives this name
 
 
-class Reply(NamedTuple):
-    """A reply on its way to a client."""
-
-    src: str
-    dest: str
-    position: int
-    body: bytes
-
-
 class Client:
     """One connection."""
 
-    __slots__ = ("bytes", "id", "outbox", "outbox_bytes", "queues", "requests", "sessions", "stalled_until")
+    __slots__ = ("bytes", "gone", "id", "outbox", "outbox_bytes", "queues", "requests", "sessions", "stalled_until")
 
     def __init__(self, id_: bytes, floor: int) -> None:
         self.id = id_
@@ -35,31 +23,27 @@ class Client:
         self.queues: dict[str, deque[Request]] = {}  # by dest: what is to be sent to a bus
         self.requests = 0  # not answered yet
         self.bytes = 0
-        self.outbox: deque[Reply] = deque()
+        self.outbox: deque[bytes] = deque()  # replies, packed
         self.outbox_bytes = 0
         self.stalled_until = 0.0
+        self.gone = False
 
-    @property
-    def full(self) -> bool:
-        """Tell whether it has asked as much as it may before it is answered."""
-        return self.requests >= REQUESTS_MAX or self.bytes >= REQUEST_BYTES_MAX
-
-    def owe(self, reply: Reply) -> int:
+    def owe(self, reply: bytes) -> int:
         """Put a reply into the outbox; return how many old ones had to go because it does not take them."""
         self.outbox.append(reply)
-        self.outbox_bytes += len(reply.body)
+        self.outbox_bytes += len(reply)
         dropped = 0
         if self.id == CONSOLE:
             return dropped  # it gets every reply: it asks no more until these are written
         while len(self.outbox) > REPLIES_MAX or self.outbox_bytes > REPLY_BYTES_MAX:
-            self.outbox_bytes -= len(self.outbox.popleft().body)
+            self.paid()
             dropped += 1
         return dropped
 
-    def paid(self) -> Reply:
+    def paid(self) -> bytes:
         """Take the oldest reply out of the outbox."""
         reply = self.outbox.popleft()
-        self.outbox_bytes -= len(reply.body)
+        self.outbox_bytes -= len(reply)
         return reply
 
 
@@ -68,8 +52,6 @@ class Clients:
 
     def __init__(self) -> None:
         self.floor = 0
-        self.requests = 0
-        self.bytes = 0
         self._by_id: OrderedDict[bytes, Client] = OrderedDict()
         self.with_replies: dict[bytes, Client] = {}
 
@@ -86,32 +68,9 @@ class Clients:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def __contains__(self, client: Client) -> bool:
-        return self._by_id.get(client.id) is client
-
-    @property
-    def full(self) -> bool:
-        """Tell whether all of them together have asked as much as we can hold."""
-        return self.requests >= ALL_REQUESTS_MAX or self.bytes >= ALL_REQUEST_BYTES_MAX
-
-    def take(self, request: Request) -> None:
-        """Count a request in."""
-        client, size = request.client, len(request.body)
-        self.requests += 1
-        self.bytes += size
-        client.requests += 1
-        client.bytes += size
-
-    def settle(self, request: Request) -> None:
-        """Count a request out."""
-        client, size = request.client, len(request.body)
-        self.requests -= 1
-        self.bytes -= size
-        client.requests -= 1
-        client.bytes -= size
-
     def forget(self, client: Client) -> None:
         """The connection is gone."""
+        client.gone = True
         self.floor = max(self.floor, client.sessions.highest())
         self._by_id.pop(client.id, None)
         self.with_replies.pop(client.id, None)

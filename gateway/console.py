@@ -99,13 +99,13 @@ class Console:
             elif isinstance(found, Garbage):
                 self._routing.malformed(CONSOLE, found.text, found.msg_id)
             else:
-                self._routing.accept(CONSOLE, found, now)
+                self._routing.accept(CONSOLE, [found], now)
 
     def collect(self) -> None:
         """Turn the replies that are there into lines."""
         client = self._clients.of(CONSOLE)
         while client.outbox and len(self._out) <= OUT_BYTES_MAX:
-            self._out += json.dumps(unpack(client.paid().body)).encode() + b"\n"
+            self._out += json.dumps(unpack(client.paid())["body"]).encode() + b"\n"
 
     def write(self) -> None:
         """Write what there is room for, in whole lines: what we log may go into the same pipe, as under honcho."""

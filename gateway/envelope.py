@@ -1,25 +1,13 @@
 """An envelope from outside, checked: `{"src", "dest", "body": {"type", "msg_id", …}}`, and nothing else."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from dualbus.wire import INT_MAX, MESSAGE_BYTES_MAX, MessageId, WireError, check, pack, read_msg_id, read_text
+from gateway.request import Request
 
+TIMEOUT_MS_MAX = 3_600_000
 _ENVELOPE = frozenset({"src", "dest", "body", "timeout_ms", "after"})
 _BODY = frozenset({"type", "msg_id", "payload", "params", "idempotency_key"})
-TIMEOUT_MS_MAX = 3_600_000
-
-
-class Envelope(NamedTuple):
-    """What the gateway reads of a message; the body stays packed from here on."""
-
-    src: str
-    dest: str  # empty where the sender left it out: the type tells
-    type: str
-    msg_id: MessageId
-    key: str | None
-    timeout_ms: int | None
-    after: int
-    body: bytes
 
 
 class BadEnvelope(WireError):
@@ -30,8 +18,8 @@ class BadEnvelope(WireError):
         self.msg_id = msg_id
 
 
-def read_envelope(message: Any) -> Envelope:
-    """Check a message and return its envelope; raise BadEnvelope with a sentence."""
+def read_request(message: Any) -> Request:
+    """Check a message and return what it asks; raise BadEnvelope with a sentence."""
     msg_id: MessageId | None = None
     try:
         if type(message) is not dict:
@@ -40,15 +28,15 @@ def read_envelope(message: Any) -> Envelope:
         if type(body) is not dict:
             raise WireError("body must be an object.")
         msg_id = read_msg_id(body)
-        if not message.keys() <= _ENVELOPE:
+        if not _ENVELOPE.issuperset(message):
             raise WireError(_unknown("The message", message.keys() - _ENVELOPE))
-        if not body.keys() <= _BODY:
+        if not _BODY.issuperset(body):
             raise WireError(_unknown("body", body.keys() - _BODY))
         check(body)
         packed = pack(body)
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
-        return Envelope(
+        return Request(
             read_text(message, "src", ""),
             read_text(message, "dest", ""),
             read_text(body, "type"),

@@ -27,7 +27,6 @@ from dualbus.wire import (
     batch,
     batches,
     joined,
-    packed_reply,
     parts,
     unpack,
     unpack_hostile,
@@ -60,7 +59,7 @@ class Gateway:
         self._front = front
         self._back = back
         self._stop = stop
-        self._poll = Poll(front, back, stop.wakeup)
+        self._poll = Poll(front, back, stop=stop)
         self._console = Console(self._routing, self._poll)
         self._data = str(settings.data)
         self._next_beat = 0.0
@@ -91,7 +90,6 @@ class Gateway:
     def _turn(self) -> None:
         self._console.watch()
         ready = self._poll.wait(self._patience())
-        self._stop.clear()
         now = time.monotonic()
         if self._back.zmq in ready:
             self._hear_workers(now)
@@ -119,8 +117,7 @@ class Gateway:
     def _hear_clients(self, now: float) -> None:
         for id_, *frames in self._front.receive():
             try:
-                for message in _sent(frames):
-                    self._routing.accept(id_, message, now)
+                self._routing.accept(id_, _sent(frames), now)
             except WireError as error:
                 self._routing.malformed(id_, str(error), None)
 
@@ -137,7 +134,7 @@ class Gateway:
                 elif kind == BEAT:
                     worker.beat(read_beat(items), now)
                 elif kind == LEAVING:
-                    worker.leaving = True
+                    self._routing.leave(worker)
             except (WireError, IndexError) as error:
                 logger.warning("Dropped a message of a worker that is not of the protocol: %s", error)
 
@@ -183,7 +180,7 @@ class Gateway:
         now = time.monotonic()
         if now < client.stalled_until:
             return False
-        for part in parts(packed_reply(*reply) for reply in list(client.outbox)):
+        for part in parts(list(client.outbox)):
             if not self._front.send([client.id, *joined(REPLY, part)]):
                 client.stalled_until = now + STALLED_SECONDS
                 return False

@@ -1,9 +1,12 @@
-"""The requests that are not answered, and when each must be: the one table of what the gateway owes."""
+"""The requests that are not answered, and when each must be: what the gateway owes, and how much it may."""
 
 from collections.abc import Iterator
 
+from gateway.clients import Client
 from gateway.request import Request
 
+REQUESTS_MAX, REQUEST_BYTES_MAX = 10_000, 16 << 20  # of one client
+ALL_REQUESTS_MAX, ALL_REQUEST_BYTES_MAX = 50_000, 64 << 20
 GRACE_SECONDS = 0.1  # for the answer of a bus that was just not too late: it knows more than we do
 NEVER = float("inf")
 
@@ -12,17 +15,37 @@ class Pending:
     """Requests by id. A request leaves it once, with its answer."""
 
     def __init__(self) -> None:
+        self.bytes = 0
         self._by_id: dict[int, Request] = {}
         self._next_deadline = NEVER
 
+    def full(self, client: Client) -> bool:
+        """Tell whether a client, or all of them together, have asked as much as they may before they are answered."""
+        return (
+            client.requests >= REQUESTS_MAX
+            or client.bytes >= REQUEST_BYTES_MAX
+            or len(self._by_id) >= ALL_REQUESTS_MAX
+            or self.bytes >= ALL_REQUEST_BYTES_MAX
+        )
+
     def add(self, request: Request) -> None:
         """Take a request in."""
+        client, size = request.client, len(request.body)
+        client.requests += 1
+        client.bytes += size
+        request.session.under_way += 1
+        self.bytes += size
         self._by_id[request.id] = request
         if request.deadline < self._next_deadline:
             self._next_deadline = request.deadline
 
     def remove(self, request: Request) -> None:
         """Take a request out: it is answered."""
+        client, size = request.client, len(request.body)
+        client.requests -= 1
+        client.bytes -= size
+        request.session.under_way -= 1
+        self.bytes -= size
         del self._by_id[request.id]
         request.answered = True
 

@@ -60,8 +60,9 @@ class Placing:
 
     def settled(self, request: Request) -> None:
         """A request is answered: what waited for it may go."""
-        if request.session.commands.pop(request.id, None):
-            self._release(request.session)
+        session = request.session
+        if session.commands.pop(request.id, None) and session.held:
+            self._release(session)
 
     def drop(self, answered: Iterable[Request]) -> None:
         """Let go of requests that were answered while they waited: nobody may ever come to take them."""

@@ -1,8 +1,7 @@
-"""A request: a message that the gateway has taken on and has not answered."""
+"""A request: a message that the gateway has read, and then has taken on, and has not answered."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dualbus.wire import MessageId
@@ -14,24 +13,42 @@ if TYPE_CHECKING:
 TRIES_MAX = 3  # of a request whose worker died: perhaps it is what kills them
 
 
-@dataclass(slots=True, eq=False)
 class Request:
-    """What is known of one until it is answered. Ids rise in the order in which requests came."""
+    """What is known of one. The body stays packed from here on."""
 
+    __slots__ = (
+        "after", "answered", "body", "client", "deadline", "dest", "id", "key", "msg_id", "sent", "session", "src",
+        "timeout_ms", "tries", "type",
+    )  # fmt: skip
+
+    # Given when the gateway takes it on. Ids rise in the order in which requests came.
     id: int
     client: Client
     session: Session
-    src: str
-    dest: str
-    type: str
-    msg_id: MessageId
-    key: str | None
-    after: int
     deadline: float
-    body: bytes
-    tries: int = 0
-    sent: bool = False  # to a bus, which may have acted on it
-    answered: bool = False  # it may lie in a queue for a while yet
+
+    def __init__(
+        self,
+        src: str,
+        dest: str,  # empty where the sender left it out: the type tells
+        type_: str,
+        msg_id: MessageId,
+        key: str | None,
+        timeout_ms: int | None,
+        after: int,
+        body: bytes,
+    ) -> None:
+        self.src = src
+        self.dest = dest
+        self.type = type_
+        self.msg_id = msg_id
+        self.key = key
+        self.timeout_ms = timeout_ms
+        self.after = after
+        self.body = body
+        self.tries = 0
+        self.sent = False  # to a bus, which may have acted on it
+        self.answered = False  # it may lie in a queue for a while yet
 
     @property
     def suspect(self) -> bool:

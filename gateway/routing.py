@@ -8,16 +8,17 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from dualbus.wire import Code, Done, Greeting, Identity, MessageId, error, pack, packed_work
+from dualbus.wire import Code, Done, Greeting, Identity, MessageId, error, pack, packed_reply, packed_work
 from gateway.buses import COMMANDS, PROJECTOR, QUERIES, SILENT_SECONDS, Bus, Worker
-from gateway.clients import CONSOLE, Client, Clients, Reply
-from gateway.envelope import BadEnvelope, Envelope, read_envelope
+from gateway.clients import CONSOLE, Client, Clients
+from gateway.envelope import BadEnvelope, read_request
 from gateway.pending import Pending
 from gateway.placing import Placing
 from gateway.request import TRIES_MAX, Request
 from gateway.status import status
 
 GATEWAY, STATUS = "gateway", "Status"
+LOOK_SECONDS = 0.05  # how often to look whether a worker is silent
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class Routing:
         self.buses = {COMMANDS: Bus(COMMANDS), QUERIES: Bus(QUERIES), PROJECTOR: Bus(PROJECTOR)}
         self.identity: Identity | None = None
         self.stopping = False
+        self._leaving = False  # some worker
+        self._next_look = now
         self.began = now
         self.counters = {"accepted": 0, "answered": 0, "refused": 0, "timed_out": 0, "malformed": 0}
         self.counters |= {"sent_again": 0, "late_answers": 0, "dropped_replies": 0, "lost_workers": 0}
@@ -40,26 +43,25 @@ class Routing:
 
     # What clients say.
 
-    def accept(self, client_id: bytes, message: Any, now: float) -> None:
-        """Take on a message from a client, or answer it at once."""
+    def accept(self, client_id: bytes, messages: Iterable[Any], now: float) -> None:
+        """Take on messages of a client, or answer them at once."""
         client = self.clients.of(client_id)
-        try:
-            envelope = read_envelope(message)
-        except BadEnvelope as bad:
-            self.malformed(client_id, str(bad), bad.msg_id, message)
-            return
-        dest = envelope.dest or (GATEWAY if envelope.type == STATUS else self._placing.dest_of(envelope.type))
-        if dest == GATEWAY:
-            self._status(client, envelope, now)
-        elif dest not in (COMMANDS, QUERIES, ""):
-            text = f"There is no dest {dest!r}: send commands to commandbus and queries to querybus."
-            self._refuse(client, envelope, Code.UNKNOWN_DEST, text)
-        elif not dest and self._placing.complete:
-            self._refuse(client, envelope, Code.NOT_SUPPORTED, _homeless(envelope.type))
-        elif why := self._no_room(client, dest, envelope, now):
-            self._refuse(client, envelope, Code.UNAVAILABLE, why)
-        else:
-            self._take(client, dest, envelope, now)
+        for message in messages:
+            try:
+                request = read_request(message)
+            except BadEnvelope as bad:
+                self.malformed(client_id, str(bad), bad.msg_id, message)
+                continue
+            if not request.dest:
+                request.dest = GATEWAY if request.type == STATUS else self._placing.dest_of(request.type)
+            request.client = client
+            if request.dest == GATEWAY:
+                self._status(request, now)
+            elif refusal := self._refusal(request):
+                self.counters["refused"] += 1
+                self._owe(client, request.src, GATEWAY, 0, error(request.msg_id, *refusal))
+            else:
+                self._take(request, now)
 
     def malformed(self, client_id: bytes, text: str, msg_id: MessageId | None, message: Any = None) -> None:
         """Answer what is not a message."""
@@ -68,32 +70,33 @@ class Routing:
         to = src if isinstance(src, str) and src.isprintable() and len(src) < 100 else ""
         self._owe(self.clients.of(client_id), to, GATEWAY, 0, error(msg_id, Code.MALFORMED, text))
 
-    def _no_room(self, client: Client, dest: str, envelope: Envelope, now: float) -> str | None:
+    def _refusal(self, request: Request) -> tuple[Code, str] | None:
         """Say why a request cannot be taken on now, if it cannot."""
+        client, dest = request.client, request.dest
+        if dest not in (COMMANDS, QUERIES, ""):
+            text = f"There is no dest {dest!r}: send commands to commandbus and queries to querybus."
+            return Code.UNKNOWN_DEST, text
+        if not dest and self._placing.complete:
+            return Code.NOT_SUPPORTED, _homeless(request.type)
         if self.stopping:
-            return "The gateway is stopping: try again when it is back."
-        if client.full or self.clients.full:
-            return "Too much is waiting: take some answers first, then try again."
-        if dest and client.id != CONSOLE:  # which rests by itself while much of it is unanswered
-            wait, bus = self.buses[dest].wait_seconds(client), self.buses[dest].dest
-            # Half of the time: the pace is the best one seen, and what is refused can still be tried elsewhere.
-            if wait * 2000 > (envelope.timeout_ms or self._timeout_ms):
-                return f"{bus} is overloaded: the deadline would pass before it gets there. Try again later."
+            return Code.UNAVAILABLE, "The gateway is stopping: try again when it is back."
+        if self._pending.full(client):
+            return Code.UNAVAILABLE, "Too much is waiting: take some answers first, then try again."
+        if not dest or client.id == CONSOLE:  # which rests by itself while much of it is unanswered
+            return None
+        # Half of the time: the pace is the best one seen, and what is refused can still be tried elsewhere.
+        if self.buses[dest].wait_seconds(client) * 2000 > (request.timeout_ms or self._timeout_ms):
+            text = f"{dest} is overloaded: the deadline would pass before it gets there. Try again later."
+            return Code.UNAVAILABLE, text
         return None
 
-    def _take(self, client: Client, dest: str, envelope: Envelope, now: float) -> None:
-        id_ = self._next_id
+    def _take(self, request: Request, now: float) -> None:
+        request.id = self._next_id
         self._next_id += 1
-        session = client.sessions.of(envelope.src)
-        deadline = now + (envelope.timeout_ms or self._timeout_ms) / 1000
-        request = Request(
-            id_, client, session, envelope.src, dest, envelope.type, envelope.msg_id, envelope.key, envelope.after,
-            deadline, envelope.body,
-        )  # fmt: skip
+        request.session = request.client.sessions.of(request.src)
+        request.deadline = now + (request.timeout_ms or self._timeout_ms) / 1000
         self.counters["accepted"] += 1
         self._pending.add(request)
-        self.clients.take(request)
-        session.under_way += 1
         self._placing.place(request)
 
     # What workers say.
@@ -139,18 +142,19 @@ class Routing:
     def done(self, worker: Worker, answers: Iterable[Done], now: float) -> None:
         """Pass on a worker's answers. What is late, or of an earlier life, is dropped."""
         worker.seen = now
-        count = 0
+        bus, in_flight = self.buses[worker.dest], worker.in_flight
+        before = len(in_flight)
         for id_, position, body in answers:
-            request = worker.in_flight.pop(id_, None)
+            request = in_flight.pop(id_, None)
             if request is None:
                 self.counters["late_answers"] += 1
                 continue
-            count += 1
             if position > request.session.position:
                 request.session.position = position
             if not request.answered:
                 self._answer(request, body, position)
-        bus = self.buses[worker.dest]
+        count = before - len(in_flight)
+        bus.in_flight -= count
         bus.pace.note(count, saturated=bus.saturated, now=now)
 
     def lost(self, id_: bytes, why: str) -> None:
@@ -161,6 +165,7 @@ class Routing:
     def _lose(self, worker: Worker, why: str) -> None:
         bus = self.buses[worker.dest]
         del bus.workers[worker.id]
+        bus.in_flight -= len(worker.in_flight)
         self.counters["lost_workers"] += 1
         logger.warning("%s (pid %d) %s with %d in flight.", worker.dest, worker.pid, why, len(worker.in_flight))
         again = []
@@ -206,9 +211,7 @@ class Routing:
         """Fill a worker's room, or its share of what is queued when there are others."""
         share = -(-bus.queued // len(bus.workers))
         work: list[bytes] = []
-        for _ in range(min(worker.room, share)):
-            if (work and bus.suspect_next) or (request := bus.next()) is None:
-                break
+        for request in bus.take(min(worker.room, share)):
             ms = int((request.deadline - now) * 1000)
             if ms <= 0:
                 self._time_out(request)
@@ -217,15 +220,16 @@ class Routing:
             request.sent = True
             worker.in_flight[request.id] = request
             work.append(packed_work((request.id, request.src, ms, request.key, after), request.body))
-            if request.suspect:
-                break
+        bus.in_flight += len(work)
         return work
 
     def expire(self, now: float) -> None:
         """Answer what has passed its deadline, and give up on workers that are silent."""
-        for bus in self.buses.values():
-            for worker in [one for one in bus.workers.values() if now - one.seen > SILENT_SECONDS]:
-                self._lose(worker, "has been silent")
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            for bus in self.buses.values():
+                for worker in [one for one in bus.workers.values() if now - one.seen > SILENT_SECONDS]:
+                    self._lose(worker, "has been silent")
         if late := self._pending.late(now):
             for request in late:
                 self._time_out(request)
@@ -272,8 +276,19 @@ class Routing:
         """How many requests are not answered."""
         return len(self._pending)
 
+    @property
+    def bytes_under_way(self) -> int:
+        """How many bytes they have."""
+        return self._pending.bytes
+
+    def leave(self, worker: Worker) -> None:
+        """A worker wants to leave: give it nothing more."""
+        worker.leaving = self._leaving = True
+
     def dismissed(self) -> list[bytes]:
         """Take out the workers that wanted to leave and that nobody waits for any more."""
+        if not self._leaving:
+            return []
         going = []
         for bus in self.buses.values():
             for worker in list(bus.workers.values()):
@@ -281,6 +296,7 @@ class Routing:
                 if worker.leaving and not waited_for:
                     del bus.workers[worker.id]
                     going.append(worker.id)
+        self._leaving = any(worker.leaving for bus in self.buses.values() for worker in bus.workers.values())
         return going
 
     # What clients are told.
@@ -294,35 +310,30 @@ class Routing:
             bus.drop_client(client)
         self.clients.forget(client)
 
-    def _refuse(self, client: Client, envelope: Envelope, code: Code, text: str) -> None:
-        self.counters["refused"] += 1
-        self._owe(client, envelope.src, GATEWAY, 0, error(envelope.msg_id, code, text))
-
     def _answer(self, request: Request, body: bytes | dict[str, Any], position: int = 0) -> None:
         self._owe(request.client, request.src, request.dest or GATEWAY, position, body)
         self._settle(request)
 
     def _settle(self, request: Request) -> None:
         self._pending.remove(request)
-        self.clients.settle(request)
-        request.session.under_way -= 1
         self._placing.settled(request)
 
     def _owe(self, client: Client, to: str, src: str, position: int, body: bytes | dict[str, Any]) -> None:
-        if client not in self.clients:
+        if client.gone:
             return
         self.counters["answered"] += 1
         packed = body if isinstance(body, bytes) else pack(body)
-        self.counters["dropped_replies"] += client.owe(Reply(src, to, position, packed))
+        self.counters["dropped_replies"] += client.owe(packed_reply(src, to, position, packed))
         self.clients.with_replies[client.id] = client
 
-    def _status(self, client: Client, envelope: Envelope, now: float) -> None:
-        if envelope.type != STATUS:
-            text = f"The gateway answers Status, and nothing of type {envelope.type!r}."
-            self._refuse(client, envelope, Code.NOT_SUPPORTED, text)
-            return
-        body = {"type": "status_result", "in_reply_to": envelope.msg_id, "data": status(self, now)}
-        self._owe(client, envelope.src, GATEWAY, 0, body)
+    def _status(self, request: Request, now: float) -> None:
+        if request.type == STATUS:
+            body = {"type": "status_result", "in_reply_to": request.msg_id, "data": status(self, now)}
+        else:
+            self.counters["refused"] += 1
+            text = f"The gateway answers Status, and nothing of type {request.type!r}."
+            body = error(request.msg_id, Code.NOT_SUPPORTED, text)
+        self._owe(request.client, request.src, GATEWAY, 0, body)
 
 
 def _homeless(type_: str) -> str:

@@ -31,7 +31,7 @@ def status(routing: Routing, now: float) -> dict[str, Any]:
         "gateway": {
             "clients": len(clients),
             "under_way": routing.under_way,
-            "bytes_under_way": clients.bytes,
+            "bytes_under_way": routing.bytes_under_way,
             "queued": {bus.dest: bus.queued for bus in buses.values() if bus.dest != PROJECTOR},
             **routing.counters,
         },

@@ -56,8 +56,7 @@ class Desk:
 
     def ask(self, *messages: Envelope, client: bytes = b"client") -> None:
         """Have a client send messages."""
-        for message in messages:
-            self.routing.accept(client, message, self.now)
+        self.routing.accept(client, messages, self.now)
 
     def dispatch(self) -> list[tuple[bytes, Work]]:
         """Let the gateway give out what it can now, and keep it in `given`."""
@@ -96,7 +95,7 @@ class Desk:
     def replies(self, client: bytes = b"client") -> list[dict[str, Any]]:
         """Take out the bodies of what a client was told since it was last asked."""
         outbox = self.routing.clients.of(client).outbox
-        return [unpack(self.routing.clients.of(client).paid().body) for _ in range(len(outbox))]
+        return [unpack(self.routing.clients.of(client).paid())["body"] for _ in range(len(outbox))]
 
     def told(self, client: bytes = b"client") -> list[tuple[int | str, int | str]]:
         """Take out a client's replies: of each its message id, and its error code or its type."""

@@ -11,7 +11,7 @@ import pytest
 
 from dualbus import wire
 from dualbus.testing import Cluster
-from gateway.envelope import read_envelope
+from gateway.envelope import read_request
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -54,7 +54,7 @@ def test_the_application_of_the_readme_is_the_one_that_ships() -> None:
 def test_the_messages_of_the_protocol() -> None:
     messages, replies = blocks(PROTOCOL, "json")
     for line in messages.splitlines():
-        assert read_envelope(json.loads(line)).msg_id in (1, 2, 3)
+        assert read_request(json.loads(line)).msg_id in (1, 2, 3)
     for line in replies.splitlines():
         assert json.dumps(json.loads(line)) == line
 
@@ -65,7 +65,7 @@ def test_the_batches_of_the_protocol() -> None:
 
     [message] = wire.unpack_hostile(sent[1])
     assert sent[0] == wire.SEND
-    assert read_envelope(message).dest == "querybus"
+    assert read_request(message).dest == "querybus"
     [reply] = wire.unpack(replied[1])
     assert replied[0] == wire.REPLY
     assert reply["body"]["data"] == {"id": "user-123", "name": "John Doe"}

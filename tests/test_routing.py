@@ -89,7 +89,7 @@ def test_a_leaving_worker_gets_nothing_more_and_goes_when_nobody_waits_for_it() 
     worker = desk.routing.worker(b"q")
     assert worker
 
-    worker.leaving = True
+    desk.routing.leave(worker)
     desk.ask(query(2))
 
     assert desk.dispatch() == []

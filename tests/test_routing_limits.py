@@ -3,7 +3,7 @@
 import pytest
 
 from dualbus.wire import Code
-from gateway import clients
+from gateway import clients, pending
 from tests.desk import Desk, command, query
 
 REFUSED, UNKNOWN = Code.UNAVAILABLE, Code.TIMEOUT
@@ -100,7 +100,7 @@ def test_a_bus_that_was_not_there_is_not_taken_for_a_slow_one() -> None:
 # Bounds.
 
 
-@pytest.mark.parametrize(("sent", "taken"), [(clients.REQUESTS_MAX + 5, clients.REQUESTS_MAX)])
+@pytest.mark.parametrize(("sent", "taken"), [(pending.REQUESTS_MAX + 5, pending.REQUESTS_MAX)])
 def test_a_client_may_have_so_many_requests_under_way_and_another_is_not_held_back(sent: int, taken: int) -> None:
     desk = Desk()
     desk.ask(*[query(number) for number in range(sent)], client=b"greedy")
@@ -121,11 +121,11 @@ def test_a_client_may_have_so_many_bytes_under_way() -> None:
     refused = desk.told()
 
     assert [number for number, _ in refused] == [17, 18, 19]  # at 16 MiB it may still finish one
-    assert desk.routing.clients.bytes <= clients.REQUEST_BYTES_MAX + len(large) + 100
+    assert desk.routing.bytes_under_way <= pending.REQUEST_BYTES_MAX + len(large) + 100
 
 
 def test_all_clients_together_may_have_so_many_requests_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "ALL_REQUESTS_MAX", 10)
+    monkeypatch.setattr(pending, "ALL_REQUESTS_MAX", 10)
     desk = Desk()
     for number in range(12):
         desk.ask(query(number), client=b"client-%d" % number)
@@ -147,7 +147,7 @@ def test_what_has_timed_out_lies_in_no_queue() -> None:
     ]
     assert held == []
     assert desk.routing.buses["commandbus"].queued == desk.routing.buses["querybus"].queued == 0
-    assert (desk.routing.clients.requests, desk.routing.clients.bytes) == (0, 0)
+    assert (desk.routing.under_way, desk.routing.bytes_under_way) == (0, 0)
 
 
 def test_a_client_that_takes_nothing_loses_its_oldest_replies_and_that_is_counted() -> None:

@@ -124,7 +124,7 @@ class World:
     def leave(self) -> None:
         """A worker asks for no more, and those that asked before and are done go."""
         if self.has and (worker := self.desk.routing.worker(self.random.choice(list(self.has)))):
-            worker.leaving = True
+            self.desk.routing.leave(worker)
         for id_ in self.desk.routing.dismissed():
             assert not self.has.pop(id_)
 
@@ -139,27 +139,28 @@ class World:
         for client in CLIENTS:
             mailbox = self.desk.routing.clients.of(client)
             while mailbox.outbox:
-                reply = mailbox.paid()
-                body = unpack(reply.body)
+                reply = unpack(mailbox.paid())
+                body, position = reply["body"], reply["position"]
                 msg_id, what = body["in_reply_to"], body.get("code", body["type"])
-                self.replies[msg_id].append((reply.position, what))
+                self.replies[msg_id].append((position, what))
                 if what != "ok":
                     continue
                 name = self.asked[msg_id]
                 if msg_id in self.due:
                     acknowledged = [p for one in self.before[msg_id] for p, said in self.replies[one] if said == "ok"]
-                    assert reply.position >= max([self.due[msg_id], *acknowledged])
-                self.seen[name] = max(self.seen[name], reply.position)
+                    assert position >= max([self.due[msg_id], *acknowledged])
+                self.seen[name] = max(self.seen[name], position)
 
     def check(self) -> None:
         """What must hold after every step."""
         routing = self.desk.routing
         of_clients = [routing.clients.of(client) for client in CLIENTS]
-        assert routing.under_way == routing.clients.requests == sum(client.requests for client in of_clients)
-        assert routing.clients.bytes == sum(client.bytes for client in of_clients)
+        assert routing.under_way == sum(client.requests for client in of_clients)
+        assert routing.bytes_under_way == sum(client.bytes for client in of_clients)
         for bus in routing.buses.values():
             in_queues = sum(len(client.queues.get(bus.dest, ())) for client in of_clients)
             assert bus.queued == len(bus.again) + in_queues
+            assert bus.in_flight == sum(len(worker.in_flight) for worker in bus.workers.values())
             for worker in bus.workers.values():
                 assert len(worker.in_flight) <= self.credit[worker.id]
 
@@ -180,7 +181,7 @@ def test_every_request_is_answered_once_and_truthfully_whatever_happens(run: int
 
     answered = {msg_id: len(replies) for msg_id, replies in world.replies.items() if msg_id not in world.gone}
     assert answered == {msg_id: 1 for msg_id in world.asked if msg_id not in world.gone}
-    assert (world.desk.routing.under_way, world.desk.routing.clients.bytes) == (0, 0)
+    assert (world.desk.routing.under_way, world.desk.routing.bytes_under_way) == (0, 0)
     refused = {one for one, replies in world.replies.items() if any(w == Code.UNAVAILABLE for _, w in replies)}
     assert not {world.keys[one] for one in refused if world.keys.get(one)} & set(world.log)
     for name in set(world.asked.values()):

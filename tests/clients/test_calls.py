@@ -10,7 +10,7 @@ from dualbus import Closed, CommandResult, Failed, Refused, Timeout, Unavailable
 from dualbus.call import Call
 from dualbus.calls import PATIENCE_SECONDS, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX, Calls
 from dualbus.wire import BATCH_BYTES, REPLY, Code, batch, error, unpack, unpack_hostile
-from gateway.envelope import read_envelope
+from gateway.envelope import read_request
 from tests.clients.seeing import unique
 from users.messages import CreateUser
 
@@ -44,7 +44,7 @@ class Desk:
             assert len(made.frames[1]) <= BATCH_BYTES or len(made.calls) == 1
             envelopes += unpack_hostile(made.frames[1])
         for envelope in envelopes:
-            read_envelope(envelope)
+            read_request(envelope)
         return envelopes
 
     def one(self) -> dict[str, Any]:
