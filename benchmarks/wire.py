@@ -14,6 +14,7 @@ import msgpack  # type: ignore[import-untyped, unused-ignore]
 
 KIND_SEND, KIND_REPLY = b"send", b"reply"
 SRC = "client"
+FIRST_MSG_ID = 1 << 16
 ITEMS_A_MESSAGE = 256  # a first window of thousands leaves as several messages, which can be worked on at once
 
 # As they stand in a packed reply.
@@ -21,6 +22,8 @@ SUCCESS = b"\xa7success\xc3"
 ANSWER, NOTHING_FOUND = b"\xacquery_result", b"\xa4data\xc0"
 
 Reply = dict[str, Any]
+
+_packer = msgpack.Packer(autoreset=True)
 
 
 class ClusterError(Exception):
@@ -63,7 +66,7 @@ def frames(envelopes: list[bytes]) -> Iterator[bytes]:
     """The envelopes as arrays, each small enough for one message."""
     for first in range(0, len(envelopes), ITEMS_A_MESSAGE):
         part = envelopes[first : first + ITEMS_A_MESSAGE]
-        yield b"\xdc" + len(part).to_bytes(2, "big") + b"".join(part)
+        yield _packer.pack_array_header(len(part)) + b"".join(part)
 
 
 def count_good(frame: bytes) -> int:
@@ -92,8 +95,8 @@ def created_id(reply: Reply) -> str:
 
 
 def _msg_id(number: int) -> bytes:
-    """What takes the place of the 0 that an envelope ends with."""
-    return b"\xce" + (number & 0xFFFFFFFF).to_bytes(4, "big")
+    """What takes the place of the 0 that an envelope ends with: five bytes, as msgpack packs such numbers."""
+    return b"\xce" + (FIRST_MSG_ID + number).to_bytes(4, "big")
 
 
 def _items(frame: bytes) -> int:

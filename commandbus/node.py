@@ -23,7 +23,7 @@ from dualbus.tags import Tagger
 from dualbus.wire import Code, Done, error, pack
 
 DRAIN_SECONDS = 0.02  # how long one commit may gather decisions
-DRAIN_COMMANDS = 2000
+DRAIN_COMMANDS = 512  # and how many: half of what we are given, so that the other half can come meanwhile
 RETAKES_MAX = 10  # how often a command is decided again because another writer came first
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,8 @@ LINGER_MS = 1000  # for the replies at the end; a socket with nothing to say clo
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 500
 _STDERR = 2
 # As numbers: pyzmq's own are members of an enumeration, which cost more than what they are asked for.
-_READABLE, _EVENTS, _AT_ONCE = int(zmq.POLLIN), int(zmq.EVENTS), int(zmq.NOBLOCK)
+_READABLE, _EVENTS = int(zmq.POLLIN), int(zmq.EVENTS)
+_AT_ONCE, _AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 DRAIN_MESSAGES = 256  # how many messages one `receive` takes, so that one peer cannot hold the loop
 
 
@@ -44,15 +45,27 @@ class Socket:
         # Asking first is far cheaper than the exception that says there is nothing.
         while int(self.zmq.getsockopt(_EVENTS)) & _READABLE and len(messages) < DRAIN_MESSAGES:
             try:
-                messages.append(self.zmq.recv_multipart(_AT_ONCE))
+                messages.append(self._receive())
             except zmq.Again:
                 break
         return messages
 
+    def _receive(self) -> Frames:
+        """Receive a message; as pyzmq's recv_multipart does, which takes half as long again."""
+        frames: Frames = []
+        while True:
+            frame = self.zmq.recv(_AT_ONCE, copy=False)
+            frames.append(frame.bytes)
+            if not frame.more:
+                return frames
+
     def send(self, frames: Frames) -> bool:
         """Send, or return False when the queue is full. Raises Gone if a router has no such peer."""
         try:
-            self.zmq.send_multipart(frames, _AT_ONCE)
+            # As pyzmq's send_multipart does, which takes more than twice as long.
+            for frame in frames[:-1]:
+                self.zmq.send(frame, _AND_MORE)
+            self.zmq.send(frames[-1], _AT_ONCE)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:

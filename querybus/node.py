@@ -16,6 +16,7 @@ from dualbus.wire import Code, Done, error, pack
 from querybus.answering import Answering
 
 SNAPSHOT_SECONDS = 0.02  # how long one snapshot may serve before the answers are sent
+SNAPSHOT_QUERIES = 512  # and how many: half of what we are given, so that the other half can come meanwhile
 LOOK_SECONDS = 0.05  # how often to look at the read model for those who wait, should no announcement come
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,9 @@ class QueryBus:
             self._counters["snapshots"] += 1
         began = time.monotonic()
         try:
-            while self._queue and (now := time.monotonic()) < began + SNAPSHOT_SECONDS:
+            for _ in range(min(len(self._queue), SNAPSHOT_QUERIES)):
+                if (now := time.monotonic()) >= began + SNAPSHOT_SECONDS:
+                    break
                 job = self._queue.popleft()
                 if job.deadline <= now:
                     answers.append(self._late(job, position))
