@@ -6,19 +6,22 @@ of commands comes to the same as those commands one by one.
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from commandbus.folds import Folds
 from dualbus.app import App
 from dualbus.log import Decision, Log, NewEvent, Outcome, RecordedEvent
 from dualbus.messages import Command, Event, Invalid, Rejected
 from dualbus.past import S, limited, one_tag
+from dualbus.peers import Job
 from dualbus.tags import Tagger
-from dualbus.wire import MESSAGE_BYTES_MAX, Code, Done, MessageId, WireError, Work, error, pack
+from dualbus.wire import MESSAGE_BYTES_MAX, Code, Done, MessageId, WireError, error, pack
 
 DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character is four bytes at most
+
+Result: TypeAlias = tuple[dict[str, Any], int]  # the body of the answer, and the position it was made at
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +32,6 @@ class Refused(Exception):
     def __init__(self, code: Code, text: str) -> None:
         super().__init__(text)
         self.code = code
-
-
-class Answer(NamedTuple):
-    """What a command came to, apart from who asked."""
-
-    events: list[dict[str, Any]]
-    errors: list[str]
-    position: int
-    fingerprint: bytes | None
 
 
 class Drain:
@@ -66,43 +60,37 @@ class Drain:
         self._indexed = 0
         self._head = log.head().position
 
-    def decide(self, work: Work) -> None:
+    def decide(self, job: Job) -> None:
         """Decide one command; its answer must not be sent before its decision is in the log."""
-        msg_id: MessageId = work.body["msg_id"]
+        msg_id: MessageId = job.body["msg_id"]
         try:
-            answer = self._answer(work)
-            body = _result(msg_id, answer)
-            position = answer.position
+            body, position = self._result(job, msg_id)
         except Invalid as invalid:
             body, position = _refusal(msg_id, invalid.errors), self._head
         except Refused as refused:
             body, position = error(msg_id, refused.code, str(refused)), self._head
         except Exception as problem:
-            name = str(work.body["type"])
+            name = str(job.body["type"])
             logger.exception("The decision on %s raised; nothing of it was written.", name)
             text = (
                 f"The decision on {name} raised {type(problem).__name__}: nothing was written; "
                 "the log of commandbus has the details."
             )
             body, position = error(msg_id, Code.ABORTED, text), self._head
-        self.answers.append((len(self.decisions), Done(work.id, position, pack(body))))
+        self.answers.append((len(self.decisions), (job.id, position, pack(body))))
 
-    def _answer(self, work: Work) -> Answer:
-        body = work.body
+    def _result(self, job: Job, msg_id: MessageId) -> Result:
+        """Return what a command comes to, or came to when it was here before."""
+        body = job.body
         kind = self._command_type(body["type"])
         payload = body.get("payload")
         if payload is not None and not isinstance(payload, dict):
             raise Refused(Code.MALFORMED, "body.payload must be an object.")
-        assert work.key is not None  # noqa: S101 - the gateway gives every command a key
+        assert job.key is not None  # noqa: S101 - the gateway gives every command a key
         fingerprint = _fingerprint(body) if "idempotency_key" in body else None
-        if earlier := self._earlier(work.key):
-            if earlier.fingerprint != fingerprint:
-                raise Refused(
-                    Code.ABORTED,
-                    "This idempotency_key was used for another command: give every command a key of its own.",
-                )
-            return earlier
-        return self._take(kind.parse(payload or {}), work.key, fingerprint)
+        if job.key in self._decided or job.key in self.known:
+            return self._earlier(job.key, msg_id, fingerprint)
+        return self._take(kind.parse(payload or {}), job.key, msg_id, fingerprint)
 
     def _command_type(self, name: str) -> type[Command]:
         kind = self._app.command_types.get(name)
@@ -112,42 +100,56 @@ class Drain:
             raise Refused(Code.NOT_SUPPORTED, f"There is no command {name!r} in this application.")
         return kind
 
-    def _earlier(self, key: str) -> Answer | None:
-        """Return what the command with this key came to, if it was decided before: the first answer."""
+    def _earlier(self, key: str, msg_id: MessageId, fingerprint: bytes | None) -> Result:
+        """Return what the command with this key came to when it was decided: the first answer."""
+        events: Sequence[NewEvent | RecordedEvent]
         if key in self._decided:
             number, position = self._decided[key]
             decision = self.decisions[number]
-            return Answer(self._shown(decision.events), list(decision.errors), position, decision.fingerprint)
-        outcome = self.known.get(key)
-        if outcome is None:
-            return None
-        recorded = self._log.read(outcome.first - 1, outcome.events) if outcome.events else []
-        return Answer(self._shown(recorded), outcome.errors, outcome.position, outcome.fingerprint)
+            events, errors, first = decision.events, decision.errors, decision.fingerprint
+        else:
+            outcome = self.known[key]
+            events = self._log.read(outcome.first - 1, outcome.events) if outcome.events else ()
+            position, errors, first = outcome.position, outcome.errors, outcome.fingerprint
+        if first != fingerprint:
+            raise Refused(
+                Code.ABORTED,
+                "This idempotency_key was used for another command: give every command a key of its own.",
+            )
+        if errors:
+            return _refusal(msg_id, errors), position
+        shown = [event.shown(event.fields()) for event in map(self._event, events)]
+        return _success(msg_id, shown), position
 
-    def _take(self, command: Command, key: str, fingerprint: bytes | None) -> Answer:
+    def _take(self, command: Command, key: str, msg_id: MessageId, fingerprint: bytes | None) -> Result:
         past = _Past(self)  # not kept: it knows the drain, and in a circle both would stay for long
         reads = past.reads
         try:
-            events = limited(self._app.commands[type(command)](command, past))
-            shown: list[dict[str, Any]] = []
-            new = [self._new(event, shown) for event in events]
-            if sum([len(one.data) for one in new]) > DATA_CHARS_MAX:
-                raise WireError(f"Its events hold more than {DATA_CHARS_MAX} characters.")
+            new, shown = self._given(limited(self._app.commands[type(command)](command, past)))
         except Rejected as rejected:
             if sum(map(len, rejected.errors)) > DATA_CHARS_MAX:
                 raise WireError(f"Its refusal holds more than {DATA_CHARS_MAX} characters.") from None
             self._record(Decision(key, self._now, (), rejected.errors, reads, fingerprint))
-            return Answer([], rejected.errors, self._head, fingerprint)
+            return _refusal(msg_id, rejected.errors), self._head
         self._record(Decision(key, self._now, new, (), reads, fingerprint))
-        return Answer(shown, [], self._head, fingerprint)
+        return _success(msg_id, shown), self._head
 
-    def _new(self, event: Event, shown: list[dict[str, Any]]) -> NewEvent:
-        """Return an event as the log takes it, and add to `shown` how a reply shows it."""
-        name = type(event).__name__
-        if self._app.event_types.get(name) is not type(event):
-            raise WireError(f"It gave {name}, which is not an event of the application's table.")
-        shown.append(event.shown(event.fields()))  # raises if a decision made what SQLite cannot hold
-        return NewEvent(name, event.data(), tuple([self._tagger.tag(*pair) for pair in event.tags()]))
+    def _given(self, events: list[Event]) -> tuple[list[NewEvent], list[dict[str, Any]]]:
+        """Return the events of a decision as the log takes them, and as a reply shows them."""
+        new: list[NewEvent] = []
+        shown: list[dict[str, Any]] = []
+        size = 0
+        for event in events:
+            kind = type(event)
+            if self._app.event_types.get(kind.__name__) is not kind:
+                raise WireError(f"It gave {kind.__name__}, which is not an event of the application's table.")
+            shown.append(event.shown(event.fields()))  # raises if a decision made what SQLite cannot hold
+            data = event.data()
+            new.append(NewEvent(kind.__name__, data, self._tagger.tags(event.tags())))
+            size += len(data)
+        if size > DATA_CHARS_MAX:
+            raise WireError(f"Its events hold more than {DATA_CHARS_MAX} characters.")
+        return new, shown
 
     def _record(self, decision: Decision) -> None:
         self._head += len(decision.events)
@@ -172,9 +174,6 @@ class Drain:
     def _history(self, tag: str) -> list[Event]:
         return [self._event(one) for one in self._log.history(tag)]
 
-    def _shown(self, events: Iterable[NewEvent | RecordedEvent]) -> list[dict[str, Any]]:
-        return [event.shown(event.fields()) for event in map(self._event, events)]
-
     def _event(self, recorded: NewEvent | RecordedEvent) -> Event:
         return self._app.decode(recorded.type, recorded.data)
 
@@ -182,10 +181,14 @@ class Drain:
 class _Past:
     """What one decision may read, and what it has read."""
 
+    __slots__ = ("_drain", "reads")
+
     def __init__(self, drain: Drain) -> None:
         self.reads: dict[str, int] = {}
         self._drain = drain
-        self.new_id = drain._new_id
+
+    def new_id(self) -> str:
+        return self._drain._new_id()
 
     def now(self) -> str:
         return self._drain._now
@@ -211,11 +214,9 @@ def _fingerprint(body: dict[str, Any]) -> bytes:
     return sha256(said.encode()).digest()[:16]
 
 
-def _result(msg_id: MessageId, answer: Answer) -> dict[str, Any]:
-    if answer.errors:
-        return _refusal(msg_id, answer.errors)
-    return {"type": "command_result", "in_reply_to": msg_id, "success": True, "events": answer.events}
+def _success(msg_id: MessageId, events: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"type": "command_result", "in_reply_to": msg_id, "success": True, "events": events}
 
 
-def _refusal(msg_id: MessageId, errors: list[str]) -> dict[str, Any]:
-    return {"type": "command_result", "in_reply_to": msg_id, "success": False, "errors": errors}
+def _refusal(msg_id: MessageId, errors: Sequence[str]) -> dict[str, Any]:
+    return {"type": "command_result", "in_reply_to": msg_id, "success": False, "errors": list(errors)}

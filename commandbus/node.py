@@ -13,8 +13,9 @@ from commandbus.publisher import Publisher
 from commandbus.witness import check_witnesses
 from dualbus.app import App, load
 from dualbus.fault import EXIT_DATA, EXIT_OK
-from dualbus.link import Job, Link
+from dualbus.link import Link
 from dualbus.log import Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent, Outcome
+from dualbus.peers import Job
 from dualbus.process import Stop
 from dualbus.settings import Settings
 from dualbus.sockets import Poll, Sockets
@@ -45,10 +46,7 @@ def serve(settings: Settings, stop: Stop) -> int:
 def genesis(app: App, secret: bytes) -> Decision:
     """Return the decision that begins a new log."""
     tagger = Tagger(app.private_tags, secret)
-    events = [
-        NewEvent(type(event).__name__, event.data(), tuple(tagger.tag(*pair) for pair in event.tags()))
-        for event in app.genesis
-    ]
+    events = [NewEvent(type(event).__name__, event.data(), tagger.tags(event.tags())) for event in app.genesis]
     return Decision(GENESIS, _now(), events)
 
 
@@ -84,7 +82,7 @@ class CommandBus:
     def _drain(self) -> list[Done]:
         """Decide what is there, for a while; append it in one commit; publish it; return the answers."""
         jobs = [self._queue.popleft() for _ in range(min(len(self._queue), DRAIN_COMMANDS))]
-        known = self._log.outcomes([job.work.key for job in jobs if job.work.key])
+        known = self._log.outcomes([job.key for job in jobs if job.key])
         expired, jobs = self._expired(jobs, known)
         drain = Drain(self._app, self._log, self._folds, _now(), _new_id, known)
         taken = self._decide(drain, jobs)
@@ -97,20 +95,20 @@ class CommandBus:
         What is in the log, and was sent again because its answer was lost, is not late but done.
         """
         now = time.monotonic()
-        late = [job for job in jobs if job.deadline <= now and job.work.key not in known]
+        late = [job for job in jobs if job.deadline <= now and job.key not in known]
         if not late:
             return [], jobs
         self._counters["expired"] += len(late)
         text = "The deadline passed before the command was decided; nothing was written."
         return [_failure(job, Code.UNAVAILABLE, text) for job in late], [
-            job for job in jobs if job.deadline > now or job.work.key in known
+            job for job in jobs if job.deadline > now or job.key in known
         ]
 
     def _decide(self, drain: Drain, jobs: list[Job]) -> int:
         """Decide jobs until the drain has had its time; return how many."""
         began = time.monotonic()
         for number, job in enumerate(jobs, 1):
-            drain.decide(job.work)
+            drain.decide(job)
             if (seconds := time.monotonic() - began) > DRAIN_SECONDS or number == len(jobs):
                 self._link.took(number, seconds)
                 return number
@@ -124,7 +122,7 @@ class CommandBus:
             logger.error("%s", full)
             self._folds.forget()
             return [
-                done if job.work.key in drain.known else _failure(job, Code.UNAVAILABLE, str(full))
+                done if job.key in drain.known else _failure(job, Code.UNAVAILABLE, str(full))
                 for job, (_, done) in zip(jobs, drain.answers, strict=True)
             ]
         except CommitFailed as failed:
@@ -165,7 +163,7 @@ class CommandBus:
 
 
 def _failure(job: Job, code: Code, text: str) -> Done:
-    return Done(job.work.id, 0, pack(error(job.work.body["msg_id"], code, text)))
+    return job.id, 0, pack(error(job.body["msg_id"], code, text))
 
 
 def _now() -> str:

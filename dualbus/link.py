@@ -5,10 +5,10 @@ import os
 import time
 import uuid
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from dualbus.fault import Taken
-from dualbus.peers import read_work
+from dualbus.peers import Job, read_work
 from dualbus.process import GRACE_SECONDS, Stop
 from dualbus.sockets import Poll, Socket
 from dualbus.wire import (
@@ -26,7 +26,6 @@ from dualbus.wire import (
     Greeting,
     Identity,
     WireError,
-    Work,
     batch,
     batches,
     pack,
@@ -39,13 +38,6 @@ CREDIT_MIN, CREDIT_FIRST, CREDIT_MAX = 2, 64, 1024
 CREDIT_SECONDS = 0.1  # how much work we ask for: what is more waits at the gateway
 
 logger = logging.getLogger(__name__)
-
-
-class Job(NamedTuple):
-    """Work, and until when by our clock it may be done."""
-
-    deadline: float
-    work: Work
 
 
 class Link:
@@ -100,7 +92,7 @@ class Link:
             try:
                 kind, items = frames[0], unpack(frames[1])
                 if kind == WORK:
-                    jobs += [Job(here_since + work.ms / 1000, work) for work in read_work(items)]
+                    jobs += read_work(items, here_since)
                 elif kind == ANNOUNCE:
                     self.announce()
                 elif kind == BYE:

@@ -1,7 +1,8 @@
 """What an application says: commands, events and queries, and the types of their fields."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Self, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import to_json
@@ -50,6 +51,16 @@ Email = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 """An address of the form name@host.domain; whether anyone reads it, only a mail can tell."""
 
 
+def _is_json(annotation: Any) -> bool:
+    """Tell whether every value of a type is the same in JSON as in Python."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated or origin is list:
+        return _is_json(parts[0])
+    if origin in (Union, UnionType):
+        return len(parts) == 2 and NoneType in parts and all(map(_is_json, parts))
+    return annotation in (str, int, float, bool, NoneType)
+
+
 def _marked_within(annotation: Any) -> bool:
     """Tell whether a part of a type, and not the whole, is marked as a tag or as private."""
     parts = get_args(annotation)
@@ -62,6 +73,12 @@ class Message(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="constants"
     )
+    is_json: ClassVar[bool] = False  # whether all its fields are of types that JSON has
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.is_json = all(_is_json(field.annotation) for field in cls.model_fields.values())
 
     def problems(self) -> Iterable[str]:
         """Yield a sentence for each rule across fields that is broken; asked once every field is right."""
@@ -71,11 +88,14 @@ class Message(BaseModel):
     def parse(cls, fields: dict[str, Any]) -> Self:
         """Make a message from JSON-like fields, or raise Invalid with every problem at once.
 
-        The fields go through JSON because only pydantic's JSON mode is strict the way a client means it:
-        "5" is no integer, while "2026-01-31" may be a date.
+        Fields that JSON has no type for come out of JSON, because only pydantic's JSON mode is strict the way a
+        client means it: "5" is no integer, while "2026-01-31" may be a date.
         """
+        validator = cls.__pydantic_validator__
         try:
-            message: Self = cls.__pydantic_validator__.validate_json(to_json(fields))
+            message: Self = (
+                validator.validate_python(fields) if cls.is_json else validator.validate_json(to_json(fields))
+            )
         except ValidationError as error:
             raise Invalid(sentences(cls.__name__, error)) from None
         if cls.problems is not Message.problems and (errors := list(message.problems())):
@@ -96,6 +116,7 @@ class Event(Message):
 
     tag_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
     private_fields: ClassVar[frozenset[str]] = frozenset()
+    shown_fields: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -107,6 +128,7 @@ class Event(Message):
         cls.private_fields = frozenset(
             name for name, marks in hints.items() if any(m is Private or isinstance(m, Private) for m in marks)
         )
+        cls.shown_fields = tuple(name for name in hints if name not in cls.private_fields)
         if overlooked := [name for name, field in cls.model_fields.items() if _marked_within(field.annotation)]:
             raise ConfigFault(
                 f"{cls.__name__}.{overlooked[0]}: put Tag and Private around the whole type, "
@@ -115,8 +137,8 @@ class Event(Message):
 
     def tags(self) -> list[tuple[str, str]]:
         """Return (tag name, value) for each history this event belongs to; a None belongs to none."""
-        values = [(name, getattr(self, field)) for field, name in self.tag_fields]
-        return [(name, str(value)) for name, value in values if value is not None]
+        values = self.__dict__
+        return [(name, str(value)) for field, name in self.tag_fields if (value := values[field]) is not None]
 
     def data(self) -> str:
         """Return every field, the private ones too, as the JSON text that the log keeps."""
@@ -135,6 +157,4 @@ class Event(Message):
     @classmethod
     def shown(cls, fields: dict[str, Any]) -> dict[str, Any]:
         """Return an event with these fields as a reply shows it: its type, and all but the private ones."""
-        hidden = cls.private_fields
-        payload = {name: value for name, value in fields.items() if name not in hidden} if hidden else fields
-        return {"type": cls.__name__, "payload": payload}
+        return {"type": cls.__name__, "payload": {name: fields[name] for name in cls.shown_fields}}

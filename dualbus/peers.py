@@ -3,10 +3,20 @@
 The shapes are those of `wire`. What is not of its shape is a WireError, and goes no further.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from dualbus.log import RecordedEvent
-from dualbus.wire import Beat, Done, Greeting, Identity, Published, WireError, Work, check
+from dualbus.wire import Beat, Done, Greeting, Identity, Published, WireError, check
+
+
+class Job(NamedTuple):
+    """A Work that has come; what was left of its time is now the moment, by our clock, when it ends."""
+
+    id: int
+    deadline: float
+    key: str | None
+    after: int
+    body: dict[str, Any]
 
 
 def read_greeting(items: Any) -> Greeting:
@@ -32,9 +42,9 @@ def read_done(items: Any) -> list[Done]:
     return [_done(item) for item in _list(items)]
 
 
-def read_work(items: Any) -> list[Work]:
-    """Return what is in a WORK."""
-    return [_work(item) for item in _list(items)]
+def read_work(items: Any, since: float) -> list[Job]:
+    """Return what is in a WORK that is here since a moment."""
+    return [_work(item, since) for item in _list(items)]
 
 
 def read_published(items: Any) -> list[Published]:
@@ -64,17 +74,17 @@ def _done(item: Any) -> Done:
     if type(item) is list and len(item) == 3:
         id_, position, body = item
         if type(id_) is int and type(position) is int and type(body) is bytes:
-            return Done(id_, position, body)
+            return id_, position, body
     raise WireError("It is not an answer.")
 
 
-def _work(item: Any) -> Work:
+def _work(item: Any, since: float) -> Job:
     if type(item) is list and len(item) == 6:
         id_, src, ms, key, after, body = item
         envelope = type(id_) is int and type(src) is str and type(ms) is int and type(after) is int
         named = type(body) is dict and type(body.get("type")) is str and type(body.get("msg_id")) in (int, str)
         if envelope and named and (key is None or type(key) is str):
-            return Work(id_, src, ms, key, after, body)
+            return Job(id_, since + ms / 1000, key, after, body)
     raise WireError("It is not a command or a query.")
 
 

@@ -276,6 +276,8 @@ class SqliteLog(SqliteLogReader):
 
     def _standing(self, decisions: Sequence[Decision]) -> int:
         """Count the decisions up to the first that read a tag which an event has carried since."""
+        if not any(decision.reads for decision in decisions):
+            return len(decisions)
         position = self._head.position
         carried: dict[str, int] = {}
         for number, decision in enumerate(decisions):
@@ -300,18 +302,17 @@ class SqliteLog(SqliteLogReader):
         events: list[RecordedEvent] = []
         tags: list[tuple[str, int]] = []
         outcomes: list[OutcomeRow] = []
-        for decision in decisions:
+        for command_id, time, decided, errors, _, fingerprint in decisions:
             number += 1
-            errors = json.dumps(decision.errors) if decision.errors else "[]"
-            count = len(decision.events)
-            outcomes.append((number, decision.command_id, decision.fingerprint, position + 1, count, errors))
-            for event in decision.events:
+            said = json.dumps(errors) if errors else "[]"
+            outcomes.append((number, command_id, fingerprint, position + 1, len(decided), said))
+            for type_, data, carried in decided:
                 position += 1
-                row = (position, event.type, event.data, decision.time, decision.command_id)
-                carried = event.tags if len(event.tags) < 2 else sorted(set(event.tags))
-                hash_ = event_hash(hash_, row, carried)
+                unique = carried if len(carried) < 2 else sorted(set(carried))
+                row = (position, type_, data, time, command_id)
+                hash_ = event_hash(hash_, row, unique)
                 events.append(RecordedEvent(*row, hash_))
-                tags += [(tag, position) for tag in carried]
+                tags += [(tag, position) for tag in unique]
         return events, tags, outcomes
 
     def close(self) -> None:

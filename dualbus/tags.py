@@ -1,6 +1,7 @@
 """A tag as the log's index holds it: `user:u-1`, or for a private value `email:#9f86d0…`."""
 
 import hmac
+from collections.abc import Iterable
 
 
 class Tagger:
@@ -9,6 +10,10 @@ class Tagger:
     def __init__(self, private: frozenset[str], secret: bytes) -> None:
         self._private = private
         self._secret = secret
+
+    def tags(self, pairs: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+        """Return the tags of an event: of its names and values."""
+        return tuple([self.tag(name, value) for name, value in pairs])
 
     def tag(self, name: str, value: str) -> str:
         """Return the tag of a name and a value."""

@@ -120,4 +120,4 @@ def _new(line: Line, app: App, tagger: Tagger) -> NewEvent:
             f"The application cannot read position {line.position} as {line.type} ({type(error).__name__}: "
             f"{' '.join(str(error).split())}): give the lines of this application's log."
         ) from None
-    return NewEvent(line.type, line.data, tuple([tagger.tag(*pair) for pair in event.tags()]))
+    return NewEvent(line.type, line.data, tagger.tags(event.tags()))

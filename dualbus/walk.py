@@ -229,7 +229,7 @@ class Walk(SqliteLogReader):
                 f"Position {position} is as it was written, and the application cannot read it as "
                 f"{recorded.type} ({type(error).__name__}: {one_line(error)}): give it an upcast from that shape.",
             ) from None
-        given = sorted({self._tagger.tag(*pair) for pair in event.tags()})
+        given = sorted(set(self._tagger.tags(event.tags())))
         if not right and self._matches(recorded, given):
             raise Broken(
                 position, f"The tags of position {position} are not those it was written with: restore the log."

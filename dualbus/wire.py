@@ -73,12 +73,9 @@ class Work(NamedTuple):
     body: dict[str, Any]
 
 
-class Done(NamedTuple):
-    """An answer on its way back; the body stays packed, since the gateway only passes it on."""
-
-    id: int
-    position: int  # of the log, at which the answer was made
-    body: bytes
+Done: TypeAlias = tuple[int, int, bytes]
+"""An answer on its way back: the request's id, the position of the log at which it was made, and the body, which
+stays packed, since the gateway only passes it on."""
 
 
 class Identity(NamedTuple):

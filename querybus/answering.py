@@ -5,8 +5,9 @@ from typing import Any
 
 from dualbus.app import App
 from dualbus.messages import Invalid
+from dualbus.peers import Job
 from dualbus.tables import Interrupted, ReadOnlyTables
-from dualbus.wire import MESSAGE_BYTES_MAX, Code, MessageId, Work, check, error, pack
+from dualbus.wire import MESSAGE_BYTES_MAX, Code, MessageId, check, error, pack
 
 logger = logging.getLogger(__name__)
 
@@ -17,11 +18,11 @@ class Answering:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    def answer(self, work: Work, tables: ReadOnlyTables) -> bytes:
+    def answer(self, job: Job, tables: ReadOnlyTables) -> bytes:
         """Return the packed body of the answer; a query that raises is answered, and touches nobody else."""
-        msg_id: MessageId = work.body["msg_id"]
+        msg_id: MessageId = job.body["msg_id"]
         try:
-            body = pack(self._body(msg_id, work.body, tables))
+            body = pack(self._body(msg_id, job.body, tables))
             if len(body) <= MESSAGE_BYTES_MAX:
                 return body
             text = f"The answer is over {MESSAGE_BYTES_MAX} bytes: ask for less at a time."
@@ -30,7 +31,7 @@ class Answering:
             text = "The query ran into its deadline: ask for less, or give it more time."
             return pack(error(msg_id, Code.UNAVAILABLE, text))
         except Exception as problem:
-            name = str(work.body["type"])
+            name = str(job.body["type"])
             logger.exception("The query %s raised.", name)
             text = f"The query {name} raised {type(problem).__name__}; the log of querybus has the details."
             return pack(error(msg_id, Code.ABORTED, text))

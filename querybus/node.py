@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dualbus.app import load
 from dualbus.fault import EXIT_OK
-from dualbus.link import Job, Link
+from dualbus.link import Link
+from dualbus.peers import Job
 from dualbus.process import Stop
 from dualbus.read_model import Checkpoint, Damaged, ReadModelReader, file_name
 from dualbus.settings import Settings
@@ -85,11 +86,11 @@ class QueryBus:
                 job = self._queue.popleft()
                 if job.deadline <= now:
                     answers.append(self._late(job, position))
-                elif reader is None or position < job.work.after:
+                elif reader is None or position < job.after:
                     self._parked.append(job)
                 else:
                     reader.deadline = job.deadline
-                    answers.append(Done(job.work.id, position, self._answering.answer(job.work, reader)))
+                    answers.append((job.id, position, self._answering.answer(job, reader)))
                     self._counters["answered"] += 1
         finally:
             if reader:
@@ -103,10 +104,10 @@ class QueryBus:
         """Answer a query whose deadline has passed: never with old rows."""
         self._counters["late"] += 1
         text = "The deadline passed before the query was answered: try again, or give it more time."
-        if position < job.work.after:
+        if position < job.after:
             where = f"at position {position}" if position >= 0 else "being built"
-            text = f"The read model has not caught up: it is {where}, and you have seen {job.work.after}. Try again."
-        return Done(job.work.id, max(0, position), pack(error(job.work.body["msg_id"], Code.UNAVAILABLE, text)))
+            text = f"The read model has not caught up: it is {where}, and you have seen {job.after}. Try again."
+        return job.id, max(0, position), pack(error(job.body["msg_id"], Code.UNAVAILABLE, text))
 
     def _open(self) -> ReadModelReader | None:
         """Return the read model, opened again if another file has taken its place; None if there is none."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dualbus.wire import Done, Greeting, Identity, Work, pack, unpack
+from dualbus.wire import Greeting, Identity, Work, pack, unpack
 from gateway.routing import Routing
 
 LOG = Identity("log-1", "life-1")
@@ -79,9 +79,7 @@ class Desk:
         """Have a worker answer work that the test kept, as that worker would."""
         worker = self.routing.worker(id_)
         if worker is not None:
-            done = [
-                Done(work.id, position, pack({"type": "ok", "in_reply_to": work.body["msg_id"]})) for work in works
-            ]
+            done = [(work.id, position, pack({"type": "ok", "in_reply_to": work.body["msg_id"]})) for work in works]
             self.routing.done(worker, done, self.now)
 
     def wait(self, seconds: float) -> None:

@@ -9,8 +9,9 @@ from commandbus.deciding import DATA_CHARS_MAX, Drain
 from commandbus.folds import Folds
 from dualbus import App, Command, Event, Past, Private, Query, ReadOnlyTables, Rejected, Tag, Text
 from dualbus.log import NewEvent
+from dualbus.peers import Job
 from dualbus.sqlite_log import SqliteLog
-from dualbus.wire import Work, unpack
+from dualbus.wire import unpack
 
 NOW = "2026-01-31T12:00:00.000000Z"
 
@@ -171,7 +172,7 @@ class Bus:
     def drain(self, *bodies: dict[str, Any]) -> Drain:
         """Decide the commands of one drain and append nothing."""
         works = [
-            Work(number, "s", 5000, body.get("idempotency_key") or next(KEYS), 0, {"msg_id": number, **body})
+            Job(number, 5000.0, body.get("idempotency_key") or next(KEYS), 0, {"msg_id": number, **body})
             for number, body in enumerate(bodies)
         ]
         known = self.log.outcomes([work.key for work in works if work.key])
@@ -195,7 +196,7 @@ class Bus:
 
 def answers(drain: Drain) -> list[dict[str, Any]]:
     """Return the bodies of a drain's answers."""
-    return [unpack(done.body) for _, done in drain.answers]
+    return [unpack(body) for _, (_, _, body) in drain.answers]
 
 
 def said(type_: str, key: str | None = None, **payload: Any) -> dict[str, Any]:

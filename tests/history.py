@@ -10,8 +10,8 @@ from commandbus.folds import Folds
 from commandbus.node import genesis
 from dualbus.app import App, load
 from dualbus.log import Outcome
+from dualbus.peers import Job
 from dualbus.sqlite_log import SqliteLog, SqliteLogReader
-from dualbus.wire import Work
 from projector.model import Model
 
 
@@ -53,12 +53,12 @@ class History:
         """Let go of the log."""
         self._log.close()
 
-    def _work(self, number: int) -> Work:
+    def _work(self, number: int) -> Job:
         body = {"msg_id": number, **self._random.choice([self._create, self._create, self._rename, self._refused])()}
         key = f"key-{self._seed}-{number}"
         if self._random.random() < 0.3:
             body["idempotency_key"] = key
-        return Work(number, "test", 5000, key, 0, body)
+        return Job(number, 5000.0, key, 0, body)
 
     def _create(self) -> dict[str, object]:
         payload = {"name": f"Ada {self._random.random()}", "email": "ada@example.org"}

@@ -193,7 +193,7 @@ def test_an_answer_rests_on_all_that_was_decided_before_it(bus: Bus) -> None:
     )
 
     assert [rests_on for rests_on, _ in drain.answers] == [1, 1, 2, 3]
-    assert [done.position for _, done in drain.answers] == [2, 2, 3, 3]
+    assert [position for _, (_, position, _) in drain.answers] == [2, 2, 3, 3]
 
 
 # The same key.
@@ -229,7 +229,7 @@ def test_the_first_answer_is_given_at_the_first_position(bus: Bus) -> None:
 
     again = bus.drain(said("Open", key="k", owner="Ada"))
 
-    assert again.answers[0][1].position == first.answers[0][1].position == 2
+    assert again.answers[0][1][1] == first.answers[0][1][1] == 2
     assert again.decisions == []
 
 

@@ -94,7 +94,7 @@ class World:
             if work.key not in self.log:
                 self.log.append(work.key)
             position = self.log.index(work.key) + 1
-        return Done(work.id, position, pack({"type": "ok", "in_reply_to": work.body["msg_id"]}))
+        return work.id, position, pack({"type": "ok", "in_reply_to": work.body["msg_id"]})
 
     def pass_time(self) -> None:
         """Time passes; perhaps a worker is silent for so long that it counts as dead."""

@@ -8,10 +8,12 @@ from typing import Any
 import msgpack
 import pytest
 
+from dualbus.peers import read_done
 from dualbus.wire import (
     BATCH_BYTES,
     BATCH_ITEMS_MAX,
     DEPTH_MAX,
+    DONE,
     FRAME_BYTES_MAX,
     INT_MAX,
     INT_MIN,
@@ -90,12 +92,12 @@ def test_a_reply_packed_around_a_packed_body_is_the_reply_packed_plainly(src: st
 
 
 def test_an_answer_is_passed_on_without_being_opened() -> None:
-    done = Done(7, 9, pack(BODY))
+    done: Done = (7, 9, pack(BODY))
 
-    [received] = map(Done._make, unpack(batch(WORK, [done])[1]))
+    [received] = read_done(unpack(batch(DONE, [done])[1]))
 
     assert received == done
-    assert unpack(packed_reply("a", "b", received.position, received.body))["body"] == BODY
+    assert unpack(packed_reply("a", "b", *received[1:]))["body"] == BODY
 
 
 # Batches.
