@@ -76,7 +76,7 @@ class CommandBus:
             if self._queue:
                 self._link.answer(self._drain())
             self._publisher.repeat_head()
-            self._link.beat({"queue": len(self._queue), **self._counters})
+            self._link.beat(lambda: {"queue": len(self._queue), **self._counters})
         return EXIT_DATA if self._failed else EXIT_OK
 
     def _drain(self) -> list[Done]:

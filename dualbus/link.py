@@ -4,7 +4,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from dualbus.fault import Taken
@@ -57,6 +57,7 @@ class Link:
         self._started = time.monotonic()
         self._next_beat = 0.0
         self._gateway_seen = float("-inf")
+        self._ready = False
         self._unsent: list[Frames] = []
         self._here_since = self._started
         self._leaving_at: float | None = None
@@ -81,13 +82,14 @@ class Link:
             self._here_since = began
         elif ended - began > 0.001:
             self._here_since = ended
+        self._ready = self.socket.zmq in ready
         return ready
 
     def receive(self) -> list[Job]:
         """Return the work that has come, and see to what else the gateway says."""
         jobs: list[Job] = []
         here_since = self._here_since
-        for frames in self.socket.receive():
+        for frames in self.socket.receive(ready=True) if self._ready else ():
             self._gateway_seen = time.monotonic()
             try:
                 kind, items = frames[0], unpack(frames[1])
@@ -124,7 +126,7 @@ class Link:
     def _credit(self) -> int:
         return min(CREDIT_MAX, self._at_a_time + self.parked)
 
-    def beat(self, status: dict[str, Any], *, now: bool = False) -> None:
+    def beat(self, status: Callable[[], dict[str, Any]], *, now: bool = False) -> None:
         """Say that we are alive, if it is time to; `now` where the gateway must know before our next answer."""
         time_now = time.monotonic()
         same_credit = self._told_credit / 2 < self._credit < self._told_credit * 2
@@ -132,8 +134,8 @@ class Link:
             return
         self._next_beat = time_now + BEAT_SECONDS
         self._told_credit = self._credit
-        status = {"pid": os.getpid(), "uptime_s": round(time_now - self._started, 1), **status}
-        self.socket.send(batch(BEAT, [Beat(self.identity, self.position, self._credit, status)]))
+        told = {"pid": os.getpid(), "uptime_s": round(time_now - self._started, 1), **status()}
+        self.socket.send(batch(BEAT, [Beat(self.identity, self.position, self._credit, told)]))
         self.answer(())
 
     def finished(self, stop: Stop) -> bool:

@@ -59,11 +59,10 @@ def _list(items: Any) -> list[Any]:
 
 
 def _identity(item: Any) -> Identity | None:
-    match item:
-        case None:
-            return None
-        case [str(log), str(incarnation)]:
-            return Identity(log, incarnation)
+    if item is None:
+        return None
+    if type(item) is list and len(item) == 2 and type(item[0]) is str and type(item[1]) is str:
+        return Identity(*item)
     raise WireError("It is not the identity of a log.")
 
 
@@ -98,8 +97,9 @@ def _event(item: Any, position: int) -> RecordedEvent:
 
 
 def _published(item: Any) -> Published:
-    match item:
-        case [[str(log), str(incarnation)], int(before), [*events]]:
+    if type(item) is list and len(item) == 3:
+        identity, before, events = item[0] and _identity(item[0]), item[1], item[2]
+        if identity and type(before) is int and type(events) is list:
             found = [_event(event, position) for position, event in enumerate(events, before + 1)]
-            return Published(Identity(log, incarnation), before, found)
+            return Published(identity, before, found)
     raise WireError("It is not a publication.")

@@ -5,6 +5,7 @@ version is a new file, which appears under its name when it has caught up and no
 """
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from hashlib import sha256
@@ -152,7 +153,7 @@ class _Handle:
     def replaced(self) -> bool:
         """Tell whether the path now holds another file than the one that is open here, or none."""
         try:
-            return self.path.stat().st_ino != self.inode
+            return os.stat(self.path).st_ino != self.inode
         except FileNotFoundError:
             return True
 

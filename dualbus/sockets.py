@@ -39,11 +39,12 @@ class Socket:
         self.linger_ms = LINGER_MS
         self._lock = lock
 
-    def receive(self) -> list[Frames]:
-        """Return the messages that are there, some hundreds at most."""
+    def receive(self, *, ready: bool = False) -> list[Frames]:
+        """Return the messages that are there, some hundreds at most; `ready` where a poll has just said so."""
         messages: list[Frames] = []
         # Asking first is far cheaper than the exception that says there is nothing.
-        while int(self.zmq.getsockopt(_EVENTS)) & _READABLE and len(messages) < DRAIN_MESSAGES:
+        while ready or (int(self.zmq.getsockopt(_EVENTS)) & _READABLE and len(messages) < DRAIN_MESSAGES):
+            ready = False
             try:
                 messages.append(self._receive())
             except zmq.Again:

@@ -51,6 +51,9 @@ CREATE TABLE commits (number INTEGER PRIMARY KEY, position INTEGER NOT NULL, out
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """
+ONE_OUTCOME = "SELECT command_id, fingerprint, first, events, errors FROM outcomes WHERE command_id = ?"
+MANY_OUTCOMES = ONE_OUTCOME.replace("= ?", "IN (SELECT value FROM json_each(?))")
+FEW = 10  # command ids that are looked up faster one by one
 EVENT_COLUMNS = "position, type, data, time, command_id, hash"
 GENESIS = "genesis"  # the command id of a log's first events
 
@@ -147,11 +150,10 @@ class SqliteLogReader:
         return {name for (name,) in self._db.execute("SELECT DISTINCT type FROM events")}
 
     def outcomes(self, command_ids: Iterable[str]) -> dict[str, Outcome]:
-        rows = self._db.execute(
-            "SELECT command_id, fingerprint, first, events, errors FROM outcomes "
-            "WHERE command_id IN (SELECT value FROM json_each(?))",
-            (json.dumps(list(command_ids)),),
-        )
+        ids = list(command_ids)
+        rows: Iterable[Any] = (row for id_ in ids for row in self._db.execute(ONE_OUTCOME, (id_,)))
+        if len(ids) > FEW:
+            rows = self._db.execute(MANY_OUTCOMES, (json.dumps(ids),))
         return {
             id_: Outcome(id_, fingerprint, first, events, json.loads(errors))
             for id_, fingerprint, first, events, errors in rows

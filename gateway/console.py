@@ -50,9 +50,10 @@ class Console:
     @property
     def finished(self) -> bool:
         """Tell whether input has ended and every reply is out; never, where there was none to begin with."""
+        if not self.speaks or not self._ended or self._more:
+            return False
         client = self._clients.of(CONSOLE)
-        idle = not client.requests and not client.outbox and not self._out
-        return self.speaks and self._ended and not self._more and (idle or self._closed)
+        return self._closed or not (client.requests or client.outbox or self._out)
 
     @property
     def unwritten(self) -> bool:
@@ -103,6 +104,8 @@ class Console:
 
     def collect(self) -> None:
         """Turn the replies that are there into lines."""
+        if not self.speaks:
+            return
         client = self._clients.of(CONSOLE)
         while client.outbox and len(self._out) <= OUT_BYTES_MAX:
             self._out += json.dumps(unpack(client.paid())["body"]).encode() + b"\n"

@@ -115,14 +115,14 @@ class Gateway:
         return max(0.0, min(stalled, self._next_beat - now, self._routing.seconds_to_deadline(now)))
 
     def _hear_clients(self, now: float) -> None:
-        for id_, *frames in self._front.receive():
+        for id_, *frames in self._front.receive(ready=True):
             try:
                 self._routing.accept(id_, _sent(frames), now)
             except WireError as error:
                 self._routing.malformed(id_, str(error), None)
 
     def _hear_workers(self, now: float) -> None:
-        for id_, *frames in self._back.receive():
+        for id_, *frames in self._back.receive(ready=True):
             try:
                 kind, items = frames[0], unpack(frames[1])
                 if kind == READY:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import Any
 
 from dualbus.app import load
 from dualbus.fault import EXIT_OK, DataFault
@@ -67,8 +68,11 @@ class Projector:
         """Wait, speak with the gateway, say how far we are; False when it is time to end."""
         self._link.wait(self._poll, min(seconds, self._link.seconds_to_beat))
         self._link.receive()
-        self._link.beat({"state": self._state, **(self._model.status() if self._model else {})})
+        self._link.beat(self._status)
         return not self._link.finished(self._stop)
+
+    def _status(self) -> dict[str, Any]:
+        return {"state": self._state, **(self._model.status() if self._model else {})}
 
     def _wait_for_log(self) -> SqliteLogReader | None:
         self._state = "waiting for the log"

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 from dualbus.app import load
 from dualbus.fault import EXIT_OK
@@ -50,18 +51,21 @@ class QueryBus:
         """Answer until told to stop."""
         self._open()
         self._link.announce()
-        poll = Poll(self._link.socket, self._progress, stop=stop)
+        alone, with_parked = Poll(self._link.socket, stop=stop), Poll(self._link.socket, self._progress, stop=stop)
         while not self._link.finished(stop):
-            self._link.wait(poll, self._patience())
+            self._link.wait(with_parked if self._parked else alone, self._patience())
             self._queue.extend(self._link.receive())
-            if self._progress.receive() or time.monotonic() >= self._next_look:
+            if self._parked and (self._progress.receive() or time.monotonic() >= self._next_look):
                 self._next_look = time.monotonic() + LOOK_SECONDS
                 self._queue.extendleft(reversed(self._parked))
                 self._parked.clear()
             if self._queue:
                 self._link.answer(self._answer())
-            self._link.beat({"queue": len(self._queue) + len(self._parked), **self._counters})
+            self._link.beat(self._status)
         return EXIT_OK
+
+    def _status(self) -> dict[str, Any]:
+        return {"queue": len(self._queue) + len(self._parked), **self._counters}
 
     def _patience(self) -> float:
         if self._queue:
@@ -132,4 +136,4 @@ class QueryBus:
         self._link.identity = checkpoint.identity if checkpoint else None
         self._link.position = checkpoint.position if checkpoint else 0
         if self._link.identity != known:
-            self._link.beat({}, now=True)
+            self._link.beat(self._status, now=True)

@@ -124,6 +124,17 @@ class LogContract:
             assert found["c2"].position == 4
             assert [one.command_id for one in log.read(found["c2"].first - 1, found["c2"].events)] == ["c2", "c2"]
 
+    @pytest.mark.parametrize("number", [1, 10, 11, 500])
+    def test_commands_are_remembered_however_many_are_asked_for(self, engine: Engine, number: int) -> None:
+        with engine.writer() as log:
+            log.append([decided(f"c{index}", event()) for index in range(number)])
+
+            found = log.outcomes([f"c{index}" for index in range(number + 3)])
+
+            assert {id_: outcome.first for id_, outcome in found.items()} == {
+                f"c{index}": index + 2 for index in range(number)
+            }
+
     def test_a_refusal_is_remembered_with_its_sentences_and_the_position_it_saw(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event()), decided("c2", errors=["Email is “taken”", "Sorry"])])
@@ -143,6 +154,7 @@ class LogContract:
             log.append([decided(id_, event(f"user:{id_}"))])
 
             assert list(log.outcomes([id_, id_ + "x"])) == [id_]
+            assert list(log.outcomes([id_, *map(str, range(100))])) == [id_]
             assert positions(log, f"user:{id_}") == [2]
 
     # What a decision has read.
