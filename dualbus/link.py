@@ -32,7 +32,7 @@ from dualbus.wire import (
     unpack,
 )
 
-BEAT_SECONDS = 0.4
+BEAT_SECONDS = 0.5  # where the gateway, which beats more often, is not heard
 GATEWAY_SILENT_SECONDS = 1.0
 CREDIT_MIN, CREDIT_FIRST, CREDIT_MAX = 2, 64, 1024
 CREDIT_SECONDS = 0.1  # how much work we ask for: what is more waits at the gateway
@@ -95,6 +95,8 @@ class Link:
                 kind, items = frames[0], unpack(frames[1])
                 if kind == WORK:
                     jobs += read_work(items, here_since)
+                elif kind == BEAT:
+                    self._next_beat = 0.0  # in answer to it: one wake for both
                 elif kind == ANNOUNCE:
                     self.announce()
                 elif kind == BYE:

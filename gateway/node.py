@@ -1,6 +1,7 @@
 """The sockets of the gateway, and its loop: take in, route, give out, answer."""
 
 import logging
+import math
 import secrets
 import time
 from typing import Any
@@ -72,10 +73,11 @@ class Gateway:
         self._routing.stop()
         until = time.monotonic() + GRACE_SECONDS
         while self._owes and time.monotonic() < until:
-            self._turn()
+            self._turn(until)
         self._routing.give_up()
-        while self._console.unwritten and time.monotonic() < until + FLUSH_SECONDS:
-            self._turn()
+        until = time.monotonic() + FLUSH_SECONDS
+        while self._console.unwritten and time.monotonic() < until:
+            self._turn(until)
         self._give_out()
         for bus in self._routing.buses.values():
             for id_ in list(bus.workers):
@@ -87,9 +89,9 @@ class Gateway:
         """Tell whether somebody waits for an answer, or for us to send it."""
         return bool(self._routing.under_way or self._console.unwritten or self._routing.clients.with_replies)
 
-    def _turn(self) -> None:
+    def _turn(self, until: float = math.inf) -> None:
         self._console.watch()
-        ready = self._poll.wait(self._patience())
+        ready = self._poll.wait(min(self._patience(), until - time.monotonic()))
         now = time.monotonic()
         if self._back.zmq in ready:
             self._hear_workers(now)
