@@ -30,12 +30,14 @@ PALE = "#56B4E9"
 CREATES = {
     "dualbus": "dualbus.commands_per_second",
     "plain echo": "echo.per_second",
+    "plain echo, draining": "echo.drained_per_second",
     "eventsourcing, in process": "eventsourcing.creates_per_second",
     "FastAPI": "web.creates_per_second",
 }
 READS = {
     "dualbus": "dualbus.queries_per_second",
     "plain echo": "echo.per_second",
+    "plain echo, draining": "echo.drained_per_second",
     "eventsourcing, in process": "eventsourcing.reads_per_second",
     "FastAPI": "web.gets_per_second",
 }

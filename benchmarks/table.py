@@ -82,12 +82,14 @@ COMMANDS, QUERIES = "dualbus.commands_per_second", "dualbus.queries_per_second"
 COMMAND, QUERY, BOTH = "dualbus.command_p50_ms", "dualbus.query_p50_ms", "dualbus.command_then_query_p50_ms"
 DURABLE, ANSWERED = "durable CreateUser, many in flight", "GetUser, many in flight"
 ONE_COMMAND, ONE_QUERY = "one durable command at a time, p50", "one query at a time, p50"
+DRAINING = "an echo that drains its sockets"
 REBUILD_EVENTS_PER_SECOND = 100_000
 REBUILD_SHARE = 0.6
 THEN_MS = 0.3
 
 ROWS = [
     Row("commands", DURABLE, "the plain echo", (COMMANDS, "echo.per_second"), ratio, "×", AtLeast(1.0)),
+    Row("commands", DURABLE, DRAINING, (COMMANDS, "echo.drained_per_second"), ratio, "×", None),
     Row(
         "commands",
         DURABLE,
@@ -99,6 +101,7 @@ ROWS = [
     ),
     Row("commands", DURABLE, "FastAPI", (COMMANDS, "web.creates_per_second"), ratio, "×", None),
     Row("queries", ANSWERED, "the plain echo", (QUERIES, "echo.per_second"), ratio, "×", AtLeast(1.8)),
+    Row("queries", ANSWERED, DRAINING, (QUERIES, "echo.drained_per_second"), ratio, "×", None),
     Row(
         "queries",
         ANSWERED,

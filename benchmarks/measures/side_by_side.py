@@ -11,10 +11,12 @@ WEB_CLIENTS = 32  # with more of them it did not answer more
 
 
 def measure_echo(stage: Stage) -> None:
-    with echo.road() as front:
-        results, scale = stage.results, stage.scale
+    results, scale = stage.results, stage.scale
+    with echo.road(echo.one_message) as front:
         results.add("echo.per_second", ask(echo.throughput, front, 1, WINDOW, scale.seconds))
         results.add("echo.p50_ms", ask(echo.one_at_a_time, front, scale.p50_seconds))
+    with echo.road(echo.all_messages) as front:
+        results.add("echo.drained_per_second", ask(echo.throughput, front, 1, WINDOW, scale.seconds))
 
 
 def measure_sqlite(stage: Stage) -> None:

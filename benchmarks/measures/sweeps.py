@@ -12,7 +12,7 @@ WINDOWS = (1, 8, 64, 512, 2_048)
 def measure_clients(stage: Stage) -> None:
     """Each client has one request in flight at any time."""
     seconds, draw = stage.scale.sweep_seconds, stage.results.draw
-    with cluster.running(stage.folder("clients")) as ours, echo.road() as front:
+    with cluster.running(stage.folder("clients")) as ours, echo.road(echo.one_message) as front:
         for number in CLIENTS:
             stage.say(f"clients, {number}")
             _dualbus(stage, ours, "clients", number, clients=number, window=1)
@@ -32,7 +32,7 @@ def measure_clients(stage: Stage) -> None:
 def measure_window(stage: Stage) -> None:
     """One client has so many requests in flight at any time."""
     seconds, draw = stage.scale.sweep_seconds, stage.results.draw
-    with cluster.running(stage.folder("window")) as ours, echo.road() as front:
+    with cluster.running(stage.folder("window")) as ours, echo.road(echo.one_message) as front:
         for window in WINDOWS:
             stage.say(f"window, {window}")
             _dualbus(stage, ours, "window", window, clients=1, window=window)
