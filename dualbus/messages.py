@@ -91,11 +91,9 @@ class Message(BaseModel):
         Fields that JSON has no type for come out of JSON, because only pydantic's JSON mode is strict the way a
         client means it: "5" is no integer, while "2026-01-31" may be a date.
         """
-        validator = cls.__pydantic_validator__
+        shape = cls.__pydantic_validator__
         try:
-            message: Self = (
-                validator.validate_python(fields) if cls.is_json else validator.validate_json(to_json(fields))
-            )
+            message: Self = shape.validate_python(fields) if cls.is_json else shape.validate_json(to_json(fields))
         except ValidationError as error:
             raise Invalid(sentences(cls.__name__, error)) from None
         if cls.problems is not Message.problems and (errors := list(message.problems())):

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ PRAGMA user_version = {FORMAT};
 """
 ONE_OUTCOME = "SELECT command_id, fingerprint, first, events, errors FROM outcomes WHERE command_id = ?"
 MANY_OUTCOMES = ONE_OUTCOME.replace("= ?", "IN (SELECT value FROM json_each(?))")
+ROWS_A_STATEMENT = 32
 FEW = 10  # command ids that are looked up faster one by one
 EVENT_COLUMNS = "position, type, data, time, command_id, hash"
 GENESIS = "genesis"  # the command id of a log's first events
@@ -254,9 +256,9 @@ class SqliteLog(SqliteLogReader):
             events, tags, outcomes = self._rows(decisions[:standing])
             head = Head(events[-1].position, events[-1].hash) if events else self._head
             hash_ = commit_hash(self._commit_hash, head, outcomes)
-            self._db.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
-            self._db.executemany("INSERT INTO tags VALUES (?, ?)", tags)
-            self._db.executemany("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?)", outcomes)
+            self._insert("events", "(?, ?, ?, ?, ?, ?)", events)
+            self._insert("tags", "(?, ?)", tags)
+            self._insert("outcomes", "(?, ?, ?, ?, ?, ?)", outcomes)
             number = self._commit + 1
             last = self._outcomes + len(outcomes)
             self._db.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", (number, head.position, last, hash_))
@@ -268,6 +270,14 @@ class SqliteLog(SqliteLogReader):
             raise CommitFailed(f"The log could not be written ({error}).") from None
         self._commit, self._outcomes, self._commit_hash, self._head = number, last, hash_, head
         return Appended(standing, events)
+
+    def _insert(self, table: str, row: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows, many with a statement: that takes two thirds of the time that one with each takes."""
+        whole = len(rows) - len(rows) % ROWS_A_STATEMENT
+        many = f"INSERT INTO {table} VALUES {', '.join([row] * ROWS_A_STATEMENT)}"  # noqa: S608
+        for first in range(0, whole, ROWS_A_STATEMENT):
+            self._db.execute(many, tuple(chain.from_iterable(rows[first : first + ROWS_A_STATEMENT])))
+        self._db.executemany(f"INSERT INTO {table} VALUES {row}", rows[whole:])  # noqa: S608
 
     def head(self) -> Head:
         return self._head

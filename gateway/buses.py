@@ -71,6 +71,8 @@ class Pace:
 
     def note(self, done: int, *, saturated: bool, now: float) -> None:
         """Count answers, and say whether requests are waiting for room."""
+        if not (saturated or self._saturated or self._windows):
+            return
         self._done += done
         self._saturated = self._saturated and saturated
         if now - self._since < PACE_SECONDS or (self._saturated and not self._done):

@@ -78,6 +78,8 @@ class Console:
 
     def watch(self) -> None:
         """Have the poll wait for what we can use now."""
+        if not self.speaks:
+            return
         wanted = (not (self._ended or self._more or self._full), bool(self._out))
         if wanted != self._watched:
             self._poll.watch(0, read=wanted[0])

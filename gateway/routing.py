@@ -137,7 +137,10 @@ class Routing:
 
     def worker(self, id_: bytes) -> Worker | None:
         """Return the worker of a connection, if we know it."""
-        return next((bus.workers[id_] for bus in self.buses.values() if id_ in bus.workers), None)
+        for bus in self.buses.values():
+            if worker := bus.workers.get(id_):
+                return worker
+        return None
 
     def done(self, worker: Worker, answers: Iterable[Done], now: float) -> None:
         """Pass on a worker's answers. What is late, or of an earlier life, is dropped."""

@@ -14,7 +14,7 @@ from dualbus.process import Stop
 from dualbus.settings import Settings
 from dualbus.sockets import Poll, Sockets
 from dualbus.sqlite_log import FILE_NAME, SqliteLogReader
-from dualbus.wire import EVENTS, PROGRESS, Progress, Published, WireError, batch, unpack
+from dualbus.wire import EVENTS, PROGRESS, Frames, Progress, Published, WireError, batch, unpack
 from projector.model import Model
 from projector.projecting import fresh
 
@@ -47,6 +47,7 @@ class Projector:
         self._link = Link(sockets.dealer(settings.back), "projector", [])
         self._poll = Poll(self._events, self._link.socket, stop=stop)
         self._model: Model | None = None
+        self._heard: list[Frames] = []  # from the publisher, in this turn
         self._state = "starting"
         self._next_look = 0.0
         self._next_progress = 0.0
@@ -66,7 +67,8 @@ class Projector:
 
     def _turn(self, seconds: float) -> bool:
         """Wait, speak with the gateway, say how far we are; False when it is time to end."""
-        self._link.wait(self._poll, min(seconds, self._link.seconds_to_beat))
+        ready = self._link.wait(self._poll, min(seconds, self._link.seconds_to_beat))
+        self._heard = self._events.receive(ready=True) if self._events.zmq in ready else []
         self._link.receive()
         self._link.beat(self._status)
         return not self._link.finished(self._stop)
@@ -76,8 +78,7 @@ class Projector:
 
     def _wait_for_log(self) -> SqliteLogReader | None:
         self._state = "waiting for the log"
-        while self._turn(0.05):
-            self._events.receive()  # whatever it says, the log will say too
+        while self._turn(0.05):  # whatever is heard, the log will say too
             if (self._folder / FILE_NAME).exists():
                 return SqliteLogReader(self._folder)
         return None
@@ -88,7 +89,6 @@ class Projector:
             self._state = model.failure or "building"
             if not self._turn(model.pause):
                 return False
-            self._events.receive()
             model.build()
         logger.info("The read model %s is at position %d.", model.path, model.position)
         return True
@@ -125,7 +125,7 @@ class Projector:
 
     def _publications(self, log: SqliteLogReader) -> list[Published]:
         found: list[Published] = []
-        for frames in self._events.receive():
+        for frames in self._heard:
             try:
                 if frames[0] == EVENTS:
                     found += read_published(unpack(frames[1]))
