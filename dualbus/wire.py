@@ -267,7 +267,7 @@ def check(value: Any, depth: int = 0) -> None:
         for key, item in value.items():
             if type(key) is not str:
                 raise WireError("A key of an object is not text.")
-            if type(item) is not str:
+            if type(item) is not str:  # as most are
                 check(item, depth + 1)
     elif kind is list or kind is tuple:
         if depth == DEPTH_MAX:
@@ -287,7 +287,8 @@ def read_msg_id(body: dict[str, Any]) -> MessageId:
     if msg_id is None:
         raise WireError("body.msg_id is required: the reply carries it as in_reply_to.")
     if type(msg_id) is int:
-        check(msg_id)
+        if not INT_MIN <= msg_id <= INT_MAX:
+            raise WireError("body.msg_id does not fit in 64 bits.")
         return msg_id
     return read_text(body, "msg_id", what="a whole number or text")
 

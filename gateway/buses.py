@@ -171,12 +171,16 @@ class Bus:
         """Tell whether requests wait although there is someone to take them."""
         return bool(self.queued and self.workers)
 
-    def wait_seconds(self, client: Client) -> float:
-        """Estimate how long a request of the client will wait that comes now: others have their turns before it."""
-        if not self.pace.per_second:
-            return 0.0
+    def serves(self, client: Client, seconds: float) -> bool:
+        """Estimate whether a request of the client that comes now is served within so many seconds.
+
+        Of what is queued, others have only their turns before it.
+        """
+        before = self.pace.per_second * seconds  # so many are
+        if not before or self.in_flight + self.queued <= before:
+            return True
         turns = (len(client.queues.get(self.dest, ())) + 1) * (len(self._turns) + (client not in self._turns))
-        return (self.in_flight + len(self.again) + min(self.queued, turns)) / self.pace.per_second
+        return self.in_flight + len(self.again) + min(self.queued, turns) <= before
 
     def least_busy(self, identity: Identity | None) -> Worker | None:
         """Return the worker with the least in flight, of those that have room and belong to the log, if any."""

@@ -59,7 +59,7 @@ class Routing:
                 self._status(request, now)
             elif refusal := self._refusal(request):
                 self.counters["refused"] += 1
-                self._owe(client, request.src, GATEWAY, 0, error(request.msg_id, *refusal))
+                self._owe(client, request.src, GATEWAY, 0, pack(error(request.msg_id, *refusal)))
             else:
                 self._take(request, now)
 
@@ -68,7 +68,7 @@ class Routing:
         self.counters["malformed"] += 1
         src = message.get("src") if isinstance(message, dict) else None
         to = src if isinstance(src, str) and src.isprintable() and len(src) < 100 else ""
-        self._owe(self.clients.of(client_id), to, GATEWAY, 0, error(msg_id, Code.MALFORMED, text))
+        self._owe(self.clients.of(client_id), to, GATEWAY, 0, pack(error(msg_id, Code.MALFORMED, text)))
 
     def _refusal(self, request: Request) -> tuple[Code, str] | None:
         """Say why a request cannot be taken on now, if it cannot."""
@@ -85,7 +85,7 @@ class Routing:
         if not dest or client.id == CONSOLE:  # which rests by itself while much of it is unanswered
             return None
         # Half of the time: the pace is the best one seen, and what is refused can still be tried elsewhere.
-        if self.buses[dest].wait_seconds(client) * 2000 > (request.timeout_ms or self._timeout_ms):
+        if not self.buses[dest].serves(client, (request.timeout_ms or self._timeout_ms) / 2000):
             text = f"{dest} is overloaded: the deadline would pass before it gets there. Try again later."
             return Code.UNAVAILABLE, text
         return None
@@ -155,7 +155,8 @@ class Routing:
             if position > request.session.position:
                 request.session.position = position
             if not request.answered:
-                self._answer(request, body, position)
+                self._owe(request.client, request.src, request.dest, position, body)
+                self._settle(request)
         count = before - len(in_flight)
         bus.in_flight -= count
         bus.pace.note(count, saturated=bus.saturated, now=now)
@@ -313,20 +314,20 @@ class Routing:
             bus.drop_client(client)
         self.clients.forget(client)
 
-    def _answer(self, request: Request, body: bytes | dict[str, Any], position: int = 0) -> None:
-        self._owe(request.client, request.src, request.dest or GATEWAY, position, body)
+    def _answer(self, request: Request, body: dict[str, Any]) -> None:
+        self._owe(request.client, request.src, request.dest or GATEWAY, 0, pack(body))
         self._settle(request)
 
     def _settle(self, request: Request) -> None:
         self._pending.remove(request)
         self._placing.settled(request)
 
-    def _owe(self, client: Client, to: str, src: str, position: int, body: bytes | dict[str, Any]) -> None:
+    def _owe(self, client: Client, to: str, src: str, position: int, body: bytes) -> None:
         if client.gone:
             return
         self.counters["answered"] += 1
-        packed = body if isinstance(body, bytes) else pack(body)
-        self.counters["dropped_replies"] += client.owe(packed_reply(src, to, position, packed))
+        if dropped := client.owe(packed_reply(src, to, position, body)):
+            self.counters["dropped_replies"] += dropped
         self.clients.with_replies[client.id] = client
 
     def _status(self, request: Request, now: float) -> None:
@@ -336,7 +337,7 @@ class Routing:
             self.counters["refused"] += 1
             text = f"The gateway answers Status, and nothing of type {request.type!r}."
             body = error(request.msg_id, Code.NOT_SUPPORTED, text)
-        self._owe(request.client, request.src, GATEWAY, 0, body)
+        self._owe(request.client, request.src, GATEWAY, 0, pack(body))
 
 
 def _homeless(type_: str) -> str:
