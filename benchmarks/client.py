@@ -60,6 +60,7 @@ class Traffic:
         self._by_socket = {client.socket: client for client in clients}
         self._poller = zmq.Poller()
         self._in_flight = 0
+        self.answered = 0
         for client in clients:
             self._poller.register(client.socket, zmq.POLLIN)
             self._send(client, window)
@@ -86,6 +87,7 @@ class Traffic:
         for frame in client.received():
             done += wire.count_good(frame)
         self._in_flight -= done
+        self.answered += done
         self._send(client, done)
         return done
 

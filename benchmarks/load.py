@@ -4,7 +4,7 @@ import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Literal, NamedTuple
 
 from benchmarks import clock, open_loop, wire
@@ -21,6 +21,8 @@ SESSIONS = 31  # an odd number: the requests of each session are commands and qu
 class Throughput(NamedTuple):
     per_second: float
     lag_ms: float  # from the last reply until a query sees all that was written
+    answered: int  # in all, and what that cost the client
+    cpu_seconds: float
 
 
 class Filled(NamedTuple):
@@ -30,10 +32,12 @@ class Filled(NamedTuple):
 
 def throughput(front: str, work: Work, clients: int, window: int, seconds: float) -> Throughput:
     with _clients(front, clients) as connected:
+        began = process_time()
         traffic = Traffic(connected, _requests(work, connected[0]), window)
         per_second = clock.per_second(traffic.trade, seconds)
         traffic.finish()
-        return Throughput(per_second, _lag_ms(connected[0]) if work == "create" else 0.0)
+        spent = process_time() - began
+        return Throughput(per_second, _lag_ms(connected[0]) if work == "create" else 0.0, traffic.answered, spent)
 
 
 def one_at_a_time(front: str, work: Work, seconds: float) -> float:

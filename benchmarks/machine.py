@@ -31,7 +31,7 @@ def description() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{memory_kb / 1024 / 1024:.0f} GB",
         "system": f"{platform.system()} {platform.release()}",
-        "python": sys.version.split()[0],
+        "python": sys.version,
     }
 
 

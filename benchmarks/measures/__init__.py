@@ -12,6 +12,7 @@ from benchmarks.measures.side_by_side import (
     measure_echo,
     measure_eventsourcing,
     measure_sqlite,
+    measure_stages,
     measure_web,
 )
 from benchmarks.measures.sweeps import measure_clients, measure_window
@@ -43,6 +44,7 @@ MEASURES = {
     "sqlite": Measure(measure_sqlite, every),
     "eventsourcing": Measure(measure_eventsourcing, every),
     "web": Measure(measure_web, every),
+    "stages": Measure(measure_stages, few),
     "stdin": Measure(measure_stdin, few),
     "latency": Measure(measure_latency, few),
     "idle": Measure(measure_idle, once),

@@ -1,6 +1,6 @@
 """dualbus, its peers and its limits, one after another in every round."""
 
-from benchmarks import cluster, load
+from benchmarks import cluster, load, machine, stages
 from benchmarks.children import ask
 from benchmarks.peers import bare_sqlite, echo, event_library, web_app, web_client
 from benchmarks.stage import WINDOW, Stage
@@ -49,12 +49,37 @@ def measure_web(stage: Stage) -> None:
 def measure_dualbus(stage: Stage) -> None:
     results, scale = stage.results, stage.scale
     with cluster.running(stage.folder("dualbus")) as ours:
-        commands = ask(load.throughput, ours.front, "create", 1, WINDOW, scale.seconds)
+        commands = _throughput(stage, ours, "create", "a_command")
         results.add("dualbus.commands_per_second", commands.per_second)
         results.add("dualbus.lag_ms", commands.lag_ms)
-        queries = ask(load.throughput, ours.front, "get", 1, WINDOW, scale.seconds)
+        queries = _throughput(stage, ours, "get", "a_query")
         results.add("dualbus.queries_per_second", queries.per_second)
         results.add("dualbus.command_p50_ms", ask(load.one_at_a_time, ours.front, "create", scale.p50_seconds))
         results.add("dualbus.query_p50_ms", ask(load.one_at_a_time, ours.front, "get", scale.p50_seconds))
         both = ask(load.command_then_query, ours.front, scale.p50_seconds)
         results.add("dualbus.command_then_query_p50_ms", both)
+
+
+def measure_stages(stage: Stage) -> None:
+    """What the cost of a command and of a query is made of."""
+    folder = stage.folder("stages")
+    costs = {
+        "gateway": ask(stages.gateway),
+        "commandbus": ask(stages.commandbus, folder / "commandbus"),
+        "projector": ask(stages.projector, folder / "projector"),
+        "querybus": ask(stages.querybus, folder / "querybus"),
+    }
+    for process, found in costs.items():
+        for name, microseconds in found.items():
+            stage.results.add(f"stages.{process}: {name}, us", microseconds)
+
+
+def _throughput(stage: Stage, ours: cluster.Cluster, work: load.Work, what: str) -> load.Throughput:
+    """How many a second, and the microseconds of a core that each process and the client spend on one."""
+    before = {name: machine.cpu_seconds([pid]) for name, pid in ours.pids.items()}
+    found = ask(load.throughput, ours.front, work, 1, WINDOW, stage.scale.seconds)
+    for name, pid in ours.pids.items():
+        used = machine.cpu_seconds([pid]) - before[name]
+        stage.results.add(f"dualbus.{what}_{name}_cpu_us", used * 1e6 / found.answered)
+    stage.results.add(f"dualbus.{what}_client_cpu_us", found.cpu_seconds * 1e6 / found.answered)
+    return found

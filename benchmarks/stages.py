@@ -1,0 +1,217 @@
+"""What an item costs each process, stage by stage: their own code, in one process, without sockets, on warm caches.
+
+`make bench` measures the whole; this says what the whole is made of. Figures are microseconds of an item.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import uuid_utils
+
+from benchmarks import wire
+from commandbus.deciding import Drain
+from commandbus.folds import Folds
+from commandbus.node import DRAIN_COMMANDS, genesis
+from dualbus.app import App, load
+from dualbus.log import RecordedEvent
+from dualbus.peers import Job, read_done, read_published, read_work
+from dualbus.read_model import ReadModelReader, ReadModelWriter, create
+from dualbus.sqlite_log import SqliteLog
+from dualbus.wire import (
+    DONE,
+    EVENTS,
+    WORK,
+    Done,
+    Greeting,
+    Identity,
+    Published,
+    batch,
+    batches,
+    joined,
+    pack,
+    parts,
+    unpack,
+    unpack_hostile,
+)
+from gateway.routing import Routing
+from projector.projecting import Projecting
+from querybus.answering import Answering
+
+ITEMS, DRAINS = DRAIN_COMMANDS, 60
+LOG = Identity("log", "incarnation")
+NOW = "2026-01-31T12:00:00.000000Z"
+FAR = 1e9  # a deadline
+
+Costs = dict[str, float]  # by stage: microseconds of an item
+
+
+class Stopwatch:
+    """Times stages, each some dozen times; the median counts."""
+
+    def __init__(self) -> None:
+        self._took: dict[str, list[float]] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = perf_counter()
+        yield
+        self._took.setdefault(name, []).append(perf_counter() - began)
+
+    @property
+    def costs(self) -> Costs:
+        return {name: median(took) / ITEMS * 1e6 for name, took in self._took.items()}
+
+
+def gateway() -> Costs:
+    """A command's way through the gateway, there and back."""
+    watch, envelopes = Stopwatch(), wire.commands()
+    routing = Routing(5000, 1 << 47, lambda id_: f"abcdefghijklmnop/{id_:x}")
+    routing.announced(b"worker", Greeting("commandbus", "life", 1, ["CreateUser"], ITEMS, LOG, 0), 0.0)
+    body = pack({"type": "command_result", "in_reply_to": 1, "success": True, "events": [{"payload": "x" * 120}]})
+    for _ in range(DRAINS):
+        frame = b"".join(wire.frames(list(islice(envelopes, wire.ITEMS_A_MESSAGE))))
+        frames = [frame] * (ITEMS // wire.ITEMS_A_MESSAGE)
+        with watch.stage("read the messages"):
+            for one in frames:
+                routing.accept(b"client", unpack_hostile(one), 1.0)
+        with watch.stage("give out the work"):
+            given = [list(batches(WORK, work)) for _, work in routing.dispatch(1.0)]
+        work = [item for messages in given for message in messages for item in unpack(message[1])]
+        _, done = joined(DONE, [pack((item[0], 5, body)) for item in work])
+        with watch.stage("take the answers"):
+            worker = routing.worker(b"worker")
+            assert worker
+            routing.done(worker, read_done(unpack(done)), 1.0)
+        with watch.stage("give out the answers"):
+            client = routing.clients.of(b"client")
+            for part in parts(list(client.outbox)):
+                joined(b"reply", part)
+                for _ in part:
+                    client.paid()
+    return watch.costs
+
+
+def commandbus(folder: Path) -> Costs:
+    """A command, from the frame it comes in to the frames that its event and its answer leave in."""
+    watch, app, folds = Stopwatch(), load("users:app"), Folds()
+    log = SqliteLog(folder, lambda secret: genesis(app, secret))
+    for frame in islice(_work("CreateUser", "payload", _person), DRAINS):
+        with watch.stage("unpack"):
+            jobs = read_work(unpack(frame), FAR)
+        with watch.stage("look the keys up"):
+            known = log.outcomes([job.key for job in jobs if job.key])
+        drain = Drain(app, log, folds, NOW, _new_id, known)
+        with watch.stage("decide"):
+            for job in jobs:
+                drain.decide(job)
+        with watch.stage("append, with the fsync"):
+            appended = log.append(drain.decisions)
+        with watch.stage("pack the events"):
+            batch(EVENTS, [Published(LOG, appended.events[0].position - 1, appended.events)])
+        with watch.stage("pack the answers"):
+            list(batches(DONE, [pack(done) for _, done in drain.answers]))
+    log.close()
+    return watch.costs
+
+
+def projector(folder: Path) -> Costs:
+    """An event, from the frame it comes in to its row."""
+    watch, app = Stopwatch(), load("users:app")
+    projecting, model = Projecting(app), ReadModelWriter(_read_model(folder, app))
+    for frame in _events(app, folder / "log"):
+        with watch.stage("unpack"):
+            [published] = read_published(unpack(frame))
+        model.begin()
+        with watch.stage("project"):
+            for event in published.events:
+                projecting.apply(event, model)
+        with watch.stage("commit"):
+            model.commit(published.events[-1].position, published.events[-1].hash)
+    model.close()
+    return watch.costs
+
+
+def querybus(folder: Path) -> Costs:
+    """A query, from the frame it comes in to the frame that its answer leaves in."""
+    watch, app, path = Stopwatch(), load("users:app"), folder / "read.db"
+    ids = _filled(folder, app)
+    answering, reader = Answering(app), ReadModelReader(path)
+    for frame in islice(_work("GetUser", "params", lambda number: {"user_id": ids[number % len(ids)]}), DRAINS):
+        with watch.stage("unpack"):
+            jobs: list[Job] = read_work(unpack(frame), FAR)
+        with watch.stage("answer"):
+            position = reader.begin().position
+            answers: list[Done] = [(job.id, position, answering.answer(job, reader)) for job in jobs]
+            reader.end()
+        with watch.stage("pack the answers"):
+            list(batches(DONE, map(pack, answers)))
+    reader.close()
+    return watch.costs
+
+
+def _work(type_: str, fields: str, make: Callable[[int], dict[str, Any]]) -> Iterator[bytes]:
+    """Frames of work, as the gateway sends them."""
+    number = 0
+    while True:
+        numbers = range(number, number + ITEMS)
+        number += ITEMS
+        items = [
+            (
+                one,
+                "client",
+                5000,
+                f"abcdefghijklmnop/{one:012x}",
+                0,
+                {"type": type_, "msg_id": one, fields: make(one)},
+            )
+            for one in numbers
+        ]
+        yield batch(WORK, items)[1]
+
+
+def _person(number: int) -> dict[str, Any]:
+    return {"name": f"user {number:08d}", "email": f"{number:08d}@example.com"}
+
+
+def _events(app: App, folder: Path) -> Iterator[bytes]:
+    """Frames of events, as commandbus publishes them."""
+    log = SqliteLog(folder, lambda secret: genesis(app, secret))
+    events = list(_created(app, log))
+    log.close()
+    for first in range(0, len(events), ITEMS):
+        yield batch(EVENTS, [Published(LOG, events[first].position - 1, events[first : first + ITEMS])])[1]
+
+
+def _created(app: App, log: SqliteLog) -> Iterator[RecordedEvent]:
+    for frame in islice(_work("CreateUser", "payload", _person), DRAINS):
+        drain = Drain(app, log, Folds(), NOW, _new_id, {})
+        for job in read_work(unpack(frame), FAR):
+            drain.decide(job)
+        yield from log.append(drain.decisions).events
+
+
+def _filled(folder: Path, app: App) -> list[str]:
+    """Fill a read model; return the ids of its users."""
+    model, ids = ReadModelWriter(_read_model(folder, app)), []
+    model.begin()
+    for number in range(1000):
+        ids.append(_new_id())
+        model.execute("INSERT INTO users (id, name) VALUES (?, ?)", (ids[-1], f"user {number}"))
+    model.commit(1, bytes(16))
+    model.close()
+    return ids
+
+
+def _read_model(folder: Path, app: App) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    create(folder / "read.db", app.projections, LOG)
+    return folder / "read.db"
+
+
+def _new_id() -> str:
+    return str(uuid_utils.uuid7())
