@@ -169,7 +169,8 @@ class ReadModelReader(_Handle):
         super().__init__(path, apsw.SQLITE_OPEN_READONLY, _READ_ACTIONS)
         self.db.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
         self.deadline = float("inf")  # by time.monotonic(): a statement that is still running then is stopped
-        self.db.set_progress_handler(lambda: time.monotonic() > self.deadline, 10_000)
+        # SQLite counts over all runs of a statement, so one of ours, short as it is, may be asked too.
+        self.db.set_progress_handler(lambda: not self._ours and time.monotonic() > self.deadline, 10_000)
 
     def begin(self) -> Checkpoint:
         """Begin a snapshot; every answer until `end` comes from its position."""

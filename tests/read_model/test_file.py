@@ -162,6 +162,14 @@ def test_a_statement_that_runs_into_its_deadline_is_stopped_and_the_next_is_not(
     reader.end()
 
 
+def test_a_snapshot_begins_whatever_the_deadline_of_the_query_before(reader: ReadModelReader) -> None:
+    reader.deadline = time.monotonic() - 1
+
+    for _ in range(3000):  # SQLite looks at the deadline every so many steps, over all runs of a statement
+        assert reader.begin().position == 3
+        reader.end()
+
+
 def test_sql_that_an_author_builds_anew_each_time_does_not_fill_the_memory(reader: ReadModelReader) -> None:
     for number in range(3000):
         assert reader.one(f"SELECT {number} AS n") == {"n": number}

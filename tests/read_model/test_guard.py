@@ -98,3 +98,14 @@ def test_a_projection_writes_in_a_transaction_only(writer: ReadModelWriter, read
         writer.execute("DELETE FROM users")
 
     assert ages(reader) == [20, 21, 22]
+
+
+def test_a_statement_of_ours_that_is_kept_is_not_found_by_an_author_who_says_the_same(reader: ReadModelReader) -> None:
+    said = ["BEGIN", "ROLLBACK"]
+    for _ in range(3):
+        reader.begin()
+        reader.end()
+
+    for sql in said:
+        with pytest.raises(NotAllowed):
+            reader.all(sql)
