@@ -100,7 +100,9 @@ def test_a_projection_writes_in_a_transaction_only(writer: ReadModelWriter, read
     assert ages(reader) == [20, 21, 22]
 
 
-def test_a_statement_of_ours_that_is_kept_is_not_found_by_an_author_who_says_the_same(reader: ReadModelReader) -> None:
+def test_a_statement_of_ours_that_is_kept_is_not_found_by_an_author_who_says_the_same(
+    reader: ReadModelReader,
+) -> None:
     said = ["BEGIN", "ROLLBACK"]
     for _ in range(3):
         reader.begin()
