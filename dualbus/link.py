@@ -97,7 +97,8 @@ class Link:
                     jobs += read_work(items, here_since)
                 elif kind == BEAT:
                     self._next_beat = 0.0  # in answer to it: one wake for both
-                elif kind == ANNOUNCE:
+                elif kind == ANNOUNCE:  # another gateway than the one that may have said BYE
+                    self._released = False
                     self.announce()
                 elif kind == BYE:
                     self._released = True

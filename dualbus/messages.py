@@ -56,9 +56,14 @@ def _is_json(annotation: Any) -> bool:
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated or origin is list:
         return _is_json(parts[0])
-    if origin in (Union, UnionType):
-        return len(parts) == 2 and NoneType in parts and all(map(_is_json, parts))
-    return annotation in (str, int, float, bool, NoneType)
+    if origin in (Union, UnionType) and len(parts) == 2 and NoneType in parts:
+        return all(_is_json(part) for part in parts if part is not NoneType)
+    return annotation in (str, int, float, bool)
+
+
+def _is_lax(mark: Any) -> bool:
+    """Tell whether a mark on a field lets a value of another type be made into one that fits."""
+    return getattr(mark, "strict", None) is False or bool(getattr(mark, "coerce_numbers_to_str", None))
 
 
 def _marked_within(annotation: Any) -> bool:
@@ -73,12 +78,15 @@ class Message(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="constants"
     )
-    is_json: ClassVar[bool] = False  # whether all its fields are of types that JSON has
+    _is_json: ClassVar[bool] = False  # whether all its fields are of types that JSON has
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        cls.is_json = all(_is_json(field.annotation) for field in cls.model_fields.values())
+        fields = cls.model_fields.values()
+        cls._is_json = cls.model_config.get("strict") is True and all(
+            _is_json(field.annotation) and not any(map(_is_lax, field.metadata)) for field in fields
+        )
 
     def problems(self) -> Iterable[str]:
         """Yield a sentence for each rule across fields that is broken; asked once every field is right."""
@@ -92,8 +100,9 @@ class Message(BaseModel):
         client means it: "5" is no integer, while "2026-01-31" may be a date.
         """
         shape = cls.__pydantic_validator__
+        given = {**fields}  # for a validator of the author's own may change it
         try:
-            message: Self = shape.validate_python(fields) if cls.is_json else shape.validate_json(to_json(fields))
+            message: Self = shape.validate_python(given) if cls._is_json else shape.validate_json(to_json(given))
         except ValidationError as error:
             raise Invalid(sentences(cls.__name__, error)) from None
         if cls.problems is not Message.problems and (errors := list(message.problems())):
@@ -114,7 +123,6 @@ class Event(Message):
 
     tag_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
     private_fields: ClassVar[frozenset[str]] = frozenset()
-    shown_fields: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -126,7 +134,6 @@ class Event(Message):
         cls.private_fields = frozenset(
             name for name, marks in hints.items() if any(m is Private or isinstance(m, Private) for m in marks)
         )
-        cls.shown_fields = tuple(name for name in hints if name not in cls.private_fields)
         if overlooked := [name for name, field in cls.model_fields.items() if _marked_within(field.annotation)]:
             raise ConfigFault(
                 f"{cls.__name__}.{overlooked[0]}: put Tag and Private around the whole type, "
@@ -155,4 +162,6 @@ class Event(Message):
     @classmethod
     def shown(cls, fields: dict[str, Any]) -> dict[str, Any]:
         """Return an event with these fields as a reply shows it: its type, and all but the private ones."""
-        return {"type": cls.__name__, "payload": {name: fields[name] for name in cls.shown_fields}}
+        hidden = cls.private_fields
+        payload = {name: value for name, value in fields.items() if name not in hidden} if hidden else fields
+        return {"type": cls.__name__, "payload": payload}

@@ -162,7 +162,7 @@ class Bus:
         self._turns.pop(client, None)
 
     @property
-    def suspect_next(self) -> bool:
+    def _suspect_next(self) -> bool:
         """Tell whether the next request must be given to a worker that has nothing else, and gets nothing else."""
         return bool(self.again) and self.again[0].suspect
 
@@ -184,7 +184,9 @@ class Bus:
 
     def least_busy(self, identity: Identity | None) -> Worker | None:
         """Return the worker with the least in flight, of those that have room and belong to the log, if any."""
-        alone = self.suspect_next
+        while self.again and self.again[0].answered:
+            self._move(self.again, 1, [])
+        alone = self._suspect_next
         ready = [
             worker
             for worker in self.workers.values()

@@ -55,7 +55,8 @@ class QueryBus:
         while not self._link.finished(stop):
             self._link.wait(with_parked if self._parked else alone, self._patience())
             self._queue.extend(self._link.receive())
-            if self._parked and (self._progress.receive() or time.monotonic() >= self._next_look):
+            announced = self._progress.receive()  # nobody waits for most of it, and it must not pile up
+            if self._parked and (announced or time.monotonic() >= self._next_look):
                 self._next_look = time.monotonic() + LOOK_SECONDS
                 self._queue.extendleft(reversed(self._parked))
                 self._parked.clear()

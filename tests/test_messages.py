@@ -7,7 +7,15 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from dualbus import Command, Email, Event, Private, Query, Rejected, Tag, Text
 from dualbus.fault import ConfigFault
@@ -228,6 +236,55 @@ def test_a_reply_shows_all_but_the_private_fields_and_the_log_keeps_all() -> Non
         "payload": {"id": str(ID), "course": None, "seat": 1, "at": "2026-01-31T00:00:00Z"},
     }
     assert Registered.model_validate_json(event.data()) == event
+
+
+class Sparse(Event):
+    on: date
+    id: str
+    note: Annotated[str | None, Private] = None
+    cache: str = Field(default="", exclude=True)
+
+    @model_serializer(mode="wrap")
+    def without_nones(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+
+def test_a_reply_shows_what_an_author_has_kept_in_the_event() -> None:
+    event = Sparse(on=date(2026, 1, 31), id="1")
+
+    assert Sparse.shown(event.fields())["payload"] == {"on": "2026-01-31", "id": "1"}
+    assert Sparse.model_validate_json(event.data()) == event
+
+
+class Lax(Command):
+    model_config = ConfigDict(strict=False, coerce_numbers_to_str=True)
+    name: str
+
+
+class LaxField(Command):
+    name: str = Field(strict=False, coerce_numbers_to_str=True)
+
+
+@pytest.mark.parametrize("kind", [Lax, LaxField])
+def test_a_number_taken_for_text_is_the_one_that_json_shows(kind: type[Lax | LaxField]) -> None:
+    assert kind.parse({"name": 1e-05}).name == "0.00001"
+
+
+class Renamed(Command):
+    given: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def of_old(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        fields["given"] = fields.pop("name")
+        return fields
+
+
+def test_a_validator_that_changes_what_it_is_given_does_not_change_what_came() -> None:
+    came = {"name": "Ada"}
+
+    assert Renamed.parse(came).given == "Ada"
+    assert came == {"name": "Ada"}
 
 
 @pytest.mark.parametrize("annotation", [Annotated[str, Private] | None, list[Annotated[str, Tag("x")]]])

@@ -262,6 +262,30 @@ def test_a_message_that_its_workers_die_of_is_given_up_and_its_neighbours_are_no
     assert desk.dispatched() == [2]
 
 
+def test_what_two_workers_died_of_gets_the_third_for_itself_whatever_lies_before_it() -> None:
+    # Given a query that two workers died of, and before it one whose client is gone
+    desk = Desk()
+    desk.greet("querybus", b"q0", credit=1)
+    desk.ask(query("gone"), client=b"a")
+    desk.dispatch()
+    desk.ask(query("bad"), client=b"b")
+    for worker in (b"q1", b"q2"):
+        desk.greet("querybus", worker, credit=1)
+        assert desk.dispatched() == ["bad"]
+        if worker == b"q2":
+            desk.greet("querybus", b"busy", credit=2)
+            desk.ask(query("neighbour"), client=b"c")
+            assert desk.dispatched() == ["neighbour"]
+        desk.routing.lost(worker, "is gone")
+    desk.routing.lost(b"q0", "is gone")
+    desk.routing.client_gone(desk.routing.clients.of(b"a"))
+
+    # then it waits until a worker has nothing else
+    assert desk.dispatched() == []
+    desk.answer(b"busy")
+    assert desk.dispatched() == ["bad"]
+
+
 def test_the_answer_of_an_earlier_life_is_ignored() -> None:
     desk = Desk()
     desk.greet("commandbus", b"old", life="one")
