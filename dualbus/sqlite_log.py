@@ -9,6 +9,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
@@ -76,6 +77,12 @@ def commit_hash(before: bytes, head: Head, outcomes: Sequence[OutcomeRow]) -> by
 def meta_hash(identity: Identity, secret: bytes) -> bytes:
     """Return the hash of what a log says of itself."""
     return sha256(_pack((identity, secret))).digest()[:16]
+
+
+@cache
+def _insert(table: str, columns: int, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"INSERT INTO {table} VALUES {', '.join([row] * rows)}"  # noqa: S608
 
 
 @contextmanager
@@ -256,9 +263,9 @@ class SqliteLog(SqliteLogReader):
             events, tags, outcomes = self._rows(decisions[:standing])
             head = Head(events[-1].position, events[-1].hash) if events else self._head
             hash_ = commit_hash(self._commit_hash, head, outcomes)
-            self._insert("events", "(?, ?, ?, ?, ?, ?)", events)
-            self._insert("tags", "(?, ?)", tags)
-            self._insert("outcomes", "(?, ?, ?, ?, ?, ?)", outcomes)
+            self._insert("events", 6, events)
+            self._insert("tags", 2, tags)
+            self._insert("outcomes", 6, outcomes)
             number = self._commit + 1
             last = self._outcomes + len(outcomes)
             self._db.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", (number, head.position, last, hash_))
@@ -271,13 +278,13 @@ class SqliteLog(SqliteLogReader):
         self._commit, self._outcomes, self._commit_hash, self._head = number, last, hash_, head
         return Appended(standing, events)
 
-    def _insert(self, table: str, row: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _insert(self, table: str, columns: int, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows, many with a statement: that takes two thirds of the time that one with each takes."""
         whole = len(rows) - len(rows) % ROWS_A_STATEMENT
-        many = f"INSERT INTO {table} VALUES {', '.join([row] * ROWS_A_STATEMENT)}"  # noqa: S608
         for first in range(0, whole, ROWS_A_STATEMENT):
-            self._db.execute(many, tuple(chain.from_iterable(rows[first : first + ROWS_A_STATEMENT])))
-        self._db.executemany(f"INSERT INTO {table} VALUES {row}", rows[whole:])  # noqa: S608
+            values = tuple(chain.from_iterable(rows[first : first + ROWS_A_STATEMENT]))
+            self._db.execute(_insert(table, columns, ROWS_A_STATEMENT), values)
+        self._db.executemany(_insert(table, columns, 1), rows[whole:])
 
     def head(self) -> Head:
         return self._head
