@@ -85,9 +85,8 @@ class QueryBus:
             self._counters["snapshots"] += 1
         began = time.monotonic()
         try:
-            for _ in range(min(len(self._queue), SNAPSHOT_QUERIES)):
-                if (now := time.monotonic()) >= began + SNAPSHOT_SECONDS:
-                    break
+            until = began + SNAPSHOT_SECONDS
+            while self._queue and len(answers) < SNAPSHOT_QUERIES and (now := time.monotonic()) < until:
                 job = self._queue.popleft()
                 if job.deadline <= now:
                     answers.append(self._late(job, position))
