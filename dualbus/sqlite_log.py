@@ -80,7 +80,7 @@ def meta_hash(identity: Identity, secret: bytes) -> bytes:
 
 
 @cache
-def _insert(table: str, columns: int, rows: int) -> str:
+def _insert_sql(table: str, columns: int, rows: int) -> str:
     row = f"({', '.join('?' * columns)})"
     return f"INSERT INTO {table} VALUES {', '.join([row] * rows)}"  # noqa: S608
 
@@ -283,8 +283,8 @@ class SqliteLog(SqliteLogReader):
         whole = len(rows) - len(rows) % ROWS_A_STATEMENT
         for first in range(0, whole, ROWS_A_STATEMENT):
             values = tuple(chain.from_iterable(rows[first : first + ROWS_A_STATEMENT]))
-            self._db.execute(_insert(table, columns, ROWS_A_STATEMENT), values)
-        self._db.executemany(_insert(table, columns, 1), rows[whole:])
+            self._db.execute(_insert_sql(table, columns, ROWS_A_STATEMENT), values)
+        self._db.executemany(_insert_sql(table, columns, 1), rows[whole:])
 
     def head(self) -> Head:
         return self._head
