@@ -6,7 +6,6 @@ Explicit high-water marks, lingers and size limits; no send blocks, and no recei
 import math
 import sys
 import weakref
-from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -248,10 +247,3 @@ class Poll:
 
 def _raw(one: Socket | int) -> "zmq.Socket[bytes] | int":
     return one.zmq if isinstance(one, Socket) else one
-
-
-def drain(sockets: Iterable[Socket]) -> Iterable[tuple[Socket, Frames]]:
-    """Yield the messages that are there, socket by socket."""
-    for socket in sockets:
-        for frames in socket.receive():
-            yield socket, frames
