@@ -15,7 +15,7 @@ CONSOLE = b""  # the client that is our own standard input; a ROUTER never gives
 class Client:
     """One connection."""
 
-    __slots__ = ("bytes", "gone", "id", "outbox", "outbox_bytes", "queues", "requests", "sessions", "stalled_until")
+    __slots__ = ("bytes", "id", "outbox", "outbox_bytes", "queues", "requests", "sessions", "stalled_until")
 
     def __init__(self, id_: bytes, floor: int) -> None:
         self.id = id_
@@ -26,7 +26,6 @@ class Client:
         self.outbox: deque[bytes] = deque()  # replies, packed
         self.outbox_bytes = 0
         self.stalled_until = 0.0
-        self.gone = False
 
     def owe(self, reply: bytes) -> int:
         """Put a reply into the outbox; return how many old ones had to go because it does not take them."""
@@ -70,7 +69,6 @@ class Clients:
 
     def forget(self, client: Client) -> None:
         """The connection is gone."""
-        client.gone = True
         self.floor = max(self.floor, client.sessions.highest())
         self._by_id.pop(client.id, None)
         self.with_replies.pop(client.id, None)

@@ -323,8 +323,6 @@ class Routing:
         self._placing.settled(request)
 
     def _owe(self, client: Client, to: str, src: str, position: int, body: bytes) -> None:
-        if client.gone:
-            return
         self.counters["answered"] += 1
         if dropped := client.owe(packed_reply(src, to, position, body)):
             self.counters["dropped_replies"] += dropped
