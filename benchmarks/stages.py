@@ -80,7 +80,7 @@ def gateway() -> Costs:
             for one in frames:
                 routing.accept(b"client", unpack_hostile(one), 1.0)
         with watch.stage("give out the work"):
-            given = [list(batches(WORK, work)) for _, work in routing.dispatch(1.0)]
+            given = [batches(WORK, work) for _, work in routing.dispatch(1.0)]
         work = [item for messages in given for message in messages for item in unpack(message[1])]
         _, done = joined(DONE, [pack((item[0], 5, body)) for item in work])
         with watch.stage("take the answers"):
@@ -114,7 +114,7 @@ def commandbus(folder: Path) -> Costs:
         with watch.stage("pack the events"):
             batch(EVENTS, [Published(LOG, appended.events[0].position - 1, appended.events)])
         with watch.stage("pack the answers"):
-            list(batches(DONE, [pack(done) for _, done in drain.answers]))
+            batches(DONE, [pack(done) for _, done in drain.answers])
     log.close()
     return watch.costs
 
@@ -149,7 +149,7 @@ def querybus(folder: Path) -> Costs:
             answers: list[Done] = [(job.id, position, answering.answer(job, reader)) for job in jobs]
             reader.end()
         with watch.stage("pack the answers"):
-            list(batches(DONE, map(pack, answers)))
+            batches(DONE, [pack(answer) for answer in answers])
     reader.close()
     return watch.costs
 

@@ -68,7 +68,7 @@ class Link:
         greeting = Greeting(self.dest, self._life, os.getpid(), self._types, credit, self.identity, self.position)
         self.socket.send(batch(READY, [greeting]))
 
-    def wait(self, poll: Poll, seconds: float) -> set[object]:
+    def wait(self, poll: Poll, seconds: float) -> set[Socket | int]:
         """Wait for something to do, and note since when what is there now can have been waiting.
 
         Deadlines travel as what is left of them, and the time a message spends in our queue while we are
@@ -82,7 +82,7 @@ class Link:
             self._here_since = began
         elif ended - began > 0.001:
             self._here_since = ended
-        self._ready = self.socket.zmq in ready
+        self._ready = self.socket in ready
         return ready
 
     def receive(self) -> list[Job]:
@@ -111,7 +111,7 @@ class Link:
 
     def answer(self, answers: Iterable[Done]) -> None:
         """Send answers; what the queue has no room for waits here, bounded by the credit we gave."""
-        self._unsent += batches(DONE, map(pack, answers))
+        self._unsent += batches(DONE, [pack(answer) for answer in answers])
         while self._unsent and self.socket.send(self._unsent[0]):
             del self._unsent[0]
 

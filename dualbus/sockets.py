@@ -4,8 +4,10 @@ Explicit high-water marks, lingers and size limits; no send blocks, and no recei
 """
 
 import math
+import select
 import sys
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +22,7 @@ from dualbus.wire import FRAME_BYTES_MAX, Frames
 LINGER_MS = 1000  # for the replies at the end; a socket with nothing to say closes at once
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 500
 _STDERR = 2
+_SECONDS_MAX = 86_400.0  # which a poll can count in milliseconds
 # As numbers: pyzmq's own are members of an enumeration, which cost more than what they are asked for.
 _READABLE, _EVENTS = int(zmq.POLLIN), int(zmq.EVENTS)
 _AT_ONCE, _AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -37,22 +40,41 @@ class Socket:
         self.zmq = socket
         self.linger_ms = LINGER_MS
         self._lock = lock
+        self._send = super(zmq.Socket, socket).send  # what pyzmq adds to it is nothing of ours
+        self._addressed = socket.type == zmq.ROUTER
+        self._unsure = True  # whether there may be a message that the descriptor does not tell of
 
     def receive(self, *, ready: bool = False) -> list[Frames]:
-        """Return the messages that are there, some hundreds at most; `ready` where a poll has just said so."""
+        """Return the messages that are there, some hundreds at most; `ready` where a poll has just said so.
+
+        A message that ended a wait is returned alone: whoever sent it waits for us, and most likely nobody else.
+        """
+        alone = ready and not self._unsure
         messages: list[Frames] = []
-        # Asking first is far cheaper than the exception that says there is nothing.
-        while ready or (int(self.zmq.getsockopt(_EVENTS)) & _READABLE and len(messages) < DRAIN_MESSAGES):
-            ready = False
-            try:
+        try:
+            if ready:
+                self._unsure = True
                 messages.append(self._receive())
-            except zmq.Again:
-                break
+            # Asking is far cheaper than the exception that says there is nothing.
+            while not alone and len(messages) < DRAIN_MESSAGES and self._readable():
+                messages.append(self._receive())
+        except zmq.Again:
+            pass
         return messages
+
+    @property
+    def overlooked(self) -> bool:
+        """Tell whether there is a message that the descriptor does not tell of: what we do can use up that sign."""
+        return self._unsure and self._readable()
+
+    def _readable(self) -> bool:
+        """Tell whether there is a message. If not, the descriptor tells of the next one, until we do something."""
+        self._unsure = bool(int(self.zmq.getsockopt(_EVENTS)) & _READABLE)
+        return self._unsure
 
     def _receive(self) -> Frames:
         """Receive a message; as pyzmq's recv_multipart does, which takes half as long again."""
-        frames: Frames = []
+        frames: Frames = [self.zmq.recv(_AT_ONCE)] if self._addressed else []  # an address is never the last frame
         while True:
             frame = self.zmq.recv(_AT_ONCE, copy=False)
             frames.append(frame.bytes)
@@ -63,9 +85,10 @@ class Socket:
         """Send, or return False when the queue is full. Raises Gone if a router has no such peer."""
         try:
             # As pyzmq's send_multipart does, which takes more than twice as long.
+            self._unsure = True
             for frame in frames[:-1]:
-                self.zmq.send(frame, _AND_MORE)
-            self.zmq.send(frames[-1], _AT_ONCE)
+                self._send(frame, _AND_MORE)
+            self._send(frames[-1], _AT_ONCE)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -217,33 +240,43 @@ class Connection:
 
 
 class Poll:
-    """Waits until one of its sockets or file descriptors can be read, or the process is told to stop."""
+    """Waits until one of its sockets or file descriptors can be read, or the process is told to stop.
+
+    A ZeroMQ socket has a descriptor that becomes readable when something happens to it, and then must be asked
+    what. pyzmq's own poll asks every socket, twice a turn; this one asks only where it can matter.
+    """
 
     def __init__(self, *readable: Socket | int, stop: Stop | None = None) -> None:
-        self._poller = zmq.Poller()
+        self._poll = select.poll()
+        self._sockets: dict[int, Socket] = {}  # by descriptor
         self._stop = stop
         for one in readable:
-            self._poller.register(_raw(one), zmq.POLLIN)
+            self.watch(one, read=True)
         if stop:
-            self._poller.register(stop.wakeup, zmq.POLLIN)
-            self._poller.register(_STDERR, zmq.POLLERR)
+            self.watch(stop.wakeup, read=True)
+            self._poll.register(_STDERR, select.POLLERR)
 
     def watch(self, one: Socket | int, *, read: bool = False, write: bool = False) -> None:
         """Change what is waited for; with neither, nothing."""
-        flags = (zmq.POLLIN if read else 0) | (zmq.POLLOUT if write else 0)
-        self._poller.register(_raw(one), flags)  # with no flags pyzmq takes it off
+        descriptor = one if isinstance(one, int) else one.zmq.fileno()
+        if isinstance(one, Socket):
+            self._sockets[descriptor] = one
+        if read or write:
+            self._poll.register(descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+        else:
+            with suppress(KeyError):
+                self._poll.unregister(descriptor)
 
-    def wait(self, seconds: float) -> set[object]:
-        """Wait up to that long; return what is ready (sockets as their `zmq`, descriptors as they are)."""
+    def wait(self, seconds: float) -> set[Socket | int]:
+        """Wait up to that long; return what is ready. A socket may turn out to have nothing."""
+        ready: set[Socket | int] = {socket for socket in self._sockets.values() if socket.overlooked}
         # In whole milliseconds, and rather one more than turns with nothing to do.
-        ready = {ready for ready, _ in self._poller.poll(math.ceil(seconds * 1000) if seconds > 0 else 0)}
+        milliseconds = 0 if ready or seconds <= 0 else math.ceil(min(seconds, _SECONDS_MAX) * 1000)
+        for descriptor, _ in self._poll.poll(milliseconds):
+            ready.add(self._sockets.get(descriptor, descriptor))
         if self._stop and self._stop.wakeup in ready:
             self._stop.clear()
         if self._stop and _STDERR in ready:
             self._stop.told = True
-            self._poller.unregister(_STDERR)  # it would say so for ever
+            self._poll.unregister(_STDERR)  # it would say so for ever
         return ready
-
-
-def _raw(one: Socket | int) -> "zmq.Socket[bytes] | int":
-    return one.zmq if isinstance(one, Socket) else one

@@ -4,7 +4,7 @@ A ZeroMQ message is two frames: a kind, and one msgpack array of items. A batch 
 sends what has gathered while it was busy. docs/protocol.md is this page in prose.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
@@ -160,26 +160,24 @@ def _reply_head(src: str, dest: str) -> bytes:
     return b"\x84" + pack({"src": src, "dest": dest})[1:] + b"\xa8position"
 
 
-def batches(kind: bytes, packed: Iterable[bytes]) -> Iterator[Frames]:
+def batches(kind: bytes, packed: list[bytes]) -> list[Frames]:
     """Join packed items into as few messages as the size of a batch allows."""
-    return (joined(kind, part) for part in parts(list(packed)))
+    return [joined(kind, part) for part in parts(packed)]
 
 
-def parts(packed: list[bytes]) -> Iterator[list[bytes]]:
+def parts(packed: list[bytes]) -> list[list[bytes]]:
     """Gather packed items into lists that each fit into one message."""
-    if packed and len(packed) <= BATCH_ITEMS_MAX and sum(map(len, packed)) <= BATCH_BYTES:
-        yield packed
-        return
-    gathered: list[bytes] = []
-    size = 0
+    if len(packed) <= BATCH_ITEMS_MAX and sum(map(len, packed)) <= BATCH_BYTES:
+        return [packed] if packed else []  # as nearly always
+    gathered: list[list[bytes]] = []
+    size = BATCH_BYTES
     for item in packed:
-        if gathered and (size + len(item) > BATCH_BYTES or len(gathered) == BATCH_ITEMS_MAX):
-            yield gathered
-            gathered, size = [], 0
-        gathered.append(item)
         size += len(item)
-    if gathered:
-        yield gathered
+        if size > BATCH_BYTES or len(gathered[-1]) == BATCH_ITEMS_MAX:
+            gathered.append([])
+            size = len(item)
+        gathered[-1].append(item)
+    return gathered
 
 
 def unpack(data: bytes) -> Any:

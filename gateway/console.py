@@ -9,7 +9,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from dualbus.json_stream import Garbage, JsonStream
@@ -76,24 +76,30 @@ class Console:
         if self.speaks and os.isatty(0):
             sys.stderr.write(GREETING.format(data=data) + "\n")
 
+    def turn(self, ready: Container[object], now: float) -> None:
+        """Write and read what the poll says can be, and hand on what was read."""
+        if 1 in ready:
+            self._write()
+        if 0 in ready:
+            self._read()
+        self._take(now)
+
     def watch(self) -> None:
         """Have the poll wait for what we can use now."""
-        if not self.speaks:
-            return
         wanted = (not (self._ended or self._more or self._full), bool(self._out))
         if wanted != self._watched:
             self._poll.watch(0, read=wanted[0])
             self._poll.watch(1, write=wanted[1])
             self._watched = wanted
 
-    def read(self) -> None:
+    def _read(self) -> None:
         """Read what there is."""
         data = os.read(0, READ_BYTES)
         self._ended = not data
         self._found = self._stream.feed(data, final=self._ended)
         self._more = True
 
-    def take(self, now: float) -> None:
+    def _take(self, now: float) -> None:
         """Hand on what was read, as long as not too much is unanswered."""
         while self.eager:
             found = next(self._found, None)
@@ -106,13 +112,11 @@ class Console:
 
     def collect(self) -> None:
         """Turn the replies that are there into lines."""
-        if not self.speaks:
-            return
         client = self._clients.of(CONSOLE)
         while client.outbox and len(self._out) <= OUT_BYTES_MAX:
             self._out += json.dumps(unpack(client.paid())["body"]).encode() + b"\n"
 
-    def write(self) -> None:
+    def _write(self) -> None:
         """Write what there is room for, in whole lines: what we log may go into the same pipe, as under honcho."""
         end = self._out.rfind(b"\n", 0, WRITE_BYTES) + 1
         try:

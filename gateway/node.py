@@ -90,23 +90,21 @@ class Gateway:
         return bool(self._routing.under_way or self._console.unwritten or self._routing.clients.with_replies)
 
     def _turn(self, until: float = math.inf) -> None:
-        self._console.watch()
+        if self._console.speaks:
+            self._console.watch()
         ready = self._poll.wait(min(self._patience(), until - time.monotonic()))
         now = time.monotonic()
-        if self._back.zmq in ready:
+        if self._back in ready:
             self._hear_workers(now)
-        if self._front.zmq in ready:
+        if self._front in ready:
             self._hear_clients(now)
-        if 0 in ready:
-            self._console.read()
-        self._console.take(now)
-        self._routing.expire(now)
+        if self._console.speaks:
+            self._console.turn(ready, now)
         for id_, work in self._routing.dispatch(now):
             # Once a batch is not taken, all of it goes elsewhere: what comes behind must not come first.
             all(self._tell(id_, frames) for frames in batches(WORK, work))
+        self._routing.expire(now)
         self._give_out()
-        if 1 in ready:
-            self._console.write()
         self._beat(now)
 
     def _patience(self) -> float:
@@ -168,7 +166,8 @@ class Gateway:
 
     def _give_out(self) -> None:
         """Send clients what they are owed; what one does not take now waits in its outbox."""
-        self._console.collect()
+        if self._console.speaks:
+            self._console.collect()
         owed = self._routing.clients.with_replies
         for client in list(owed.values()):
             try:

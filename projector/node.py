@@ -79,7 +79,7 @@ class Projector:
     def _turn(self, seconds: float) -> bool:
         """Wait, speak with the gateway, say how far we are; False when it is time to end."""
         ready = self._link.wait(self._poll, min(seconds, self._link.seconds_to_beat))
-        self._heard = self._events.receive(ready=True) if self._events.zmq in ready else []
+        self._heard = self._events.receive(ready=True) if self._events in ready else []
         self._link.receive()
         self._link.beat(self._status)
         return not self._link.finished(self._stop)
