@@ -26,6 +26,7 @@ _SCHEMA = f"""
 CREATE TABLE {CHECKPOINT_TABLE} (one INTEGER PRIMARY KEY CHECK (one = 1), log TEXT NOT NULL,
     incarnation TEXT NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;
 """
+_READ_CHECKPOINT = f"SELECT log, incarnation, position, hash FROM {CHECKPOINT_TABLE}"  # noqa: S608
 _READ_ACTIONS = {
     apsw.SQLITE_SELECT,
     apsw.SQLITE_READ,
@@ -143,7 +144,7 @@ class _Handle:
     def checkpoint(self) -> Checkpoint:
         """Return the checkpoint, in the current snapshot if there is one."""
         try:
-            row = self.own(f"SELECT log, incarnation, position, hash FROM {CHECKPOINT_TABLE}")  # noqa: S608
+            row = self.own(_READ_CHECKPOINT)
         except apsw.Error as error:
             raise Damaged(f"{self.path} cannot be read ({error}).") from None
         if row is None:

@@ -19,7 +19,7 @@ from querybus.answering import Answering
 
 SNAPSHOT_SECONDS = 0.02  # how long one snapshot may serve before the answers are sent
 SNAPSHOT_QUERIES = 512  # and how many: half of what we are given, so that the other half can come meanwhile
-LOOK_SECONDS = 0.05  # how often to look at the read model for those who wait, should no announcement come
+LOOK_SECONDS = 0.05  # how often to look at the read model for those who wait, and whether it is still the same file
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class QueryBus:
         self._queue: deque[Job] = deque()
         self._parked: list[Job] = []  # for a later position; bounded by the credit given
         self._next_look = 0.0
+        self._next_stat = 0.0
         self._counters = {"answered": 0, "snapshots": 0, "late": 0}
 
     def run(self, stop: Stop) -> int:
@@ -55,15 +56,23 @@ class QueryBus:
         while not self._link.finished(stop):
             self._link.wait(with_parked if self._parked else alone, self._patience())
             self._queue.extend(self._link.receive())
-            announced = self._progress.receive()  # nobody waits for most of it, and it must not pile up
-            if self._parked and (announced or time.monotonic() >= self._next_look):
-                self._next_look = time.monotonic() + LOOK_SECONDS
-                self._queue.extendleft(reversed(self._parked))
-                self._parked.clear()
+            if self._parked:
+                self._take_up()
             if self._queue:
                 self._link.answer(self._answer())
+                self._end_snapshot()  # the answers are on their way: nobody waits for this
+            if not self._parked:
+                self._progress.receive()  # nor for what is announced, and it must not pile up
             self._link.beat(self._status)
         return EXIT_OK
+
+    def _take_up(self) -> None:
+        """Queue again those who wait for a later position, if it may have come."""
+        now = time.monotonic()
+        if self._progress.receive() or now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            self._queue.extendleft(reversed(self._parked))
+            self._parked.clear()
 
     def _status(self) -> dict[str, Any]:
         return {"queue": len(self._queue) + len(self._parked), **self._counters}
@@ -83,26 +92,26 @@ class QueryBus:
             self._tell(checkpoint)
             position = checkpoint.position
             self._counters["snapshots"] += 1
-        began = time.monotonic()
-        try:
-            until = began + SNAPSHOT_SECONDS
-            while self._queue and len(answers) < SNAPSHOT_QUERIES and (now := time.monotonic()) < until:
-                job = self._queue.popleft()
-                if job.deadline <= now:
-                    answers.append(self._late(job, position))
-                elif reader is None or position < job.after:
-                    self._parked.append(job)
-                else:
-                    reader.deadline = job.deadline
-                    answers.append((job.id, position, self._answering.answer(job, reader)))
-                    self._counters["answered"] += 1
-        finally:
-            if reader:
-                reader.end()
+        began = now = time.monotonic()
+        while self._queue and len(answers) < SNAPSHOT_QUERIES and now < began + SNAPSHOT_SECONDS:
+            job = self._queue.popleft()
+            if job.deadline <= now:
+                answers.append(self._late(job, position))
+            elif reader is None or position < job.after:
+                self._parked.append(job)
+            else:
+                reader.deadline = job.deadline
+                answers.append((job.id, position, self._answering.answer(job, reader)))
+                self._counters["answered"] += 1
+            now = time.monotonic()
         if answers:
-            self._link.took(len(answers), time.monotonic() - began)
+            self._link.took(len(answers), now - began)
         self._link.parked = len(self._parked)
         return answers
+
+    def _end_snapshot(self) -> None:
+        if self._reader:
+            self._reader.end()
 
     def _late(self, job: Job, position: int) -> Done:
         """Answer a query whose deadline has passed: never with old rows."""
@@ -115,6 +124,10 @@ class QueryBus:
 
     def _open(self) -> ReadModelReader | None:
         """Return the read model, opened again if another file has taken its place; None if there is none."""
+        now = time.monotonic()
+        if self._reader and now < self._next_stat:
+            return self._reader
+        self._next_stat = now + LOOK_SECONDS
         if self._reader and not self._reader.replaced():
             return self._reader
         if self._reader:
