@@ -1,4 +1,4 @@
-"""The sockets of the command bus, and its loop: drain, decide, append, publish, answer."""
+"""The sockets of the command bus, and its loop: drain, decide, append, answer, publish."""
 
 import logging
 import time
@@ -74,20 +74,24 @@ class CommandBus:
             self._link.wait(poll, 0 if self._queue else idle)
             self._queue.extend(self._link.receive())
             if self._queue:
-                self._link.answer(self._drain())
+                self._drain()
             self._publisher.repeat_head()
             self._link.beat(lambda: {"queue": len(self._queue), **self._counters})
         return EXIT_DATA if self._failed else EXIT_OK
 
-    def _drain(self) -> list[Done]:
-        """Decide what is there, for a while; append it in one commit; publish it; return the answers."""
+    def _drain(self) -> None:
+        """Decide what is there, for a while; append it in one commit; then, and not before, answer and publish."""
         jobs = [self._queue.popleft() for _ in range(min(len(self._queue), DRAIN_COMMANDS))]
         known = self._log.outcomes([job.key for job in jobs if job.key])
         expired, jobs = self._expired(jobs, known)
         drain = Drain(self._app, self._log, self._folds, _now(), _new_id, known)
         taken = self._decide(drain, jobs)
         self._queue.extendleft(reversed(jobs[taken:]))
-        return expired + self._settle(drain, jobs[:taken])
+        appended, answers = self._append(drain, jobs[:taken])
+        self._link.answer(expired + answers)
+        # Whoever asked has the answer on its way, and waits for nothing of this.
+        self._note(drain, appended)
+        self._publisher.publish(appended.events)
 
     def _expired(self, jobs: list[Job], known: dict[str, Outcome]) -> tuple[list[Done], list[Job]]:
         """Part what is too late from what is not: late work never reaches the log.
@@ -114,14 +118,15 @@ class CommandBus:
                 return number
         return 0
 
-    def _settle(self, drain: Drain, jobs: list[Job]) -> list[Done]:
-        """Append what was decided, then publish it, then, and not before, give out the answers."""
+    def _append(self, drain: Drain, jobs: list[Job]) -> tuple[Appended, list[Done]]:
+        """Append what was decided; return what came into the log, and the answers."""
+        nothing = Appended(0, [])
         try:
-            appended = self._log.append(drain.decisions) if drain.decisions else Appended(0, [])
+            appended = self._log.append(drain.decisions) if drain.decisions else nothing
         except LogUnavailable as full:
             logger.error("%s", full)
             self._folds.forget()
-            return [
+            return nothing, [
                 done if job.key in drain.known else _failure(job, Code.UNAVAILABLE, str(full))
                 for job, (_, done) in zip(jobs, drain.answers, strict=True)
             ]
@@ -129,14 +134,11 @@ class CommandBus:
             # Perhaps it is in the log and perhaps it is not: say neither, and let a new start find out.
             logger.error("%s Whether the last commands are in it, only opening it again will tell.", failed)
             self._failed = True
-            return [_failure(job, Code.CRASH, f"{failed} The outcome is not known.") for job in jobs]
-        self._count(appended)
-        self._publisher.publish(appended.events)
-        if appended.decisions == len(drain.decisions):
-            drain.appended()
-            self._retakes = 0
-            return [done for _, done in drain.answers]
-        return self._retake(drain, jobs, appended.decisions)
+            return nothing, [_failure(job, Code.CRASH, f"{failed} The outcome is not known.") for job in jobs]
+        if appended.decisions < len(drain.decisions):
+            return appended, self._retake(drain, jobs, appended.decisions)
+        self._retakes = 0
+        return appended, [done for _, done in drain.answers]
 
     def _retake(self, drain: Drain, jobs: list[Job], standing: int) -> list[Done]:
         """Another writer came first: answer what stands, and decide the rest again on what is there now."""
@@ -152,7 +154,9 @@ class CommandBus:
         self._queue.extendleft(reversed(again))
         return answers
 
-    def _count(self, appended: Appended) -> None:
+    def _note(self, drain: Drain, appended: Appended) -> None:
+        if appended.decisions == len(drain.decisions):
+            drain.appended()
         self._counters["decided"] += appended.decisions
         self._counters["commits"] += 1 if appended.decisions else 0
         self._counters["events"] += len(appended.events)

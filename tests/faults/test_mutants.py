@@ -94,8 +94,8 @@ MUTANTS = {
     ),
     "commit error called definite": Mutant(
         "commandbus/node.py",
-        'return [_failure(job, Code.CRASH, f"{failed} The outcome is not known.") for job in jobs]',
-        'return [_failure(job, Code.UNAVAILABLE, f"{failed} The outcome is not known.") for job in jobs]',
+        'return nothing, [_failure(job, Code.CRASH, f"{failed} The outcome is not known.") for job in jobs]',
+        'return nothing, [_failure(job, Code.UNAVAILABLE, f"{failed} The outcome is not known.") for job in jobs]',
         f"{FAULTS}/test_disk.py::test_an_fsync_that_fails_is_answered_indefinite_and_each_key_comes_to_one_effect",
     ),
     "chain not checked": Mutant(
