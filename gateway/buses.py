@@ -49,11 +49,16 @@ class Worker:
     @property
     def room(self) -> int:
         """How many more requests it takes."""
-        return 0 if self.leaving or self._with_suspect else self.credit - len(self.in_flight)
+        return self.credit - len(self.in_flight)
 
-    @property
-    def _with_suspect(self) -> bool:
-        return len(self.in_flight) == 1 and next(iter(self.in_flight.values())).suspect
+    def takes(self, identity: Identity | None, *, alone: bool) -> bool:
+        """Tell whether it takes another request that belongs to a log, which may have to be `alone` there."""
+        given = len(self.in_flight)
+        if self.leaving or given >= self.credit or (given and alone):
+            return False
+        if given == 1 and next(iter(self.in_flight.values())).suspect:
+            return False
+        return identity is None or self.identity is None or self.identity == identity
 
 
 class Pace:
@@ -64,6 +69,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.per_second = 0.0  # until the bus has been saturated for long enough to tell
+        self.counting = False
         self._windows: deque[float] = deque(maxlen=WINDOWS_MAX)
         self._since = 0.0
         self._done = 0
@@ -71,7 +77,8 @@ class Pace:
 
     def note(self, done: int, *, saturated: bool, now: float) -> None:
         """Count answers, and say whether requests are waiting for room."""
-        if not (saturated or self._saturated or self._windows):
+        self.counting = saturated or self._saturated or bool(self._windows)
+        if not self.counting:
             return
         self._done += done
         self._saturated = self._saturated and saturated
@@ -161,15 +168,11 @@ class Bus:
         self.queued -= len(client.queues.pop(self.dest, ()))
         self._turns.pop(client, None)
 
-    @property
-    def _suspect_next(self) -> bool:
-        """Tell whether the next request must be given to a worker that has nothing else, and gets nothing else."""
-        return bool(self.again) and self.again[0].suspect
-
-    @property
-    def saturated(self) -> bool:
-        """Tell whether requests wait although there is someone to take them."""
-        return bool(self.queued and self.workers)
+    def count(self, done: int, now: float) -> None:
+        """Count answers, for the pace: it is one while requests wait although there is someone to take them."""
+        saturated = self.queued > 0 and bool(self.workers)
+        if saturated or self.pace.counting:
+            self.pace.note(done, saturated=saturated, now=now)
 
     def serves(self, client: Client, seconds: float) -> bool:
         """Estimate whether a request of the client that comes now is served within so many seconds.
@@ -186,15 +189,12 @@ class Bus:
         """Return the worker with the least in flight, of those that have room and belong to the log, if any."""
         while self.again and self.again[0].answered:
             self._move(self.again, 1, [])
-        alone = self._suspect_next
-        ready = [
-            worker
-            for worker in self.workers.values()
-            if worker.room > 0
-            and not (alone and worker.in_flight)
-            and (identity is None or worker.identity is None or worker.identity == identity)
-        ]
-        return min(ready, key=lambda worker: len(worker.in_flight), default=None)
+        alone = bool(self.again) and self.again[0].suspect
+        best: Worker | None = None
+        for worker in self.workers.values():
+            if worker.takes(identity, alone=alone) and (best is None or len(worker.in_flight) < len(best.in_flight)):
+                best = worker
+        return best
 
 
 def _in_order(requests: Iterable[Request]) -> Queue:

@@ -159,7 +159,7 @@ class Routing:
                 self._settle(request)
         count = before - len(in_flight)
         bus.in_flight -= count
-        bus.pace.note(count, saturated=bus.saturated, now=now)
+        bus.count(count, now)
 
     def lost(self, id_: bytes, why: str) -> None:
         """A worker is gone: what it had goes to another, commands under the same key."""
@@ -196,7 +196,7 @@ class Routing:
                 work = self._work(bus, worker, now)
                 if work:
                     given.append((worker.id, work))
-            bus.pace.note(0, saturated=bus.saturated, now=now)
+            bus.count(0, now)
         return given
 
     def _blind(self, now: float) -> bool:
