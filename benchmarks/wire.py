@@ -69,6 +69,11 @@ def frames(envelopes: list[bytes]) -> Iterator[bytes]:
         yield _packer.pack_array_header(len(part)) + b"".join(part)
 
 
+def alone(envelope: bytes) -> bytes:
+    """An array of this one envelope."""
+    return b"\x91" + envelope
+
+
 def count_good(frame: bytes) -> int:
     """How many replies there are; raises, with the first that is not good."""
     found = frame.count(SUCCESS) + frame.count(ANSWER) - frame.count(NOTHING_FOUND)
