@@ -1,6 +1,7 @@
 """The read model on its way through the log: opened or built, caught up, never past an event that fails."""
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from dualbus.sqlite_log import SqliteLogReader
 from projector.projecting import Projecting, ProjectionFailed
 
 CHUNK_EVENTS, CHUNK_SECONDS = 5000, 0.2  # of one transaction: a slow projection must not make us deaf
+# After so many events of a transaction the processor goes to whoever waits for it: that is answering somebody, and
+# half a commit's events at once would keep it waiting for milliseconds. Who has more to catch up with goes on.
+GIVE_WAY_AT = range(64, 1024, 64)
 RETRY_SECONDS, RETRY_MAX_SECONDS = 0.1, 5.0
 PROGRESS_LINE_SECONDS = 1.0
 
@@ -125,7 +129,9 @@ class Model:
         self._writer.begin()
         until = time.monotonic() + CHUNK_SECONDS
         try:
-            for event in events:
+            for number, event in enumerate(events):
+                if number in GIVE_WAY_AT:
+                    os.sched_yield()
                 self._projecting.apply(event, self._writer)
                 if time.monotonic() > until:
                     break
