@@ -30,6 +30,7 @@ from dualbus.wire import (
     Greeting,
     Identity,
     Published,
+    answer_batches,
     batch,
     batches,
     joined,
@@ -114,7 +115,7 @@ def commandbus(folder: Path) -> Costs:
         with watch.stage("pack the events"):
             batch(EVENTS, [Published(LOG, appended.events[0].position - 1, appended.events)])
         with watch.stage("pack the answers"):
-            batches(DONE, [pack(done) for _, done in drain.answers])
+            answer_batches([done for _, done in drain.answers])
     log.close()
     return watch.costs
 
@@ -149,7 +150,7 @@ def querybus(folder: Path) -> Costs:
             answers: list[Done] = [(job.id, position, answering.answer(job, reader)) for job in jobs]
             reader.end()
         with watch.stage("pack the answers"):
-            batches(DONE, [pack(answer) for answer in answers])
+            answer_batches(answers)
     reader.close()
     return watch.costs
 

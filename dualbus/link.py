@@ -4,7 +4,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dualbus.fault import Taken
@@ -15,7 +15,6 @@ from dualbus.wire import (
     ANNOUNCE,
     BEAT,
     BYE,
-    DONE,
     LEAVING,
     READY,
     REFUSED,
@@ -26,9 +25,8 @@ from dualbus.wire import (
     Greeting,
     Identity,
     WireError,
+    answer_batches,
     batch,
-    batches,
-    pack,
     unpack,
 )
 
@@ -109,9 +107,9 @@ class Link:
         self._here_since = time.monotonic()
         return jobs
 
-    def answer(self, answers: Iterable[Done]) -> None:
+    def answer(self, done: Sequence[Done]) -> None:
         """Send answers; what the queue has no room for waits here, bounded by the credit we gave."""
-        self._unsent += batches(DONE, [pack(answer) for answer in answers])
+        self._unsent += answer_batches(done)
         while self._unsent and self.socket.send(self._unsent[0]):
             del self._unsent[0]
 

@@ -121,6 +121,8 @@ class Progress(NamedTuple):
     position: int
 
 
+_DONE_BYTES = 24  # of a Done around its body, at most
+
 _packer = msgpack.Packer(autoreset=True)
 
 
@@ -163,6 +165,13 @@ def _reply_head(src: str, dest: str) -> bytes:
 def batches(kind: bytes, packed: list[bytes]) -> list[Frames]:
     """Join packed items into as few messages as the size of a batch allows."""
     return [joined(kind, part) for part in parts(packed)]
+
+
+def answer_batches(done: Sequence[Done]) -> list[Frames]:
+    """Pack answers into as few messages as the size of a batch allows: as a rule it is one, and packed at once."""
+    if sum([len(body) for _, _, body in done]) + _DONE_BYTES * len(done) <= BATCH_BYTES:
+        return [batch(DONE, done)] if done else []
+    return batches(DONE, [pack(one) for one in done])
 
 
 def parts(packed: list[bytes]) -> list[list[bytes]]:
