@@ -82,7 +82,9 @@ class Drain:
     def _result(self, job: Job, msg_id: MessageId) -> Result:
         """Return what a command comes to, or came to when it was here before."""
         body = job.body
-        kind = self._command_type(body["type"])
+        kind = self._app.command_types.get(body["type"])
+        if kind is None:
+            raise self._not_supported(body["type"])
         payload = body.get("payload")
         if payload is not None and not isinstance(payload, dict):
             raise Refused(Code.MALFORMED, "body.payload must be an object.")
@@ -92,13 +94,10 @@ class Drain:
             return self._earlier(job.key, msg_id, fingerprint)
         return self._take(kind.parse(payload or {}), job.key, msg_id, fingerprint)
 
-    def _command_type(self, name: str) -> type[Command]:
-        kind = self._app.command_types.get(name)
-        if kind is None:
-            if name in self._app.query_types:
-                raise Refused(Code.NOT_SUPPORTED, f"{name} is a query: send it to querybus.")
-            raise Refused(Code.NOT_SUPPORTED, f"There is no command {name!r} in this application.")
-        return kind
+    def _not_supported(self, name: str) -> Refused:
+        if name in self._app.query_types:
+            return Refused(Code.NOT_SUPPORTED, f"{name} is a query: send it to querybus.")
+        return Refused(Code.NOT_SUPPORTED, f"There is no command {name!r} in this application.")
 
     def _earlier(self, key: str, msg_id: MessageId, fingerprint: bytes | None) -> Result:
         """Return what the command with this key came to when it was decided: the first answer."""
@@ -118,7 +117,7 @@ class Drain:
             )
         if errors:
             return _refusal(msg_id, errors), position
-        shown = [event.shown(event.fields()) for event in map(self._event, events)]
+        shown = [event.shown() for event in map(self._event, events)]
         return _success(msg_id, shown), position
 
     def _take(self, command: Command, key: str, msg_id: MessageId, fingerprint: bytes | None) -> Result:
@@ -140,12 +139,12 @@ class Drain:
         shown: list[dict[str, Any]] = []
         size = 0
         for event in events:
-            kind = type(event)
-            if self._app.event_types.get(kind.__name__) is not kind:
-                raise WireError(f"It gave {kind.__name__}, which is not an event of the application's table.")
-            shown.append(event.shown(event.fields()))  # raises if a decision made what SQLite cannot hold
+            name = type(event).__name__
+            if self._app.event_types.get(name) is not type(event):
+                raise WireError(f"It gave {name}, which is not an event of the application's table.")
+            shown.append(event.shown())  # raises if a decision made what SQLite cannot hold
             data = event.data()
-            new.append(NewEvent(kind.__name__, data, self._tagger.tags(event.tags())))
+            new.append(NewEvent(name, data, self._tagger.tags(event.tags())))
             size += len(data)
         if size > DATA_CHARS_MAX:
             raise WireError(f"Its events hold more than {DATA_CHARS_MAX} characters.")

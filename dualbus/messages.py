@@ -1,6 +1,7 @@
 """What an application says: commands, events and queries, and the types of their fields."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin
 
@@ -44,6 +45,8 @@ class Private:
     """Marks an event's field that is kept in the log and never shown in a reply."""
 
 
+_PLAIN = frozenset({str, bool, NoneType})  # whose every value has a place in JSON, the log and the tables
+
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 """Text that says something: surrounding space is dropped, and blank counts as missing."""
 
@@ -78,15 +81,6 @@ class Message(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="constants"
     )
-    _is_json: ClassVar[bool] = False  # whether all its fields are of types that JSON has
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        fields = cls.model_fields.values()
-        cls._is_json = cls.model_config.get("strict") is True and all(
-            _is_json(field.annotation) and not any(map(_is_lax, field.metadata)) for field in fields
-        )
 
     def problems(self) -> Iterable[str]:
         """Yield a sentence for each rule across fields that is broken; asked once every field is right."""
@@ -94,20 +88,36 @@ class Message(BaseModel):
 
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> Self:
-        """Make a message from JSON-like fields, or raise Invalid with every problem at once.
+        """Make a message from JSON-like fields, or raise Invalid with every problem at once."""
+        message: Self = _parser(cls)(fields)
+        return message
 
-        Fields that JSON has no type for come out of JSON, because only pydantic's JSON mode is strict the way a
-        client means it: "5" is no integer, while "2026-01-31" may be a date.
-        """
-        shape = cls.__pydantic_validator__
+
+@cache
+def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
+    """Return what makes messages of a kind: worked out once, for what a model knows of itself is slow to ask.
+
+    Fields that JSON has no type for come out of JSON, because only pydantic's JSON mode is strict the way a client
+    means it: "5" is no integer, while "2026-01-31" may be a date.
+    """
+    validator, ruled = kind.__pydantic_validator__, kind.problems is not Message.problems
+    strict = kind.model_config.get("strict") is True
+    fields = kind.model_fields.values()
+    is_json = strict and all(_is_json(one.annotation) and not any(map(_is_lax, one.metadata)) for one in fields)
+
+    def parse(fields: dict[str, Any]) -> Message:
         given = {**fields}  # for a validator of the author's own may change it
         try:
-            message: Self = shape.validate_python(given) if cls._is_json else shape.validate_json(to_json(given))
+            message: Message = (
+                validator.validate_python(given) if is_json else validator.validate_json(to_json(given))
+            )
         except ValidationError as error:
-            raise Invalid(sentences(cls.__name__, error)) from None
-        if cls.problems is not Message.problems and (errors := list(message.problems())):
+            raise Invalid(sentences(kind.__name__, error)) from None
+        if ruled and (errors := list(message.problems())):
             raise Invalid(errors)
         return message
+
+    return parse
 
 
 class Command(Message):
@@ -152,6 +162,8 @@ class Event(Message):
     def fields(self) -> dict[str, Any]:
         """Return every field as JSON-like values; raise WireError for one that no log or table can hold."""
         fields = self.__dict__
+        if _PLAIN.issuperset(map(type, fields.values())):
+            return fields
         try:
             check(fields)
         except WireError:  # or one that is only not yet JSON, such as a date
@@ -159,9 +171,11 @@ class Event(Message):
             check(fields)
         return fields
 
-    @classmethod
-    def shown(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return an event with these fields as a reply shows it: its type, and all but the private ones."""
-        hidden = cls.private_fields
-        payload = {name: value for name, value in fields.items() if name not in hidden} if hidden else fields
-        return {"type": cls.__name__, "payload": payload}
+    def shown(self) -> dict[str, Any]:
+        """Return the event as a reply shows it: its type, and all but its private fields. Raises as `fields` does."""
+        payload = self.fields()
+        if hidden := self.private_fields:
+            payload = payload.copy()
+            for name in hidden:
+                payload.pop(name, None)
+        return {"type": type(self).__name__, "payload": payload}

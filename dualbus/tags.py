@@ -13,7 +13,8 @@ class Tagger:
 
     def tags(self, pairs: Iterable[tuple[str, str]]) -> tuple[str, ...]:
         """Return the tags of an event: of its names and values."""
-        return tuple([self.tag(name, value) for name, value in pairs])
+        private = self._private
+        return tuple([self.tag(name, value) if name in private else f"{name}:{value}" for name, value in pairs])
 
     def tag(self, name: str, value: str) -> str:
         """Return the tag of a name and a value."""

@@ -76,7 +76,7 @@ def _show(recorded: RecordedEvent, app: App, types: list[str] | None, *, private
     name = type(event).__name__
     if types and name not in types:
         return
-    data: dict[str, Any] = event.fields() if private else event.shown(event.fields())["payload"]
+    data: dict[str, Any] = event.fields() if private else event.shown()["payload"]
     if as_json:
         head = {"position": recorded.position, "type": name, "time": recorded.time, "command_id": recorded.command_id}
         output.json_line({**head, "data": data})
