@@ -98,6 +98,7 @@ def test_under_honcho_everything_ends_in_time_and_what_was_in_flight_is_answered
 ) -> None:
     with RawClient(cluster.front) as client:
         client.ask(create("Ada"))
+        until(lambda: len(started_under_honcho(cluster)) == 4)  # honcho may say so later than they answer
         pids = started_under_honcho(cluster)
         sent = in_flight(client, pids["commandbus"])
 
