@@ -216,7 +216,7 @@ def _unpack_quickly(data: bytes) -> Any | None:
 
     An object that had a key twice does not pack into the bytes it came from. None says: look closely.
     """
-    if len(data) - len(data.translate(None, _CONTAINERS)) > NODES_MAX:
+    if len(data) > NODES_MAX and len(data) - len(data.translate(None, _CONTAINERS)) > NODES_MAX:
         return None
     try:
         items = msgpack.unpackb(data, ext_hook=_no_extensions)

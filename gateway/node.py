@@ -115,11 +115,11 @@ class Gateway:
         return max(0.0, min(stalled, self._next_beat - now, self._routing.seconds_to_deadline(now)))
 
     def _hear_clients(self, now: float) -> None:
-        for id_, *frames in self._front.receive(ready=True):
+        for frames in self._front.receive(ready=True):
             try:
-                self._routing.accept(id_, _sent(frames), now)
+                self._routing.accept(frames[0], _sent(frames), now)
             except WireError as error:
-                self._routing.malformed(id_, str(error), None)
+                self._routing.malformed(frames[0], str(error), None)
 
     def _hear_workers(self, now: float) -> None:
         for id_, *frames in self._back.receive(ready=True):
@@ -191,7 +191,7 @@ class Gateway:
 
 
 def _sent(frames: Frames) -> list[Any]:
-    """Return the messages of a client's batch; raise WireError if it is none."""
-    if len(frames) != 2 or frames[0] != SEND:
+    """Return the messages of a client's batch, which has its address before it; raise WireError if it is none."""
+    if len(frames) != 3 or frames[1] != SEND:
         raise WireError("A ZeroMQ message to the gateway has two frames: send, and a msgpack list of messages.")
-    return unpack_hostile(frames[1])
+    return unpack_hostile(frames[2])

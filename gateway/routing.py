@@ -193,8 +193,7 @@ class Routing:
         for dest in (COMMANDS,) if self._blind(now) else (COMMANDS, QUERIES):
             bus = self.buses[dest]
             while bus.queued and (worker := bus.least_busy(self.identity)):
-                work = self._work(bus, worker, now)
-                if work:
+                if work := self._work(bus, worker, now):
                     given.append((worker.id, work))
             bus.count(0, now)
         return given
