@@ -16,9 +16,10 @@ from dualbus.fault import EXIT_DATA, EXIT_OK
 from dualbus.link import Link
 from dualbus.log import Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent, Outcome
 from dualbus.peers import Job
+from dualbus.poll import Poll
 from dualbus.process import Stop
 from dualbus.settings import Settings
-from dualbus.sockets import Poll, Sockets
+from dualbus.sockets import Sockets
 from dualbus.sqlite_log import GENESIS, SqliteLog
 from dualbus.tags import Tagger
 from dualbus.wire import Code, Done, error, pack

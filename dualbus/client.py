@@ -17,7 +17,8 @@ from dualbus.calls import Calls
 from dualbus.errors import Closed
 from dualbus.exchange import Exchange, new_calls
 from dualbus.messages import Command, Query
-from dualbus.sockets import Connection, Poll
+from dualbus.poll import Poll
+from dualbus.sockets import Connection
 
 WAIT_SECONDS_MAX = 3600.0
 _NONE: Mapping[str, Any] = MappingProxyType({})

@@ -9,8 +9,9 @@ from typing import Any
 
 from dualbus.fault import Taken
 from dualbus.peers import Job, read_work
+from dualbus.poll import Poll
 from dualbus.process import GRACE_SECONDS, Stop
-from dualbus.sockets import Poll, Socket
+from dualbus.sockets import Socket
 from dualbus.wire import (
     ANNOUNCE,
     BEAT,

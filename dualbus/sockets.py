@@ -3,11 +3,8 @@
 Explicit high-water marks, lingers and size limits; no send blocks, and no receive waits.
 """
 
-import math
-import select
 import sys
 import weakref
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,13 +13,10 @@ import zmq
 
 from dualbus.fault import ConfigFault, Taken
 from dualbus.files import Lock
-from dualbus.process import Stop
 from dualbus.wire import FRAME_BYTES_MAX, Frames
 
 LINGER_MS = 1000  # for the replies at the end; a socket with nothing to say closes at once
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 500
-_STDERR = 2
-_SECONDS_MAX = 86_400.0  # which a poll can count in milliseconds
 # As numbers: pyzmq's own are members of an enumeration, which cost more than what they are asked for.
 _READABLE, _EVENTS = int(zmq.POLLIN), int(zmq.EVENTS)
 _AT_ONCE, _AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -237,46 +231,3 @@ class Connection:
     def descriptors(self) -> list[int]:
         """Return what an event loop may watch. Readable only means: look at everything, until nothing is there."""
         return [one.zmq.fileno() for one in (self.socket, self.monitor)]
-
-
-class Poll:
-    """Waits until one of its sockets or file descriptors can be read, or the process is told to stop.
-
-    A ZeroMQ socket has a descriptor that becomes readable when something happens to it, and then must be asked
-    what. pyzmq's own poll asks every socket, twice a turn; this one asks only where it can matter.
-    """
-
-    def __init__(self, *readable: Socket | int, stop: Stop | None = None) -> None:
-        self._poll = select.poll()
-        self._sockets: dict[int, Socket] = {}  # by descriptor
-        self._stop = stop
-        for one in readable:
-            self.watch(one, read=True)
-        if stop:
-            self.watch(stop.wakeup, read=True)
-            self._poll.register(_STDERR, select.POLLERR)
-
-    def watch(self, one: Socket | int, *, read: bool = False, write: bool = False) -> None:
-        """Change what is waited for; with neither, nothing."""
-        descriptor = one if isinstance(one, int) else one.zmq.fileno()
-        if isinstance(one, Socket):
-            self._sockets[descriptor] = one
-        if read or write:
-            self._poll.register(descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
-        else:
-            with suppress(KeyError):
-                self._poll.unregister(descriptor)
-
-    def wait(self, seconds: float) -> set[Socket | int]:
-        """Wait up to that long; return what is ready. A socket may turn out to have nothing."""
-        ready: set[Socket | int] = {socket for socket in self._sockets.values() if socket.overlooked}
-        # In whole milliseconds, and rather one more than turns with nothing to do.
-        milliseconds = 0 if ready or seconds <= 0 else math.ceil(min(seconds, _SECONDS_MAX) * 1000)
-        for descriptor, _ in self._poll.poll(milliseconds):
-            ready.add(self._sockets.get(descriptor, descriptor))
-        if self._stop and self._stop.wakeup in ready:
-            self._stop.clear()
-        if self._stop and _STDERR in ready:
-            self._stop.told = True
-            self._poll.unregister(_STDERR)  # it would say so for ever
-        return ready

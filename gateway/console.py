@@ -13,7 +13,7 @@ from collections.abc import Container, Iterator
 from typing import Any
 
 from dualbus.json_stream import Garbage, JsonStream
-from dualbus.sockets import Poll
+from dualbus.poll import Poll
 from dualbus.wire import unpack
 from gateway.clients import CONSOLE, Clients
 from gateway.routing import Routing

@@ -8,9 +8,10 @@ from typing import Any
 
 from dualbus.fault import EXIT_OK
 from dualbus.peers import read_beat, read_done, read_greeting
+from dualbus.poll import Poll
 from dualbus.process import GRACE_SECONDS, Stop
 from dualbus.settings import Settings
-from dualbus.sockets import Gone, Poll, Socket, Sockets
+from dualbus.sockets import Gone, Socket, Sockets
 from dualbus.wire import (
     ANNOUNCE,
     BEAT,
@@ -60,7 +61,7 @@ class Gateway:
         self._front = front
         self._back = back
         self._stop = stop
-        self._poll = Poll(front, back, stop=stop)
+        self._poll = Poll(front, back, stop=stop, spins=True)
         self._console = Console(self._routing, self._poll)
         self._data = str(settings.data)
         self._next_beat = 0.0

@@ -13,9 +13,10 @@ from dualbus.files import Lock, make_folder
 from dualbus.link import Link
 from dualbus.log import RecordedEvent
 from dualbus.peers import read_published
+from dualbus.poll import Poll
 from dualbus.process import Stop
 from dualbus.settings import Settings
-from dualbus.sockets import Poll, Sockets
+from dualbus.sockets import Sockets
 from dualbus.sqlite_log import FILE_NAME, SqliteLogReader
 from dualbus.wire import EVENTS, PROGRESS, Frames, Progress, Published, WireError, batch, unpack
 from projector.model import Model

@@ -10,10 +10,11 @@ from dualbus.app import load
 from dualbus.fault import EXIT_OK
 from dualbus.link import Link
 from dualbus.peers import Job
+from dualbus.poll import Poll
 from dualbus.process import Stop
 from dualbus.read_model import Checkpoint, Damaged, ReadModelReader, file_name
 from dualbus.settings import Settings
-from dualbus.sockets import Poll, Socket, Sockets
+from dualbus.sockets import Socket, Sockets
 from dualbus.wire import Code, Done, error, pack
 from querybus.answering import Answering
 
@@ -52,7 +53,8 @@ class QueryBus:
         """Answer until told to stop."""
         self._open()
         self._link.announce()
-        alone, with_parked = Poll(self._link.socket, stop=stop), Poll(self._link.socket, self._progress, stop=stop)
+        alone = Poll(self._link.socket, stop=stop, spins=True)
+        with_parked = Poll(self._link.socket, self._progress, stop=stop, spins=True)
         while not self._link.finished(stop):
             self._link.wait(with_parked if self._parked else alone, self._patience())
             self._queue.extend(self._link.receive())

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dualbus.sockets import DRAIN_MESSAGES, Poll, Socket, Sockets
+from dualbus.poll import Poll
+from dualbus.sockets import DRAIN_MESSAGES, Socket, Sockets
 from dualbus.testing import until
 
 SECONDS = 5.0  # no wait here takes that long, unless something is overlooked
@@ -18,9 +19,9 @@ THROTTLE_SECONDS = 0.005  # after which a send looks again at what else has happ
 class Line:
     """Our end of a connection, with a poll on it, and theirs."""
 
-    def __init__(self, ours: Socket, theirs: Socket) -> None:
+    def __init__(self, ours: Socket, theirs: Socket, *, spins: bool) -> None:
         self.ours = ours
-        self.poll = Poll(ours)
+        self.poll = Poll(ours, spins=spins)
         self._theirs = theirs
         until(lambda: ours.send([b"hello"]))
         [[self._address, _]] = until(theirs.receive)
@@ -41,11 +42,11 @@ class Line:
         return [message for [message] in self.ours.receive(ready=True)]
 
 
-@pytest.fixture
-def line(folder: Path) -> Iterator[Line]:
+@pytest.fixture(params=[False, True], ids=["sleeps", "spins"])
+def line(folder: Path, request: pytest.FixtureRequest) -> Iterator[Line]:
     with Sockets() as sockets:
         theirs = sockets.back(f"ipc://{folder}/address")
-        yield Line(sockets.dealer(f"ipc://{folder}/address"), theirs)
+        yield Line(sockets.dealer(f"ipc://{folder}/address"), theirs, spins=request.param)
 
 
 def test_a_message_is_found_although_a_send_has_used_up_the_sign_of_it(line: Line) -> None:
@@ -117,3 +118,12 @@ def test_a_message_that_is_there_already_is_not_waited_for_and_others_are_seen_b
     assert time.monotonic() - began < SECONDS
     os.close(readable)
     os.close(writable)
+
+
+def test_who_has_been_woken_at_once_for_a_while_still_sleeps_when_nothing_comes(line: Line) -> None:
+    for _ in range(10):
+        line.come(b"a")
+        assert line.waited() == [b"a"]
+    spent, began = time.process_time(), time.monotonic()
+    assert line.poll.wait(0.4) == set()
+    assert time.process_time() - spent < (time.monotonic() - began) / 4

@@ -6,8 +6,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from dualbus.cli import output
+from dualbus.poll import Poll
 from dualbus.settings import Settings
-from dualbus.sockets import Connection, Poll
+from dualbus.sockets import Connection
 from dualbus.wire import REPLY, SEND, joined, pack, unpack
 
 Body = dict[str, Any]

@@ -13,7 +13,7 @@ from dualbus.cli import output
 from dualbus.cli.gateway import Body, Gateway
 from dualbus.cli.settings import settings
 from dualbus.json_stream import Garbage, JsonStream
-from dualbus.sockets import Poll
+from dualbus.poll import Poll
 from dualbus.wire import NODES_MAX, Code, MessageId, WireError, check, error, pack
 
 READ_BYTES = 1 << 16
