@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test soak bench check format lock
+.PHONY: setup run test soak bench compare check format lock
 
 # The stamp is newer than what it was installed from, or everything is installed again.
 .venv/.stamp: requirements.lock pyproject.toml
@@ -24,9 +24,16 @@ soak: setup
 	$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 # Benchmarks have requirements of their own, so that everything else stays lean.
-bench: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.lock
+.venv/.stamp-benchmarks: benchmarks/requirements.lock .venv/.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
+bench: .venv/.stamp-benchmarks
 	$(BIN)/python -m benchmarks
+
+# This checkout beside another commit, in turns within one run: make compare WITH=HEAD~1
+compare: .venv/.stamp-benchmarks
+	$(BIN)/python -m benchmarks.compare $(or $(WITH),HEAD)
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -1,10 +1,12 @@
-"""The two ways of timing work that is done again and again."""
+"""The ways of timing work that is done again and again."""
 
 import statistics
 from collections.abc import Callable
 from time import perf_counter
 
 WARM_SECONDS = 0.3  # caches fill, windows open and batches find their size before the clock starts
+
+WARM_STEPS = 3
 
 
 def per_second(step: Callable[[], int], seconds: float) -> float:
@@ -24,6 +26,16 @@ def median_ms(step: Callable[[], object], seconds: float) -> float:
         step()
         took.append(perf_counter() - before)
     return statistics.median(took) * 1000
+
+
+def median_of(step: Callable[[], object], times: int) -> float:
+    """How many milliseconds `step` takes, half of so many times; the first few warm up and do not count."""
+    took: list[float] = []
+    for _ in range(times + WARM_STEPS):
+        before = perf_counter()
+        step()
+        took.append(perf_counter() - before)
+    return statistics.median(took[WARM_STEPS:]) * 1000
 
 
 def _repeat(step: Callable[[], int], seconds: float) -> int:

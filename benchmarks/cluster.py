@@ -20,8 +20,9 @@ LOOK_MS = 500
 
 
 class Cluster:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, source: Path = ROOT) -> None:
         self.folder = folder
+        self._source = source
         self.data = folder / "data"
         self.front, back, events, progress = children.free_addresses(4)
         self._environment = {
@@ -40,7 +41,7 @@ class Cluster:
             with (self.folder / f"{name}.log").open("ab") as log:
                 self._processes[name] = subprocess.Popen(
                     [sys.executable, "-m", name],
-                    cwd=ROOT,
+                    cwd=self._source,
                     env=self._environment,
                     stdin=stdin,
                     stdout=stdout or log,
@@ -108,19 +109,19 @@ class Cluster:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Cluster]:
+def running(folder: Path, source: Path = ROOT) -> Iterator[Cluster]:
     """A cluster that works, with its data in the folder; stopped at the end of the block."""
-    with prepared(folder) as cluster:
+    with prepared(folder, source) as cluster:
         cluster.start()
         cluster.wait_until_working()
         yield cluster
 
 
 @contextmanager
-def prepared(folder: Path) -> Iterator[Cluster]:
+def prepared(folder: Path, source: Path = ROOT) -> Iterator[Cluster]:
     """A cluster of which nothing runs yet. If the block fails, that is told with what the processes said."""
     folder.mkdir(parents=True, exist_ok=True)
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, source)
     try:
         yield cluster
     except Exception as error:

@@ -1,17 +1,19 @@
 """The ways of asking a cluster. Each runs in a process of its own, which is a client and nothing else."""
 
+import random
 import select
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from time import perf_counter, process_time
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from benchmarks import clock, open_loop, wire
 from benchmarks.client import Client, Traffic
 from benchmarks.histogram import Latencies
 
 Work = Literal["create", "get"]
+WORKS: tuple[Work, ...] = get_args(Work)
 USERS = 1_000  # how many different users are asked for
 FILL_WINDOW = 2_048
 PATIENCE_MS = 60_000
@@ -43,12 +45,26 @@ def throughput(front: str, work: Work, clients: int, window: int, seconds: float
 def one_at_a_time(front: str, work: Work, seconds: float) -> float:
     """Milliseconds of a request, half of the times."""
     with _clients(front, 1) as [client]:
-        requests = _requests(work, client)
+        return clock.median_ms(_asking(client, _requests(work, client)), seconds)
 
-        def ask() -> None:
-            wire.refuse_unless_good(client.ask(next(requests)))
 
-        return clock.median_ms(ask, seconds)
+def in_turns(fronts: list[str], turns: int, requests: int) -> list[dict[str, float]]:
+    """For each turn the milliseconds of a request, half of the times, at each cluster: by "create 0", "get 1", …"""
+    with ExitStack() as stack:
+        asking: dict[str, Callable[[], object]] = {}
+        for number, front in enumerate(fronts):
+            [client] = stack.enter_context(_clients(front, 1))
+            for work in WORKS:
+                asking[f"{work} {number}"] = _asking(client, _requests(work, client))
+        found = []
+        for _ in range(turns):
+            in_some_order = random.sample(list(asking), len(asking))
+            found.append({name: clock.median_of(asking[name], requests) for name in in_some_order})
+        return found
+
+
+def _asking(client: Client, requests: Iterator[bytes]) -> Callable[[], object]:
+    return lambda: wire.refuse_unless_good(client.ask(next(requests)))
 
 
 def command_then_query(front: str, seconds: float) -> float:
