@@ -104,7 +104,6 @@ class Gateway:
         for id_, work in self._routing.dispatch(now):
             # Once a batch is not taken, all of it goes elsewhere: what comes behind must not come first.
             all(self._tell(id_, frames) for frames in batches(WORK, work))
-        self._routing.expire(now)
         self._give_out()
         self._beat(now)
 

@@ -189,6 +189,7 @@ class Routing:
 
     def dispatch(self, now: float) -> list[tuple[bytes, list[bytes]]]:
         """Give out what there is room for: worker ids, each with packed Work."""
+        self.expire(now)  # first, so that what it lets go does not wait for another turn
         given = []
         for dest in (COMMANDS,) if self._blind(now) else (COMMANDS, QUERIES):
             bus = self.buses[dest]

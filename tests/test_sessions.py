@@ -1,6 +1,6 @@
 """A session sees its own writes: what a query waits for, and the position it carries."""
 
-from dualbus.wire import Beat, Identity
+from dualbus.wire import Beat, Code, Identity
 from gateway import clients, sessions
 from tests.desk import LOG, Desk, command, query
 
@@ -32,15 +32,16 @@ def test_a_query_of_another_session_or_another_client_waits_for_nobody() -> None
     assert sorted(desk.dispatched(), key=int) == [1, 2, 3]
 
 
-def test_a_query_is_let_go_when_its_command_has_timed_out() -> None:
+def test_a_query_is_let_go_in_the_turn_in_which_its_command_has_timed_out() -> None:
     desk = Desk()
     desk.greet_both()
     desk.ask(command(1, timeout_ms=100), query(2))
     desk.dispatch()
 
-    desk.wait(1)
+    desk.now += 1
 
     assert desk.dispatched() == [2]
+    assert desk.told() == [(1, Code.TIMEOUT)]
 
 
 def test_a_query_that_timed_out_while_it_waited_is_never_asked() -> None:
