@@ -33,6 +33,7 @@ from dualbus.wire import (
 
 BEAT_SECONDS = 0.5  # where the gateway, which beats more often, is not heard
 GATEWAY_SILENT_SECONDS = 1.0
+STOPPED_SECONDS = 0.05  # longer than a wait was meant to last
 CREDIT_MIN, CREDIT_FIRST, CREDIT_MAX = 2, 64, 1024
 CREDIT_SECONDS = 0.1  # how much work we ask for: what is more waits at the gateway
 
@@ -59,6 +60,7 @@ class Link:
         self._ready = False
         self._unsent: list[Frames] = []
         self._here_since = self._started
+        self._stopped_since = self._stopped_until = self._started
         self._leaving_at: float | None = None
 
     def announce(self) -> None:
@@ -72,28 +74,29 @@ class Link:
 
         Deadlines travel as what is left of them, and the time a message spends in our queue while we are
         busy counts too. So what is there at once counts as here since the queue was last seen empty; what
-        ends a wait has just come, unless the wait took longer than it can (this process was stopped).
+        ends a wait has just come. A wait that took longer than it can says that this process was stopped, and so
+        was what receives for it: what comes in the next moment may be as old.
         """
         began = time.monotonic()
         ready = poll.wait(seconds)
         ended = time.monotonic()
-        if ended - began > seconds + 0.05:
-            self._here_since = began
-        elif ended - began > 0.001:
-            self._here_since = ended
+        self._here_since = ended if ended - began > 0.001 else self.socket.empty_at
+        if ended - began > seconds + STOPPED_SECONDS:
+            self._stopped_since, self._stopped_until = began, ended + STOPPED_SECONDS
+        if ended < self._stopped_until:
+            self._here_since = min(self._here_since, self._stopped_since)
         self._ready = self.socket in ready
         return ready
 
     def receive(self) -> list[Job]:
         """Return the work that has come, and see to what else the gateway says."""
         jobs: list[Job] = []
-        here_since = self._here_since
         for frames in self.socket.receive(ready=True) if self._ready else ():
             self._gateway_seen = time.monotonic()
             try:
                 kind, items = frames[0], unpack(frames[1])
                 if kind == WORK:
-                    jobs += read_work(items, here_since)
+                    jobs += read_work(items, self._here_since)
                 elif kind == BEAT:
                     self._next_beat = 0.0  # in answer to it: one wake for both
                 elif kind == ANNOUNCE:  # another gateway than the one that may have said BYE
@@ -105,7 +108,6 @@ class Link:
                     raise Taken(str(items[0]))
             except (WireError, IndexError) as error:
                 logger.warning("Dropped a message that is not of the protocol: %s", error)
-        self._here_since = time.monotonic()
         return jobs
 
     def answer(self, done: Sequence[Done]) -> None:

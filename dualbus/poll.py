@@ -51,7 +51,8 @@ class Poll:
     def wait(self, seconds: float) -> set[Socket | int]:
         """Wait up to that long; return what is ready. A socket may turn out to have nothing."""
         ready: set[Socket | int] = {socket for socket in self._sockets.values() if socket.overlooked}
-        for descriptor, _ in self._poll.poll(0) if ready or seconds <= 0 else self._found(seconds):
+        found = self._poll.poll(0) if ready or seconds <= 0 else self._found(seconds)
+        for descriptor, _ in found:
             ready.add(self._sockets.get(descriptor, descriptor))
         if self._stop and self._stop.wakeup in ready:
             self._stop.clear()

@@ -4,6 +4,7 @@ Explicit high-water marks, lingers and size limits; no send blocks, and no recei
 """
 
 import sys
+import time
 import weakref
 from pathlib import Path
 from types import TracebackType
@@ -37,24 +38,27 @@ class Socket:
         self._send = super(zmq.Socket, socket).send  # what pyzmq adds to it is nothing of ours
         self._addressed = socket.type == zmq.ROUTER
         self._unsure = True  # whether there may be a message that the descriptor does not tell of
+        self.empty_at = time.monotonic()  # when it was last seen to have no message
 
     def receive(self, *, ready: bool = False) -> list[Frames]:
         """Return the messages that are there, some hundreds at most; `ready` where a poll has just said so.
 
         A message that ended a wait is returned alone: whoever sent it waits for us, and most likely nobody else.
         """
-        alone = ready and not self._unsure
+        if ready and not self._unsure:
+            return self._receive_one()
         messages: list[Frames] = []
-        try:
-            if ready:
-                self._unsure = True
-                messages.append(self._receive())
-            # Asking is far cheaper than the exception that says there is nothing.
-            while not alone and len(messages) < DRAIN_MESSAGES and self._readable():
-                messages.append(self._receive())
-        except zmq.Again:
-            pass
+        # Asking is far cheaper than the exception that says there is nothing.
+        while len(messages) < DRAIN_MESSAGES and self._readable():
+            messages.append(self._receive())
         return messages
+
+    def _receive_one(self) -> list[Frames]:
+        self._unsure = True
+        try:
+            return [self._receive()]
+        except zmq.Again:  # the descriptor tells of more than messages
+            return []
 
     @property
     def overlooked(self) -> bool:
@@ -64,6 +68,8 @@ class Socket:
     def _readable(self) -> bool:
         """Tell whether there is a message. If not, the descriptor tells of the next one, until we do something."""
         self._unsure = bool(int(self.zmq.getsockopt(_EVENTS)) & _READABLE)
+        if not self._unsure:
+            self.empty_at = time.monotonic()
         return self._unsure
 
     def _receive(self) -> Frames:

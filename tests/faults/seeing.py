@@ -45,6 +45,11 @@ def memory_mb(pid: int) -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
 
 
+def stopped(pid: int) -> bool:
+    """Tell whether a signal has stopped a process."""
+    return "\nState:\tT" in Path(f"/proc/{pid}/status").read_text()
+
+
 def status(client: RawClient) -> dict[str, Any]:
     """Ask the gateway how the cluster is."""
     [reply] = client.ask({"src": "t", "dest": "gateway", "body": {"type": "Status"}})

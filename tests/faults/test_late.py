@@ -1,5 +1,7 @@
 """What commandbus answers is definite only when it is: a test in the gateway's place sends what is late."""
 
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,10 @@ import msgpack
 import pytest
 import zmq
 
-from dualbus.testing import Cluster
+from dualbus.testing import Cluster, until
 from dualbus.wire import DONE, READY, WORK
 from tests.faults.launch import launched
+from tests.faults.seeing import stopped
 
 
 class Back:
@@ -32,16 +35,28 @@ class Back:
 
     def work(self, *items: tuple[int, int, str]) -> list[tuple[int, dict[str, Any]]]:
         """Send commands (id, milliseconds that are left, key); return the answers' ids and bodies."""
+        self.send(*items)
+        return sorted(self.answers())
+
+    def send(self, *items: tuple[int, int, str]) -> None:
         body = {"type": "CreateUser", "msg_id": 1, "payload": {"name": "Ada", "email": "a@example.com"}}
         packed = msgpack.packb([(id_, "t", ms, key, 0, body) for id_, ms, key in items])
         self.socket.send_multipart([self.bus, WORK, packed])
-        return sorted((id_, msgpack.unpackb(done)) for id_, _, done in self.wait_for(DONE))
+
+    def answers(self) -> list[tuple[int, dict[str, Any]]]:
+        return [(id_, msgpack.unpackb(done)) for id_, _, done in self.wait_for(DONE)]
 
 
 @pytest.fixture
-def back(cluster: Cluster, folder: Path) -> Iterator[Back]:
+def trouble() -> tuple[str, str]:
+    """What the log's disk has while there is a file `arm`."""
+    return "write", "full"
+
+
+@pytest.fixture
+def back(cluster: Cluster, folder: Path, trouble: tuple[str, str]) -> Iterator[Back]:
     made = Back(cluster.addresses["back"])
-    cluster.commands["commandbus"] = launched("commandbus", folder / "full", "write", "full")
+    cluster.commands["commandbus"] = launched("commandbus", folder / "arm", *trouble)
     cluster.start("commandbus")
     made.wait_for(READY)
     yield made
@@ -53,6 +68,39 @@ def test_a_late_command_is_refused(back: Back) -> None:
     assert refused["code"] == 11
 
 
+@pytest.mark.parametrize("trouble", [("sync", "held")])
+def test_the_time_in_which_a_command_waits_behind_a_slow_commit_counts(back: Back, folder: Path) -> None:
+    (folder / "arm").touch()
+    back.send((1, 5000, "first"))
+    until(lambda: (folder / "HELD").exists())
+    began = time.monotonic()
+    back.send((2, 100, "late"))
+    back.send((3, 5000, "in time"))
+    until(lambda: time.monotonic() > began + 0.2)
+    (folder / "arm").unlink()
+    answers: dict[int, Any] = {}
+    while len(answers) < 3:
+        answers |= dict(back.answers())
+    assert [answers[id_].get("code") for id_ in (1, 2, 3)] == [None, 11, None]
+
+
+def test_commands_that_came_while_the_process_was_stopped_are_refused_every_one(back: Back, cluster: Cluster) -> None:
+    bus = cluster.process("commandbus")
+    for first in (1, 4, 7, 10):
+        back.work((first, 5000, f"before {first}"))
+        bus.send(signal.SIGSTOP)
+        until(lambda: stopped(bus.pid))
+        began = time.monotonic()
+        for id_ in range(first, first + 3):
+            back.send((id_, 100, f"late {id_}"))
+        until(lambda: time.monotonic() > began + 1)  # noqa: B023 - asked before the loop goes on
+        bus.send(signal.SIGCONT)
+        refused: dict[int, Any] = {}
+        while len(refused) < 3:
+            refused |= {id_: body.get("code") for id_, body in back.answers()}
+        assert refused == {first: 11, first + 1: 11, first + 2: 11}
+
+
 def test_a_command_that_is_in_the_log_is_never_called_refused_however_late_it_is_sent_again(back: Back) -> None:
     [(_, first)] = back.work((1, 5000, "k"))
     [(_, again), (_, late)] = back.work((2, 0, "k"), (3, 0, "other"))
@@ -62,7 +110,7 @@ def test_a_command_that_is_in_the_log_is_never_called_refused_however_late_it_is
 
 def test_a_command_that_is_in_the_log_is_never_called_refused_when_the_disk_is_full(back: Back, folder: Path) -> None:
     [(_, first)] = back.work((1, 5000, "k"))
-    (folder / "full").touch()
+    (folder / "arm").touch()
     [(_, again), (_, full)] = back.work((2, 5000, "k"), (3, 5000, "other"))
     assert again == first
     assert full["code"] == 11
