@@ -65,6 +65,8 @@ class QueryBus:
                 self._end_snapshot()  # the answers are on their way: nobody waits for this
             if not self._parked:
                 self._progress.receive()  # nor for what is announced, and it must not pile up
+            if not self._link.seconds_to_beat:
+                self._look()
             self._link.beat(self._status)
         return EXIT_OK
 
@@ -88,12 +90,8 @@ class QueryBus:
         """Answer from one snapshot what can be answered from it; park what needs a later position."""
         reader = self._open()
         answers: list[Done] = []
-        position = -1
-        if reader:
-            checkpoint = reader.begin()
-            self._tell(checkpoint)
-            position = checkpoint.position
-            self._counters["snapshots"] += 1
+        position = self._begin_snapshot(reader) if reader else -1
+        self._counters["snapshots"] += 1 if reader else 0
         began = now = time.monotonic()
         while self._queue and len(answers) < SNAPSHOT_QUERIES and now < began + SNAPSHOT_SECONDS:
             job = self._queue.popleft()
@@ -110,6 +108,17 @@ class QueryBus:
             self._link.took(len(answers), now - began)
         self._link.parked = len(self._parked)
         return answers
+
+    def _look(self) -> None:
+        """Say in the next beat which log is in the read model, and how far: the gateway asks only who has its log."""
+        if reader := self._open():
+            self._begin_snapshot(reader)
+            self._end_snapshot()
+
+    def _begin_snapshot(self, reader: ReadModelReader) -> int:
+        checkpoint = reader.begin()
+        self._tell(checkpoint)
+        return checkpoint.position
 
     def _end_snapshot(self) -> None:
         if self._reader:

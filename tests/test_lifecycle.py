@@ -6,6 +6,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,28 @@ def test_a_read_model_that_is_deleted_is_rebuilt_and_nobody_sees_it_half_built(r
         running.start()
         assert client.ask(query("GetUser", user_id=who["id"]))[0]["data"] == who
         assert len(names(client)) == 5002
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
+def test_a_log_is_restored_while_gateway_and_querybus_run_and_they_go_on_with_it(running: Cluster, cut: bool) -> None:
+    def dualbus(*arguments: str | Path) -> None:
+        subprocess.run([sys.executable, "-m", "dualbus", *arguments], env=running.environ, cwd=ROOT, check=True)
+
+    with RawClient(running.front) as client:
+        client.ask(create("Ada"), create("Bob"))
+        backup = running.folder / "backup.db"
+        dualbus("backup", backup, *(("--to", "2") if cut else ()))
+        assert names(client) == ["Ada", "Bob", "John Doe"]
+        running.stop("commandbus")
+        running.stop("projector")
+        for path in running.data.glob("log.db*"):
+            path.unlink()
+
+        dualbus("restore", backup)
+        running.start("commandbus", "projector")
+
+        assert client.ask(create("Eve"))[0]["success"]
+        assert names(client) == ["Ada", *([] if cut else ["Bob"]), "Eve", "John Doe"]
 
 
 def test_a_long_rebuild_says_how_far_it_is_and_a_query_says_that_it_is_not_caught_up(folder: Path) -> None:
