@@ -167,7 +167,8 @@ class Event(Message):
         try:
             check(fields)
         except WireError:  # or one that is only not yet JSON, such as a date
-            fields = self.__pydantic_serializer__.to_python(self, mode="json")
+            # By the names that the author gave them, as above, whatever it is called in the log.
+            fields = self.__pydantic_serializer__.to_python(self, mode="json", by_alias=False, include=set(fields))
             check(fields)
         return fields
 

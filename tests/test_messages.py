@@ -1,6 +1,7 @@
 """What an application says: every problem of a message at once, in sentences a person can act on."""
 
 import enum
+import json
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    computed_field,
     model_serializer,
     model_validator,
 )
@@ -254,6 +256,24 @@ def test_a_reply_shows_what_an_author_has_kept_in_the_event() -> None:
 
     assert event.shown()["payload"] == {"on": "2026-01-31", "id": "1"}
     assert Sparse.model_validate_json(event.data()) == event
+
+
+class Aliased(Event):
+    model_config = ConfigDict(serialize_by_alias=True)
+    on: date
+    secret: Annotated[str, Private] = Field(alias="hidden")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def shouted(self) -> str:
+        return self.secret.upper()
+
+
+def test_a_private_field_is_not_shown_by_whatever_name_the_log_has_it() -> None:
+    event = Aliased(on=date(2026, 1, 31), hidden="abc")
+
+    assert event.shown()["payload"] == {"on": "2026-01-31"}
+    assert json.loads(event.data())["hidden"] == "abc"
 
 
 class Lax(Command):
