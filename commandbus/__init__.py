@@ -1,1 +1,1 @@
-"""The only writer of the log: decides commands, appends their events, publishes them, answers."""
+"""The only writer of the log: decides commands, appends their events, answers, publishes them."""

@@ -91,7 +91,9 @@ class CommandBus:
         appended, answers = self._append(drain, jobs[:taken])
         self._link.answer(expired + answers)
         # Whoever asked has the answer on its way, and waits for nothing of this.
-        self._note(drain, appended)
+        if appended.decisions == len(drain.decisions):
+            drain.appended()
+        self._count(appended)
         self._publisher.publish(appended.events)
 
     def _expired(self, jobs: list[Job], known: dict[str, Outcome]) -> tuple[list[Done], list[Job]]:
@@ -155,9 +157,7 @@ class CommandBus:
         self._queue.extendleft(reversed(again))
         return answers
 
-    def _note(self, drain: Drain, appended: Appended) -> None:
-        if appended.decisions == len(drain.decisions):
-            drain.appended()
+    def _count(self, appended: Appended) -> None:
         self._counters["decided"] += appended.decisions
         self._counters["commits"] += 1 if appended.decisions else 0
         self._counters["events"] += len(appended.events)

@@ -178,14 +178,14 @@ def parts(packed: list[bytes]) -> list[list[bytes]]:
     """Gather packed items into lists that each fit into one message."""
     if len(packed) <= BATCH_ITEMS_MAX and sum(map(len, packed)) <= BATCH_BYTES:
         return [packed] if packed else []  # as nearly always
-    gathered: list[list[bytes]] = []
-    size = BATCH_BYTES
+    gathered: list[list[bytes]] = [[]]
+    size = 0
     for item in packed:
-        size += len(item)
-        if size > BATCH_BYTES or len(gathered[-1]) == BATCH_ITEMS_MAX:
+        if gathered[-1] and (size + len(item) > BATCH_BYTES or len(gathered[-1]) == BATCH_ITEMS_MAX):
             gathered.append([])
-            size = len(item)
+            size = 0
         gathered[-1].append(item)
+        size += len(item)
     return gathered
 
 
