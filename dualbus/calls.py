@@ -96,8 +96,7 @@ class Calls:
 
     def next_batch(self, now: float) -> Batch | None:
         """Take what may be sent now, or as much of it as one message holds; None if there is nothing."""
-        while self._resting and self._resting[0][0] <= now:
-            self._waiting.append(heapq.heappop(self._resting)[2])
+        self._rested(now)
         packed: list[bytes] = []
         calls: list[Call] = []
         size = 0
@@ -171,12 +170,17 @@ class Calls:
         heapq.heappush(self._resting, (until, call.id, call))
         return True
 
+    def _rested(self, now: float) -> None:
+        while self._resting and self._resting[0][0] <= now:
+            self._waiting.append(heapq.heappop(self._resting)[2])
+
     # Time.
 
     def expire(self, now: float) -> None:
         """Tell those whose time has passed."""
         if now < self._next_look:
             return
+        self._rested(now)
         for call in [call for call in self._under_way.values() if call.deadline + PATIENCE_SECONDS <= now]:
             self._landed(call)
             call.lost()

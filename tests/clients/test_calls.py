@@ -235,6 +235,17 @@ def test_what_was_never_sent_did_not_happen(desk: Desk) -> None:
     assert desk.sent() == []
 
 
+def test_what_was_to_be_tried_again_when_the_connection_was_lost_has_its_answer_by_its_deadline(desk: Desk) -> None:
+    future = desk.command()
+    desk.fail(desk.one(), Code.UNAVAILABLE)
+    desk.calls.disconnected()
+    while not future.done() and desk.calls.next_time() < 1000:
+        desk.wait(desk.calls.next_time() - desk.now)
+    with pytest.raises(Unavailable, match="There is no gateway"):
+        future.result(0)
+    assert desk.now == 105.0
+
+
 def test_what_waits_too_long_behind_others_is_not_sent(desk: Desk) -> None:
     for _ in range(UNDER_WAY_MAX):
         desk.command()
