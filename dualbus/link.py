@@ -101,6 +101,7 @@ class Link:
                     self._next_beat = 0.0  # in answer to it: one wake for both
                 elif kind == ANNOUNCE:  # another gateway than the one that may have said BYE
                     self._released = False
+                    self._stopped_until = 0.0  # what it gives us from now on is new
                     self.announce()
                 elif kind == BYE:
                     self._released = True

@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from dualbus.testing import Cluster, until
-from dualbus.wire import DONE, READY, WORK
+from dualbus.wire import ANNOUNCE, DONE, READY, WORK
 from tests.faults.launch import launched
 from tests.faults.seeing import stopped
 
@@ -99,6 +99,11 @@ def test_commands_that_came_while_the_process_was_stopped_are_refused_every_one(
         while len(refused) < 3:
             refused |= {id_: body.get("code") for id_, body in back.answers()}
         assert refused == {first: 11, first + 1: 11, first + 2: 11}
+    # And what a gateway gives that has asked who it is, is new.
+    back.socket.send_multipart([back.bus, ANNOUNCE, msgpack.packb([])])
+    back.wait_for(READY)
+    [(_, done)] = back.work((20, 500, "new"))
+    assert done["success"]
 
 
 def test_a_command_that_is_in_the_log_is_never_called_refused_however_late_it_is_sent_again(back: Back) -> None:
