@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,15 @@ def flush() -> None:
     except BrokenPipeError:
         hang_up()
         raise typer.Exit(EXIT_DONE) from None
+
+
+def rest(seconds: float) -> None:
+    """Wait so long; where nobody reads on, end as if all had been read."""
+    poll = select.poll()
+    poll.register(sys.stdout, select.POLLERR)
+    if poll.poll(seconds * 1000):
+        hang_up()
+        raise typer.Exit(EXIT_DONE)
 
 
 def hang_up() -> None:

@@ -1,7 +1,6 @@
 """dualbus events"""
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -62,7 +61,7 @@ def _read(log: SqliteLogReader, after: int, tag: str | None, *, follow: bool) ->
             return
         else:
             output.flush()
-            time.sleep(LOOK_SECONDS)
+            output.rest(LOOK_SECONDS)
 
 
 def _show(recorded: RecordedEvent, app: App, types: list[str] | None, *, private: bool, as_json: bool) -> None:
