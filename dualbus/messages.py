@@ -1,6 +1,7 @@
 """What an application says: commands, events and queries, and the types of their fields."""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin
@@ -120,6 +121,12 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
     return parse
 
 
+@cache
+def _kept_as_it_is(kind: type[Message]) -> bool:
+    """Tell whether the log keeps every field of a kind, and none in a form of its author's."""
+    return "serialization" not in repr(kind.__pydantic_core_schema__)  # which says so where it is otherwise
+
+
 class Command(Message):
     """Asks for a change; the class name is its type on the wire."""
 
@@ -160,17 +167,20 @@ class Event(Message):
         return self.__pydantic_serializer__.to_json(self).decode()
 
     def fields(self) -> dict[str, Any]:
-        """Return every field as JSON-like values; raise WireError for one that no log or table can hold."""
+        """Return what the log keeps, as JSON-like values; raise WireError for one that no log or table can hold."""
         fields = self.__dict__
-        if _PLAIN.issuperset(map(type, fields.values())):
-            return fields
-        try:
-            check(fields)
-        except WireError:  # or one that is only not yet JSON, such as a date
-            # By the names that the author gave them, as above, whatever it is called in the log.
-            fields = self.__pydantic_serializer__.to_python(self, mode="json", by_alias=False, include=set(fields))
-            check(fields)
-        return fields
+        if _kept_as_it_is(type(self)):
+            if _PLAIN.issuperset(map(type, fields.values())):
+                return fields
+            with suppress(WireError):  # for a value that is only not yet JSON, such as a date
+                check(fields)
+                return fields
+        # By the names that the author gave them, as above, whatever they are called in the log.
+        kept: dict[str, Any] = self.__pydantic_serializer__.to_python(
+            self, mode="json", by_alias=False, include=set(fields)
+        )
+        check(kept)
+        return kept
 
     def shown(self) -> dict[str, Any]:
         """Return the event as a reply shows it: its type, and all but its private fields. Raises as `fields` does."""

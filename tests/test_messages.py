@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
     SerializerFunctionWrapHandler,
     computed_field,
     model_serializer,
@@ -256,6 +257,18 @@ def test_a_reply_shows_what_an_author_has_kept_in_the_event() -> None:
 
     assert event.shown()["payload"] == {"on": "2026-01-31", "id": "1"}
     assert Sparse.model_validate_json(event.data()) == event
+
+
+class Texts(Event):
+    id: str
+    cache: str = Field(default="", exclude=True)
+    where: Annotated[str, PlainSerializer(str.upper)] = "here"
+
+
+def test_a_reply_shows_of_texts_too_what_the_log_keeps_so_that_it_shows_the_same_again() -> None:
+    event = Texts(id="1", cache="of this moment")
+
+    assert event.shown()["payload"] == {"id": "1", "where": "HERE"} == json.loads(event.data())
 
 
 class Aliased(Event):
