@@ -47,11 +47,12 @@ class QueryBus:
         self._parked: list[Job] = []  # for a later position; bounded by the credit given
         self._next_look = 0.0
         self._next_stat = 0.0
+        self._damage = ""  # what was said of a file that cannot be read
         self._counters = {"answered": 0, "snapshots": 0, "late": 0}
 
     def run(self, stop: Stop) -> int:
         """Answer until told to stop."""
-        self._open()
+        self._look()
         self._link.announce()
         alone = Poll(self._link.socket, stop=stop, spins=True)
         with_parked = Poll(self._link.socket, self._progress, stop=stop, spins=True)
@@ -88,9 +89,9 @@ class QueryBus:
 
     def _answer(self) -> list[Done]:
         """Answer from one snapshot what can be answered from it; park what needs a later position."""
-        reader = self._open()
+        position = self._begin_snapshot()
+        reader = self._reader
         answers: list[Done] = []
-        position = self._begin_snapshot(reader) if reader else -1
         self._counters["snapshots"] += 1 if reader else 0
         began = now = time.monotonic()
         while self._queue and len(answers) < SNAPSHOT_QUERIES and now < began + SNAPSHOT_SECONDS:
@@ -111,14 +112,23 @@ class QueryBus:
 
     def _look(self) -> None:
         """Say in the next beat which log is in the read model, and how far: the gateway asks only who has its log."""
-        if reader := self._open():
-            self._begin_snapshot(reader)
-            self._end_snapshot()
+        self._begin_snapshot()
+        self._end_snapshot()
 
-    def _begin_snapshot(self, reader: ReadModelReader) -> int:
-        checkpoint = reader.begin()
+    def _begin_snapshot(self) -> int:
+        """Return the position of all answers until the snapshot ends; -1 if there is nothing that can be read."""
+        checkpoint = None
+        try:
+            self._open()
+            if self._reader:
+                checkpoint = self._reader.begin()
+        except Damaged as damaged:
+            if str(damaged) != self._damage:
+                logger.error("%s Waiting for the projector to make it anew.", damaged)
+            self._damage = str(damaged)
+            self._close()
         self._tell(checkpoint)
-        return checkpoint.position
+        return checkpoint.position if checkpoint else -1
 
     def _end_snapshot(self) -> None:
         if self._reader:
@@ -133,26 +143,21 @@ class QueryBus:
             text = f"The read model has not caught up: it is {where}, and you have seen {job.after}. Try again."
         return job.id, max(0, position), pack(error(job.body["msg_id"], Code.UNAVAILABLE, text))
 
-    def _open(self) -> ReadModelReader | None:
-        """Return the read model, opened again if another file has taken its place; None if there is none."""
+    def _open(self) -> None:
+        """Open the read model, if there is one, and again if another file has taken its place."""
         now = time.monotonic()
         if self._reader and now < self._next_stat:
-            return self._reader
+            return
         self._next_stat = now + LOOK_SECONDS
-        if self._reader and not self._reader.replaced():
-            return self._reader
+        if self._reader and self._reader.replaced():
+            self._close()
+        if self._reader is None and self._path.exists():
+            self._reader = ReadModelReader(self._path)
+
+    def _close(self) -> None:
         if self._reader:
             self._reader.close()
-            self._reader = None
-        if not self._path.exists():
-            self._tell(None)
-            return None
-        try:
-            self._reader = ReadModelReader(self._path)
-            self._tell(self._reader.checkpoint())
-        except Damaged as damaged:
-            logger.error("%s Waiting for the projector to make it anew.", damaged)
-        return self._reader
+        self._reader = None
 
     def _tell(self, checkpoint: Checkpoint | None) -> None:
         """Let the gateway know which log the answers come from, before the first of them."""

@@ -164,6 +164,29 @@ def test_a_read_model_that_is_deleted_is_rebuilt_and_nobody_sees_it_half_built(r
         assert len(names(client)) == 5002
 
 
+def test_a_querybus_waits_while_there_is_only_a_file_that_cannot_be_read(cluster: Cluster) -> None:
+    # Given a file that is no read model, in its place, and nobody who makes it anew
+    cluster.start("gateway", "commandbus", "projector")
+    [path] = until(lambda: list(cluster.data.glob("read-*.db")))
+    cluster.stop("projector")
+    for one in cluster.data.glob("read-*"):
+        one.unlink()
+    path.write_bytes(b"no read model" * 1000)
+    [querybus] = cluster.start("querybus")
+
+    with RawClient(cluster.front) as client:
+        # Then whoever asks has no answer, and querybus says why, once, and is there for the next
+        until(lambda: "Waiting for the projector to make it anew" in querybus.said)
+        for _ in range(3):
+            assert client.ask({**query("ListUsers"), "timeout_ms": 300})[0]["type"] == "error"
+        assert querybus.said.count("Waiting for the projector to make it anew") == 1
+
+        # And when the projector has made it anew, all is as it was
+        cluster.start("projector")
+        assert names(client) == ["John Doe"]
+        assert querybus.running
+
+
 @pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
 def test_a_log_is_restored_while_gateway_and_querybus_run_and_they_go_on_with_it(running: Cluster, cut: bool) -> None:
     def dualbus(*arguments: str | Path) -> None:
