@@ -191,7 +191,11 @@ class ReadModelWriter(_Handle):
         super().__init__(path, apsw.SQLITE_OPEN_READWRITE, _WRITE_ACTIONS)
         # A power cut may take the last commits, never a part of one: the log gives them again.
         # While a file is being built nobody reads it, and a cut means building again.
-        self.own(f"PRAGMA synchronous = {'off' if building else 'normal'}")
+        try:
+            self.own(f"PRAGMA synchronous = {'off' if building else 'normal'}")
+        except apsw.Error as error:  # the first that looks into the file
+            self.close()
+            raise Damaged(f"{path} cannot be read ({error}).") from None
 
     def execute(self, sql: str, values: Values = ()) -> None:
         self._rows(sql, values)
