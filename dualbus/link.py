@@ -33,7 +33,8 @@ from dualbus.wire import (
 
 BEAT_SECONDS = 0.5  # where the gateway, which beats more often, is not heard
 GATEWAY_SILENT_SECONDS = 1.0
-STOPPED_SECONDS = 0.05  # longer than a wait was meant to last
+# A wait that is this much longer than meant: the process was stopped. For as long after it, what comes may be from then.
+STOPPED_SECONDS = 0.05
 CREDIT_MIN, CREDIT_FIRST, CREDIT_MAX = 2, 64, 1024
 CREDIT_SECONDS = 0.1  # how much work we ask for: what is more waits at the gateway
 
@@ -77,10 +78,12 @@ class Link:
         ends a wait has just come. A wait that took longer than it can says that this process was stopped, and so
         was what receives for it: what comes in the next moment may be as old.
         """
-        began = time.monotonic()
-        ready = poll.wait(seconds)
-        ended = time.monotonic()
-        self._here_since = ended if ended - began > 0.001 else self.socket.empty_at
+        began = ended = time.monotonic()
+        ready = poll.wait(0)
+        self._here_since = self.socket.empty_at
+        if not ready and seconds > 0:
+            ready = poll.wait(seconds)
+            self._here_since = ended = time.monotonic()
         if ended - began > seconds + STOPPED_SECONDS:
             self._stopped_since, self._stopped_until = began, ended + STOPPED_SECONDS
         if ended < self._stopped_until:

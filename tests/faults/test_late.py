@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from dualbus.testing import Cluster, until
-from dualbus.wire import ANNOUNCE, DONE, READY, WORK
+from dualbus.wire import ANNOUNCE, BEAT, DONE, READY, WORK
 from tests.faults.launch import launched
 from tests.faults.seeing import stopped
 
@@ -43,6 +43,9 @@ class Back:
         packed = msgpack.packb([(id_, "t", ms, key, 0, body) for id_, ms, key in items])
         self.socket.send_multipart([self.bus, WORK, packed])
 
+    def say(self, kind: bytes) -> None:
+        self.socket.send_multipart([self.bus, kind, msgpack.packb([])])
+
     def answers(self) -> list[tuple[int, dict[str, Any]]]:
         return [(id_, msgpack.unpackb(done)) for id_, _, done in self.wait_for(DONE)]
 
@@ -66,6 +69,15 @@ def back(cluster: Cluster, folder: Path, trouble: tuple[str, str]) -> Iterator[B
 def test_a_late_command_is_refused(back: Back) -> None:
     [(_, refused)] = back.work((1, 0, "k"))
     assert refused["code"] == 11
+
+
+def test_a_command_that_ends_a_wait_has_all_of_its_time(back: Back) -> None:
+    back.say(BEAT)
+    back.wait_for(BEAT)
+    began = time.monotonic()
+    until(lambda: time.monotonic() > began + 0.4)  # when nothing has happened for longer than it has
+    [(_, done)] = back.work((1, 250, "k"))
+    assert done["success"]
 
 
 @pytest.mark.parametrize("trouble", [("sync", "held")])
@@ -100,7 +112,7 @@ def test_commands_that_came_while_the_process_was_stopped_are_refused_every_one(
             refused |= {id_: body.get("code") for id_, body in back.answers()}
         assert refused == {first: 11, first + 1: 11, first + 2: 11}
     # And what a gateway gives that has asked who it is, is new.
-    back.socket.send_multipart([back.bus, ANNOUNCE, msgpack.packb([])])
+    back.say(ANNOUNCE)
     back.wait_for(READY)
     [(_, done)] = back.work((20, 500, "new"))
     assert done["success"]
