@@ -33,7 +33,7 @@ from dualbus.wire import (
 
 BEAT_SECONDS = 0.5  # where the gateway, which beats more often, is not heard
 GATEWAY_SILENT_SECONDS = 1.0
-# A wait that is this much longer than meant: the process was stopped. For as long after it, what comes may be from then.
+# A wait that is this much longer than meant: the process was stopped. So soon after, what comes may be from then.
 STOPPED_SECONDS = 0.05
 CREDIT_MIN, CREDIT_FIRST, CREDIT_MAX = 2, 64, 1024
 CREDIT_SECONDS = 0.1  # how much work we ask for: what is more waits at the gateway
