@@ -1,7 +1,6 @@
 """dualbus status"""
 
 import sys
-import time
 from typing import Annotated, Any
 
 import typer
@@ -48,7 +47,7 @@ def _lines(gateway: Gateway, *, watch: bool) -> None:
         output.flush()
         if not watch:
             return
-        time.sleep(WATCH_SECONDS)
+        output.rest(WATCH_SECONDS)
 
 
 def _tables(gateway: Gateway, *, watch: bool) -> None:
@@ -57,14 +56,14 @@ def _tables(gateway: Gateway, *, watch: bool) -> None:
         output.flush()
         if not watch:
             return
-        time.sleep(WATCH_SECONDS)
+        output.rest(WATCH_SECONDS)
 
 
 def _live(gateway: Gateway) -> None:
     with Live(console=Console(highlight=False), auto_refresh=False) as live:
         while True:
             live.update(Group(*_shown(_ask(gateway))), refresh=True)
-            time.sleep(WATCH_SECONDS)
+            output.rest(WATCH_SECONDS)
 
 
 def _shown(data: dict[str, Any]) -> list[Any]:

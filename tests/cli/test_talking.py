@@ -188,22 +188,31 @@ def test_the_log_is_proven_and_copied_while_it_is_written(dualbus: Run, shared: 
     assert refused.err.startswith(f"Another commandbus writes the log in {shared.data}")
 
 
-def test_a_reader_that_has_read_enough_is_a_normal_end(shared: Cluster) -> None:
-    for arguments in (["export"], ["events", "--follow"]):
-        ran = subprocess.run(
-            [
-                "/bin/sh",
-                "-c",
-                f'{{ "$0" -m dualbus {" ".join(arguments)}; echo "ended $?" >&2; }} | head -n 1',
-                sys.executable,
-            ],
-            env=shared.environ,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
-        assert (len(ran.stdout.splitlines()), ran.stderr) == (1, "ended 0\n")
+def read_by(cluster: Cluster, arguments: str, reader: str) -> tuple[list[str], str]:
+    """Run dualbus with a reader behind it; return the lines that come through, and what was said at the end."""
+    command = f'{{ "$0" -m dualbus {arguments}; echo "ended $?" >&2; }} | {reader}'
+    ran = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable],
+        env=cluster.environ,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return ran.stdout.splitlines(), ran.stderr
+
+
+@pytest.mark.parametrize("arguments", ["export", "events --follow"])
+def test_a_reader_that_has_read_enough_is_a_normal_end(shared: Cluster, arguments: str) -> None:
+    lines, said = read_by(shared, arguments, "head -n 1")
+    assert (len(lines), said) == (1, "ended 0\n")
+
+
+@pytest.mark.parametrize("arguments", ["events --follow --from 1000000", "status --watch"])
+def test_who_goes_on_and_on_ends_when_its_reader_has_although_nothing_new_comes(
+    shared: Cluster, arguments: str
+) -> None:
+    assert read_by(shared, arguments, "true") == ([], "ended 0\n")
 
 
 def test_no_cluster_is_said_in_a_sentence(run: Run, cluster: Cluster) -> None:
