@@ -118,7 +118,8 @@ def test_batches_keep_the_order_and_stay_within_their_size() -> None:
 def test_a_large_item_goes_alone_and_the_largest_fits_into_a_frame() -> None:
     small, large = pack("s"), pack("x" * MESSAGE_BYTES_MAX)
 
-    assert list(parts([small, large, small, small])) == [[small], [large], [small, small]]
+    assert parts([small, large, small, small]) == [[small], [large], [small, small]]
+    assert parts([large, small]) == [[large], [small]]
     assert len(joined(REPLY, [large])[1]) <= FRAME_BYTES_MAX
 
 
