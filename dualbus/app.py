@@ -10,6 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
+from dualbus.causes import Unreadable, cause, own_text
 from dualbus.fault import ConfigFault
 from dualbus.messages import Command, Event, Message, Query
 from dualbus.upcasts import Upcast, final_type, upcast, upcast_mistakes
@@ -66,10 +69,20 @@ class App:
             object.__setattr__(self, name, value)
 
     def decode(self, type_: str, data: str) -> Event:
-        """Return the event that the log holds under this type as this JSON: the one place where records are read."""
-        kind = self.stored_types[type_]
-        today = upcast(self.upcasts, type_, data) if type_ in self.upcasts else data
-        event: Event = kind.__pydantic_validator__.validate_json(today)
+        """Return the event that the log holds under this type as this JSON: the one place where records are read.
+
+        Raises Unreadable, whatever an upcast or a validator raised.
+        """
+        kind = self.stored_types.get(type_)
+        if kind is None:
+            raise Unreadable(type_, "the application has no such event any more")
+        try:
+            today = upcast(self.upcasts, type_, data) if type_ in self.upcasts else data
+            event: Event = kind.__pydantic_validator__.validate_json(today)
+        except ValidationError as error:
+            raise Unreadable(type_, cause(error, kind.model_fields)) from None
+        except Exception as error:
+            raise Unreadable(type_, cause(error)) from error
         return event
 
     def check_stored(self, types: Collection[str]) -> None:
@@ -109,7 +122,7 @@ def _import_failure(module_name: str, error: Exception) -> str:
         f for f in traceback.extract_tb(error.__traceback__) if f.filename[:1] != "<" and f.filename != __file__
     ]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"Module {module_name!r} cannot be imported: {type(error).__name__}: {error}{place}."
+    return f"Module {module_name!r} cannot be imported: {type(error).__name__}: {own_text(error)}{place}."
 
 
 def _events(app: App) -> set[type[Event]]:

@@ -43,7 +43,14 @@ class Tag:
 
 
 class Private:
-    """Marks an event's field that is kept in the log and never shown in a reply."""
+    """Marks an event's field that is kept in the log and shown in no reply and no `repr`."""
+
+
+class _Hidden:
+    """Stands for the value of a private field in a `repr`."""
+
+    def __repr__(self) -> str:
+        return "<private>"
 
 
 _PLAIN = frozenset({str, bool, NoneType})  # whose every value has a place in JSON, the log and the tables
@@ -80,7 +87,12 @@ class Message(BaseModel):
     """What commands, events and queries share: frozen, strict, and no field that was not declared."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, ser_json_inf_nan="constants"
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",
+        hide_input_in_errors=True,
     )
 
     def problems(self) -> Iterable[str]:
@@ -156,6 +168,10 @@ class Event(Message):
                 f"{cls.__name__}.{overlooked[0]}: put Tag and Private around the whole type, "
                 "such as Annotated[str | None, Private]; further in they are not seen."
             )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, _Hidden() if name in self.private_fields else value
 
     def tags(self) -> list[tuple[str, str]]:
         """Return (tag name, value) for each history this event belongs to; a None belongs to none."""

@@ -5,10 +5,10 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from types import FrameType
 
+from dualbus.causes import ExcInfo, own_traceback
 from dualbus.fault import EXIT_SOFTWARE, Fault
 from dualbus.settings import Settings
 
@@ -45,10 +45,19 @@ class Stop:
             pass
 
 
+class Formatter(logging.Formatter):
+    """Writes lines and tracebacks; a value of a record that failed a validation stays out of them."""
+
+    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - the name that logging has for it
+        return own_traceback(ei[1]) if ei[1] else ""
+
+
 def run(name: str, serve: Callable[[Settings, Stop], int], environ: Mapping[str, str] = os.environ) -> int:
     """Run a process until it is told to stop; return its exit code. Errors are a sentence on stderr."""
     _fill_standard_descriptors()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"{name}: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter(f"{name}: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     log = logging.getLogger(name)
     os.umask(0o077)
     gc.freeze()  # what was imported stays for life

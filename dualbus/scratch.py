@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import apsw
 
 from dualbus.app import App
+from dualbus.causes import cause
 from dualbus.log import RecordedEvent
 from dualbus.messages import Event
 from dualbus.read_model import CHECKPOINT_TABLE, Checkpoint, Damaged, ReadModelWriter, create
@@ -48,9 +49,8 @@ class Scratch:
                 function(event, self._writer)
             except Exception as error:
                 raise Damaged(
-                    f"Projection {name} raised {type(error).__name__} at position {recorded.position} "
-                    f"({recorded.type}): {error}. The read model went past it once: correct the projection and raise "
-                    "its version."
+                    f"Projection {name} raised {cause(error)} at position {recorded.position} ({recorded.type}). "
+                    "The read model went past it once: correct the projection and raise its version."
                 ) from None
         self.position = recorded.position
         if self.position % CHUNK_EVENTS == 0:
@@ -155,23 +155,21 @@ def _same_rows(table: str, ours: Live, live: Live) -> int:
     """Count the rows of a table; raise Damaged at the first that is not the same in both."""
     count = 0
     for right, found in zip_longest(ours.rows(table), live.rows(table)):
-        if right != found or list(map(type, right)) != list(map(type, found)):
-            raise Damaged(f"{_difference(table, ours.columns(table), right, found)} in {live.path}.")
         count += 1
+        if right != found or list(map(type, right)) != list(map(type, found)):
+            what = _difference(ours.columns(table), right, found)
+            raise Damaged(f"Table {table}: row {count}, in the order of the key, {what} in {live.path}.")
     return count
 
 
-def _difference(table: str, columns: list[str], right: tuple[Any, ...] | None, found: tuple[Any, ...] | None) -> str:
+def _difference(columns: list[str], right: tuple[Any, ...] | None, found: tuple[Any, ...] | None) -> str:
+    """Say how a row differs, and no value: a key may be private too."""
     if right is None or found is None:
-        row, what = (found, "is one too many") if right is None else (right, "is missing")
-        assert row is not None  # noqa: S101 - of two that differ, one is there
-        return f"Table {table}: the row with {columns[0]} {row[0]!r} {what}"
+        return "is one too many" if right is None else "is missing"
     if right[0] != found[0]:
-        return f"Table {table}: the row with {columns[0]} {right[0]!r} is missing, or is not where the log puts it"
+        return "is missing, or is not where the log puts it"
     differ = [name for name, one, other in zip(columns, right, found, strict=True) if repr(one) != repr(other)]
-    return (
-        f"Table {table}: the row with {columns[0]} {right[0]!r} has another {', '.join(differ)} than the log gives it"
-    )
+    return f"has another {', '.join(differ)} than the log gives it"
 
 
 def _quoted(name: str) -> str:

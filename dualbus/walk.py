@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 
 from dualbus.app import App
+from dualbus.causes import Unreadable
 from dualbus.log import NO_HASH, Head, LogDamaged, RecordedEvent
 from dualbus.messages import Event
 from dualbus.sqlite_log import (
@@ -221,13 +222,13 @@ class Walk(SqliteLogReader):
         right = self._matches(recorded, tags)
         try:
             event = self._read(recorded)
-        except Exception as error:  # an upcast may raise anything
+        except Unreadable as unreadable:
             if not right:
                 raise self._changed(position) from None
             raise Broken(
                 position,
                 f"Position {position} is as it was written, and the application cannot read it as "
-                f"{recorded.type} ({type(error).__name__}: {one_line(error)}): give it an upcast from that shape.",
+                f"{recorded.type} ({unreadable.cause}): give it an upcast from that shape.",
             ) from None
         given = sorted(set(self._tagger.tags(event.tags())))
         if not right and self._matches(recorded, given):

@@ -31,6 +31,7 @@ class Model:
         self.path = folder / file_name(app.projections)
         self.identity = log.identity
         self.failure: str | None = None  # why it does not go on
+        self._logged = ""
         self._app = app
         self._log = log
         self._projecting = Projecting(app)
@@ -115,14 +116,16 @@ class Model:
         try:
             self._apply(events)
         except (ProjectionFailed, Unavailable) as failure:
-            if self.failure != str(failure):
+            self.failure = str(failure)
+            if self._logged != (details := f"{failure}: {failure.__cause__}"):
+                self._logged = details
                 logger.error("%s. The read model stays at %d until this is put right.", failure, self.position)
                 logger.error("The cause:", exc_info=failure.__cause__)
-            self.failure = str(failure)
             self._retry_at = time.monotonic() + self._retry_seconds
             self._retry_seconds = min(RETRY_MAX_SECONDS, 2 * self._retry_seconds)
         else:
-            self.failure, self._retry_at, self._retry_seconds = None, 0.0, RETRY_SECONDS
+            self.failure, self._logged = None, ""
+            self._retry_at, self._retry_seconds = 0.0, RETRY_SECONDS
 
     def _apply(self, events: Sequence[RecordedEvent]) -> None:
         """Apply events, for a while, and move the checkpoint, in one transaction; not beyond one that fails."""

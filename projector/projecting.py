@@ -4,17 +4,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dualbus.app import App
+from dualbus.causes import Unreadable, cause
 from dualbus.log import RecordedEvent
 from dualbus.tables import Tables
 
 
 class ProjectionFailed(Exception):
-    """A projection raised, and its event is not projected."""
+    """An event is not projected. Status shows the text: it holds no value of the event, and not the cause's text."""
 
-    def __init__(self, recorded: RecordedEvent, projection: str, cause: Exception) -> None:
+    def __init__(self, recorded: RecordedEvent, what: str) -> None:
         super().__init__(
-            f"Projection {projection} raised {type(cause).__name__} at position {recorded.position} "
-            f"({recorded.type}): {cause}"
+            f"{what} at position {recorded.position} ({recorded.type}); the log of the projector has the details"
         )
         self.position = recorded.position
 
@@ -44,14 +44,15 @@ class Projecting:
         """Apply one event. Raises ProjectionFailed, and the caller rolls back."""
         on = self._on.get(recorded.type)
         if on is None:
-            raise ProjectionFailed(recorded, "table", TypeError("the application has no such event any more"))
+            raise ProjectionFailed(recorded, "The event cannot be read (the application has no such event any more)")
         if not on:
             return
-        projection = "(reading the event)"
         try:
             event = self._decode(recorded.type, recorded.data)
-            for name, function in on:
-                projection = name
+        except Unreadable as error:
+            raise ProjectionFailed(recorded, f"The event cannot be read ({error.cause})") from error
+        for name, function in on:
+            try:
                 function(event, tables)
-        except Exception as error:
-            raise ProjectionFailed(recorded, projection, error) from error
+            except Exception as error:
+                raise ProjectionFailed(recorded, f"Projection {name} raised {cause(error)}") from error

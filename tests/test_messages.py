@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     SerializerFunctionWrapHandler,
+    ValidationError,
     computed_field,
     model_serializer,
     model_validator,
@@ -239,6 +240,17 @@ def test_a_reply_shows_all_but_the_private_fields_and_the_log_keeps_all() -> Non
         "payload": {"id": str(ID), "course": None, "seat": 1, "at": "2026-01-31T00:00:00Z"},
     }
     assert Registered.model_validate_json(event.data()) == event
+
+
+def test_a_private_field_is_in_no_repr_and_no_input_is_in_an_error() -> None:
+    event = Registered(id=ID, email="ada@b.c", secret="hidden")
+
+    for shown in (repr(event), str(event), f"{[event]}"):
+        assert "ada@b.c" not in shown and "hidden" not in shown
+        assert "email=<private>" in shown and "seat=1" in shown
+    with pytest.raises(ValidationError) as caught:
+        Registered.model_validate_json('{"email": "ada@b.c", "seat": "ada@b.c", "ada": 1}')
+    assert "ada@b.c" not in f"{caught.value}{caught.value!r}"
 
 
 class Sparse(Event):

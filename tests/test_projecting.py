@@ -125,17 +125,27 @@ def test_an_event_that_nobody_is_on_is_passed_over_unread() -> None:
     [
         (
             event(7, data='{"what":"bad"}'),
-            r"Projection list raised ValueError at position 7 \(Counted\): I cannot list",
+            "Projection list raised ValueError at position 7 (Counted)",
         ),
-        (event(8, data='{"what":5}'), r"Projection \(reading the event\) raised ValidationError at position 8"),
-        (event(9, data="{"), r"Projection \(reading the event\) raised ValidationError at position 9"),
-        (event(10, "Gone"), r"position 10 \(Gone\): the application has no such event any more"),
+        (
+            event(8, data='{"what":5}'),
+            "The event cannot be read (ValidationError (what: string_type)) at position 8 (Counted)",
+        ),
+        (
+            event(9, data="{"),
+            "The event cannot be read (ValidationError (json_invalid)) at position 9 (Counted)",
+        ),
+        (
+            event(10, "Gone"),
+            "The event cannot be read (the application has no such event any more) at position 10 (Gone)",
+        ),
     ],
 )
 def test_an_event_that_cannot_be_projected_is_never_skipped_but_named(bad: RecordedEvent, sentence: str) -> None:
-    with pytest.raises(ProjectionFailed, match=sentence) as failed:
+    with pytest.raises(ProjectionFailed) as failed:
         tables_after(event(1), bad)
 
+    assert str(failed.value) == f"{sentence}; the log of the projector has the details"
     assert failed.value.position == bad.position
 
 
@@ -145,8 +155,10 @@ def test_a_projection_may_not_end_the_transaction_it_is_in() -> None:
 
     hasty = App(commands={}, projections=[Projection("hasty", 1, "", on={Counted: commit})], queries={})
 
-    with pytest.raises(ProjectionFailed, match="This handle may not do that: 'COMMIT'"):
+    with pytest.raises(ProjectionFailed, match="Projection hasty raised NotAllowed") as failed:
         Projecting(hasty).apply(event(1), _model(hasty))
+
+    assert "This handle may not do that: 'COMMIT'" in str(failed.value.__cause__)
 
 
 def _model(of: App) -> Any:

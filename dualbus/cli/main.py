@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from dualbus.causes import own_text
 from dualbus.cli import output
 from dualbus.cli.backups import backup, restore
 from dualbus.cli.calling import command, query
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _where(mistake: Exception) -> str:
     """Return what went wrong that nobody foresaw, in the application, in a file or in dualbus, as a sentence."""
     last = traceback.extract_tb(mistake.__traceback__)[-1]
-    said = " ".join(str(mistake).split())
+    said = " ".join(own_text(mistake).split())
     where = f"{last.filename}, line {last.lineno}"
     return f"{type(mistake).__name__}: {said} ({where}). If that is not a file of yours, please report it."
 

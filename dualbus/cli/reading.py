@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dualbus.app import App, load
+from dualbus.causes import Unreadable
 from dualbus.cli import output
 from dualbus.cli.names import find, nearest
 from dualbus.cli.settings import settings
@@ -67,9 +68,9 @@ def _read(log: SqliteLogReader, after: int, tag: str | None, *, follow: bool) ->
 def _show(recorded: RecordedEvent, app: App, types: list[str] | None, *, private: bool, as_json: bool) -> None:
     try:
         event = app.decode(recorded.type, recorded.data)
-    except Exception as error:  # an upcast may raise anything
+    except Unreadable as unreadable:
         raise output.Failed(
-            f"The application cannot read position {recorded.position} as {recorded.type} ({type(error).__name__}): "
+            f"The application cannot read position {recorded.position} as {recorded.type} ({unreadable.cause}): "
             "`dualbus verify` says whether the log is whole."
         ) from None
     name = type(event).__name__

@@ -5,6 +5,12 @@ from collections.abc import Iterator, Sequence
 from dualbus.messages import Message
 
 
+def whole(message: Message) -> str:
+    """Return a message as code, with its private fields: the values are those of a test."""
+    fields = ", ".join(f"{name}={getattr(message, name)!r}" for name in type(message).model_fields)
+    return f"{type(message).__name__}({fields})"
+
+
 def differences(left: object, right: object) -> list[str] | None:
     """Return lines that say how messages, or lists of them, differ; None if that is not what they are."""
     ours, theirs = _messages(left), _messages(right)
@@ -24,9 +30,9 @@ def _messages(value: object) -> Sequence[Message] | None:
 def _lines(left: Sequence[Message], right: Sequence[Message]) -> Iterator[str]:
     for number in range(max(len(left), len(right))):
         if number >= len(left):
-            yield f"{number + 1}. only on the right: {right[number]!r}"
+            yield f"{number + 1}. only on the right: {whole(right[number])}"
         elif number >= len(right):
-            yield f"{number + 1}. only on the left: {left[number]!r}"
+            yield f"{number + 1}. only on the left: {whole(left[number])}"
         else:
             yield from _compare(f"{number + 1}. ", left[number], right[number])
 
@@ -34,8 +40,8 @@ def _lines(left: Sequence[Message], right: Sequence[Message]) -> Iterator[str]:
 def _compare(number: str, left: Message, right: Message) -> Iterator[str]:
     if type(left) is not type(right):
         yield f"{number}{type(left).__name__}, and on the right {type(right).__name__}"
-        yield f"   left:  {left!r}"
-        yield f"   right: {right!r}"
+        yield f"   left:  {whole(left)}"
+        yield f"   right: {whole(right)}"
     elif left == right:
         yield f"{number}{type(left).__name__}: the same"
     else:

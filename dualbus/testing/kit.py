@@ -20,6 +20,7 @@ from dualbus.past import S, limited, one_tag
 from dualbus.read_model import ModelInMemory
 from dualbus.sentences import sentences
 from dualbus.tables import ReadOnlyTables
+from dualbus.testing.differences import whole
 from dualbus.wire import check, pack, unpack
 
 NOW = "2026-01-31T12:00:00.000000Z"
@@ -115,9 +116,9 @@ def _through_the_log(event: E) -> E:
         read = type(event).model_validate_json(event.data())
     except ValidationError as error:
         said = "; ".join(sentences(type(event).__name__, error))
-        raise AssertionError(f"{event!r} cannot be read back from the log: {said}.") from None
+        raise AssertionError(f"{whole(event)} cannot be read back from the log: {said}.") from None
     if read != event:
-        raise AssertionError(f"{event!r} comes back from the log as {read!r}.")
+        raise AssertionError(f"{whole(event)} comes back from the log as {whole(read)}.")
     return read
 
 

@@ -32,11 +32,14 @@ def test_an_event_whose_projection_raises_stops_the_projector_there_and_nobody_e
             # when an event comes that its projection cannot take
             assert all(body["success"] for body in client.ask(add("poison"), add("after")))
 
-            # then Status and the log say at which position, which one and why
-            why = "Projection things raised ValueError at position 2 (Added): cannot show poison"
-            until(lambda: process_status(client, "projector").get("state") == why)
+            # then Status shows at which position and which one, and the projector's log the sentence of the author
+            where = (
+                "Projection things raised ValueError at position 2 (Added); the log of the projector has the details"
+            )
+            until(lambda: process_status(client, "projector").get("state") == where)
             assert process_status(client, "projector")["position"] == 1
-            assert why in said(cluster, "projector")
+            assert where in said(cluster, "projector")
+            assert "ValueError: cannot show poison" in said(cluster, "projector")
 
             # and commands are done, old rows are there for those who may see them, and are shown to no others
             assert other.ask(query("Names"))[0]["data"] == ["before"]
