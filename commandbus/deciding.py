@@ -4,14 +4,14 @@ A Drain decides the commands of one commit. Its decisions see what was decided b
 of commands comes to the same as those commands one by one.
 """
 
-import json
 import logging
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from typing import Any, TypeAlias
 
+from commandbus.fingerprint import fingerprint, is_same
 from commandbus.folds import Folds
 from dualbus.app import App
+from dualbus.causes import Unreadable
 from dualbus.log import Decision, Log, NewEvent, Outcome, RecordedEvent
 from dualbus.messages import Command, Event, Invalid, Rejected
 from dualbus.past import S, limited, one_tag
@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 
 class Refused(Exception):
-    """A command that is answered with an error and not decided."""
+    """A command that is answered with this body and not decided."""
 
-    def __init__(self, code: Code, text: str) -> None:
-        super().__init__(text)
-        self.code = code
+    def __init__(self, body: dict[str, Any]) -> None:
+        super().__init__(body)
+        self.body = body
 
 
 class Drain:
@@ -65,10 +65,8 @@ class Drain:
         msg_id: MessageId = job.body["msg_id"]
         try:
             body, position = self._result(job, msg_id)
-        except Invalid as invalid:
-            body, position = _refusal(msg_id, invalid.errors), self._head
         except Refused as refused:
-            body, position = error(msg_id, refused.code, str(refused)), self._head
+            body, position = refused.body, self._head
         except Exception as problem:
             name = str(job.body["type"])
             logger.exception("The decision on %s raised; nothing of it was written.", name)
@@ -80,45 +78,69 @@ class Drain:
         self.answers.append((len(self.decisions), (job.id, position, pack(body))))
 
     def _result(self, job: Job, msg_id: MessageId) -> Result:
-        """Return what a command comes to, or came to when it was here before."""
-        body = job.body
-        kind = self._app.command_types.get(body["type"])
-        if kind is None:
-            raise self._not_supported(body["type"])
-        payload = body.get("payload")
-        if payload is not None and not isinstance(payload, dict):
-            raise Refused(Code.MALFORMED, "body.payload must be an object.")
+        """Return what a command comes to, or came to when it was here before.
+
+        The key is looked up first: no error may deny what was done under it.
+        """
         assert job.key is not None  # noqa: S101 - the gateway gives every command a key
-        fingerprint = _fingerprint(body) if "idempotency_key" in body else None
         if job.key in self._decided or job.key in self.known:
-            return self._earlier(job.key, msg_id, fingerprint)
-        return self._take(kind.parse(payload or {}), job.key, msg_id, fingerprint)
+            return self._earlier(job.key, job.body, msg_id)
+        command = self._accepted(job.body, msg_id)
+        return self._take(command, job.key, msg_id, _fingerprint(job.body, command))
 
-    def _not_supported(self, name: str) -> Refused:
-        if name in self._app.query_types:
-            return Refused(Code.NOT_SUPPORTED, f"{name} is a query: send it to querybus.")
-        return Refused(Code.NOT_SUPPORTED, f"There is no command {name!r} in this application.")
+    def _accepted(self, body: dict[str, Any], msg_id: MessageId) -> Command:
+        """Return the command that a body holds. Raises Refused, or whatever a rule of the author's raises."""
+        name, payload = body["type"], body.get("payload")
+        kind = self._app.command_types.get(name)
+        if kind is None and name in self._app.query_types:
+            raise Refused(error(msg_id, Code.NOT_SUPPORTED, f"{name} is a query: send it to querybus."))
+        if kind is None:
+            raise Refused(error(msg_id, Code.NOT_SUPPORTED, f"There is no command {name!r} in this application."))
+        if payload is not None and not isinstance(payload, dict):
+            raise Refused(error(msg_id, Code.MALFORMED, "body.payload must be an object."))
+        try:
+            return kind.parse(payload or {})
+        except Invalid as invalid:
+            raise Refused(_refusal(msg_id, invalid.errors)) from None
 
-    def _earlier(self, key: str, msg_id: MessageId, fingerprint: bytes | None) -> Result:
+    def _earlier(self, key: str, body: dict[str, Any], msg_id: MessageId) -> Result:
         """Return what the command with this key came to when it was decided: the first answer."""
-        events: Sequence[NewEvent | RecordedEvent]
-        if key in self._decided:
-            number, position = self._decided[key]
-            decision = self.decisions[number]
-            events, errors, first = decision.events, decision.errors, decision.fingerprint
+        outcome = self._outcome(key)
+        command: Command | None
+        try:
+            command = self._accepted(body, msg_id)
+        except Exception:  # this version accepted it once, or it is another command
+            command = None
+        sent = _fingerprint(body, command)
+        if sent is None or outcome.fingerprint is None:
+            same = sent is outcome.fingerprint
         else:
-            outcome = self.known[key]
-            events = self._log.read(outcome.first - 1, outcome.events) if outcome.events else ()
-            position, errors, first = outcome.position, outcome.errors, outcome.fingerprint
-        if first != fingerprint:
-            raise Refused(
-                Code.ABORTED,
-                "This idempotency_key was used for another command: give every command a key of its own.",
-            )
-        if errors:
-            return _refusal(msg_id, errors), position
-        shown = [event.shown() for event in map(self._event, events)]
-        return _success(msg_id, shown), position
+            same = is_same(sent, outcome.fingerprint)
+        if not same and (command or not outcome.events or outcome.fingerprint is None):
+            text = "This idempotency_key was used for another command: give every command a key of its own."
+            raise Refused(error(msg_id, Code.ABORTED, text))
+        if not same:
+            return _not_known(msg_id, body["type"], outcome.position), outcome.position
+        if outcome.errors:
+            return _refusal(msg_id, outcome.errors), outcome.position
+        try:
+            shown = [self._event(one).shown() for one in self._events(outcome)]
+        except Exception as problem:
+            logger.exception("What was executed at position %d cannot be shown.", outcome.position)
+            return _not_shown(msg_id, problem, outcome.position), outcome.position
+        return _success(msg_id, shown), outcome.position
+
+    def _outcome(self, key: str) -> Outcome:
+        if key not in self._decided:
+            return self.known[key]
+        number, position = self._decided[key]
+        decision, count = self.decisions[number], len(self.decisions[number].events)
+        return Outcome(key, decision.fingerprint, position - count + 1, count, list(decision.errors))
+
+    def _events(self, outcome: Outcome) -> Sequence[NewEvent | RecordedEvent]:
+        if outcome.command_id in self._decided:
+            return self.decisions[self._decided[outcome.command_id][0]].events
+        return self._log.read(outcome.first - 1, outcome.events) if outcome.events else ()
 
     def _take(self, command: Command, key: str, msg_id: MessageId, fingerprint: bytes | None) -> Result:
         past = _Past(self)  # not kept: it knows the drain, and in a circle both would stay for long
@@ -208,9 +230,31 @@ class _Past:
         return text
 
 
-def _fingerprint(body: dict[str, Any]) -> bytes:
-    said = json.dumps([body["type"], body.get("payload") or {}], sort_keys=True)
-    return sha256(said.encode()).digest()[:16]
+def _fingerprint(body: dict[str, Any], command: Command | None) -> bytes | None:
+    """Return the fingerprint of a command whose key the client chose; another key is nobody's to use again."""
+    return fingerprint(body["type"], body.get("payload"), command) if "idempotency_key" in body else None
+
+
+def _not_shown(msg_id: MessageId, problem: Exception, position: int) -> dict[str, Any]:
+    why = f"Its events cannot be read ({type(problem).__name__}; the log of commandbus has the details): correct that"
+    if isinstance(problem, Unreadable):
+        why = f"This version of the application cannot read its events ({problem.type}): add an upcast"
+    return error(
+        msg_id,
+        Code.EXECUTED,
+        f"The command was executed earlier, at position {position}. {why}, and send the command again under the same "
+        "idempotency_key.",
+    )
+
+
+def _not_known(msg_id: MessageId, type_: str, position: int) -> dict[str, Any]:
+    return error(
+        msg_id,
+        Code.EXECUTED,
+        f"A command was executed earlier under this idempotency_key, at position {position}. Whether it was this one "
+        f"is not known, because this version of the application does not accept this {type_}: read position "
+        f"{position} of the log before you send it under another key.",
+    )
 
 
 def _success(msg_id: MessageId, events: list[dict[str, Any]]) -> dict[str, Any]:

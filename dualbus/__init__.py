@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from dualbus.app import App, Projection
 from dualbus.call import CommandResult
-from dualbus.errors import Closed, Error, Failed, Refused, Timeout, Unavailable
+from dualbus.errors import Closed, Error, Executed, Failed, Refused, Timeout, Unavailable
 from dualbus.messages import Command, Email, Event, Private, Query, Rejected, Tag, Text
 from dualbus.past import Past, State
 from dualbus.tables import ReadOnlyTables, Tables
@@ -24,6 +24,7 @@ __all__ = [
     "Email",
     "Error",
     "Event",
+    "Executed",
     "Failed",
     "Past",
     "Private",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dualbus.errors import Error, Failed, Refused, Timeout, Unavailable
+from dualbus.errors import Error, Executed, Failed, Refused, Timeout, Unavailable
 from dualbus.messages import Message
 from dualbus.wire import MESSAGE_BYTES_MAX, NODES_MAX, SEND, Code, WireError, check, joined, pack, unpack_hostile
 
@@ -70,6 +70,8 @@ class Call:
             return CommandResult(body["events"], position) if body["success"] else Refused(body["errors"]), False
         code, text = Code(body["code"]), str(body["text"])
         self.doubtful |= self.key is not None and not code.definite
+        if code == Code.EXECUTED:
+            return Executed(text, position=position, idempotency_key=self.key), False
         if code == Code.UNAVAILABLE:
             return self.unknown(Timeout, text) if self.doubtful else Unavailable(text), True
         if code == Code.CRASH:

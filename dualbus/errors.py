@@ -9,6 +9,7 @@ class Error(Exception):
 
     `outcome_known` is true when nothing happened, for sure, and nothing will. Where it is false, the command
     may have been done, once: call it again with the same `idempotency_key`, and the answer is the first one's.
+    Never call it again with another key.
     """
 
     def __init__(self, text: str, *, outcome_known: bool = True, idempotency_key: str | None = None) -> None:
@@ -38,6 +39,17 @@ class Timeout(Error):
 
 class Failed(Error):
     """The application raised, or a process died over it; the logs of the cluster have the details."""
+
+
+class Executed(Error):
+    """A command was executed earlier under this key, up to `position` of the log, and its events cannot be shown.
+
+    `outcome_known` is false: something happened. To call again at once changes nothing.
+    """
+
+    def __init__(self, text: str, *, position: int = 0, idempotency_key: str | None = None) -> None:
+        super().__init__(text, outcome_known=False, idempotency_key=idempotency_key)
+        self.position = position
 
 
 class Closed(Error):

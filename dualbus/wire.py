@@ -51,11 +51,12 @@ class Code(IntEnum):
     MALFORMED = 12
     CRASH = 13  # indefinite
     ABORTED = 14
+    EXECUTED = 15  # under this idempotency key, earlier; the first answer cannot be made any more
 
     @property
     def definite(self) -> bool:
         """Tell whether a client may be sure that nothing happened."""
-        return self not in (Code.TIMEOUT, Code.CRASH)
+        return self not in (Code.TIMEOUT, Code.CRASH, Code.EXECUTED)
 
 
 class WireError(ValueError):

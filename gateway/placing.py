@@ -21,9 +21,13 @@ class Placing:
         """Tell whether every type of the application has been announced."""
         return bool(self._buses[COMMANDS].types and self._buses[QUERIES].types)
 
-    def dest_of(self, type_: str) -> str:
-        """Return where a type lives; empty if no bus has announced it."""
-        return next((dest for dest, bus in self._buses.items() if type_ in bus.types), "")
+    def dest_of(self, request: Request) -> str:
+        """Return where a request's type lives; empty if no bus has announced it.
+
+        What has an idempotency key and a type that is gone may have been executed: commandbus knows.
+        """
+        found = next((dest for dest, bus in self._buses.items() if request.type in bus.types), "")
+        return found or (COMMANDS if request.key and self.complete else "")
 
     def place(self, request: Request) -> None:
         """Put a request where its dest says; without one, keep it until a bus announces its type."""
@@ -44,7 +48,7 @@ class Placing:
         for request in waiting:
             if request.answered:
                 continue
-            request.dest = self.dest_of(request.type)
+            request.dest = self.dest_of(request)
             if request.dest == COMMANDS:
                 commands.append(self._keyed(request))
             elif request.dest == QUERIES:

@@ -53,7 +53,7 @@ class Routing:
                 self.malformed(client_id, str(bad), bad.msg_id, message)
                 continue
             if not request.dest:
-                request.dest = GATEWAY if request.type == STATUS else self._placing.dest_of(request.type)
+                request.dest = GATEWAY if request.type == STATUS else self._placing.dest_of(request)
             request.client = client
             if request.dest == GATEWAY:
                 self._status(request, now)

@@ -117,6 +117,9 @@ def misbehave(command: Misbehave, past: Past) -> Any:
             return past.events(account="a", owner="b")
         case "reads a tag that no event has":
             return past.events(acount="a")
+        case "makes a command of the past":
+            [opened] = past.events(account="bank")
+            Open.parse({"owner": 5, opened.owner: 5})  # type: ignore[attr-defined]
         case "rejects with half a character":
             raise Rejected("No \ud800")
         case "rejects at length":
@@ -164,8 +167,9 @@ KEYS = (f"made-{number}" for number in itertools.count(1))
 class Bus:
     """A command bus without sockets: each `send` is one drain, appended as a whole."""
 
-    def __init__(self, log: SqliteLog) -> None:
+    def __init__(self, log: SqliteLog, app: App = app) -> None:
         self.log = log
+        self.app = app
         self.folds = Folds()
         self.ids = (f"id-{number}" for number in itertools.count(1))
 
@@ -176,7 +180,7 @@ class Bus:
             for number, body in enumerate(bodies)
         ]
         known = self.log.outcomes([work.key for work in works if work.key])
-        drain = Drain(app, self.log, self.folds, NOW, lambda: next(self.ids), known)
+        drain = Drain(self.app, self.log, self.folds, NOW, lambda: next(self.ids), known)
         for work in works:
             drain.decide(work)
         return drain

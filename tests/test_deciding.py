@@ -96,6 +96,13 @@ def test_a_decision_that_misbehaves_leaves_nothing_and_harms_nobody(bus: Bus, ho
     assert bus.events == [(2, "Paid"), (3, "Paid")]
 
 
+def test_a_validation_that_fails_in_a_decision_is_not_a_refusal_and_shows_no_value_of_the_past(bus: Bus) -> None:
+    [answer] = bus.send(said("Misbehave", how="makes a command of the past"))
+
+    assert (answer["code"], "raised Invalid: nothing was written" in answer["text"]) == (Code.ABORTED, True)
+    assert "The bank" not in answer["text"]
+
+
 def test_a_refusal_that_cannot_be_said_as_it_is_is_said_all_the_same(bus: Bus) -> None:
     [answer] = bus.send(said("Misbehave", key="k", how="rejects with half a character"))
 

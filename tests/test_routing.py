@@ -161,6 +161,18 @@ def test_a_type_that_nobody_announces_is_refused_when_both_buses_are_here() -> N
     assert desk.told() == [(1, Code.NOT_SUPPORTED)] * 2
 
 
+def test_a_type_that_is_gone_goes_to_commandbus_with_a_key_that_may_have_been_used() -> None:
+    desk = Desk()
+    desk.ask({"body": {"type": "Gone", "msg_id": 1, "idempotency_key": "k1"}})
+    desk.greet("commandbus", b"c")
+    assert desk.dispatched() == []  # it may be a query
+    desk.greet("querybus", b"q")
+    desk.ask({"body": {"type": "Gone", "msg_id": 2, "idempotency_key": "k2"}})
+
+    assert desk.dispatched() == [1, 2]
+    assert desk.told() == []
+
+
 @pytest.mark.parametrize("dest", ["warehouse", "projector", "'; DROP TABLE users", "../..", "\0"])
 def test_an_unknown_dest_is_refused_by_name(dest: str) -> None:
     desk = Desk()

@@ -246,7 +246,7 @@ def test_what_is_not_is_refused_however_deep_it_lies(value: object, sentence: st
 
 
 def test_an_error_is_definite_unless_the_bus_may_have_acted() -> None:
-    assert {code.name for code in Code if not code.definite} == {"TIMEOUT", "CRASH"}
+    assert {code.name for code in Code if not code.definite} == {"TIMEOUT", "CRASH", "EXECUTED"}
 
 
 def test_an_error_says_what_it_answers_and_why() -> None:

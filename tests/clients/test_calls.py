@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dualbus import Closed, CommandResult, Failed, Refused, Timeout, Unavailable
+from dualbus import Closed, CommandResult, Executed, Failed, Refused, Timeout, Unavailable
 from dualbus.call import Call
 from dualbus.calls import PATIENCE_SECONDS, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX, Calls
 from dualbus.wire import BATCH_BYTES, REPLY, Code, batch, error, unpack, unpack_hostile
@@ -289,6 +289,17 @@ def test_a_crash_to_the_end_leaves_the_outcome_unknown(desk: Desk) -> None:
     with pytest.raises(Failed, match=r"It died\.") as caught:
         future.result(0)
     assert not caught.value.outcome_known
+
+
+def test_what_was_executed_earlier_is_not_tried_again_and_not_said_not_to_have_happened(desk: Desk) -> None:
+    future = desk.command()
+    desk.reply(error(desk.one()["body"]["msg_id"], Code.EXECUTED, "At position 7."), 7)
+
+    with pytest.raises(Executed, match=r"At position 7\.") as caught:
+        future.result(0)
+    assert (caught.value.position, caught.value.outcome_known) == (7, False)
+    assert caught.value.idempotency_key
+    assert desk.calls.next_time() > desk.now + 1
 
 
 @pytest.mark.parametrize("code", [Code.UNKNOWN_DEST, Code.NOT_SUPPORTED, Code.MALFORMED])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dualbus import Client, Closed, CommandResult, Error, Refused, Timeout
+from dualbus import Client, Closed, CommandResult, Error, Executed, Refused, Timeout
 from dualbus.testing import Cluster, until
 from tests.clients.notes import CountNotes, Note, Ponder
 from tests.clients.seeing import data, logged, under_way
@@ -156,8 +156,12 @@ def test_an_address_that_no_socket_takes_is_told(notes: Cluster) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [Refused(["A is required", "B is required"]), Timeout("late", outcome_known=False, idempotency_key="k")],
-    ids=["Refused", "Timeout"],
+    [
+        Refused(["A is required", "B is required"]),
+        Timeout("late", outcome_known=False, idempotency_key="k"),
+        Executed("Done.", position=7, idempotency_key="k"),
+    ],
+    ids=["Refused", "Timeout", "Executed"],
 )
 def test_errors_travel_between_processes(error: Error) -> None:
     copy: Any = pickle.loads(pickle.dumps(error))

@@ -41,6 +41,7 @@ PURE = [
     "gateway/sessions.py",
     "gateway/envelope.py",
     "commandbus/deciding.py",
+    "commandbus/fingerprint.py",
     "commandbus/folds.py",
     "projector/projecting.py",
     "querybus/answering.py",
