@@ -281,6 +281,8 @@ class Pay(Command):
     def euros_are_cents(cls, fields: Any) -> Any:
         if "euros" in fields:
             fields["cents"] = 100 * fields.pop("euros")
+        if fields.get("text") == "the number is cents":
+            fields["cents"] = fields.pop("number")
         return fields
 """
 SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -310,6 +312,7 @@ OTHER: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"colour": "blue"}, {}),
     ({"euros": 1}, {"euros": 2}),
     ({"euros": 0}, {"euros": 2}),
+    ({"text": "the number is cents", "number": 2}, {"text": "the number is cents", "number": 3}),
     ({"deep": [[1], [2]]}, {"deep": [[1, 2]]}),
     ({"deep": []}, {}),
 ]
