@@ -13,6 +13,7 @@ from commandbus.publisher import Publisher
 from commandbus.witness import check_witnesses
 from dualbus.app import App, load
 from dualbus.fault import EXIT_DATA, EXIT_OK
+from dualbus.files import make_folder
 from dualbus.link import Link
 from dualbus.log import Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent, Outcome
 from dualbus.peers import Job
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 def serve(settings: Settings, stop: Stop) -> int:
     """Run the command bus until it is told to stop, or its log fails."""
     app = load(settings.app)
+    make_folder(settings.data)
     check_witnesses(settings.data)
     log = SqliteLog(settings.data, lambda secret: genesis(app, secret))
     app.check_stored(log.types())

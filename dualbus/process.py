@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 
 from dualbus.fault import EXIT_SOFTWARE, Fault
+from dualbus.files import check_folder
 from dualbus.settings import Settings
 
 GRACE_SECONDS = 2.5  # how long a process that was told to stop may take to answer what it has
@@ -57,6 +58,7 @@ def run(name: str, serve: Callable[[Settings, Stop], int], environ: Mapping[str,
     try:
         settings = Settings.from_env(environ)
         log.info("pid %d, %s", os.getpid(), settings)
+        check_folder(settings.data)
         return serve(settings, stop)
     except Fault as fault:
         for sentence in fault.errors:
