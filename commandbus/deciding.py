@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from commandbus.folds import Folds
 from dualbus.app import App
+from dualbus.fault import RAISED
 from dualbus.log import Decision, Log, NewEvent, Outcome, RecordedEvent
 from dualbus.messages import Command, Event, Invalid, Rejected
 from dualbus.past import S, limited, one_tag
@@ -69,7 +70,7 @@ class Drain:
             body, position = _refusal(msg_id, invalid.errors), self._head
         except Refused as refused:
             body, position = error(msg_id, refused.code, str(refused)), self._head
-        except Exception as problem:
+        except RAISED as problem:
             name = str(job.body["type"])
             logger.exception("The decision on %s raised; nothing of it was written.", name)
             text = (

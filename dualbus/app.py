@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any
 
-from dualbus.fault import ConfigFault
+from dualbus.fault import RAISED_UNDER_CTRL_C, ConfigFault
 from dualbus.messages import Command, Event, Message, Query
 from dualbus.upcasts import Upcast, final_type, upcast, upcast_mistakes
 
@@ -91,7 +91,7 @@ def load(name: str) -> App:
         module = importlib.import_module(module_name)
     except ConfigFault:
         raise
-    except Exception as error:
+    except RAISED_UNDER_CTRL_C as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and (module_name + ".").startswith(missing + "."):
             raise ConfigFault(f"There is no module {missing!r}: DUALBUS_APP is {name!r}.") from None
@@ -103,7 +103,7 @@ def load(name: str) -> App:
     return app
 
 
-def _import_failure(module_name: str, error: Exception) -> str:
+def _import_failure(module_name: str, error: BaseException) -> str:
     """Say what keeps a module from being imported, and where; the machinery of importing is not the place."""
     frames = [
         f for f in traceback.extract_tb(error.__traceback__) if f.filename[:1] != "<" and f.filename != __file__

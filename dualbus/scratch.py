@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import apsw
 
 from dualbus.app import App
+from dualbus.fault import RAISED_UNDER_CTRL_C
 from dualbus.log import RecordedEvent
 from dualbus.messages import Event
 from dualbus.read_model import CHECKPOINT_TABLE, Checkpoint, Damaged, ReadModelWriter, create
@@ -46,7 +47,7 @@ class Scratch:
         for name, function in self._on.get(type(event).__name__, ()):
             try:
                 function(event, self._writer)
-            except Exception as error:
+            except RAISED_UNDER_CTRL_C as error:
                 raise Damaged(
                     f"Projection {name} raised {type(error).__name__} at position {recorded.position} "
                     f"({recorded.type}): {error}. The read model went past it once: correct the projection and raise "

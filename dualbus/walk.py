@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 
 from dualbus.app import App
+from dualbus.fault import RAISED_UNDER_CTRL_C
 from dualbus.log import NO_HASH, Head, LogDamaged, RecordedEvent
 from dualbus.messages import Event
 from dualbus.sqlite_log import (
@@ -221,7 +222,7 @@ class Walk(SqliteLogReader):
         right = self._matches(recorded, tags)
         try:
             event = self._read(recorded)
-        except Exception as error:  # an upcast may raise anything
+        except RAISED_UNDER_CTRL_C as error:  # by an upcast
             if not right:
                 raise self._changed(position) from None
             raise Broken(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dualbus.app import App
+from dualbus.fault import RAISED
 from dualbus.log import RecordedEvent
 from dualbus.tables import Tables
 
@@ -11,7 +12,7 @@ from dualbus.tables import Tables
 class ProjectionFailed(Exception):
     """A projection raised, and its event is not projected."""
 
-    def __init__(self, recorded: RecordedEvent, projection: str, cause: Exception) -> None:
+    def __init__(self, recorded: RecordedEvent, projection: str, cause: BaseException) -> None:
         super().__init__(
             f"Projection {projection} raised {type(cause).__name__} at position {recorded.position} "
             f"({recorded.type}): {cause}"
@@ -53,5 +54,5 @@ class Projecting:
             for name, function in on:
                 projection = name
                 function(event, tables)
-        except Exception as error:
+        except RAISED as error:
             raise ProjectionFailed(recorded, projection, error) from error

@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,7 +86,7 @@ CLOSED = [
 ]
 
 
-def names(cases: list[Callable[[Path], Trouble]]) -> list[str]:
+def names(cases: Sequence[Callable[[Path], Trouble]]) -> list[str]:
     return [case.__name__.replace("_", " ") for case in cases]
 
 

@@ -10,6 +10,7 @@ from dualbus.app import App, load
 from dualbus.cli import output
 from dualbus.cli.names import find, nearest
 from dualbus.cli.settings import settings
+from dualbus.fault import RAISED_UNDER_CTRL_C
 from dualbus.log import RecordedEvent
 from dualbus.sqlite_log import SqliteLogReader
 from dualbus.tags import Tagger
@@ -67,7 +68,7 @@ def _read(log: SqliteLogReader, after: int, tag: str | None, *, follow: bool) ->
 def _show(recorded: RecordedEvent, app: App, types: list[str] | None, *, private: bool, as_json: bool) -> None:
     try:
         event = app.decode(recorded.type, recorded.data)
-    except Exception as error:  # an upcast may raise anything
+    except RAISED_UNDER_CTRL_C as error:  # by an upcast
         raise output.Failed(
             f"The application cannot read position {recorded.position} as {recorded.type} ({type(error).__name__}): "
             "`dualbus verify` says whether the log is whole."
