@@ -12,6 +12,7 @@ from types import FrameType
 from dualbus.fault import EXIT_SOFTWARE, Fault
 from dualbus.files import check_folder
 from dualbus.settings import Settings
+from dualbus.streams import fill_standard_streams
 
 GRACE_SECONDS = 2.5  # how long a process that was told to stop may take to answer what it has
 
@@ -48,7 +49,7 @@ class Stop:
 
 def run(name: str, serve: Callable[[Settings, Stop], int], environ: Mapping[str, str] = os.environ) -> int:
     """Run a process until it is told to stop; return its exit code. Errors are a sentence on stderr."""
-    _fill_standard_descriptors()
+    fill_standard_streams()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"{name}: %(message)s")
     log = logging.getLogger(name)
     os.umask(0o077)
@@ -67,10 +68,3 @@ def run(name: str, serve: Callable[[Settings, Stop], int], environ: Mapping[str,
     except Exception:
         log.exception("A mistake in dualbus itself. Please report it with what follows.")
         return EXIT_SOFTWARE
-
-
-def _fill_standard_descriptors() -> None:
-    """Open /dev/null where standard input, output or error was closed: else a socket of ours takes its place."""
-    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(lowest, True)
-    os.close(lowest)
