@@ -12,6 +12,7 @@ from commandbus.fingerprint import fingerprint, is_same
 from commandbus.folds import Folds
 from dualbus.app import App
 from dualbus.causes import Unreadable
+from dualbus.fault import RAISED
 from dualbus.log import Decision, Log, NewEvent, Outcome, RecordedEvent
 from dualbus.messages import Command, Event, Invalid, Rejected
 from dualbus.past import S, limited, one_tag
@@ -67,7 +68,7 @@ class Drain:
             body, position = self._result(job, msg_id)
         except Refused as refused:
             body, position = refused.body, self._head
-        except Exception as problem:
+        except RAISED as problem:
             name = str(job.body["type"])
             logger.exception("The decision on %s raised; nothing of it was written.", name)
             text = (

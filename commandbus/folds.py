@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from dualbus.fault import RAISED
 from dualbus.messages import Event
 from dualbus.past import S, State
 
@@ -38,14 +39,16 @@ class Folds:
             for state, folded in self._kept.get(tag, {}).items():
                 self._ahead.setdefault((tag, state), (0, folded))
         for (tag, state), (done, folded) in self._ahead.items():
-            self._keep(tag, state, folded, pending(tag)[done:])
+            self._keep(tag, state, folded, pending, done)
         self._ahead.clear()
 
-    def _keep(self, tag: str, state: type[State], folded: Any, rest: list[Event]) -> None:
+    def _keep(
+        self, tag: str, state: type[State], folded: Any, pending: Callable[[str], list[Event]], done: int
+    ) -> None:
         try:
-            self._kept.setdefault(tag, {})[state] = _applied(folded, rest)
+            self._kept.setdefault(tag, {})[state] = _applied(folded, pending(tag)[done:])
             self._kept.move_to_end(tag)
-        except Exception:
+        except RAISED:
             logger.exception("Folding %s into %s raised; the next decision on it will too.", tag, state.__name__)
             self._kept.pop(tag, None)
         if len(self._kept) > self._tags_max:

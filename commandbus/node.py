@@ -3,16 +3,15 @@
 import logging
 import time
 from collections import deque
-from datetime import UTC, datetime
 
-import uuid_utils
-
+from commandbus.clock import Clock
 from commandbus.deciding import Drain
 from commandbus.folds import Folds
 from commandbus.publisher import Publisher
 from commandbus.witness import check_witnesses
 from dualbus.app import App, load
 from dualbus.fault import EXIT_DATA, EXIT_OK
+from dualbus.files import make_folder
 from dualbus.link import Link
 from dualbus.log import Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent, Outcome
 from dualbus.peers import Job
@@ -34,6 +33,7 @@ logger = logging.getLogger(__name__)
 def serve(settings: Settings, stop: Stop) -> int:
     """Run the command bus until it is told to stop, or its log fails."""
     app = load(settings.app)
+    make_folder(settings.data)
     check_witnesses(settings.data)
     log = SqliteLog(settings.data, lambda secret: genesis(app, secret))
     app.check_stored(log.types())
@@ -48,7 +48,7 @@ def genesis(app: App, secret: bytes) -> Decision:
     """Return the decision that begins a new log."""
     tagger = Tagger(app.private_tags, secret)
     events = [NewEvent(type(event).__name__, event.data(), tagger.tags(event.tags())) for event in app.genesis]
-    return Decision(GENESIS, _now(), events)
+    return Decision(GENESIS, Clock(_wall).now(), events)
 
 
 class CommandBus:
@@ -60,6 +60,8 @@ class CommandBus:
         self._publisher = publisher
         self._link = link
         self._folds = Folds()
+        last = log.read(log.head().position - 1, 1)
+        self._clock = Clock(_wall, last[0].time if last else None)
         self._queue: deque[Job] = deque()
         self._retakes = 0
         self._failed = False
@@ -85,7 +87,7 @@ class CommandBus:
         jobs = [self._queue.popleft() for _ in range(min(len(self._queue), DRAIN_COMMANDS))]
         known = self._log.outcomes([job.key for job in jobs if job.key])
         expired, jobs = self._expired(jobs, known)
-        drain = Drain(self._app, self._log, self._folds, _now(), _new_id, known)
+        drain = Drain(self._app, self._log, self._folds, self._clock.now(), self._clock.new_id, known)
         taken = self._decide(drain, jobs)
         self._queue.extendleft(reversed(jobs[taken:]))
         appended, answers = self._append(drain, jobs[:taken])
@@ -171,9 +173,5 @@ def _failure(job: Job, code: Code, text: str) -> Done:
     return job.id, 0, pack(error(job.body["msg_id"], code, text))
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
-
-
-def _new_id() -> str:
-    return str(uuid_utils.uuid7())
+def _wall() -> int:
+    return time.time_ns() // 1000

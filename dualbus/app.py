@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dualbus.causes import Unreadable, cause, own_text
-from dualbus.fault import ConfigFault
+from dualbus.fault import RAISED_UNDER_CTRL_C, ConfigFault
 from dualbus.messages import Command, Event, Message, Query
 from dualbus.upcasts import Upcast, final_type, upcast, upcast_mistakes
 
@@ -81,7 +81,7 @@ class App:
             event: Event = kind.__pydantic_validator__.validate_json(today)
         except ValidationError as error:
             raise Unreadable(type_, cause(error, kind.model_fields)) from None
-        except Exception as error:
+        except RAISED_UNDER_CTRL_C as error:
             raise Unreadable(type_, cause(error)) from error
         return event
 
@@ -104,7 +104,7 @@ def load(name: str) -> App:
         module = importlib.import_module(module_name)
     except ConfigFault:
         raise
-    except Exception as error:
+    except RAISED_UNDER_CTRL_C as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and (module_name + ".").startswith(missing + "."):
             raise ConfigFault(f"There is no module {missing!r}: DUALBUS_APP is {name!r}.") from None
@@ -116,7 +116,7 @@ def load(name: str) -> App:
     return app
 
 
-def _import_failure(module_name: str, error: Exception) -> str:
+def _import_failure(module_name: str, error: BaseException) -> str:
     """Say what keeps a module from being imported, and where; the machinery of importing is not the place."""
     frames = [
         f for f in traceback.extract_tb(error.__traceback__) if f.filename[:1] != "<" and f.filename != __file__

@@ -6,6 +6,13 @@ EXIT_SOFTWARE = 70  # a mistake of ours
 EXIT_DATA = 74  # the log or the read model must be looked at
 EXIT_CONFIG = 78  # the settings or the application must be put right
 
+# What a function of the application may raise without ending anything but itself. sys.exit() raises SystemExit, which
+# is no Exception. A process handles SIGINT itself, so a KeyboardInterrupt there is the function's own too; a command
+# of the command line has it from Ctrl-C. BaseException is not named, so that whatever a signal handler raises to end
+# a function passes through every one of these clauses but its own.
+RAISED_UNDER_CTRL_C = (Exception, SystemExit, GeneratorExit)
+RAISED = (*RAISED_UNDER_CTRL_C, KeyboardInterrupt)
+
 
 class Fault(Exception):
     """Ends a process; `errors` holds every problem, each a sentence that says what to do."""

@@ -12,7 +12,6 @@ from dualbus.sockets import Socket
 SPIN_SECONDS = 0.00025
 SHORT_WAITS = 2
 _SECONDS_MAX = 86_400.0  # which a poll can count in milliseconds
-_STDERR = 2
 
 
 class Poll:
@@ -35,7 +34,8 @@ class Poll:
             self.watch(one, read=True)
         if stop:
             self.watch(stop.wakeup, read=True)
-            self._poll.register(_STDERR, select.POLLERR)
+            for sign, event in stop.signs.items():
+                self._poll.register(sign, event)
 
     def watch(self, one: Socket | int, *, read: bool = False, write: bool = False) -> None:
         """Change what is waited for; with neither, nothing."""
@@ -56,9 +56,10 @@ class Poll:
             ready.add(self._sockets.get(descriptor, descriptor))
         if self._stop and self._stop.wakeup in ready:
             self._stop.clear()
-        if self._stop and _STDERR in ready:
+        if self._stop and (signs := self._stop.signs.keys() & ready):
             self._stop.told = True
-            self._poll.unregister(_STDERR)  # it would say so for ever
+            for sign in signs:
+                self._poll.unregister(sign)  # it would say so for ever
         return ready
 
     def _found(self, seconds: float) -> list[tuple[int, int]]:

@@ -18,6 +18,7 @@ import apsw.ext
 from dualbus.app import Projection
 from dualbus.fault import ConfigFault
 from dualbus.log import NO_HASH
+from dualbus.sqlite_errors import is_full
 from dualbus.tables import Interrupted, Row, Values
 from dualbus.wire import Identity
 
@@ -48,6 +49,10 @@ class Damaged(Exception):
     """The file is not a read model that can be read; the text says why."""
 
 
+class NoRoom(Damaged):
+    """The file cannot be read, since the disk has no room for what SQLite keeps beside it."""
+
+
 class Unavailable(Exception):
     """The file cannot be written or read now; the text says why."""
 
@@ -63,20 +68,32 @@ def file_name(projections: Sequence[Projection]) -> str:
 
 
 def create(path: Path, projections: Sequence[Projection], identity: Identity) -> None:
-    """Make an empty read model. Raises ConfigFault with every projection whose tables are not SQL."""
-    db = apsw.Connection(str(path))
-    db.pragma("journal_mode", "wal")
-    db.execute(_SCHEMA)
-    db.execute(f"INSERT INTO {CHECKPOINT_TABLE} VALUES (1, ?, ?, 0, ?)", (*identity, NO_HASH))  # noqa: S608
+    """Make an empty read model.
+
+    Raises ConfigFault with every projection whose tables are not SQL, Unavailable if the disk does not have it.
+    """
     errors = []
-    for projection in projections:
-        try:
-            db.execute(projection.tables)
-        except apsw.Error as error:
-            errors.append(f"The tables of projection {projection.name} are not SQL that SQLite takes: {error}.")
-    db.close()
+    try:
+        db = apsw.Connection(str(path))
+        db.pragma("journal_mode", "wal")
+        db.execute(_SCHEMA)
+        db.execute(f"INSERT INTO {CHECKPOINT_TABLE} VALUES (1, ?, ?, 0, ?)", (*identity, NO_HASH))  # noqa: S608
+        for projection in projections:
+            try:
+                db.execute(projection.tables)
+            except (apsw.FullError, apsw.IOError):
+                raise
+            except apsw.Error as error:
+                errors.append(f"The tables of projection {projection.name} are not SQL that SQLite takes: {error}.")
+        db.close()
+    except apsw.Error as error:
+        raise Unavailable(f"{path} cannot be made ({error})") from None
     if errors:
         raise ConfigFault(*errors)
+
+
+def _unreadable(path: Path, error: apsw.Error) -> Damaged:
+    return (NoRoom if is_full(error) else Damaged)(f"{path} cannot be read ({error}).")
 
 
 class _Handle:
@@ -146,7 +163,7 @@ class _Handle:
         try:
             row = self.own(_READ_CHECKPOINT)
         except apsw.Error as error:
-            raise Damaged(f"{self.path} cannot be read ({error}).") from None
+            raise _unreadable(self.path, error) from None
         if row is None:
             raise Damaged(f"{self.path} has lost its checkpoint.")
         return Checkpoint(Identity(row[0], row[1]), row[2], row[3])
@@ -155,7 +172,7 @@ class _Handle:
         """Tell whether the path now holds another file than the one that is open here, or none."""
         try:
             return os.stat(self.path).st_ino != self.inode
-        except FileNotFoundError:
+        except OSError:
             return True
 
     def close(self) -> None:
@@ -195,7 +212,7 @@ class ReadModelWriter(_Handle):
             self.own(f"PRAGMA synchronous = {'off' if building else 'normal'}")
         except apsw.Error as error:  # the first that looks into the file
             self.close()
-            raise Damaged(f"{path} cannot be read ({error}).") from None
+            raise _unreadable(path, error) from None
 
     def execute(self, sql: str, values: Values = ()) -> None:
         self._rows(sql, values)
@@ -236,8 +253,11 @@ class ReadModelWriter(_Handle):
 
     def finish(self) -> None:
         """Bring everything into the file itself, durably, and close it, so that it can be renamed."""
-        self.own("PRAGMA synchronous = full")
-        self.own("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            self.own("PRAGMA synchronous = full")
+            self.own("PRAGMA wal_checkpoint(TRUNCATE)")
+        except apsw.Error as error:
+            raise Unavailable(f"{self.path} could not be finished: {error}.") from None
         self.close()
 
 

@@ -11,6 +11,7 @@ import apsw
 
 from dualbus.app import App
 from dualbus.causes import cause
+from dualbus.fault import RAISED_UNDER_CTRL_C
 from dualbus.log import RecordedEvent
 from dualbus.messages import Event
 from dualbus.read_model import CHECKPOINT_TABLE, Checkpoint, Damaged, ReadModelWriter, create
@@ -47,7 +48,7 @@ class Scratch:
         for name, function in self._on.get(type(event).__name__, ()):
             try:
                 function(event, self._writer)
-            except Exception as error:
+            except RAISED_UNDER_CTRL_C as error:
                 raise Damaged(
                     f"Projection {name} raised {cause(error)} at position {recorded.position} ({recorded.type}). "
                     "The read model went past it once: correct the projection and raise its version."

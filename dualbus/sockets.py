@@ -3,6 +3,7 @@
 Explicit high-water marks, lingers and size limits; no send blocks, and no receive waits.
 """
 
+import errno
 import sys
 import time
 import weakref
@@ -12,8 +13,8 @@ from typing import Self
 
 import zmq
 
-from dualbus.fault import ConfigFault, Taken
-from dualbus.files import Lock
+from dualbus.fault import ConfigFault, Fault, Taken
+from dualbus.files import Lock, refusal
 from dualbus.wire import FRAME_BYTES_MAX, Frames
 
 LINGER_MS = 1000  # for the replies at the end; a socket with nothing to say closes at once
@@ -130,10 +131,7 @@ class Sockets:
         dealer.zmq.monitor("inproc://monitor", zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         monitor = self._connect(zmq.PAIR, "inproc://monitor", send_queue=1, receive_queue=1000)
         monitor.linger_ms = 0
-        try:
-            dealer.zmq.connect(address)
-        except zmq.ZMQError as error:
-            raise ConfigFault(f"{address} cannot be connected to ({error.strerror}): give another address.") from None
+        _connect(dealer, address)
         return dealer, monitor
 
     def publisher(self, address: str) -> Socket:
@@ -150,28 +148,21 @@ class Sockets:
     def _bind(self, kind: int, address: str, send_queue: int, receive_queue: int) -> Socket:
         socket = self._make(kind, send_queue, receive_queue)
         lock = None
-        if address.startswith("ipc://"):
-            # An ipc bind takes the path away from whoever has it, so the path has a lock beside it.
-            path = Path(address.removeprefix("ipc://"))
-            try:
-                lock = Lock(path.with_name(path.name + ".lock"), f"process listens on {address}")
-            except (Taken, OSError) as error:
-                socket.close(0)
-                raise Taken(str(error)) from None
         try:
+            if address.startswith("ipc://"):
+                lock = _lock_path(Path(address.removeprefix("ipc://")), address)
             socket.bind(address)
-        except zmq.ZMQError as error:
+        except (Fault, OSError, zmq.ZMQError) as error:
             socket.close(0)
-            raise Taken(
-                f"{address} cannot be listened on ({error.strerror}): stop the process that has it, or give "
-                "another address."
-            ) from None
+            if lock:
+                lock.release()
+            raise error if isinstance(error, Fault) else _not_bound(address, error) from None
         return self._keep(Socket(socket, lock))
 
     def _connect(self, kind: int, address: str, send_queue: int, receive_queue: int) -> Socket:
-        socket = self._make(kind, send_queue, receive_queue)
-        socket.connect(address)
-        return self._keep(Socket(socket))
+        socket = self._keep(Socket(self._make(kind, send_queue, receive_queue)))
+        _connect(socket, address)
+        return socket
 
     def _make(self, kind: int, send_queue: int, receive_queue: int) -> "zmq.Socket[bytes]":
         socket = self._context.socket(kind)
@@ -203,6 +194,31 @@ class Sockets:
         for socket in self._made:
             socket.close()
         self._context.term()
+
+
+def _lock_path(path: Path, address: str) -> Lock:
+    """Lock the path of an ipc address, since a bind takes the path away from whoever has it: a process or a file."""
+    lock = Lock(path.with_name(path.name + ".lock"), f"process listens on {address}")
+    if path.exists() and not path.is_socket():
+        lock.release()
+        raise ConfigFault(f"{address} cannot be listened on ({path} is not a socket): give another address.")
+    return lock
+
+
+def _not_bound(address: str, error: OSError | zmq.ZMQError) -> Fault:
+    """Return the Fault for an address that cannot be listened on."""
+    what = f"{address} cannot be listened on"
+    number = error.errno or 0
+    if number == errno.EADDRINUSE:
+        return Taken(f"{what} ({zmq.strerror(number)}): stop the process that has it, or give another address.")
+    return refusal(what, zmq.strerror(number), number, "give an address that this user can use on this machine")
+
+
+def _connect(socket: Socket, address: str) -> None:
+    try:
+        socket.zmq.connect(address)
+    except zmq.ZMQError as error:
+        raise ConfigFault(f"{address} cannot be connected to ({error.strerror}): give another address.") from None
 
 
 class Connection:

@@ -7,8 +7,7 @@ changes when it is restored, stands beside it.
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from hashlib import sha256
 from itertools import chain
@@ -19,7 +18,7 @@ import apsw
 import msgpack
 import uuid_utils
 
-from dualbus.files import Lock, make_folder, sync_file, sync_folder
+from dualbus.files import is_there, lock_data, make_folder, sync_file, sync_folder, usable
 from dualbus.log import (
     NO_HASH,
     Appended,
@@ -32,6 +31,7 @@ from dualbus.log import (
     Outcome,
     RecordedEvent,
 )
+from dualbus.sqlite_errors import readable, unusable
 from dualbus.wire import Identity
 
 FILE_NAME = "log.db"
@@ -86,30 +86,17 @@ def _insert_sql(table: str, columns: int, rows: int) -> str:
     return f"INSERT INTO {table} VALUES {', '.join([row] * rows)}"  # noqa: S608
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Say what it is that SQLite cannot read."""
-    try:
-        yield
-    except (apsw.NotADBError, apsw.CorruptError, apsw.IOError, apsw.SQLError, TypeError, UnicodeDecodeError) as error:
-        raise LogDamaged(f"{path} is not a log that can be read ({error}): restore it.") from None
-    except apsw.Error as error:
-        raise LogError(
-            f"{path} cannot be opened ({error}): see what it is, whose, and whether there is room."
-        ) from None
-
-
 class SqliteLogReader:
     """The log, opened so that it cannot be written. Raises LogError if there is none."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
-        if not self._path.exists():
+        if not is_there(self._path):
             raise LogError(f"There is no log at {self._path}: start commandbus, which makes it.")
         self._open(apsw.SQLITE_OPEN_READONLY)
 
     def _open(self, flags: int) -> None:
-        with _readable(self._path):
+        with readable(self._path):
             self._db = apsw.Connection(str(self._path), flags=flags, statementcachesize=64)
             self._db.set_busy_timeout(5000)
             self._check_format()
@@ -185,18 +172,22 @@ class SqliteLog(SqliteLogReader):
 
     def __init__(self, folder: Path, genesis: Callable[[bytes], Decision]) -> None:
         make_folder(folder)
-        self._lock = Lock(folder / "log.lock", f"commandbus writes the log in {folder}")
+        self._lock = lock_data(folder, "log", "commandbus writes the log")
         self._path = folder / FILE_NAME
         try:
-            if not self._path.exists():
-                self._create(genesis)
+            if not is_there(self._path):
+                with usable(folder):
+                    self._create(genesis)
             self._open(apsw.SQLITE_OPEN_READWRITE)
-            with _readable(self._path):
+            with readable(self._path):
                 self._db.pragma("journal_mode", "wal")
                 self._db.pragma("synchronous", "full")
                 self._db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
                 self._load_head()
             self._make_durable()
+        except apsw.Error as error:
+            self._lock.release()
+            raise unusable(self._path, "made", error) from None
         except BaseException:
             self._lock.release()
             raise

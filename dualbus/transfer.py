@@ -9,6 +9,7 @@ from pydantic_core import to_json
 
 from dualbus.app import App
 from dualbus.causes import cause
+from dualbus.fault import RAISED_UNDER_CTRL_C
 from dualbus.log import Decision, LogError, NewEvent, RecordedEvent
 from dualbus.sqlite_log import GENESIS, SqliteLog
 from dualbus.tags import Tagger
@@ -116,7 +117,7 @@ def _new(line: Line, app: App, tagger: Tagger) -> NewEvent:
     try:
         event = app.decode(line.type, line.data)
         event.fields()  # raises if it holds what no log can
-    except Exception as error:  # a serializer may raise anything
+    except RAISED_UNDER_CTRL_C as error:  # by an upcast
         raise NotImported(
             f"The application cannot read position {line.position} as {line.type} ({cause(error)}): give the "
             "lines of this application's log, or add an upcast."

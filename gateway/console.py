@@ -6,6 +6,7 @@ while too much of it is unanswered.
 
 import errno
 import json
+import logging
 import os
 import stat
 import sys
@@ -22,6 +23,8 @@ READ_BYTES = 1 << 16
 WRITE_BYTES = 4096  # a pipe that says it has room has room for this much
 UNDER_WAY_MAX = 2000  # requests of ours that are unanswered before input rests
 OUT_BYTES_MAX = 1 << 20
+
+logger = logging.getLogger(__name__)
 
 GREETING = """\
 The cluster is running; its data is in {data}. Type or paste a message, such as
@@ -45,6 +48,7 @@ class Console:
         self._ended = not self.speaks
         self._out = bytearray()
         self._closed = False
+        self.failed = False  # whether input was not read, or replies not written, to their end
         self._watched: tuple[bool, bool] = False, False
 
     @property
@@ -94,7 +98,13 @@ class Console:
 
     def _read(self) -> None:
         """Read what there is."""
-        data = os.read(0, READ_BYTES)
+        try:
+            data = os.read(0, READ_BYTES)
+        except OSError as error:
+            if error.errno != errno.EIO:  # which a terminal that was closed gives
+                logger.error("Standard input cannot be read (%s): give a file, a pipe or a terminal.", error.strerror)
+                self.failed = True
+            data = b""
         self._ended = not data
         self._found = self._stream.feed(data, final=self._ended)
         self._more = True
@@ -121,7 +131,10 @@ class Console:
         end = self._out.rfind(b"\n", 0, WRITE_BYTES) + 1
         try:
             written = os.write(1, self._out[: end or WRITE_BYTES])
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # nobody reads, and a terminal that was closed
+                logger.error("Standard output cannot be written (%s): replies are lost.", error.strerror)
+                self.failed = True
             self.close()
             return
         del self._out[:written]

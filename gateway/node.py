@@ -6,7 +6,7 @@ import secrets
 import time
 from typing import Any
 
-from dualbus.fault import EXIT_OK
+from dualbus.fault import EXIT_DATA, EXIT_OK
 from dualbus.peers import read_beat, read_done, read_greeting
 from dualbus.poll import Poll
 from dualbus.process import GRACE_SECONDS, Stop
@@ -83,7 +83,7 @@ class Gateway:
         for bus in self._routing.buses.values():
             for id_ in list(bus.workers):
                 self._tell(id_, batch(BYE, []))
-        return EXIT_OK
+        return EXIT_DATA if self._console.failed else EXIT_OK
 
     @property
     def _owes(self) -> bool:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dualbus.app import App
+from dualbus.fault import DataFault
 from dualbus.files import sync_folder
 from dualbus.log import LogDamaged, RecordedEvent
-from dualbus.read_model import Damaged, ReadModelWriter, Unavailable, create, file_name
+from dualbus.read_model import Damaged, NoRoom, ReadModelWriter, Unavailable, create, file_name
 from dualbus.sqlite_log import SqliteLogReader
 from projector.projecting import Projecting, ProjectionFailed
 
@@ -20,6 +21,7 @@ CHUNK_EVENTS, CHUNK_SECONDS = 5000, 0.2  # of one transaction: a slow projection
 GIVE_WAY_AT = range(64, 1024, 64)
 RETRY_SECONDS, RETRY_MAX_SECONDS = 0.1, 5.0
 PROGRESS_LINE_SECONDS = 1.0
+ROOM = "See whether there is room on its disk."
 
 logger = logging.getLogger(__name__)
 
@@ -69,14 +71,20 @@ class Model:
         if self.behind:
             self._progress_line()
             return
+        if self.pause:
+            return
         making = self._writer.path
-        self._writer.finish()
+        try:
+            self._writer.finish()
+        except Unavailable as failure:
+            self._failed(failure)
+            return
         making.rename(self.path)
         for older in self.path.parent.glob("read-*.db*"):
             if not older.name.startswith(self.path.name):
                 older.unlink()
         sync_folder(self.path.parent)
-        self._writer = ReadModelWriter(self.path)
+        self._writer = _opened(self.path)
         self.building = False
 
     def look(self) -> None:
@@ -116,16 +124,20 @@ class Model:
         try:
             self._apply(events)
         except (ProjectionFailed, Unavailable) as failure:
-            self.failure = str(failure)
-            if self._logged != (details := f"{failure}: {failure.__cause__}"):
-                self._logged = details
-                logger.error("%s. The read model stays at %d until this is put right.", failure, self.position)
-                logger.error("The cause:", exc_info=failure.__cause__)
-            self._retry_at = time.monotonic() + self._retry_seconds
-            self._retry_seconds = min(RETRY_MAX_SECONDS, 2 * self._retry_seconds)
+            self._failed(failure)
         else:
             self.failure, self._logged = None, ""
             self._retry_at, self._retry_seconds = 0.0, RETRY_SECONDS
+
+    def _failed(self, failure: Exception) -> None:
+        """Say once why it does not go on, and wait longer each time."""
+        self.failure = str(failure)
+        if self._logged != (details := f"{failure}: {failure.__cause__}"):
+            self._logged = details
+            logger.error("%s. The read model stays at %d until this is put right.", failure, self.position)
+            logger.error("The cause:", exc_info=failure.__cause__)
+        self._retry_at = time.monotonic() + self._retry_seconds
+        self._retry_seconds = min(RETRY_MAX_SECONDS, 2 * self._retry_seconds)
 
     def _apply(self, events: Sequence[RecordedEvent]) -> None:
         """Apply events, for a while, and move the checkpoint, in one transaction; not beyond one that fails."""
@@ -155,6 +167,8 @@ class Model:
         try:
             writer = ReadModelWriter(self.path)
             identity, position, hash_ = writer.checkpoint()
+        except NoRoom as full:
+            raise DataFault(f"{full} {ROOM}") from None
         except Damaged as damaged:
             logger.error("%s It is made anew.", damaged)
             return None
@@ -177,11 +191,22 @@ class Model:
             leftover.unlink()
         for unusable in self.path.parent.glob(self.path.name + "*"):
             unusable.unlink()
-        create(making, self._app.projections, self.identity)
-        return ReadModelWriter(making, building=True)
+        try:
+            create(making, self._app.projections, self.identity)
+        except Unavailable as problem:
+            raise DataFault(f"{problem}: {ROOM}") from None
+        return _opened(making, building=True)
 
     def _progress_line(self) -> None:
         if time.monotonic() >= self._next_line and not self.failure:
             self._next_line = time.monotonic() + PROGRESS_LINE_SECONDS
             percent = 100 * self.position // self._head
             logger.info("Building the read model: %d of %d events (%d %%).", self.position, self._head, percent)
+
+
+def _opened(path: Path, *, building: bool = False) -> ReadModelWriter:
+    """Open a file that was made just now."""
+    try:
+        return ReadModelWriter(path, building=building)
+    except Damaged as problem:
+        raise DataFault(f"{problem} {ROOM}") from None

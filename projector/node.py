@@ -9,7 +9,7 @@ from typing import Any
 
 from dualbus.app import load
 from dualbus.fault import EXIT_OK, DataFault
-from dualbus.files import Lock, make_folder
+from dualbus.files import is_there, lock_data, make_folder
 from dualbus.link import Link
 from dualbus.log import RecordedEvent
 from dualbus.peers import read_published
@@ -32,7 +32,7 @@ def serve(settings: Settings, stop: Stop) -> int:
     """Run the projector until it is told to stop."""
     _let_others_first()
     make_folder(settings.data)
-    lock = Lock(settings.data / "projector.lock", f"projector writes the read model in {settings.data}")
+    lock = lock_data(settings.data, "projector", "projector writes the read model")
     try:
         with Sockets() as sockets:
             return Projector(settings, sockets, stop).run()
@@ -91,7 +91,7 @@ class Projector:
     def _wait_for_log(self) -> SqliteLogReader | None:
         self._state = "waiting for the log"
         while self._turn(0.05):  # whatever is heard, the log will say too
-            if (self._folder / FILE_NAME).exists():
+            if is_there(self._folder / FILE_NAME):
                 return SqliteLogReader(self._folder)
         return None
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from dualbus.app import App
 from dualbus.causes import Unreadable, cause
+from dualbus.fault import RAISED
 from dualbus.log import RecordedEvent
 from dualbus.tables import Tables
 
@@ -54,5 +55,5 @@ class Projecting:
         for name, function in on:
             try:
                 function(event, tables)
-            except Exception as error:
+            except RAISED as error:
                 raise ProjectionFailed(recorded, f"Projection {name} raised {cause(error)}") from error

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from dualbus.app import App
+from dualbus.fault import RAISED
 from dualbus.messages import Invalid
 from dualbus.peers import Job
 from dualbus.tables import Interrupted, ReadOnlyTables
@@ -30,7 +31,7 @@ class Answering:
         except Interrupted:
             text = "The query ran into its deadline: ask for less, or give it more time."
             return pack(error(msg_id, Code.UNAVAILABLE, text))
-        except Exception as problem:
+        except RAISED as problem:
             name = str(job.body["type"])
             logger.exception("The query %s raised.", name)
             text = f"The query {name} raised {type(problem).__name__}; the log of querybus has the details."

@@ -8,6 +8,7 @@ from typing import Any
 
 from dualbus.app import load
 from dualbus.fault import EXIT_OK
+from dualbus.files import make_folder
 from dualbus.link import Link
 from dualbus.peers import Job
 from dualbus.poll import Poll
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 def serve(settings: Settings, stop: Stop) -> int:
     """Run a query bus until it is told to stop."""
     app = load(settings.app)
+    make_folder(settings.data)  # if it is the first to start, and else to see that it can be used
     with Sockets() as sockets:
         link = Link(sockets.dealer(settings.back), "querybus", sorted(app.query_types))
         path = settings.data / file_name(app.projections)

@@ -13,7 +13,7 @@ from dualbus.app import App, load
 from dualbus.backup import LogCopy
 from dualbus.cli import output
 from dualbus.cli.settings import settings
-from dualbus.files import Lock, make_folder
+from dualbus.files import is_there, lock_data, make_folder
 from dualbus.sqlite_log import FILE_NAME
 from dualbus.walk import Walk
 
@@ -31,7 +31,7 @@ def backup(
     found = settings()
     app = load(found.app)
     source = found.data / FILE_NAME
-    if not source.exists():
+    if not is_there(source):
         raise output.Failed(f"There is no log at {source}: point DUALBUS_DATA to the folder that has it.")
     if file.exists():
         raise output.Failed(f"{file} is there already: give another name, or move it away.")
@@ -69,7 +69,7 @@ def alone(data: Path) -> Iterator[None]:
     make_folder(data)
     with ExitStack() as held:
         for name, what in (("log", "commandbus writes the log"), ("projector", "projector writes the read model")):
-            held.callback(Lock(data / f"{name}.lock", f"{what} in {data}").release)
+            held.callback(lock_data(data, name, what).release)
         for path in sorted(data.glob(f"{FILE_NAME}*")):
             raise output.Failed(f"{path} is there: move it away, all of {FILE_NAME}* together, and begin again.")
         yield

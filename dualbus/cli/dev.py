@@ -12,6 +12,7 @@ from types import FrameType
 import watchfiles
 
 from dualbus.cli import output
+from dualbus.process import stop_signals
 
 POLL_MS = 200  # how often to see whether the cluster has ended
 STOP_SECONDS = 10
@@ -51,7 +52,7 @@ def _stop_when_told() -> threading.Event:
     def told(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+    for number in stop_signals():
         signal.signal(number, told)
     return stop
 
@@ -82,7 +83,8 @@ def _start() -> subprocess.Popen[bytes]:
     """Start the Procfile, in our process group: in another, the gateway could not read the terminal."""
     beside = Path(sys.executable).parent
     environ = {**os.environ, "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', '')}"}
-    return subprocess.Popen([sys.executable, "-m", "honcho", "start"], env=environ)
+    command = [sys.executable, "-m", "dualbus.cli.honcho", str(os.getpid()), "start"]
+    return subprocess.Popen(command, env=environ)  # noqa: S603
 
 
 def _stop(cluster: subprocess.Popen[bytes]) -> None:

@@ -20,6 +20,7 @@ from dualbus.cli.status import status
 from dualbus.cli.transfers import export, import_
 from dualbus.cli.verifying import verify
 from dualbus.fault import ConfigFault, Fault
+from dualbus.streams import fill_standard_streams
 
 COMMANDS: tuple[Callable[..., Any], ...] = (
     new,
@@ -55,6 +56,7 @@ def dualbus() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; return its exit code: 0 done, 1 refused or failed, 2 wrong use."""
+    fill_standard_streams()
     try:
         return _run(arguments)
     except output.Failed as failed:
@@ -83,6 +85,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         app(arguments, prog_name="dualbus")
     except SystemExit as ended:  # this is how Typer ends, also when all went well
         code = ended.code
+    except OSError as problem:
+        if problem.filename is not None:
+            raise output.Failed(f"{problem.filename} cannot be used ({problem.strerror}).") from None
+        raise
     try:
         output.flush()
     except typer.Exit:

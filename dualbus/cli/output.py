@@ -30,22 +30,31 @@ class WrongUse(Failed):
     exit_code = EXIT_WRONG_USE
 
 
-def line(text: str) -> None:
-    """Write a line of a result; where nobody reads on, end as if all had been read."""
+@contextmanager
+def _writing() -> Iterator[None]:
+    """End the command where its result cannot be written: well if nobody reads on, and else with a sentence."""
     try:
-        sys.stdout.write(text + "\n")
+        yield
     except BrokenPipeError:
         hang_up()
         raise typer.Exit(EXIT_DONE) from None
+    except OSError as problem:
+        hang_up()
+        raise Failed(
+            f"Standard output cannot be written ({problem.strerror}): the command was run, and its result is lost."
+        ) from None
+
+
+def line(text: str) -> None:
+    """Write a line of a result; where nobody reads on, end as if all had been read."""
+    with _writing():
+        sys.stdout.write(text + "\n")
 
 
 def flush() -> None:
     """Let a reader see the lines that were written."""
-    try:
+    with _writing():
         sys.stdout.flush()
-    except BrokenPipeError:
-        hang_up()
-        raise typer.Exit(EXIT_DONE) from None
 
 
 def rest(seconds: float) -> None:
@@ -83,7 +92,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
 def show(*tables: Table) -> None:
     """Write tables, as wide as the terminal, or as they need where there is none."""
     console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False)
-    with console.capture() as captured:
+    with _writing(), console.capture() as captured:  # which flushes standard output
         console.print(*tables)
     for text in captured.get().splitlines():
         line(text.rstrip())

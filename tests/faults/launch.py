@@ -9,6 +9,7 @@ is no file ARM. The faults:
     sync slow                                   each fsync of the log takes half a second
     sync held                                   each fsync of the log waits until ARM is gone, and says so in HELD
     write full                                  a write to the log finds no space
+    clock back                                  the clock of the machine is an hour behind
 """
 
 import importlib
@@ -104,7 +105,13 @@ def disk(arm: Path, trouble: str) -> _Disk:
     return _Disk()
 
 
-FAULTS: dict[str, Callable[..., object]] = {"kill": kill, "sync": disk, "write": disk}
+def clock(arm: Path, trouble: str) -> None:
+    """Set the clock back."""
+    right = time.time_ns
+    time.time_ns = lambda: right() - (3_600_000_000_000 if arm.exists() else 0)
+
+
+FAULTS: dict[str, Callable[..., object]] = {"kill": kill, "sync": disk, "write": disk, "clock": clock}
 
 if __name__ == "__main__":
     process, arm, fault, *arguments = sys.argv[1:]

@@ -17,7 +17,7 @@ from tests.faults.judge import judge
 from tests.faults.load import Load
 from tests.raw import Envelope, RawClient, create
 
-STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
+STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP]
 
 
 def test_buses_and_projector_stop_under_load_and_nobody_notices(running: Cluster) -> None:

@@ -25,6 +25,7 @@ OWNERS = {  # of a driver: the only files that name it
     "zmq": {"dualbus/sockets.py"},
     "apsw": {
         "dualbus/sqlite_log.py",
+        "dualbus/sqlite_errors.py",
         "dualbus/read_model.py",
         "dualbus/walk.py",  # verify reads the log's own tables
         "dualbus/backup.py",  # and copies of it are cut

@@ -1,0 +1,82 @@
+"""The times of decisions, and the ids that decisions ask for: neither ever goes back, wherever the clock is set."""
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import uuid_utils
+
+MILLISECOND = 1000  # microseconds
+BEHIND = 1_000_000  # from here on a clock that was set back is reported
+RANDOM_BITS = 74  # of a UUIDv7, after its 48 bits of milliseconds
+STEP_BYTES = 4096  # that are drawn at once, four for each id that follows another of the same time
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+logger = logging.getLogger(__name__)
+
+
+class Clock:
+    """The time of the machine, or the last one that it gave, whichever is later.
+
+    `wall` returns microseconds since 1970. `after` is the time of the last event in the log: an id is made of the
+    time of its decision, which is that of its events, so ids that begin a millisecond later follow every id there.
+    """
+
+    def __init__(self, wall: Callable[[], int], after: str | None = None) -> None:
+        self._wall = wall
+        self._last = _next_millisecond(after) if after else 0
+        self._reported = False
+        self._id = 0
+        self._steps = _steps()
+
+    def now(self) -> str:
+        """Return the time, "2026-01-31T12:00:00.000000Z"; until the next call, ids are of this time."""
+        wall = self._wall()
+        if wall < self._last - BEHIND:
+            self._report((self._last - wall) / 1e6)
+        else:
+            self._reported = False
+        self._last = max(self._last, wall)
+        return (_EPOCH + timedelta(microseconds=self._last)).isoformat(timespec="microseconds")[:26] + "Z"
+
+    def new_id(self) -> str:
+        """Return a UUIDv7 that is greater than every one before it."""
+        milliseconds = self._last // MILLISECOND
+        if self._id >> RANDOM_BITS < milliseconds:
+            # One bit of them is left at 0, so that the ids that follow have room.
+            self._id = milliseconds << RANDOM_BITS | secrets.randbits(RANDOM_BITS - 1)
+        else:
+            self._id += 1 + next(self._steps)
+        return _uuid7(self._id)
+
+    def _report(self, seconds: float) -> None:
+        if not self._reported:
+            logger.warning(
+                "The clock of this machine is %.0f s behind the last event: until it has caught up, events have the "
+                "time of that one. See whether the clock is right.",
+                seconds,
+            )
+        self._reported = True
+
+
+def _steps() -> Iterator[int]:
+    """Yield by how much an id follows another of the same time, at random: enough that nobody guesses it."""
+    while True:
+        yield from memoryview(secrets.token_bytes(STEP_BYTES)).cast("I")
+
+
+def _next_millisecond(time: str) -> int:
+    """Return the first microsecond of the millisecond after a time; 0 if it is none, as an import may bring."""
+    try:
+        since = datetime.fromisoformat(time) - _EPOCH
+    except (ValueError, TypeError):
+        return 0
+    return max(0, (since // timedelta(microseconds=MILLISECOND) + 1) * MILLISECOND)
+
+
+def _uuid7(number: int) -> str:
+    """Return 48 bits of milliseconds and 74 others as a UUID: RFC 9562, section 5.7."""
+    time, high, low = number >> RANDOM_BITS, number >> 62 & 0xFFF, number & (1 << 62) - 1
+    return str(uuid_utils.UUID(int=time << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))
