@@ -1,7 +1,7 @@
 """Starts a process with a fault in it, from the tests' side: the product has no switch for any of them.
 
-python -m tests.faults.launch PROCESS ARM FAULT …, in place of python -m PROCESS. Nothing happens while there
-is no file ARM. The faults:
+python -m tests.faults.launch PROCESS ARM FAULT … [-- ARGUMENTS], in place of python -m PROCESS. Nothing happens
+while there is no file ARM. The faults:
 
     kill before|after MODULE:CLASS.FUNCTION N   SIGKILL at its Nth call that is given something
     sync fail                                   one fsync of the log fails, and takes ARM away
@@ -107,7 +107,8 @@ def disk(arm: Path, trouble: str) -> _Disk:
 FAULTS: dict[str, Callable[..., object]] = {"kill": kill, "sync": disk, "write": disk}
 
 if __name__ == "__main__":
-    process, arm, fault, *arguments = sys.argv[1:]
-    kept = FAULTS[fault](Path(arm), *arguments)
-    sys.argv[1:] = []
+    process, arm, fault, *rest = sys.argv[1:]
+    end = rest.index("--") if "--" in rest else len(rest)
+    kept = FAULTS[fault](Path(arm), *rest[:end])
+    sys.argv[1:] = rest[end + 1 :]
     runpy.run_module(process, run_name="__main__", alter_sys=True)
