@@ -22,7 +22,7 @@ from dualbus.wire import Identity
 
 FILE_NAME = "log.head"
 BLOCK = 4096
-SYNC_SECONDS = 1.0  # how long a record may stay without a sync
+SYNC_SECONDS, SYNC_SHARE = 1.0, 0.01  # from one sync to the next; at most so much of the time goes into them
 _FORM = b"dBhead1\n"
 _IDENTITY = struct.Struct("<8s36s36s")  # form, log, incarnation
 _COMMIT = struct.Struct("<QQ16s16s")  # number, position, hash of the event, hash of the commit
@@ -146,13 +146,15 @@ class HeadFile:
         """Make the last record durable, and keep its slot from the next one."""
         if self._synced:
             return
+        began = time.monotonic()
         try:
             os.fsync(self._file)
         except OSError as error:
             raise LogError(f"{FILE_NAME} cannot be made durable ({error}): check the disk.") from None
+        ended = time.monotonic()
         self._synced = True
         self._slot = 1 - self._slot
-        self._next_sync = time.monotonic() + SYNC_SECONDS
+        self._next_sync = ended + max(SYNC_SECONDS, (ended - began) / SYNC_SHARE)
 
     def sync_when_due(self) -> None:
         """Sync, if the last sync was long enough ago."""
