@@ -9,6 +9,7 @@ while there is no file ARM. The faults:
     sync slow                                   each fsync of the log takes half a second
     sync held                                   each fsync of the log waits until ARM is gone, and says so in HELD
     write full                                  a write to the log finds no space
+    head fail                                   a write to log.head fails, and takes ARM away
 """
 
 import importlib
@@ -104,7 +105,29 @@ def disk(arm: Path, trouble: str) -> _Disk:
     return _Disk()
 
 
-FAULTS: dict[str, Callable[..., object]] = {"kill": kill, "sync": disk, "write": disk}
+class _Os:
+    """What dualbus.log_head calls of `os`, on a disk that fails once while there is a file ARM."""
+
+    def __init__(self, arm: Path) -> None:
+        self._arm = arm
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def pwrite(self, file: int, data: bytes, offset: int) -> int:
+        """Write, or fail."""
+        if self._arm.exists():
+            self._arm.unlink()
+            raise OSError("injected")
+        return os.pwrite(file, data, offset)
+
+
+def head(arm: Path, trouble: str) -> None:
+    """Put log.head on a disk with troubles."""
+    vars(importlib.import_module("dualbus.log_head"))["os"] = _Os(arm)
+
+
+FAULTS: dict[str, Callable[..., object]] = {"kill": kill, "sync": disk, "write": disk, "head": head}
 
 if __name__ == "__main__":
     process, arm, fault, *rest = sys.argv[1:]
