@@ -3,7 +3,7 @@
 A log that was replaced, and a log whose write-ahead log was lost, are valid files to SQLite. commandbus records each
 commit here when it is durable in the log and before its answer leaves, so that the next start compares the two.
 A record is written without a sync: it survives the end of the process at once, and a power cut from the next `sync`
-on. An older record than the log's last commit is still a true one; the log syncs first, so a newer one is damage.
+on. A record that is older than the log's last commit is still true; the log syncs first, so a newer one shows a loss.
 
 The file has two slots, each in a block of its own. The record that was synced last is never written over: whatever
 a power cut does to the other slot, one of the two can be read.
@@ -125,7 +125,10 @@ class HeadFile:
         newest = _newest(path)
         if not newest:
             write_head(folder, acknowledged)
-        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise LogError(f"{path} cannot be written ({error}): check its owner and mode.") from None
         self._slot = newest[0] if newest else 0
         self._start = _start(acknowledged.identity)
         self._synced = False  # an earlier process may have left the newest record without a sync
