@@ -3,12 +3,12 @@
 import logging
 import time
 from collections import deque
+from contextlib import closing
 
 from commandbus.clock import Clock
 from commandbus.deciding import Drain
 from commandbus.folds import Folds
 from commandbus.publisher import Publisher
-from commandbus.witness import check_witnesses
 from dualbus.app import App, load
 from dualbus.fault import EXIT_DATA, EXIT_OK
 from dualbus.files import make_folder
@@ -34,10 +34,9 @@ def serve(settings: Settings, stop: Stop) -> int:
     """Run the command bus until it is told to stop, or its log fails."""
     app = load(settings.app)
     make_folder(settings.data)
-    check_witnesses(settings.data)
     log = SqliteLog(settings.data, lambda secret: genesis(app, secret))
     app.check_stored(log.types())
-    with Sockets() as sockets:
+    with closing(log), Sockets() as sockets:
         publisher = Publisher(sockets.publisher(settings.events), log)
         link = Link(sockets.dealer(settings.back), "commandbus", sorted(app.command_types))
         logger.info("Writing the log in %s from position %d on.", settings.data, log.head().position + 1)
@@ -78,6 +77,8 @@ class CommandBus:
             self._queue.extend(self._link.receive())
             if self._queue:
                 self._drain()
+            if not self._queue:
+                self._log.when_idle()
             self._publisher.repeat_head()
             self._link.beat(lambda: {"queue": len(self._queue), **self._counters})
         return EXIT_DATA if self._failed else EXIT_OK

@@ -7,9 +7,12 @@ from typing import Any
 import apsw
 import uuid_utils
 
+from dualbus.chain import commit_hash, meta_hash
 from dualbus.files import sync_folder
 from dualbus.log import NO_HASH, Head, LogError
-from dualbus.sqlite_log import FILE_NAME, SqliteLogReader, commit_hash, meta_hash
+from dualbus.log_head import FILE_NAME as HEAD_FILE_NAME
+from dualbus.log_head import Acknowledged, write_head
+from dualbus.sqlite_log import FILE_NAME, SqliteLogReader
 from dualbus.wire import Identity
 
 PAGES = 1000  # of one step
@@ -106,9 +109,43 @@ class LogCopy(SqliteLogReader):
             (self.identity.incarnation, meta_hash(self.identity, self.secret)),
         )
 
+    def lacks(self, acknowledged: Acknowledged) -> str:
+        """Return a sentence that says what was acknowledged and is not in the copy; none if nothing is."""
+        end, position = self.head().position, acknowledged.head.position
+        if end < position:
+            return (
+                f"Positions {end + 1} to {position} were acknowledged in this folder and are not in the restored log."
+            )
+        if self.hash_at(position) != acknowledged.head.hash:
+            return (
+                f"Position {position} was acknowledged in this folder with another content than the restored log has "
+                "at it; an earlier position may differ too."
+            )
+        if end == position and self.commit_hash_at(acknowledged.commit) != acknowledged.commit_hash:
+            return f"Refusals were acknowledged in this folder after position {end}, and the restored log lacks them."
+        return ""
+
+    def record_head(self) -> None:
+        """Make the log.head of the copy, beside it."""
+        number, hash_ = self._db.execute("SELECT number, hash FROM commits ORDER BY number DESC LIMIT 1").get or (
+            0,
+            NO_HASH,
+        )
+        write_head(self._path.parent, Acknowledged(self.identity, number, self.head(), hash_))
+
     def move_to(self, path: Path) -> None:
         """Close the copy, and give it its name, durably."""
         self._db.close()
         sync_folder(self._path.parent)
         self._path.rename(path)
         sync_folder(path.parent)
+
+
+def move_into(data: Path, folder: Path) -> None:
+    """Move a new log with its log.head, both durable, from a folder on the same disk into the data folder.
+
+    log.head moves first: without its log, it keeps commandbus from beginning with an empty one.
+    """
+    for name in (HEAD_FILE_NAME, FILE_NAME):
+        (folder / name).rename(data / name)
+        sync_folder(data)

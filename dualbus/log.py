@@ -127,3 +127,7 @@ class Log(ReadableLog, Protocol):
         Raises LogUnavailable (nothing written) or CommitFailed (nobody knows: stop, and open again).
         """
         ...
+
+    def when_idle(self) -> None:
+        """Do what may wait until no command waits. Raises LogError."""
+        ...

@@ -9,15 +9,14 @@ import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import apsw
-import msgpack
 import uuid_utils
 
+from dualbus.chain import OutcomeRow, commit_hash, event_hash, meta_hash
 from dualbus.files import is_there, lock_data, make_folder, sync_file, sync_folder, usable
 from dualbus.log import (
     NO_HASH,
@@ -31,8 +30,10 @@ from dualbus.log import (
     Outcome,
     RecordedEvent,
 )
+from dualbus.log_head import Acknowledged, HeadFile
 from dualbus.sqlite_errors import readable, unusable
 from dualbus.wire import Identity
+from dualbus.witness import check_witnesses
 
 FILE_NAME = "log.db"
 APPLICATION_ID = 0x64426C67  # "dBlg", so that no other SQLite file is taken for a log
@@ -60,24 +61,6 @@ ROWS_A_STATEMENT = 32
 FEW = 10  # command ids that are looked up faster one by one
 EVENT_COLUMNS = "position, type, data, time, command_id, hash"
 GENESIS = "genesis"  # the command id of a log's first events
-
-_pack = msgpack.Packer(autoreset=True).pack
-OutcomeRow = tuple[int, str, bytes | None, int, int, str]
-
-
-def event_hash(before: bytes, row: tuple[Any, ...], tags: Sequence[str]) -> bytes:
-    """Return the hash of an event: (position, type, data, time, command_id), its tags, the hash before."""
-    return sha256(before + _pack((row, tags))).digest()[:16]
-
-
-def commit_hash(before: bytes, head: Head, outcomes: Sequence[OutcomeRow]) -> bytes:
-    """Return the hash of a commit: the head it reached, the outcomes it wrote, the commit before."""
-    return sha256(before + _pack((head, outcomes))).digest()[:16]
-
-
-def meta_hash(identity: Identity, secret: bytes) -> bytes:
-    """Return the hash of what a log says of itself."""
-    return sha256(_pack((identity, secret))).digest()[:16]
 
 
 @cache
@@ -127,6 +110,11 @@ class SqliteLogReader:
         found: bytes | None = self._db.execute("SELECT hash FROM events WHERE position = ?", (position,)).get
         return found
 
+    def commit_hash_at(self, number: int) -> bytes | None:
+        """Return the hash of a commit, NO_HASH at 0, None beyond the last."""
+        found: bytes | None = self._db.execute("SELECT hash FROM commits WHERE number = ?", (number,)).get
+        return found if number else NO_HASH
+
     def read(self, after: int, limit: int) -> list[RecordedEvent]:
         rows = self._db.execute(
             f"SELECT {EVENT_COLUMNS} FROM events WHERE position > ? ORDER BY position LIMIT ?",  # noqa: S608
@@ -167,24 +155,30 @@ class SqliteLogReader:
 class SqliteLog(SqliteLogReader):
     """The log, opened by its only writer, and made (with its genesis events) if there is none.
 
-    Raises Taken if another process writes it, LogDamaged if it is not whole.
+    Raises Taken if another process writes it, LogDamaged if it is not whole, or not what its witnesses have seen.
     """
 
     def __init__(self, folder: Path, genesis: Callable[[bytes], Decision]) -> None:
         make_folder(folder)
         self._lock = lock_data(folder, "log", "commandbus writes the log")
         self._path = folder / FILE_NAME
+        self._witness: HeadFile | None = None
         try:
             if not is_there(self._path):
+                check_witnesses(folder, None)
                 with usable(folder):
                     self._create(genesis)
             self._open(apsw.SQLITE_OPEN_READWRITE)
             with readable(self._path):
+                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # a log that is refused stays as it is
                 self._db.pragma("journal_mode", "wal")
                 self._db.pragma("synchronous", "full")
                 self._db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
                 self._load_head()
+                check_witnesses(folder, self)
+                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
             self._make_durable()
+            self._witness = HeadFile(folder, Acknowledged(self.identity, self._commit, self._head, self._commit_hash))
         except apsw.Error as error:
             self._lock.release()
             raise unusable(self._path, "made", error) from None
@@ -271,6 +265,8 @@ class SqliteLog(SqliteLogReader):
         except apsw.Error as error:
             raise CommitFailed(f"The log could not be written ({error}).") from None
         self._commit, self._outcomes, self._commit_hash, self._head = number, last, hash_, head
+        if self._witness:
+            self._witness.write(number, head, hash_)
         return Appended(standing, events)
 
     def _insert(self, table: str, columns: int, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -329,6 +325,12 @@ class SqliteLog(SqliteLogReader):
                 tags += [(tag, position) for tag in unique]
         return events, tags, outcomes
 
+    def when_idle(self) -> None:
+        if self._witness:
+            self._witness.sync_when_due()
+
     def close(self) -> None:
         super().close()
+        if self._witness:
+            self._witness.close()
         self._lock.release()

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dualbus.app import App
-from dualbus.log import RecordedEvent
+from dualbus.log import LogDamaged, RecordedEvent
+from dualbus.log_head import FILE_NAME as HEAD_FILE_NAME
+from dualbus.log_head import Acknowledged, read_head
 from dualbus.messages import Event
 from dualbus.read_model import Checkpoint, Damaged, Unavailable, file_name
 from dualbus.scratch import Compared, Live, Scratch
@@ -28,6 +30,7 @@ class Proof(NamedTuple):
     commits: int
     commands: int  # genesis is none
     refused: int
+    acknowledged: int | None  # the position in log.head; None where there is none
     read_model: int | None  # the position it was compared at; None where there is none
     compared: Compared | None
 
@@ -37,6 +40,10 @@ class Proof(NamedTuple):
             f"{_count(self.commands, 'command')} ({self.refused} refused); every hash, tag and outcome is "
             "as it was written."
         )
+        if self.acknowledged is None:
+            log += f" There is no {HEAD_FILE_NAME} to compare it with: start commandbus, which makes it."
+        else:
+            log += f" {HEAD_FILE_NAME} has position {self.acknowledged} as acknowledged, and the log has that commit."
         if self.compared is None:
             return (
                 f"{log} There is no read model of these projections to compare: start the projector, which makes it."
@@ -65,6 +72,7 @@ def verify(folder: Path, app: App, progress: Progress = lambda done, total: None
 def _verify(folder: Path, app: App, scratch: Scratch, progress: Progress) -> Proof:
     path = folder / file_name(app.projections)
     until = _position(path)  # asked before the log is looked at, so that the log is never behind it
+    acknowledged = read_head(folder)  # as this is
     walk = Walk(folder, app)
     try:
         for recorded, event in walk.events():
@@ -74,13 +82,26 @@ def _verify(folder: Path, app: App, scratch: Scratch, progress: Progress) -> Pro
                 progress(recorded.position, walk.end)
         progress(walk.position, walk.end)
         walk.check_file()
+        _check_head(acknowledged, walk, folder)
         for other in sorted(set(folder.glob("read-*.db")) - {path}):
             with _live(other, walk) as live:
                 _check_witness(other, live.checkpoint, walk)
         at, compared = _compare(path, walk, scratch) if path.exists() else (None, None)
     finally:
         walk.close()
-    return Proof(walk.position, walk.commits, walk.outcomes_seen - 1, walk.refused, at, compared)
+    witnessed = acknowledged.head.position if acknowledged else None
+    return Proof(walk.position, walk.commits, walk.outcomes_seen - 1, walk.refused, witnessed, at, compared)
+
+
+def _check_head(acknowledged: Acknowledged | None, walk: Walk, folder: Path) -> None:
+    """Raise Broken if the log is not, or does not have, what commandbus has recorded as acknowledged."""
+    if acknowledged is None:
+        return
+    try:
+        acknowledged.check(walk, folder)
+    except LogDamaged as damaged:
+        position = min(acknowledged.head.position, walk.position + 1)
+        raise Broken(position, str(damaged)) from None
 
 
 def _position(path: Path) -> int:

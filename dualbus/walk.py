@@ -12,16 +12,14 @@ import apsw
 
 from dualbus.app import App
 from dualbus.causes import Unreadable
+from dualbus.chain import OutcomeRow, commit_hash, event_hash
 from dualbus.log import NO_HASH, Head, LogDamaged, RecordedEvent
 from dualbus.messages import Event
 from dualbus.sqlite_log import (
     EVENT_COLUMNS,
     GENESIS,
     SCHEMA,
-    OutcomeRow,
     SqliteLogReader,
-    commit_hash,
-    event_hash,
 )
 from dualbus.tags import Tagger
 

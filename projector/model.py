@@ -10,9 +10,10 @@ from typing import Any
 from dualbus.app import App
 from dualbus.fault import DataFault
 from dualbus.files import sync_folder
-from dualbus.log import LogDamaged, RecordedEvent
+from dualbus.log import RecordedEvent
 from dualbus.read_model import Damaged, NoRoom, ReadModelWriter, Unavailable, create, file_name
 from dualbus.sqlite_log import SqliteLogReader
+from dualbus.witness import check_checkpoint
 from projector.projecting import Projecting, ProjectionFailed
 
 CHUNK_EVENTS, CHUNK_SECONDS = 5000, 0.2  # of one transaction: a slow projection must not make us deaf
@@ -166,23 +167,19 @@ class Model:
             return None
         try:
             writer = ReadModelWriter(self.path)
-            identity, position, hash_ = writer.checkpoint()
+            seen = writer.checkpoint()
         except NoRoom as full:
             raise DataFault(f"{full} {ROOM}") from None
         except Damaged as damaged:
             logger.error("%s It is made anew.", damaged)
             return None
-        if self._log.hash_at(position) == hash_:
-            if identity != self.identity:
+        check_checkpoint(self._log, seen)
+        if self._log.hash_at(seen.position) == seen.hash:
+            if seen.identity != self.identity:
                 writer.adopt(self.identity)
             return writer
-        if identity == self.identity:
-            raise LogDamaged(
-                f"{self.path} was at position {position}, and the log does not have that position as it was then: "
-                "the log has lost acknowledged events. Restore it from a backup."
-            )
         writer.close()
-        logger.info("%s followed another log, or an earlier life of this one. It is made anew.", self.path)
+        logger.info("%s followed an earlier life of this log. It is made anew.", self.path)
         return None
 
     def _new(self) -> ReadModelWriter:

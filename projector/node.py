@@ -19,6 +19,7 @@ from dualbus.settings import Settings
 from dualbus.sockets import Sockets
 from dualbus.sqlite_log import FILE_NAME, SqliteLogReader
 from dualbus.wire import EVENTS, PROGRESS, Frames, Progress, Published, WireError, batch, unpack
+from dualbus.witness import check_witnesses
 from projector.model import Model
 from projector.projecting import fresh
 
@@ -69,6 +70,7 @@ class Projector:
         self._link.announce()
         log = self._wait_for_log()
         if log:
+            check_witnesses(self._folder, log)
             self._app.check_stored(log.types())
         while log and self._turn(0):
             self._model = Model(self._folder, self._app, log)

@@ -10,10 +10,12 @@ from typing import Annotated
 import typer
 
 from dualbus.app import App, load
-from dualbus.backup import LogCopy
+from dualbus.backup import LogCopy, move_into
 from dualbus.cli import output
 from dualbus.cli.settings import settings
 from dualbus.files import is_there, lock_data, make_folder
+from dualbus.log_head import FILE_NAME as HEAD_FILE_NAME
+from dualbus.log_head import Acknowledged, read_head
 from dualbus.sqlite_log import FILE_NAME
 from dualbus.walk import Walk
 
@@ -51,16 +53,38 @@ def restore(
     """Make the log of the data folder from a backup, once it is proven to be whole.
 
     It never overwrites a log, and never works beside a commandbus. The log begins a new life: read models that
-    have seen more than it has are made anew.
+    have seen more than it has are made anew. Where log.head was left behind, what was acknowledged and is not in
+    the restored log is reported.
     """
     found = settings()
     app = load(found.app)
     with alone(found.data), aside(found.data) as folder:
+        acknowledged = read_head(found.data)
         copy = _copied(file, folder, to)
+        if acknowledged and acknowledged.identity.log != copy.identity.log:
+            raise output.Failed(_another_log(found.data, acknowledged, f"{file} holds {copy.identity.log}"))
         copy.begin_new_life()
         position = _proven(folder, app)
-        copy.move_to(found.data / FILE_NAME)
+        copy.record_head()
+        if acknowledged and (lacks := copy.lacks(acknowledged)):
+            output.note(lacks)
+        copy.close()
+        move_into(found.data, folder)
     output.line(f"The log in {found.data} goes up to position {position}, and its chain is whole. Start the cluster.")
+
+
+def _another_log(data: Path, acknowledged: Acknowledged, found: str) -> str:
+    return (
+        f"{data / HEAD_FILE_NAME} belongs to the log {acknowledged.identity.log}, of which position "
+        f"{acknowledged.head.position} was acknowledged, and {found}: point DUALBUS_DATA to another folder, or move "
+        "this one away."
+    )
+
+
+def no_head(data: Path) -> None:
+    """Raise Failed if a log that is gone has left its log.head in the data folder."""
+    if acknowledged := read_head(data):
+        raise output.Failed(_another_log(data, acknowledged, "import makes a new log"))
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from dualbus.app import load
+from dualbus.backup import move_into
 from dualbus.cli import output
-from dualbus.cli.backups import alone, aside
+from dualbus.cli.backups import alone, aside, no_head
 from dualbus.cli.settings import settings
 from dualbus.files import sync_folder
-from dualbus.sqlite_log import FILE_NAME, SqliteLogReader
+from dualbus.sqlite_log import SqliteLogReader
 from dualbus.transfer import exported, import_lines
 
 CHUNK_EVENTS = 1000
@@ -46,11 +47,11 @@ def import_(
     found = settings()
     app = load(found.app)
     with alone(found.data), aside(found.data) as folder:
+        no_head(found.data)
         with output.bar("Importing") as progress:
             position = import_lines(_lines(file), folder, app, lambda done: progress(done, done))
         sync_folder(folder)
-        (folder / FILE_NAME).rename(found.data / FILE_NAME)
-        sync_folder(found.data)
+        move_into(found.data, folder)
     output.line(f"The log in {found.data} goes up to position {position}. Start the cluster.")
 
 

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import apsw
 
 from dualbus.app import App
+from dualbus.chain import commit_hash, event_hash
 from dualbus.log import NO_HASH, Head, RecordedEvent
 from dualbus.read_model import CHECKPOINT_TABLE, ReadModelReader, ReadModelWriter, create, file_name
-from dualbus.sqlite_log import FILE_NAME, SqliteLogReader, commit_hash, event_hash
+from dualbus.sqlite_log import FILE_NAME, SqliteLogReader
 from dualbus.wire import Identity
 from projector.projecting import Projecting
 from users import app as users_app

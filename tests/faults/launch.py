@@ -1,7 +1,7 @@
 """Starts a process with a fault in it, from the tests' side: the product has no switch for any of them.
 
-python -m tests.faults.launch PROCESS ARM FAULT …, in place of python -m PROCESS. Nothing happens while there
-is no file ARM. The faults:
+python -m tests.faults.launch PROCESS ARM FAULT … [-- ARGUMENTS], in place of python -m PROCESS. Nothing happens
+while there is no file ARM. The faults:
 
     kill before|after MODULE:CLASS.FUNCTION N   SIGKILL at its Nth call that is given something
     sync fail                                   one fsync of the log fails, and takes ARM away
@@ -10,6 +10,7 @@ is no file ARM. The faults:
     sync held                                   each fsync of the log waits until ARM is gone, and says so in HELD
     write full                                  a write to the log finds no space
     clock back                                  the clock of the machine is an hour behind
+    head fail                                   a write to log.head fails, and takes ARM away
 """
 
 import importlib
@@ -111,10 +112,33 @@ def clock(arm: Path, trouble: str) -> None:
     time.time_ns = lambda: right() - (3_600_000_000_000 if arm.exists() else 0)
 
 
-FAULTS: dict[str, Callable[..., object]] = {"kill": kill, "sync": disk, "write": disk, "clock": clock}
+class _Os:
+    """What dualbus.log_head calls of `os`, on a disk that fails once while there is a file ARM."""
+
+    def __init__(self, arm: Path) -> None:
+        self._arm = arm
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def pwrite(self, file: int, data: bytes, offset: int) -> int:
+        """Write, or fail."""
+        if self._arm.exists():
+            self._arm.unlink()
+            raise OSError("injected")
+        return os.pwrite(file, data, offset)
+
+
+def head(arm: Path, trouble: str) -> None:
+    """Put log.head on a disk with troubles."""
+    vars(importlib.import_module("dualbus.log_head"))["os"] = _Os(arm)
+
+
+FAULTS: dict[str, Callable[..., object]] = {"kill": kill, "sync": disk, "write": disk, "clock": clock, "head": head}
 
 if __name__ == "__main__":
-    process, arm, fault, *arguments = sys.argv[1:]
-    kept = FAULTS[fault](Path(arm), *arguments)
-    sys.argv[1:] = []
+    process, arm, fault, *rest = sys.argv[1:]
+    end = rest.index("--") if "--" in rest else len(rest)
+    kept = FAULTS[fault](Path(arm), *rest[:end])
+    sys.argv[1:] = rest[end + 1 :]
     runpy.run_module(process, run_name="__main__", alter_sys=True)

@@ -14,8 +14,10 @@ from typing import Any
 import apsw
 import msgpack
 
+import dualbus.log_head
 import dualbus.sqlite_log
 from dualbus.files import sync_file
+from dualbus.log_head import FILE_NAME as HEAD_FILE_NAME
 from tests.faults.launch import File
 from tests.faults.power import Call, Disk
 
@@ -55,6 +57,26 @@ class _File(File):
         self._recorder.note("fsync", self._path)
 
 
+class _Os:
+    """What dualbus.log_head calls of `os`, recorded; log.head itself is there when a recording begins."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def pwrite(self, file: int, data: bytes, offset: int) -> int:
+        """Record a write and make it."""
+        self._recorder.note("pwrite64", os.readlink(f"/proc/self/fd/{file}"), data, offset)
+        return os.pwrite(file, data, offset)
+
+    def fsync(self, file: int) -> None:
+        """Make a sync and record it."""
+        os.fsync(file)
+        self._recorder.note("fsync", os.readlink(f"/proc/self/fd/{file}"))
+
+
 class _Vfs(apsw.VFS):
     def __init__(self, recorder: Recorder) -> None:
         super().__init__("recorded", "unix", makedefault=True)
@@ -82,7 +104,7 @@ class Recording:
         self._folder = folder
         self._read: dict[Path, tuple[Any, int]] = {}
         self.disk = Disk()
-        for path in data.glob("log.db*"):
+        for path in [*data.glob("log.db*"), data / HEAD_FILE_NAME]:
             self.disk.do(Call("create", str(path)))
             self.disk.do(Call("pwrite64", str(path), path.read_bytes()))
             self.disk.do(Call("fsync", str(path)))
@@ -109,6 +131,7 @@ class Recording:
 if __name__ == "__main__":
     recorder = Recorder(Path(sys.argv[1]))
     vars(dualbus.sqlite_log)["sync_file"] = recorder.sync_file
+    vars(dualbus.log_head)["os"] = _Os(recorder)
     vfs = _Vfs(recorder)
     sys.argv[1:] = []
     runpy.run_module("commandbus", run_name="__main__", alter_sys=True)

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from dualbus.log import LogDamaged, LogError
+from dualbus.log_head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.read_model import ReadModelReader, file_name
-from dualbus.sqlite_log import FILE_NAME, SqliteLog, SqliteLogReader
+from dualbus.sqlite_log import SqliteLog, SqliteLogReader
 from dualbus.testing import Cluster, Process, until
 from tests.conftest import ROOT
 from tests.faults.judge import Answer, Fault, chain, judge, read_log
@@ -71,7 +72,7 @@ class Round:
         recorded = self._folder / "recorded"
         recorded.mkdir()
         self._cluster.start("commandbus")
-        until((self._cluster.data / FILE_NAME).exists)
+        until((self._cluster.data / HEAD_FILE_NAME).exists)
         self._cluster.stop("commandbus")
         self._recording = Recording(recorded, self._cluster.data)
         self._cluster.commands["commandbus"] = [sys.executable, "-m", "tests.faults.recording", str(recorded)]

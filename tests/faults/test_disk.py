@@ -18,6 +18,25 @@ from tests.faults.load import Load
 from tests.raw import RawClient, create, query
 
 
+def test_a_commit_that_log_head_cannot_witness_is_answered_indefinite_and_happens_once(
+    cluster: Cluster, folder: Path
+) -> None:
+    usual = cluster.commands["commandbus"]
+    cluster.commands["commandbus"] = launched("commandbus", folder / "arm", "head", "fail")
+    cluster.start("gateway", "commandbus")
+    with RawClient(cluster.front) as client:
+        client.ask(create("Ada", key="first"))
+        (folder / "arm").touch()
+        assert client.ask(create("Bob", key="second"))[0]["code"] == 13
+        failed = cluster.process("commandbus")
+        assert failed.wait() == 74
+        assert "log.head could not be written" in failed.said
+        cluster.commands["commandbus"] = usual
+        cluster.start("commandbus")
+        assert client.ask(create("Bob", key="second"))[0]["success"]
+    assert [event.command_id for event in read_log(cluster.data).events] == ["genesis", "first", "second"]
+
+
 def test_an_fsync_that_fails_is_answered_indefinite_and_each_key_comes_to_one_effect(
     cluster: Cluster, folder: Path
 ) -> None:

@@ -98,6 +98,24 @@ MUTANTS = {
         'return nothing, [_failure(job, Code.UNAVAILABLE, f"{failed} The outcome is not known.") for job in jobs]',
         f"{FAULTS}/test_disk.py::test_an_fsync_that_fails_is_answered_indefinite_and_each_key_comes_to_one_effect",
     ),
+    "head not witnessed": Mutant(
+        "dualbus/sqlite_log.py",
+        "self._witness.write(number, head, hash_)",
+        "pass",
+        f"{FAULTS}/test_head.py::test_a_log_that_lost_its_wal_together_with_that_of_the_read_model_is_refused",
+    ),
+    "durable record written over": Mutant(
+        "dualbus/log_head.py",
+        "self._slot = 1 - self._slot",
+        "pass",
+        f"{FAULTS}/test_head.py::test_two_records_are_never_at_risk_at_once",
+    ),
+    "read model of another log made anew": Mutant(
+        "dualbus/witness.py",
+        "if identity.log != log.identity.log:",
+        "if False:",
+        f"{FAULTS}/test_head.py::test_the_log_of_another_cluster_is_refused_at_every_start_and_nothing_is_made_of_it",
+    ),
     "chain not checked": Mutant(
         "dualbus/walk.py",
         "return event_hash(self.hash, recorded[:5], tags) == recorded.hash",

@@ -1,7 +1,8 @@
 """A writer for the power cuts: appends group commits to a log, and says after each which position it reached.
 
-python -m tests.faults.writer FOLDER COMMITS [normal | early | killed]: `normal` syncs only at checkpoints,
-`early` says it before it is so. Both break the promise, and the test must see it. `killed` is killed between
+python -m tests.faults.writer FOLDER COMMITS [normal | early | head | killed]: `normal` syncs only at checkpoints,
+`early` says it before it is so, `head` records it in log.head before it is so. Each breaks the promise, and the test
+must see it. `killed` is killed between
 the last commit's write and its fsync. With no commits at all it says what it finds, as an answer to a key
 that is sent again would.
 """
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import apsw
 
-from dualbus.log import Decision, NewEvent
+from dualbus.chain import commit_hash
+from dualbus.log import Decision, Head, NewEvent
 from dualbus.sqlite_log import SqliteLog
 from tests.faults.launch import disk
 
 EVENTS = 3  # of a commit
+SYNC_COMMITS = 7  # after so many, log.head is synced
 CHECKPOINT_PAGES = 60  # small, so that there are many checkpoints among the cuts
 KEPT: list[apsw.VFS] = []
 
@@ -26,6 +29,14 @@ def decision(number: int) -> Decision:
     data = '{"id":"u-%d","name":"%d","email":"w@example.com"}'
     events = [NewEvent("UserCreated", data % (n, n), (f"user:u-{n}",)) for n in range(number, number + EVENTS)]
     return Decision(f"key-{number}", "2026-01-01T00:00:00.000000Z", events)
+
+
+def record_early(log: SqliteLog, position: int) -> None:
+    """Record in log.head, before it is written, the commit that appends the next decision."""
+    events, _, outcomes = log._rows([decision(position + 1)])
+    head = Head(events[-1].position, events[-1].hash)
+    assert log._witness
+    log._witness.write(log._commit + 1, head, commit_hash(log._commit_hash, head, outcomes))
 
 
 def main(folder: Path, commits: int, wrong: str = "") -> None:
@@ -46,7 +57,11 @@ def main(folder: Path, commits: int, wrong: str = "") -> None:
         position = log.head().position
         if wrong == "early":
             os.write(1, b"%d\n" % (position + EVENTS))
+        if wrong == "head":
+            record_early(log, position)
         log.append([decision(position + 1)])
+        if number % SYNC_COMMITS == 0 and log._witness:
+            log._witness.sync()  # as when it is idle
         if wrong != "early":
             os.write(1, b"%d\n" % log.head().position)
     os.kill(os.getpid(), 9)  # power does not say goodbye, and SQLite would tidy up

@@ -93,6 +93,7 @@ def test_a_log_that_was_made_and_not_yet_named_is_made_again(folder: Path) -> No
     with engine.writer() as log:
         first = log.identity
     (folder / FILE_NAME).rename(folder / "log.new")
+    (folder / "log.head").unlink()  # made after the name
 
     with engine.writer() as log:
         assert log.head().position == 1
@@ -183,6 +184,9 @@ def test_a_part_of_a_log_that_is_gone_is_not_written_into_a_new_one(engine: Sqli
     (engine.folder / FILE_NAME).unlink()
     (engine.folder / "kept").rename(engine.folder / "log.db-wal")
 
+    with pytest.raises(LogDamaged, match="of which position 102 was acknowledged"):
+        engine.writer()
+    (engine.folder / "log.head").unlink()
     with pytest.raises(LogDamaged, match="a part of it, is there: restore the log, or move"):
         engine.writer()
 
