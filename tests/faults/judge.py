@@ -21,7 +21,7 @@ from dualbus.chain import commit_hash, event_hash
 from dualbus.log import NO_HASH, Head, RecordedEvent
 from dualbus.read_model import CHECKPOINT_TABLE, ReadModelReader, ReadModelWriter, create, file_name
 from dualbus.sqlite_log import FILE_NAME, SqliteLogReader
-from dualbus.wire import Identity
+from dualbus.wire import Code, Identity
 from projector.projecting import Projecting
 from users import app as users_app
 
@@ -48,12 +48,13 @@ class Operation:
     answer: Answer = Answer.UNKNOWN
     position: int = 0
     shown: Any = None  # of a command: the events in its answer; of a query: the row
+    code: int | None = None  # of an error; a command that was decided and refused has none
 
 
 class Fault(NamedTuple):
     """A promise that was broken."""
 
-    kind: str  # lost, doubled, stale, skipped, reordered, undone, broken
+    kind: str  # lost, doubled, stale, skipped, reordered, untrue, broken
     text: str
 
 
@@ -147,8 +148,11 @@ def _commands(history: Iterable[Operation], effects: Effects) -> Iterator[Fault]
             yield Fault("doubled", f"{key} is in the log at {[event.position for event in found]}.")
         if acknowledged:
             yield from _acknowledged(key, acknowledged, found)
+            yield from _refused_afterwards(key, acknowledged, attempts)
         elif found and all(one.answer is Answer.REFUSED for one in attempts):
-            yield Fault("undone", f"{key} was definitely refused and is in the log at {found[0].position}.")
+            codes = ", ".join("none" if one.code is None else str(one.code) for one in attempts)
+            text = f"{key} was definitely refused (code {codes}) and is in the log at {found[0].position}."
+            yield Fault("untrue", text)
 
 
 def _acknowledged(key: str, acknowledged: list[Operation], found: list[RecordedEvent]) -> Iterator[Fault]:
@@ -164,6 +168,18 @@ def _acknowledged(key: str, acknowledged: list[Operation], found: list[RecordedE
         yield Fault("lost", f"{key} was acknowledged as {first.shown} and is {found[0].data} in the log.")
 
 
+def _refused_afterwards(key: str, acknowledged: list[Operation], attempts: list[Operation]) -> Iterator[Fault]:
+    """An acknowledged command that is sent again has the same answer, or none for now: code 11, or not known."""
+    known = min((one.answered for one in acknowledged if one.answered is not None), default=float("inf"))
+    for one in attempts:
+        if one.answer is not Answer.REFUSED or one.code == Code.UNAVAILABLE:
+            continue
+        if one.code is None:
+            yield Fault("doubled", f"{key} was answered in two ways: {acknowledged[0]} and {one}.")
+        elif one.sent > known:
+            yield Fault("untrue", f"{key} was acknowledged, and refused with code {one.code} when it was sent again.")
+
+
 def _says(events: list[RecordedEvent], shown: Any) -> bool:
     """Tell whether an answer shows these events; private fields are in the log only."""
     return len(events) == len(shown) and all(
@@ -173,9 +189,13 @@ def _says(events: list[RecordedEvent], shown: Any) -> bool:
 
 
 def _order(history: Iterable[Operation], effects: Effects) -> Iterator[Fault]:
-    """Acknowledged before sent means a lower position."""
+    """Acknowledged before sent means a lower position.
+
+    A command counts as sent when it was first sent and not refused: what a refused attempt did would be too early.
+    """
     attempts = _attempts(history)
-    sent = sorted((min(one.sent for one in of_key), key) for key, of_key in attempts.items() if effects.get(key))
+    first = {key: min(one.sent for one in of_key) for key, of_key in attempts.items()}
+    sent = sorted((_first_not_refused(of_key), key) for key, of_key in attempts.items() if effects.get(key))
     known = sorted(
         (one.answered, one.position, one.key)
         for of_key in attempts.values()
@@ -188,8 +208,17 @@ def _order(history: Iterable[Operation], effects: Effects) -> Iterator[Fault]:
             highest, whose = max((highest, whose), known[taken][1:])
             taken += 1
         if (position := effects[key][0].position) <= highest:
-            text = f"{key} is at {position}, and was sent after {whose} was acknowledged at {highest}."
-            yield Fault("reordered", text)
+            text = f"{key} is at {position}, and was sent after {whose} was acknowledged at {highest}"
+            if at > first[key]:
+                yield Fault("untrue", f"{text}; an attempt before that was definitely refused.")
+            else:
+                yield Fault("reordered", f"{text}.")
+
+
+def _first_not_refused(attempts: list[Operation]) -> float:
+    """Return when a command was first sent without being refused; when it was first sent, if it always was."""
+    sent = [one.sent for one in attempts if one.answer is not Answer.REFUSED]
+    return min(sent or [one.sent for one in attempts])
 
 
 def _sessions(history: Iterable[Operation]) -> Iterator[Fault]:

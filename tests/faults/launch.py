@@ -54,6 +54,12 @@ def kill(arm: Path, when: str, where: str, number: str) -> None:
     setattr(owner, name, wrapped)
 
 
+def slow_sync(arm: Path) -> None:
+    """Take half a second for an fsync while there is a file `arm`."""
+    if arm.exists():
+        time.sleep(0.5)
+
+
 class File(apsw.VFSFile):
     """A file as SQLite knows it."""
 
@@ -72,8 +78,8 @@ class _LogFile(File):
     trouble: str
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's name
-        if self.arm.exists() and self.trouble == "slow":
-            time.sleep(0.5)
+        if self.trouble == "slow":
+            slow_sync(self.arm)
         if self.arm.exists() and self.trouble == "fail":
             self.arm.unlink()
             raise apsw.IOError("injected")

@@ -4,9 +4,10 @@ import itertools
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgpack
 import zmq
@@ -19,6 +20,17 @@ INDEFINITE = (0, 13)
 UNAVAILABLE = 11
 REST_SECONDS = 0.05  # after being told that it is
 PATIENCE_SECONDS = 2.0  # beyond the deadline, until a session takes the gateway for dead and connects anew
+AGAIN_KEPT = 200  # commands that a session may send again
+AGAIN_AT_END = 20  # acknowledged commands that each session sends again at the end
+SLOW_MS = (50, 200, 800, 2000)  # how long a slow handler lasts
+
+
+class Mix(NamedTuple):
+    """What is mixed into the load, beside quick commands and queries that all have the same time."""
+
+    timeouts_ms: tuple[int, int] | None = None  # between these, for half of the commands
+    again: float = 0.0  # the share of messages that are commands answered before, sent again under their keys
+    slow: float = 0.0  # the share of messages whose handlers last; the application is tests.faults.apps.sleepy
 
 
 class Session:
@@ -39,6 +51,9 @@ class Session:
         self._seen = 0
         self._resumed = False  # this connection is not the first: the gateway is told what the session has seen
         self._rest_until = 0.0
+        self._acknowledged: deque[Envelope] = deque(maxlen=AGAIN_KEPT)  # commands with keys
+        self._refused_for_now: deque[Envelope] = deque(maxlen=AGAIN_KEPT)
+        self._keys: set[str] = set()  # of the acknowledged commands
         self.connect()
 
     def connect(self) -> None:
@@ -65,7 +80,7 @@ class Session:
         for message in burst:
             msg_id = next(self._ids)
             self._sent[msg_id] = message
-            sent = {**message, "timeout_ms": self._load.timeout_ms, "body": {**message["body"], "msg_id": msg_id}}
+            sent = {**message, "timeout_ms": self._timeout_ms(message), "body": {**message["body"], "msg_id": msg_id}}
             if message["dest"] == "querybus" and self._resumed:
                 sent["after"] = self._seen
             batch.append(sent)
@@ -79,13 +94,36 @@ class Session:
         if batch:
             self.socket.send_multipart([b"send", msgpack.packb(batch)])
 
+    def _timeout_ms(self, message: Envelope) -> int:
+        mixed = self._load.mix.timeouts_ms
+        if mixed is None or message["dest"] == "querybus" or self._chance.random() < 0.5:
+            return self._load.timeout_ms
+        return self._chance.randint(*mixed)
+
+    def send_again_at_end(self) -> None:
+        """Send some of the acknowledged commands again, to see that their answers are the first ones."""
+        count = min(AGAIN_AT_END, len(self._acknowledged))
+        self.again += self._chance.sample(list(self._acknowledged), count)
+
     def _new(self) -> Envelope:
+        if self._load.mix.again and self._chance.random() < self._load.mix.again:
+            # Most refused commands are never sent again: those must not be in the log at the end.
+            before = self._refused_for_now if self._chance.random() < 0.2 else self._acknowledged
+            if before:
+                return self._chance.choice(before)
+        slow_ms = 0
+        if self._load.mix.slow and self._chance.random() < self._load.mix.slow:
+            slow_ms = self._chance.choice(SLOW_MS)
         kind = self._chance.random()
         user = self._chance.choice(self._users[-20:])
         if kind < 0.4:
+            if slow_ms:
+                return query("Nap", src=self.name, user_id=user, ms=slow_ms)
             return query("GetUser", src=self.name, user_id=user)
         mark = f"{self.name}.{next(self._load.marks)}"
         key = mark if self._chance.random() < 0.7 else None  # where there is none, the gateway makes one
+        if slow_ms:
+            return command("Dawdle", src=self.name, key=key, name=mark, email="load@example.com", ms=slow_ms)
         if kind < 0.7:
             return command("CreateUser", src=self.name, key=key, name=mark, email="load@example.com")
         return command("RenameUser", src=self.name, key=key, user_id=user, name=mark)
@@ -118,16 +156,27 @@ class Session:
         self._load.acknowledged += 1
         self._load.unknown.discard(operation.key)
         operation.shown = body["data"] if operation.query else body["events"]
-        if message["body"]["type"] == "CreateUser":
+        self._load.slow += message["body"]["type"] in ("Nap", "Dawdle")
+        if operation.query:
+            return
+        if operation.key in self._keys:
+            self._load.sent_again += 1
+            return
+        self._keys.add(operation.key)
+        if "idempotency_key" in message["body"]:
+            self._acknowledged.append(message)
+        if message["body"]["type"] != "RenameUser":
             self._users.append(body["events"][0]["payload"]["id"])
 
     def _refused(self, operation: Operation, message: Envelope, body: Envelope) -> None:
-        operation.answer = Answer.REFUSED
+        operation.answer, operation.code = Answer.REFUSED, body.get("code")
         self._load.refusals.append(body)
         if body.get("code") == UNAVAILABLE:
             self._rest_until = time.monotonic() + REST_SECONDS
             if operation.key in self._load.unknown:
                 self.again.append(message)  # this time it did not happen; an earlier time it may have
+            elif "idempotency_key" in message["body"] and operation.key not in self._keys:
+                self._refused_for_now.append(message)
         else:
             self._load.unknown.discard(operation.key)
 
@@ -147,11 +196,20 @@ class Load:
     """
 
     def __init__(
-        self, front: str, seed: int, sessions: int = 4, timeout_ms: int = 2000, settle_seconds: float = 20
+        self,
+        front: str,
+        seed: int,
+        sessions: int = 4,
+        timeout_ms: int = 2000,
+        settle_seconds: float = 20,
+        mix: Mix = Mix(),  # noqa: B008 - it cannot change
     ) -> None:
         self.history: list[Operation] = []
         self.refusals: list[dict[str, Any]] = []  # the bodies of definite errors and refusals
         self.acknowledged = 0
+        self.sent_again = 0  # how many acknowledged commands were sent again and acknowledged again
+        self.slow = 0  # how many slow commands and queries were acknowledged
+        self.mix = mix
         self.unknown: set[str] = set()  # keys that were sent, and nobody knows what they came to
         self.timeout_ms = timeout_ms
         self.stopping = False
@@ -183,10 +241,15 @@ class Load:
                 Session(f"s{number}", context, self._front, random.Random(chance.random()), self)
                 for number in range(self._count)
             ]
+            at_end = bool(self.mix.again)
             for _ in self._turns():
                 self._turn(sessions)
                 if self.stopping and not any(one.open or one.again for one in sessions):
-                    break
+                    if not at_end:
+                        break
+                    at_end = False
+                    for session in sessions:
+                        session.send_again_at_end()
         except BaseException as failure:
             self._failure = failure
         finally:
@@ -200,6 +263,7 @@ class Load:
             yield
 
     def _turn(self, sessions: list[Session]) -> None:
+        longest_ms = max((self.timeout_ms, *(self.mix.timeouts_ms or ())))
         poller = zmq.Poller()
         for session in sessions:
             poller.register(session.socket, zmq.POLLIN)
@@ -207,7 +271,7 @@ class Load:
         for session in sessions:
             session.receive()
             oldest = min((one.sent for one in session.open.values()), default=float("inf"))
-            if time.monotonic() - oldest > self.timeout_ms / 1000 + PATIENCE_SECONDS:
+            if time.monotonic() - oldest > longest_ms / 1000 + PATIENCE_SECONDS:
                 session.reconnect()
             if len(session.open) < 8:
                 session.send()

@@ -1,6 +1,7 @@
 """Runs commandbus and records what it does to the log's disk, so that the power can be cut at any moment.
 
 python -m tests.faults.recording FOLDER, in place of python -m commandbus. Each life writes a file into FOLDER.
+While there is a file FOLDER.slow, each fsync of the log takes half a second.
 """
 
 import os
@@ -18,14 +19,20 @@ import dualbus.log_head
 import dualbus.sqlite_log
 from dualbus.files import sync_file
 from dualbus.log_head import FILE_NAME as HEAD_FILE_NAME
-from tests.faults.launch import File
+from tests.faults.launch import File, slow_sync
 from tests.faults.power import Call, Disk
+
+
+def slow_file(folder: Path) -> Path:
+    """Return the file that makes each fsync slow, for a folder of recordings."""
+    return folder.with_suffix(".slow")
 
 
 class Recorder:
     """Writes down calls: a write before it is made, a sync after it."""
 
     def __init__(self, folder: Path) -> None:
+        self.slow = slow_file(folder)
         self._file = os.open(folder / f"{time.time_ns()}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def note(self, name: str, path: str, data: bytes = b"", number: int = 0) -> None:
@@ -53,6 +60,7 @@ class _File(File):
         super().xTruncate(newsize)
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's name
+        slow_sync(self._recorder.slow)
         super().xSync(flags)
         self._recorder.note("fsync", self._path)
 

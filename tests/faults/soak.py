@@ -1,8 +1,10 @@
 """A seeded mix of all faults under load, for as long as it is told: python -m tests.faults.soak --minutes 10
 
-Rounds of some twenty seconds, each with a cluster of its own: processes are killed, paused and restarted, the
-power is cut under copies of the log, and at the end of a round the judge holds what clients recorded against
-what is there. Prints one table; exit 1 if anything was lost, doubled, stale or skipped, or otherwise wrong.
+Rounds of some twenty seconds, each with a cluster of its own: processes are killed, paused and restarted, commandbus
+is stopped around the deadlines of commands, its disk is slow, handlers last, clients are hostile, commands are sent
+again under their keys, the power is cut under copies of the log, and at the end of a round the judge holds what
+clients recorded against what is there. Prints one table; exit 1 if anything was lost, doubled, stale, skipped or
+untrue, or otherwise wrong.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,17 +26,21 @@ from dualbus.read_model import ReadModelReader, file_name
 from dualbus.sqlite_log import SqliteLog, SqliteLogReader
 from dualbus.testing import Cluster, Process, until
 from tests.conftest import ROOT
+from tests.faults.apps.sleepy import app
+from tests.faults.hostile import HostileClient
 from tests.faults.judge import Answer, Fault, chain, judge, read_log
-from tests.faults.load import Load
-from tests.faults.recording import Recording
-from users import app
+from tests.faults.load import Load, Mix
+from tests.faults.recording import Recording, slow_file
 
 ROUND_SECONDS = 20.0
 FAULTS_SECONDS = 0.4  # between two faults, about
 NAMES = ("gateway", "commandbus", "commandbus", "commandbus", "projector", "projector", "querybus")
 STARTED = ("gateway", "commandbus", "projector", "querybus", "querybus", "querybus")
-COLUMNS = ("acknowledged", "kills", "pauses", "restarts", "power cuts", "lost", "doubled", "stale", "skipped")
-BROKEN = ("lost", "doubled", "stale", "skipped", "reordered", "undone", "broken")
+FAULTS = ("kills", "pauses", "restarts", "stops", "slow disks", "hostile", "power cuts")
+COLUMNS = ("acknowledged", "sent again", "slow", *FAULTS, "lost", "doubled", "stale", "skipped", "untrue")
+BROKEN = ("lost", "doubled", "stale", "skipped", "untrue", "reordered", "broken")
+# Deadlines around the time after which the gateway gives a silent worker up.
+MIX = Mix(timeouts_ms=(300, 2500), again=0.05, slow=0.005)
 
 
 class Round:
@@ -45,31 +52,35 @@ class Round:
         self._folder = folder
         self._totals = totals
         self._cuts = 0
-        self._cluster = Cluster(folder, cwd=ROOT)
+        self._cluster = Cluster(folder, "tests.faults.apps.sleepy:app", cwd=ROOT)
         self._cluster.environ["PYTHONFAULTHANDLER"] = "1"
-        self._load = Load(self._cluster.front, seed, sessions=6, timeout_ms=1000)
+        self._load = Load(self._cluster.front, seed, sessions=6, timeout_ms=1000, mix=MIX)
         self._running: list[Process] = []
+        self._hostile = ExitStack()
 
     def run(self, seconds: float) -> None:
         """Run for a while, let it come to rest, and judge."""
-        with self._cluster:
+        acts = [self._kill, self._kill, self._pause, self._restart, self._cut_power]
+        acts += [self._stop_around_deadlines, self._stop_around_deadlines, self._slow_disk, self._be_hostile]
+        with self._cluster, self._hostile:
             self._start()
             with self._load:
                 self._load.more(1)
                 end = time.monotonic() + seconds
                 while time.monotonic() < end:
                     time.sleep(self.chance.uniform(0, 2 * FAULTS_SECONDS))
-                    act = self.chance.choice((self._kill, self._kill, self._pause, self._restart, self._cut_power))
-                    act()
+                    self.chance.choice(acts)()
                 self._look()
             self._settle()
-            self.faults += judge(self._load.history, self._cluster.data)
+            self.faults += judge(self._load.history, self._cluster.data, app)
         self._totals["acknowledged"] += self._load.acknowledged
+        self._totals["sent again"] += self._load.sent_again
+        self._totals["slow"] += self._load.slow
         self._totals.update(fault.kind for fault in self.faults)
 
     def _start(self) -> None:
         """Make the log, and record from then on what happens to its disk."""
-        recorded = self._folder / "recorded"
+        self._recorded = recorded = self._folder / "recorded"
         recorded.mkdir()
         self._cluster.start("commandbus")
         until((self._cluster.data / HEAD_FILE_NAME).exists)
@@ -100,6 +111,31 @@ class Round:
         time.sleep(self.chance.choice((0.05, 0.2, 1.0, 2.5)))
         process.send(signal.SIGCONT)
         self._totals["pauses"] += 1
+
+    def _stop_around_deadlines(self) -> None:
+        """Stop commandbus until some of the commands it was sent have expired, and the gateway has given it up."""
+        process = self._commandbus
+        process.send(signal.SIGSTOP)
+        time.sleep(self.chance.choice((self.chance.uniform(1.5, 2.5), self.chance.uniform(0.8, 6.0))))
+        process.send(signal.SIGCONT)
+        self._totals["stops"] += 1
+
+    def _slow_disk(self) -> None:
+        slow = slow_file(self._recorded)
+        slow.touch()
+        time.sleep(self.chance.uniform(0.5, 3.0))
+        slow.unlink()
+        self._totals["slow disks"] += 1
+
+    def _be_hostile(self) -> None:
+        """Let a hostile client at the gateway; it stays until the next one replaces it, or the round ends."""
+        self._hostile.close()
+        self._hostile.enter_context(HostileClient(self._cluster.front, self.chance))
+        self._totals["hostile"] += 1
+
+    @property
+    def _commandbus(self) -> Process:
+        return next(one for one in self._running if one.name == "commandbus")
 
     def _restart(self) -> None:
         process = self._one()

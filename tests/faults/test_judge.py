@@ -100,9 +100,48 @@ def test_a_second_answer_that_differs_is_found(case: Case) -> None:
     assert case.kinds == {"doubled"}
 
 
-def test_a_refused_command_that_happened_is_found(case: Case) -> None:
-    case.b.answer = Answer.REFUSED
-    assert case.kinds == {"undone"}
+@pytest.mark.parametrize("code", [None, 1, 10, 11, 12, 14])
+def test_a_refused_command_that_happened_is_found_whatever_its_refusal(case: Case, code: int | None) -> None:
+    case.b.answer, case.b.code = Answer.REFUSED, code
+    assert case.kinds == {"untrue"}
+
+
+def test_a_command_that_was_refused_at_every_attempt_and_happened_is_found(case: Case) -> None:
+    case.b.answer, case.b.code = Answer.REFUSED, 11
+    case.history.append(Operation("s1", "b", False, 22.0, 23.0, Answer.REFUSED, code=11))
+    assert case.kinds == {"untrue"}
+
+
+def test_a_refused_command_may_be_sent_again_and_happen_then(case: Case) -> None:
+    case.history.append(Operation("s2", "c", False, 15.0, 16.0, Answer.REFUSED, code=11))
+    assert judge(case.history, case.folder) == []
+
+
+def test_a_refused_command_that_was_sent_again_and_had_happened_before_is_found(case: Case) -> None:
+    # "a" was refused, and sent again after "b" was acknowledged at 2; the answer then was 1.
+    case.history.append(Operation("s2", "a", False, 10.0, 11.0, Answer.REFUSED, code=11))
+    case.a.sent, case.a.answered = 25.0, 26.0
+    assert case.kinds == {"untrue"}
+
+
+def test_an_acknowledged_command_has_the_same_answer_when_it_is_sent_again(case: Case) -> None:
+    case.history.append(Operation("s2", "b", False, 50.0, 51.0, Answer.ACKNOWLEDGED, 2, shown("b")))
+    case.history.append(Operation("s2", "b", False, 52.0, 53.0, Answer.REFUSED, code=11))
+    case.history.append(Operation("s2", "b", False, 54.0))
+    assert judge(case.history, case.folder) == []
+
+
+@pytest.mark.parametrize(("code", "kind"), [(14, "untrue"), (10, "untrue"), (12, "untrue"), (None, "doubled")])
+def test_an_acknowledged_command_that_is_refused_when_it_is_sent_again_is_found(
+    case: Case, code: int | None, kind: str
+) -> None:
+    case.history.append(Operation("s2", "b", False, 50.0, 51.0, Answer.REFUSED, code=code))
+    assert case.kinds == {kind}
+
+
+def test_a_command_that_was_refused_for_its_mistake_may_be_done_later(case: Case) -> None:
+    case.history.append(Operation("s2", "c", False, 12.0, 13.0, Answer.REFUSED, code=14))
+    assert judge(case.history, case.folder) == []
 
 
 def test_a_command_that_was_refused_once_and_not_known_once_may_be_there(case: Case) -> None:
