@@ -77,13 +77,13 @@ class Hostile:
         made.connect(self.cluster.addresses[name])
         self._kept.append(made)
 
-    def plug(self, said: bytes = b"") -> socket.socket | None:
+    def plug(self, said: bytes = b"", name: str = "front") -> socket.socket | None:
         """Open a connection without ZeroMQ, on which `said` is all that is ever sent; None if nobody accepts it."""
         made = socket.socket(socket.AF_UNIX)
         self._raw.append(made)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 1, 0))
         try:
-            made.connect(self.cluster.front.removeprefix("ipc://"))
+            made.connect(self.cluster.addresses[name].removeprefix("ipc://"))
             made.sendall(said)
         except OSError:
             return None
@@ -99,9 +99,14 @@ class Hostile:
         while self._kept:
             self._kept.pop().close(0)
 
-    def close(self) -> None:
-        """Be gone."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.unplug()
+        self.hang_up()
         self._context.destroy(0)
 
 
@@ -159,14 +164,16 @@ def held_queries(hostile: Hostile) -> Iterator[None]:
 
 
 def staggered_deadlines(hostile: Hostile) -> Iterator[None]:
-    """Have thousands of requests of which one passes its deadline every moment."""
-    line = hostile.line()
-    line.send([{**command("Dawdle", -1, src="h", name="held", seconds=3600), "timeout_ms": HOUR_MS}])
-    line.settle()
-    for first in range(0, 10_000, 2500):
-        line.send(quick(number, timeout_ms=500 + number) for number in range(first, first + 2500))
+    """Have thousands of requests, of which some pass their deadline every millisecond."""
+    lines = [hostile.line() for _ in range(3)]
+    for line in lines:
+        line.send([{**command("Dawdle", -1, src="h", name="held", seconds=3600), "timeout_ms": HOUR_MS}])
+        line.settle()
+        for first in range(0, 10_000, 2500):
+            line.send(quick(number, timeout_ms=1000 + number) for number in range(first, first + 2500))
     while True:
-        line.receive()
+        for line in lines:
+            line.receive()
         yield
 
 
@@ -275,6 +282,37 @@ def own_writes_read(hostile: Hostile) -> Iterator[None]:
             answered %= 2
 
 
+def large_batches(hostile: Hostile) -> Iterator[None]:
+    """Send batches of two megabytes faster than they can be read."""
+    lines = [hostile.line() for _ in range(16)]
+    padding = "x" * 1_000_000
+    frames = [b"send", msgpack.packb([quick(number, src="h", note=padding) for number in range(2)])]
+    while True:
+        for line in lines:
+            line.receive()
+            try:
+                for _ in range(16):
+                    line.socket.send_multipart(frames, zmq.NOBLOCK)
+            except zmq.Again:
+                pass
+        yield
+
+
+def refused_batches(hostile: Hostile) -> Iterator[None]:
+    """Send batches of thousands of messages that are refused, one after the other."""
+    line = hostile.line()
+    bodies = [{"type": f"Nothing {one}", "msg_id": one} for one in range(9000)]
+    frames = [b"send", msgpack.packb([{"src": "h", "body": body} for body in bodies])]
+    sent = 0
+    while True:
+        if sent - line.answered < 2 * len(bodies):
+            line.socket.send_multipart(frames)
+            sent += len(bodies)
+        while line.receive():
+            pass
+        yield
+
+
 class Case(NamedTuple):
     """An attack, and what is measured beside it."""
 
@@ -289,7 +327,7 @@ class Attacker:
     """Runs an attack in a thread of its own."""
 
     def __init__(self, attack: Attack, cluster: Cluster) -> None:
-        self._hostile = Hostile(cluster)
+        self._cluster = cluster
         self._attack = attack
         self._failure: BaseException | None = None
         self._begun, self._over = threading.Event(), threading.Event()
@@ -297,15 +335,15 @@ class Attacker:
 
     def _run(self) -> None:
         try:
-            for _ in self._attack(self._hostile):
-                self._begun.set()
-                if self._over.wait(STEP_SECONDS):
-                    break
+            with Hostile(self._cluster) as hostile:
+                for _ in self._attack(hostile):
+                    self._begun.set()
+                    if self._over.wait(STEP_SECONDS):
+                        break
         except BaseException as failure:
             self._failure = failure
         finally:
             self._begun.set()
-            self._hostile.close()
 
     def __enter__(self) -> Self:
         self._thread.start()

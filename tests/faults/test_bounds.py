@@ -20,33 +20,35 @@ from tests.raw import Envelope, RawClient, command, query
 
 MEASURE_SECONDS = 1.0
 TRIES = 3  # the machine has others to serve: a figure counts when it is bad three times
-SOFT_LIMIT = 1024  # of descriptors, as a login has it; the gateway may raise its own
+DESCRIPTORS = 1024  # as a login has them
 
 CASES = [
     Case(hostile.far_positions),
     Case(hostile.far_positions_and_gone),
     Case(hostile.types_of_nobody, kinds=("command",), processes=("gateway", "commandbus", "projector"), kept_mb=128),
     Case(hostile.held_queries, kinds=("query",), kept_mb=128, remaining=8),
-    Case(hostile.staggered_deadlines, kinds=("query",), remaining=1),
+    Case(hostile.staggered_deadlines, kinds=("query",), remaining=3),
     Case(hostile.many_sessions, kept_mb=170),
     Case(hostile.unread_replies, kept_mb=256 + 64),
     Case(hostile.silent_connections, kept_mb=128),
     Case(hostile.connections_made_and_dropped),
     Case(hostile.deaf_subscribers),
     Case(hostile.many_keys),
+    Case(hostile.large_batches),
+    Case(hostile.refused_batches),
     Case(hostile.own_writes_read, kinds=("query",)),
 ]
 
 
 @contextmanager
-def started(*processes: str) -> Iterator[Cluster]:
-    """Start a cluster of an application with quick handlers, whose gateway has few descriptors to begin with."""
+def started(*processes: str, raisable: bool = True) -> Iterator[Cluster]:
+    """Start a cluster of an application with quick handlers; its processes have few descriptors to begin with."""
     with (
         tempfile.TemporaryDirectory(prefix="db") as folder,
         Cluster(Path(folder), "tests.faults.apps.heavy:app", cwd=ROOT) as cluster,
     ):
-        shell = f'ulimit -Sn {SOFT_LIMIT} && exec "$@"'
-        cluster.commands["gateway"] = ["sh", "-c", shell, "gateway", *cluster.commands["gateway"]]
+        shell = f'ulimit {"-Sn" if raisable else "-n"} {DESCRIPTORS} && exec "$@"'
+        cluster.commands = {name: ["sh", "-c", shell, name, *line] for name, line in cluster.commands.items()}
         cluster.start(*processes)
         yield cluster
 
@@ -119,11 +121,10 @@ def test_what_a_client_that_is_gone_has_asked_is_let_go_everywhere(ask: Callable
     with started() as cluster, RawClient(cluster.front) as client:
         wait_ready(client)
         # when a client asks for an hour's work, and is gone
-        gone = Hostile(cluster)
-        line = gone.line()
-        ask(line)
-        line.settle()
-        gone.close()
+        with Hostile(cluster) as gone:
+            line = gone.line()
+            ask(line)
+            line.settle()
         # then the gateway and the querybus are free, without a restart and with one
         until(lambda: status(client)["gateway"]["under_way"] == 0)
         assert client.ask(query("Quick"))[0]["type"] == "query_result"
@@ -138,9 +139,44 @@ def test_while_the_projector_stands_still_a_session_that_has_written_is_told_and
         crowd.measure(MEASURE_SECONDS / 2)
         with Attacker(hostile.own_writes_read, cluster):
             during = crowd.measure(MEASURE_SECONDS)
-            mine: Envelope = command("Add", 1, src="mine", name="mine")
-            reader.send(mine, {**query("Quick", 2, src="mine"), "timeout_ms": 1000})
-            written, told = reader.wait_for([1, 2])
+            mine: Envelope = command("Add", "written", src="mine", name="mine")
+            reader.send(mine, {**query("Quick", "told", src="mine"), "timeout_ms": 1000})
+            written, told = reader.wait_for(["written", "told"])
         assert written["body"].get("success"), written
         assert (told["body"].get("code"), "caught up" in told["body"].get("text", "")) == (11, True), told
         assert not during.errors
+
+
+@pytest.mark.parametrize("name", ["front", "back", "events", "progress"])
+def test_more_connections_than_a_process_has_descriptors_end_no_process(name: str) -> None:
+    with started(raisable=False) as cluster, RawClient(cluster.front) as client:
+        wait_ready(client)
+
+        def check(client: RawClient) -> None:
+            sent = [query("Quick", next(client.ids)), command("Add", next(client.ids), src="w", name="mine")]
+            ids = [one["body"]["msg_id"] for one in sent]
+            client.send(*sent)
+
+            def answered() -> bool:
+                client.receive()
+                return bool(ended()) or client.replies.keys() >= set(ids)
+
+            until(answered)
+            assert ended() == {}
+            quick, added = (client.replies[one]["body"] for one in ids)
+            assert quick["type"] == "query_result" and added.get("success"), (quick, added)
+
+        def ended() -> dict[str, str]:
+            return {one.name: one.said[-200:] for one in cluster.processes if not one.running}
+
+        with Hostile(cluster) as attacker:
+            # when a client opens more connections to an address than its process may have
+            for _ in range(DESCRIPTORS // 20 + 10):
+                if sum(attacker.plug(name=name) is not None for _ in range(20)) < 20:
+                    break  # nobody accepts them any more
+                check(client)
+            # then no process has ended, and clients that were connected are served
+            check(client)
+        # and when the client is gone, others can connect
+        with RawClient(cluster.front) as newcomer:
+            check(newcomer)
