@@ -7,7 +7,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import msgpack
 import zmq
@@ -191,11 +191,11 @@ def many_sessions(hostile: Hostile) -> Iterator[None]:
 def unread_replies(hostile: Hostile) -> Iterator[None]:
     """Ask for large answers on many connections, and read none."""
     lines = [hostile.line(unread=1) for _ in range(24)]
-    asks = [hostile.line()]
+    asking = hostile.line()
     for line in lines:
         line.send({**query("Large", number, bytes=256_000), "timeout_ms": HOUR_MS} for number in range(100))
-    asks[0].settle()
-    while _under_way(asks[0]) > 100:
+    asking.settle()
+    while _under_way(asking) > 100:
         pass
     for number in itertools.count(100):
         lines[0].send([query("Large", number, bytes=1000)])
@@ -311,16 +311,6 @@ def refused_batches(hostile: Hostile) -> Iterator[None]:
         while line.receive():
             pass
         yield
-
-
-class Case(NamedTuple):
-    """An attack, and what is measured beside it."""
-
-    attack: Attack
-    kinds: tuple[str, ...] = ("query", "command")
-    processes: tuple[str, ...] = ("gateway", "commandbus", "projector", "querybus")
-    kept_mb: float = 64.0  # how much more a process may hold
-    remaining: int = 0  # requests that a bus has been given, and that nobody can take back
 
 
 class Attacker:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -14,13 +15,24 @@ from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.faults import hostile
 from tests.faults.crowd import QUERY, Crowd
-from tests.faults.hostile import Attacker, Case, Hostile, Line
+from tests.faults.hostile import Attacker, Hostile, Line
 from tests.faults.seeing import memory_mb, status, wait_ready
 from tests.raw import Envelope, RawClient, command, query
 
 MEASURE_SECONDS = 1.0
 TRIES = 3  # the machine has others to serve: a figure counts when it is bad three times
 DESCRIPTORS = 1024  # as a login has them
+
+
+class Case(NamedTuple):
+    """An attack, and what is measured beside it."""
+
+    attack: hostile.Attack
+    kinds: tuple[str, ...] = ("query", "command")
+    processes: tuple[str, ...] = ()  # that run; all four where none is named
+    kept_mb: float = 64.0  # how much more a process may hold
+    remaining: int = 0  # requests that a bus has been given, and that nobody can take back
+
 
 CASES = [
     Case(hostile.far_positions),
