@@ -1,22 +1,349 @@
-"""A client that sends what costs others most, and receives nothing."""
+"""One hostile client, and its attacks: each makes the cluster hold more and more, or hold it for an hour."""
 
-import random
+import itertools
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Self
 
-from tests.faults import bad_frames
-from tests.raw import RawClient, query
+import msgpack
+import zmq
 
-QUERIES = 1024
-FAR_AWAY = 10**15  # a position that no log reaches
+from dualbus.testing import Cluster
+from tests.raw import Envelope, command, query
+
 HOUR_MS = 3_600_000
-GARBAGE = 50
+FAR = 10**15  # a position that no log reaches
+STEP_SECONDS = 0.02
+READY_SECONDS = 40.0
+# A DEALER's part of the ZMTP 3.0 handshake: greeting with the mechanism NULL, then READY.
+_GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\x00") + bytes(32)
+_READY = b"\x05READY" + b"\x0bSocket-Type" + (6).to_bytes(4) + b"DEALER"
+_HANDSHAKE = _GREETING + b"\x04" + bytes([len(_READY)]) + _READY
 
 
-class HostileClient(RawClient):
-    """Sends queries for a position that never comes, with the longest deadline; then garbage. It never reads."""
+class Line:
+    """One connection that a client of ill will has made."""
 
-    def __init__(self, address: str, chance: random.Random) -> None:
-        super().__init__(address)
-        asked = query("GetUser", src="hostile", user_id="user-123")
-        self.send(*({**asked, "after": FAR_AWAY, "timeout_ms": HOUR_MS} for _ in range(QUERIES)))
-        for _, frames in chance.sample(list(bad_frames.cases()), GARBAGE):
-            self.send_frames(*frames)
+    def __init__(self, socket: "zmq.Socket[bytes]") -> None:
+        self.socket = socket
+        self.answered = 0
+
+    def send(self, envelopes: Iterable[Envelope]) -> None:
+        """Send envelopes as one batch."""
+        self.socket.send_multipart([b"send", msgpack.packb(list(envelopes))])
+
+    def settle(self) -> None:
+        """Wait until the gateway has taken in all that was sent: it answers Status at once, and in order."""
+        self.send([{"src": "h", "dest": "gateway", "body": {"type": "Status", "msg_id": "settled"}}])
+        while not any(one["body"]["in_reply_to"] == "settled" for one in self.receive(READY_SECONDS)):
+            pass
+
+    def receive(self, seconds: float = 0) -> list[Envelope]:
+        """Return the next batch of replies."""
+        if not self.socket.poll(round(seconds * 1000)):
+            assert not seconds, "The gateway has not answered Status."
+            return []
+        replies: list[Envelope] = msgpack.unpackb(self.socket.recv_multipart()[1])
+        self.answered += len(replies)
+        return replies
+
+
+class Hostile:
+    """All that one client has open."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._raw: list[socket.socket] = []
+        self._kept: list[zmq.Socket[bytes]] = []  # open until they are closed: pyzmq closes what nobody refers to
+
+    def line(self, unread: int = 1000) -> Line:
+        """Open a connection to the gateway that takes in so many messages before they are read."""
+        made = self._context.socket(zmq.DEALER)
+        made.linger, made.rcvhwm = 0, unread
+        made.connect(self.cluster.front)
+        self._kept.append(made)
+        return Line(made)
+
+    def listen(self, name: str) -> None:
+        """Subscribe to a publisher, and never read."""
+        made = self._context.socket(zmq.SUB)
+        made.linger, made.rcvhwm = 0, 1
+        made.subscribe(b"")
+        made.connect(self.cluster.addresses[name])
+        self._kept.append(made)
+
+    def plug(self, said: bytes = b"", name: str = "front") -> socket.socket | None:
+        """Open a connection without ZeroMQ, on which `said` is all that is ever sent; None if nobody accepts it."""
+        made = socket.socket(socket.AF_UNIX)
+        self._raw.append(made)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 1, 0))
+        try:
+            made.connect(self.cluster.addresses[name].removeprefix("ipc://"))
+            made.sendall(said)
+        except OSError:
+            return None
+        return made
+
+    def unplug(self) -> None:
+        """Close all connections without ZeroMQ."""
+        while self._raw:
+            self._raw.pop().close()
+
+    def hang_up(self) -> None:
+        """Close all connections of ZeroMQ, with all that is not read."""
+        while self._kept:
+            self._kept.pop().close(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.unplug()
+        self.hang_up()
+        self._context.destroy(0)
+
+
+Attack = Callable[[Hostile], Iterator[None]]
+
+
+def quick(msg_id: int, src: str = "h", **envelope: Any) -> Envelope:
+    return {**query("Quick", msg_id, src=src), "timeout_ms": HOUR_MS, **envelope}
+
+
+def far_positions(hostile: Hostile) -> Iterator[None]:
+    """Ask for answers from a position that never comes."""
+    line = hostile.line()
+    for first in range(0, 10_240, 1024):
+        line.send(quick(first + number, after=FAR) for number in range(1024))
+        line.settle()
+    while True:
+        yield
+
+
+def far_positions_and_gone(hostile: Hostile) -> Iterator[None]:
+    """The same, and the connection is closed with nothing read."""
+    for _ in range(10):
+        line = hostile.line()
+        line.send(quick(number, after=FAR) for number in range(1024))
+        line.settle()
+    hostile.hang_up()
+    while True:
+        yield
+
+
+def types_of_nobody(hostile: Hostile) -> Iterator[None]:
+    """Send messages without dest, of types that no bus will ever announce: querybus is not there."""
+    lines = [hostile.line() for _ in range(8)]
+    for line, number in itertools.product(lines, range(5)):
+        bodies = [{"type": f"Nothing {one}", "msg_id": number * 2000 + one} for one in range(2000)]
+        line.send({"src": "h", "timeout_ms": HOUR_MS, "body": body} for body in bodies)
+    for line in lines:
+        line.settle()
+    while True:
+        yield
+
+
+def held_queries(hostile: Hostile) -> Iterator[None]:
+    """Send queries behind a command of the same session that is not decided for an hour."""
+    lines = [hostile.line() for _ in range(8)]
+    for line in lines:
+        line.send([{**command("Dawdle", -1, src="h", name="held", seconds=3600), "timeout_ms": HOUR_MS}])
+        for first in range(0, 10_000, 2500):
+            line.send(quick(first + number) for number in range(2500))
+    for line in lines:
+        line.settle()
+    while True:
+        yield
+
+
+def staggered_deadlines(hostile: Hostile) -> Iterator[None]:
+    """Have thousands of requests, of which some pass their deadline every millisecond."""
+    lines = [hostile.line() for _ in range(3)]
+    for line in lines:
+        line.send([{**command("Dawdle", -1, src="h", name="held", seconds=3600), "timeout_ms": HOUR_MS}])
+        line.settle()
+        for first in range(0, 10_000, 2500):
+            line.send(quick(number, timeout_ms=1000 + number) for number in range(first, first + 2500))
+    while True:
+        for line in lines:
+            line.receive()
+        yield
+
+
+def many_sessions(hostile: Hostile) -> Iterator[None]:
+    """Use 200,000 sessions: a thousand names on each of 200 connections."""
+    for connection in range(200):
+        line = hostile.line()
+        names = (f"a session with a long name {connection} {number}".ljust(200) for number in range(1000))
+        line.send(quick(number, src=name, timeout_ms=1) for number, name in enumerate(names))
+        line.settle()
+    while True:
+        yield
+
+
+def unread_replies(hostile: Hostile) -> Iterator[None]:
+    """Ask for large answers on many connections, and read none."""
+    lines = [hostile.line(unread=1) for _ in range(24)]
+    asking = hostile.line()
+    for line in lines:
+        line.send({**query("Large", number, bytes=256_000), "timeout_ms": HOUR_MS} for number in range(100))
+    asking.settle()
+    while _under_way(asking) > 100:
+        pass
+    for number in itertools.count(100):
+        lines[0].send([query("Large", number, bytes=1000)])
+        yield
+
+
+def _under_way(line: Line) -> int:
+    line.send([{"src": "h", "dest": "gateway", "body": {"type": "Status", "msg_id": "status"}}])
+    [reply] = line.receive(READY_SECONDS)
+    count: int = reply["body"]["data"]["gateway"]["under_way"]
+    return count
+
+
+def silent_connections(hostile: Hostile) -> Iterator[None]:
+    """Open 2,000 connections that send nothing, or a greeting and then nothing."""
+    for _ in range(1000):
+        if not (hostile.plug() and hostile.plug(_HANDSHAKE)):
+            break
+    while True:
+        yield
+
+
+def connections_made_and_dropped(hostile: Hostile) -> Iterator[None]:
+    """Open connections, send a query on some, and close them at once."""
+    while True:
+        for _ in range(10):
+            hostile.plug()
+            hostile.plug(_HANDSHAKE)
+        hostile.unplug()
+        lines = [hostile.line() for _ in range(3)]
+        for line in lines:
+            line.send([quick(1, after=FAR), {**query("Quick", 2), "timeout_ms": HOUR_MS}])
+        yield
+        hostile.hang_up()
+
+
+def deaf_subscribers(hostile: Hostile) -> Iterator[None]:
+    """Subscribe to all that is published, and never read."""
+    for _ in range(25):
+        hostile.listen("events")
+        hostile.listen("progress")
+    while True:
+        yield
+
+
+def many_keys(hostile: Hostile) -> Iterator[None]:
+    """Have thousands of commands under way, each with an idempotency key of its own."""
+    line, numbers = hostile.line(), itertools.count()
+
+    def more(count: int) -> None:
+        made = ((one, f"key {one}".ljust(200, "x")) for one in itertools.islice(numbers, count))
+        line.send({**command("Add", one, key=key, name="h"), "timeout_ms": HOUR_MS} for one, key in made)
+
+    for _ in range(4):
+        more(2500)
+        line.settle()
+    while True:
+        yield
+        answered = len(line.receive())
+        if answered:
+            more(answered)
+
+
+def own_writes_read(hostile: Hostile) -> Iterator[None]:
+    """Write and read, 2,400 under way, while the projector stands still."""
+    hostile.cluster.process("projector").send(signal.SIGSTOP)
+    line, numbers = hostile.line(), itertools.count()
+
+    def more(pairs: int) -> None:
+        batch: list[Envelope] = []
+        for number in itertools.islice(numbers, pairs):
+            src = f"h {number % 64}"
+            batch += [command("Add", 2 * number, src=src, name="h"), query("Quick", 2 * number + 1, src=src)]
+        line.send(batch)
+
+    more(1200)
+    line.settle()
+    answered = 0
+    while True:
+        yield
+        answered += len(line.receive())
+        if answered > 1:
+            more(answered // 2)
+            answered %= 2
+
+
+def large_batches(hostile: Hostile) -> Iterator[None]:
+    """Send batches of two megabytes faster than they can be read."""
+    lines = [hostile.line() for _ in range(16)]
+    padding = "x" * 1_000_000
+    frames = [b"send", msgpack.packb([quick(number, src="h", note=padding) for number in range(2)])]
+    while True:
+        for line in lines:
+            line.receive()
+            try:
+                for _ in range(16):
+                    line.socket.send_multipart(frames, zmq.NOBLOCK)
+            except zmq.Again:
+                pass
+        yield
+
+
+def refused_batches(hostile: Hostile) -> Iterator[None]:
+    """Send batches of thousands of messages that are refused, one after the other."""
+    line = hostile.line()
+    bodies = [{"type": f"Nothing {one}", "msg_id": one} for one in range(9000)]
+    frames = [b"send", msgpack.packb([{"src": "h", "body": body} for body in bodies])]
+    sent = 0
+    while True:
+        if sent - line.answered < 2 * len(bodies):
+            line.socket.send_multipart(frames)
+            sent += len(bodies)
+        while line.receive():
+            pass
+        yield
+
+
+class Attacker:
+    """Runs an attack in a thread of its own."""
+
+    def __init__(self, attack: Attack, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._attack = attack
+        self._failure: BaseException | None = None
+        self._begun, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        try:
+            with Hostile(self._cluster) as hostile:
+                for _ in self._attack(hostile):
+                    self._begun.set()
+                    if self._over.wait(STEP_SECONDS):
+                        break
+        except BaseException as failure:
+            self._failure = failure
+        finally:
+            self._begun.set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._begun.wait(READY_SECONDS), "The attack has not begun."
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(READY_SECONDS)
+        if self._failure and not kind:
+            raise self._failure

@@ -27,7 +27,7 @@ from dualbus.sqlite_log import SqliteLog, SqliteLogReader
 from dualbus.testing import Cluster, Process, until
 from tests.conftest import ROOT
 from tests.faults.apps.sleepy import app
-from tests.faults.hostile import HostileClient
+from tests.faults.rude import RudeClient
 from tests.faults.judge import Answer, Fault, chain, judge, read_log
 from tests.faults.load import Load, Mix
 from tests.faults.recording import Recording, slow_file
@@ -130,7 +130,7 @@ class Round:
     def _be_hostile(self) -> None:
         """Let a hostile client at the gateway; it stays until the next one replaces it, or the round ends."""
         self._hostile.close()
-        self._hostile.enter_context(HostileClient(self._cluster.front, self.chance))
+        self._hostile.enter_context(RudeClient(self._cluster.front, self.chance))
         self._totals["hostile"] += 1
 
     @property

@@ -9,7 +9,7 @@ import pytest
 from dualbus.testing import Cluster
 from tests.conftest import ROOT
 from tests.faults.apps.sleepy import app
-from tests.faults.hostile import HostileClient
+from tests.faults.rude import RudeClient
 from tests.faults.judge import Answer, judge
 from tests.faults.load import Load, Mix
 
@@ -42,7 +42,7 @@ def test_a_load_that_is_not_mixed_sends_no_acknowledged_command_again(running: C
 
 def test_commands_are_served_beside_a_hostile_client(running: Cluster) -> None:
     seed = random.randrange(1 << 32)
-    with HostileClient(running.front, random.Random(seed)), Load(running.front, seed) as load:
+    with RudeClient(running.front, random.Random(seed)), Load(running.front, seed) as load:
         load.more(100)
     assert load.unknown == set()
     assert judge(load.history, running.data) == []

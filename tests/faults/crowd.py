@@ -1,0 +1,140 @@
+"""Twenty honest clients in one thread: each sends one quick request at a time, and every latency is recorded."""
+
+import itertools
+import math
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import msgpack
+import zmq
+
+from tests.raw import Envelope, command, query
+
+QUERY, COMMAND = "query", "command"
+TIMEOUT_MS = 20_000  # far longer than a measurement: a request that is held up shows in the latencies
+PATIENCE_SECONDS = 2.0  # at the end of a measurement, for the answers that are still to come
+RATIO_MAX = 3.0
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """Return the smallest value that is not below this share of the values; infinity if there is none."""
+    ordered = sorted(values)
+    return ordered[math.ceil(share * len(ordered)) - 1] if ordered else math.inf
+
+
+class Measured(NamedTuple):
+    """The latencies of a measurement by kind of request, and the answers that were errors."""
+
+    seconds: float
+    latencies: dict[str, list[float]]
+    errors: list[Envelope]
+
+    def shown(self) -> str:
+        """Return a line for a person."""
+        return ", ".join(
+            f"{kind} {len(taken) / self.seconds:.0f}/s, p50 {percentile(taken, 0.5) * 1000:.1f} ms, "
+            f"p99 {percentile(taken, 0.99) * 1000:.1f} ms"
+            for kind, taken in self.latencies.items()
+        )
+
+    def harm(self, before: "Measured") -> list[str]:
+        """Return a sentence for each figure that is more than RATIO_MAX times worse than `before`."""
+        found = []
+        for kind, taken in self.latencies.items():
+            slower = percentile(taken, 0.99) / percentile(before.latencies[kind], 0.99)
+            fewer = (len(before.latencies[kind]) / before.seconds) / max(len(taken) / self.seconds, 1e-9)
+            if slower > RATIO_MAX:
+                found.append(f"The p99 of a {kind} is {slower:.1f} times what it was.")
+            if fewer > RATIO_MAX:
+                found.append(f"The number of each {kind} answered is a {fewer:.1f}th of what it was.")
+        return found
+
+
+class Member:
+    """One connection, with one request at most under way."""
+
+    def __init__(self, context: "zmq.Context[Any]", number: int, kind: str) -> None:
+        self.kind = kind
+        self.sent: float | None = None
+        self._src = f"honest {number}"
+        self._context = context
+        self._ids = itertools.count(1)
+        self._id = 0
+
+    def connect(self, front: str) -> None:
+        """Connect to a gateway."""
+        self.socket = self._context.socket(zmq.DEALER)
+        self.socket.linger = 0
+        self.socket.connect(front)
+
+    def send(self) -> None:
+        """Send one request."""
+        self._id = next(self._ids)
+        made = query("Quick", self._id) if self.kind == QUERY else command("Add", self._id, name=self._src)
+        self.sent = time.monotonic()
+        self.socket.send_multipart([b"send", msgpack.packb([{**made, "src": self._src, "timeout_ms": TIMEOUT_MS}])])
+
+    def receive(self) -> Envelope:
+        """Return the reply that has come."""
+        _, packed = self.socket.recv_multipart(zmq.NOBLOCK)
+        [reply] = msgpack.unpackb(packed)
+        assert reply["body"]["in_reply_to"] == self._id, reply
+        self.sent = None
+        found: Envelope = reply
+        return found
+
+
+class Crowd:
+    """The honest clients. Half of them connect anew for each measurement."""
+
+    def __init__(self, front: str, kinds: tuple[str, ...] = (QUERY, COMMAND), count: int = 20) -> None:
+        self._front = front
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._members = [Member(self._context, number, kinds[number % len(kinds)]) for number in range(count)]
+        for member in self._members:
+            member.connect(front)
+
+    def measure(self, seconds: float) -> Measured:
+        """Keep one request of each client under way for so long; what stays unanswered counts with its age."""
+        for member in self._members[len(self._members) // 2 :]:
+            member.socket.close(0)
+            member.connect(self._front)
+        measured = Measured(seconds, {member.kind: [] for member in self._members}, [])
+        poller, by_socket = zmq.Poller(), {member.socket: member for member in self._members}
+        for member in self._members:
+            poller.register(member.socket, zmq.POLLIN)
+            member.send()
+        end = time.monotonic() + seconds
+        while self._waiting and (now := time.monotonic()) < end + PATIENCE_SECONDS:
+            for socket, _ in poller.poll(20):
+                self._note(by_socket[socket], measured)
+                if now < end:
+                    by_socket[socket].send()
+        for member in self._waiting:
+            self._note(member, measured)
+            member.socket.close(0)
+            member.connect(self._front)
+        return measured
+
+    @property
+    def _waiting(self) -> list[Member]:
+        return [member for member in self._members if member.sent is not None]
+
+    def _note(self, member: Member, measured: Measured) -> None:
+        assert member.sent is not None
+        measured.latencies[member.kind].append(time.monotonic() - member.sent)
+        if member.socket.poll(0):
+            reply = member.receive()
+            if reply["body"]["type"] == "error" or reply["body"].get("success") is False:
+                measured.errors.append(reply)
+        member.sent = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._context.destroy(0)
