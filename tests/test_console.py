@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -66,7 +67,8 @@ def open_pipe(cluster: Cluster) -> "subprocess.Popen[bytes]":
 
 def redirect(monkeypatch: pytest.MonkeyPatch, cluster: Cluster, redirection: str) -> None:
     """Have the gateways of a test started by a shell that redirects their standard descriptors."""
-    monkeypatch.setitem(cluster.commands, "gateway", ["sh", "-c", f"exec {sys.executable} -m gateway {redirection}"])
+    command = f"exec {shlex.quote(sys.executable)} -m gateway {redirection}"
+    monkeypatch.setitem(cluster.commands, "gateway", ["sh", "-c", command])
 
 
 def piped(cluster: Cluster, text: bytes) -> list[bytes]:

@@ -1,5 +1,6 @@
 """The power fails at every write and every fsync of a writer: nothing that it acknowledged is lost."""
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -31,7 +32,8 @@ def lost(folder: Path, *lives: str) -> Iterator[bool]:
     print(f"seed {SEED}")
     need_strace()
     (folder / "data").mkdir()
-    writers = "; ".join(f"{sys.executable} -m tests.faults.writer {folder / 'data'} {life}" for life in lives)
+    writer = shlex.join([sys.executable, "-m", "tests.faults.writer", str(folder / "data")])
+    writers = "; ".join(f"{writer} {life}" for life in lives)
     calls = trace(["sh", "-c", writers], folder / "data", folder / "trace")
     positions = [int(call.data) for call in calls if call.name == "said"]
     assert positions == sorted(set(positions)) != []
