@@ -10,6 +10,7 @@ import msgpack
 import zmq
 
 Envelope = dict[str, Any]
+SECONDS = 60  # until a test that waits for a reply is failed; no test depends on when a reply comes
 
 
 def command(type_: str, msg_id: int | str = 1, src: str = "t", key: str | None = None, **payload: Any) -> Envelope:
@@ -61,7 +62,7 @@ class RawClient:
         self.replies |= {one["body"]["in_reply_to"]: one for one in found}
         return found
 
-    def wait_for(self, msg_ids: Iterable[int | str], seconds: float = 10) -> list[Envelope]:
+    def wait_for(self, msg_ids: Iterable[int | str], seconds: float = SECONDS) -> list[Envelope]:
         """Wait until all of these are answered; return the replies in the order asked for."""
         wanted = list(msg_ids)
         deadline = time.monotonic() + seconds
@@ -71,7 +72,7 @@ class RawClient:
             self.receive(left)
         return [self.replies[msg_id] for msg_id in wanted]
 
-    def ask(self, *envelopes: Envelope, seconds: float = 10) -> list[dict[str, Any]]:
+    def ask(self, *envelopes: Envelope, seconds: float = SECONDS) -> list[dict[str, Any]]:
         """Send envelopes under message ids of our own; return the bodies of their replies, in order."""
         sent = [{**one, "body": {**one["body"], "msg_id": next(self.ids)}} for one in envelopes]
         self.send(*sent)

@@ -32,7 +32,7 @@ def test_the_session_of_the_readme(cluster: Cluster, folder: Path) -> None:
 
     with (folder / "messages.json").open() as messages:
         ran = subprocess.run(
-            ["make", "run"], cwd=ROOT, env=cluster.environ, stdin=messages, capture_output=True, text=True, timeout=50
+            ["make", "run"], cwd=ROOT, env=cluster.environ, stdin=messages, capture_output=True, text=True
         )
 
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -207,6 +207,6 @@ def test_pytest_shows_how_events_differ_and_has_the_fixtures(tmp_path: Path) -> 
     )
     environ = os.environ | {"DUALBUS_APP": "my:app", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_it.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
     assert "1. UserCreated:" in done.stdout
     assert "name: 'Ada', and on the right 'Bob'" in done.stdout

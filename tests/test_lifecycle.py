@@ -13,7 +13,7 @@ import pytest
 
 from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
-from tests.raw import Envelope, RawClient, command, create, query
+from tests.raw import SECONDS, Envelope, RawClient, command, create, query
 
 STOP_SECONDS = 4.0  # what a process is given to end, before honcho would kill it
 
@@ -212,7 +212,7 @@ def test_a_log_is_restored_while_gateway_and_querybus_run_and_they_go_on_with_it
 def test_a_long_rebuild_says_how_far_it_is_and_a_query_says_that_it_is_not_caught_up(folder: Path) -> None:
     # Given a log that takes two seconds to project, and no read model
     (folder / "slow.py").write_text(SLOW_APP)
-    with Cluster(folder, "slow:app", cwd=folder, timeout_ms="20000") as cluster, RawClient(cluster.front) as client:
+    with Cluster(folder, "slow:app", cwd=folder) as cluster, RawClient(cluster.front) as client:
         cluster.start("gateway", "commandbus")
         assert [one["success"] for one in client.ask(*[command("Say", word="hello")] * 2)] == [True, True]
 
@@ -228,7 +228,7 @@ def test_a_long_rebuild_says_how_far_it_is_and_a_query_says_that_it_is_not_caugh
         assert cluster.stop("projector") == 0
         assert not list(cluster.data.glob("read-*.db"))
         cluster.start("projector")
-        assert client.ask(query("Words"), seconds=20)[0]["data"] == {"number": 1800}
+        assert client.ask(query("Words"))[0]["data"] == {"number": 1800}
 
 
 def test_every_signal_ends_the_cluster_in_time_and_what_was_in_flight_is_answered(cluster: Cluster) -> None:
@@ -242,7 +242,7 @@ def test_every_signal_ends_the_cluster_in_time_and_what_was_in_flight_is_answere
             commands = [create("Ada", f"c{index}") for index in range(2000)]
             queries = [query("GetUser", f"q{index}", src="other", user_id="user-123") for index in range(2000)]
             client.send(*(one for pair in zip(commands, queries, strict=True) for one in pair))
-            client.receive(5)
+            client.receive(SECONDS)
 
             # When it is told to stop, then it does, with exit 0, and each message has one answer
             stop_all(cluster, number)
@@ -277,7 +277,7 @@ def test_a_gateway_ends_in_time_and_answers_though_a_bus_hangs_and_a_client_does
 
         # When it is told to stop, then it does, and the query is answered all the same
         gateway.send_signal(signal.SIGTERM)
-        printed, _ = gateway.communicate(timeout=STOP_SECONDS)
+        printed, _ = gateway.communicate()
     assert gateway.returncode == 0
     [reply] = printed.splitlines()
     assert (json.loads(reply)["in_reply_to"], json.loads(reply)["code"]) == (7, 0)
@@ -314,7 +314,6 @@ def test_under_honcho_a_file_is_answered_and_no_process_is_left(cluster: Cluster
         input=text,
         capture_output=True,
         text=True,
-        timeout=30,
     )
 
     # Then every message is answered, honcho ends well, and so has everything that it started

@@ -16,7 +16,7 @@ DUALBUS = [sys.executable, "-m", "dualbus"]
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ class Dev:
         self.process.stdin.flush()
 
     def wait_for(self, text: str) -> None:
-        until(lambda: text in self.said.read_text(), 20, f"{text!r} in {self.said.read_text()}")
+        until(lambda: text in self.said.read_text(), what=f"{text!r} in {self.said.read_text()}")
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def dev(made: Path) -> Iterator[Dev]:
     yield running
     assert running.process.stdin
     running.process.send_signal(signal.SIGTERM)
-    running.process.wait(20)
+    running.process.wait()
     running.process.stdin.close()
 
 
@@ -120,7 +120,7 @@ def test_the_end_of_the_input_is_the_end(made: Path, dev: Dev) -> None:
     dev.send(type="AddItem", msg_id=1, payload={"name": "Lamp"})
     assert dev.process.stdin
     dev.process.stdin.close()
-    assert dev.process.wait(20) == 0
+    assert dev.process.wait() == 0
     dev.wait_for('"in_reply_to": 1, "success": true')
 
     # And the command line knows the application from the folder, as the cluster did

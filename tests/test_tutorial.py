@@ -46,7 +46,7 @@ class Reader:
         if command.startswith(("dualbus command", "dualbus query")):
             self.start_dev()
         done = subprocess.run(
-            ["sh", "-c", command], cwd=self.folder, env=self.environ, capture_output=True, text=True, timeout=50
+            ["sh", "-c", command], cwd=self.folder, env=self.environ, capture_output=True, text=True
         )
         said = done.stdout + done.stderr
         assert done.returncode == 0 or shown, said
@@ -70,7 +70,7 @@ class Reader:
     def text(self, title: str, text: str) -> None:
         """See that `dualbus dev` says this."""
         self.start_dev()
-        until(lambda: re.search(pattern(text.strip()), self.said.read_text()), 20, text)
+        until(lambda: re.search(pattern(text.strip()), self.said.read_text()), what=text)
         self.stop_dev()
 
     def start_dev(self) -> None:
@@ -89,11 +89,11 @@ class Reader:
     def stop_dev(self) -> None:
         if self.dev:
             self.dev.send_signal(signal.SIGTERM)
-            self.dev.wait(20)
+            self.dev.wait()
             self.dev = None
 
 
-@pytest.mark.timeout(180)  # a score of commands, one after the other
+@pytest.mark.timeout(600)  # a score of commands, one after the other
 def test_every_block_of_the_tutorial_does_what_it_says(folder: Path) -> None:
     reader = Reader(folder)
     blocks = BLOCK.findall(TUTORIAL)

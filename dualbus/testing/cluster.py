@@ -13,11 +13,14 @@ from typing import IO, Self, TypeVar
 T = TypeVar("T")
 
 GATEWAY, COMMANDBUS, PROJECTOR, QUERYBUS = PROCESSES = ("gateway", "commandbus", "projector", "querybus")
-STOP_SECONDS = 10.0
+# Each of these only ends a test that hangs: on a busy machine, a start alone may take seconds.
+TIMEOUT_MS = 60_000  # the deadline of a request that has none of its own
+UNTIL_SECONDS = 30.0
+STOP_SECONDS = 30.0
 
 
-def until(ask: Callable[[], T], seconds: float = 10.0, what: str = "") -> T:
-    """Ask again until the answer is true, and return it; an AssertionError of `ask` counts as not yet."""
+def until(ask: Callable[[], T], seconds: float = UNTIL_SECONDS, what: str = "") -> T:
+    """Call `ask` until it returns a true value, and return that value; an AssertionError counts as not yet."""
     deadline = time.monotonic() + seconds
     while True:
         problem = ""
@@ -92,7 +95,8 @@ class Process:
 class Cluster:
     """The processes of a cluster in `folder`. A context manager: at its end, none of them is left.
 
-    Addresses are ipc paths in the folder, so that clusters side by side never meet.
+    Addresses are ipc paths in the folder, so that clusters side by side never meet. A request without a deadline
+    of its own has a minute, unless `timeout_ms` is among the settings.
     """
 
     def __init__(self, folder: Path, app: str = "users:app", *, cwd: Path | None = None, **settings: str) -> None:
@@ -102,7 +106,7 @@ class Cluster:
         self.addresses = {name: f"ipc://{folder}/{name}" for name in ("front", "back", "events", "progress")}
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("DUALBUS_")}
         self.environ |= {f"DUALBUS_{name.upper()}": address for name, address in self.addresses.items()}
-        self.environ |= {"DUALBUS_APP": app, "DUALBUS_DATA": str(self.data)}
+        self.environ |= {"DUALBUS_APP": app, "DUALBUS_DATA": str(self.data), "DUALBUS_TIMEOUT_MS": str(TIMEOUT_MS)}
         self.environ |= {f"DUALBUS_{name.upper()}": value for name, value in settings.items()}
         self.commands = {name: [sys.executable, "-m", name] for name in PROCESSES}  # for a test to wrap
         self.processes: list[Process] = []

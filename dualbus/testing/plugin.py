@@ -19,11 +19,17 @@ def dualbus_app() -> str:
 
 
 @pytest.fixture
-def dualbus_cluster(dualbus_app: str, pytestconfig: pytest.Config) -> Iterator[Cluster]:
-    """A running cluster: real processes in a folder of their own. Requests wait until it is ready."""
+def dualbus_cluster(
+    dualbus_app: str, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cluster]:
+    """A running cluster: real processes in a folder of their own. Requests wait until it is ready.
+
+    Clients that the test makes have the cluster's deadline, a minute, where the test gives them no `timeout`.
+    """
     folder = Path(tempfile.mkdtemp(prefix="db"))  # short: an ipc path has at most 107 characters
     try:
         with Cluster(folder, dualbus_app, cwd=pytestconfig.rootpath) as cluster:
+            monkeypatch.setenv("DUALBUS_TIMEOUT_MS", cluster.environ["DUALBUS_TIMEOUT_MS"])
             cluster.start()
             yield cluster
     finally:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from dualbus.cli.main import main
+from dualbus.testing.cluster import TIMEOUT_MS
 from tests.history import make_history
 
 
@@ -44,6 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     for name in [name for name in os.environ if name.startswith("DUALBUS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DUALBUS_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("DUALBUS_TIMEOUT_MS", str(TIMEOUT_MS))
 
     def call(*arguments: object, **settings: object) -> Ran:
         capsys.readouterr()

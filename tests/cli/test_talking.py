@@ -30,7 +30,6 @@ def piped(cluster: Cluster, *arguments: str, told: str) -> Ran:
         input=told,
         capture_output=True,
         text=True,
-        timeout=30,
     )
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
@@ -66,7 +65,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with Cluster(tmp_path_factory.mktemp("c"), cwd=ROOT) as cluster:
         cluster.start()
         with RawClient(cluster.front) as client:
-            until(lambda: client.ask(query("GetUser", user_id="user-123"))[0]["type"] == "query_result", seconds=30)
+            until(lambda: client.ask(query("GetUser", user_id="user-123"))[0]["type"] == "query_result")
         yield cluster
 
 
@@ -168,14 +167,14 @@ def test_events_are_followed_as_they_are_appended(dualbus: Run, shared: Cluster,
 
     following.send_signal(signal.SIGINT)
 
-    assert following.wait(10) == 0
+    assert following.wait() == 0
 
 
 def test_the_log_is_proven_and_copied_while_it_is_written(dualbus: Run, shared: Cluster, tmp_path: Path) -> None:
     with written(shared) as count:
         until(lambda: count() > 0, what="it is written")
         before = count()
-        proofs = [dualbus("verify") for _ in range(5)]
+        proofs = [dualbus("verify") for _ in range(3)]
         copied = dualbus("backup", tmp_path / "b.db")
         refused = dualbus("restore", tmp_path / "b.db")
         assert count() > before  # it was written all the while
@@ -199,7 +198,6 @@ def read_by(cluster: Cluster, arguments: str, reader: str) -> tuple[list[str], s
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
     )
     return ran.stdout.splitlines(), ran.stderr
 
@@ -229,23 +227,23 @@ def test_no_cluster_is_said_in_a_sentence(run: Run, cluster: Cluster) -> None:
 def on_a_terminal(cluster: Cluster, *arguments: str, **settings: str) -> tuple[str, str]:
     """Run a command line whose stderr is a terminal; return what it writes to stdout, and there."""
     ours, theirs = pty.openpty()
-    ran = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-m", "dualbus", *arguments],
         env={**cluster.environ, "TERM": "xterm-256color", "COLUMNS": "100", **settings},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=theirs,
-        timeout=30,
-    )
-    os.close(theirs)
-    shown = b""
-    try:
-        while chunk := os.read(ours, 65536):
-            shown += chunk
-    except OSError:
-        pass  # how a terminal says that nobody holds the other end any more
-    os.close(ours)
-    return ran.stdout.decode(), shown.decode()
+    ) as ran:
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 65536):  # all the while: a terminal that is full stops the writer
+                shown += chunk
+        except OSError:
+            pass  # how a terminal says that nobody holds the other end any more
+        os.close(ours)
+        out, _ = ran.communicate()
+    return out.decode(), shown.decode()
 
 
 def test_a_terminal_shows_how_far_it_is_and_stdout_stays_clean(shared: Cluster) -> None:
@@ -270,7 +268,6 @@ def test_a_file_dot_env_says_where_the_gateway_is(shared: Cluster, tmp_path: Pat
         env=environ,
         capture_output=True,
         text=True,
-        timeout=30,
     )
 
     assert (json.loads(ran.stdout)["id"], ran.stderr) == ("user-123", "")

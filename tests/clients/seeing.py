@@ -1,6 +1,9 @@
 """What the log holds, and what the gateway knows, seen past all clients."""
 
+import signal
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from dualbus.log import RecordedEvent
 from dualbus.sqlite_log import SqliteLogReader
@@ -33,6 +36,17 @@ def under_way(cluster: Cluster) -> int:
         [status] = observer.ask({"src": "t", "dest": "gateway", "body": {"type": "Status"}})
     count: int = status["data"]["gateway"]["under_way"]
     return count
+
+
+@contextmanager
+def held(cluster: Cluster, name: str) -> Iterator[None]:
+    """Keep a process of the cluster stopped within the `with`."""
+    process = cluster.process(name)
+    process.send(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send(signal.SIGCONT)
 
 
 def unique() -> str:

@@ -17,11 +17,12 @@ from dualbus.calls import UNDER_WAY_MAX
 from dualbus.testing import Cluster
 from tests.clients.notes import CountNotes, Note, Ponder
 from tests.clients.seeing import data, events, logged
+from tests.raw import SECONDS
 
 
 @asynccontextmanager
 async def calling(cluster: Cluster) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(cluster.front, timeout=30) as client:
+    async with AsyncClient(cluster.front, timeout=SECONDS) as client:
         yield client
 
 
@@ -145,13 +146,13 @@ def test_when_all_that_is_under_way_is_answered_in_one_message_the_rest_is_sent(
         return {"src": "querybus", "dest": sent["src"], "position": 1, "body": body}
 
     async def run(address: str) -> list[Any]:
-        async with AsyncClient(address, timeout=20) as client:
+        async with AsyncClient(address, timeout=SECONDS) as client:
             return await asyncio.gather(*(client.query("Echo", n=n) for n in range(UNDER_WAY_MAX + 1)))
 
     address = f"ipc://{folder}/front"
     with zmq.Context() as context, context.socket(zmq.ROUTER) as socket, ThreadPoolExecutor(1) as pool:
         socket.linger = 0
-        socket.rcvtimeo = 10_000
+        socket.rcvtimeo = round(SECONDS * 1000)
         socket.bind(address)
         served = pool.submit(gateway, socket)
         # Then every call has its answer

@@ -11,6 +11,7 @@ from dualbus.fault import ConfigFault
 from dualbus.testing import Cluster, until
 from tests.clients.notes import Break, CountNotes, Dwell, Note, Ponder
 from tests.clients.seeing import logged, unique
+from tests.raw import SECONDS
 
 Make = Callable[..., Any]
 
@@ -28,7 +29,7 @@ def test_a_command_and_a_query_by_their_classes(caller: Any) -> None:
 def test_a_command_and_a_query_by_their_names(caller: Any) -> None:
     text = unique()
     caller.command("Note", text=text, due="2026-01-31")
-    caller.command("Note", {"text": text, "timeout": 7}, timeout=20)  # a field that has the name of an option
+    caller.command("Note", {"text": text, "timeout": 7}, timeout=SECONDS)  # a field that has the name of an option
     assert caller.query("CountNotes", text=text) == 2
     assert caller.query("CountNotes", {"text": text}) == 2
 
@@ -84,18 +85,30 @@ def test_one_key_is_one_effect_and_the_first_answer(caller: Any) -> None:
 
 
 def test_after_a_timeout_the_same_key_tells_what_became_of_it(caller: Any, notes: Cluster) -> None:
-    # Given a command that takes longer than its deadline
-    text = unique()
-    with pytest.raises(Timeout, match="The outcome is not known") as caught:
-        caller.command(Ponder(text=text, seconds=0.6), timeout=0.1)
-    assert not caught.value.outcome_known
+    def timed_out() -> tuple[Ponder, Timeout] | None:
+        """Call a command whose decision takes longer than its deadline; None if commandbus did not begin in time."""
+        slow = Ponder(text=unique(), seconds=1)
+        try:
+            caller.command(slow, timeout=0.3)
+        except Unavailable:
+            return None
+        except Timeout as late:
+            return slow, late
+        raise AssertionError("The command was answered before it was decided.")
+
+    # Given a command whose deadline passes while it is decided
+    found = until(timed_out)
+    assert found
+    slow, late = found
+    assert "The outcome is not known" in str(late)
+    assert not late.outcome_known
 
     # When it is called again under the key that the client gave it
-    result = caller.command(Ponder(text=text, seconds=0.6), idempotency_key=caught.value.idempotency_key)
+    result = caller.command(slow, idempotency_key=late.idempotency_key)
 
     # Then it has been done, once
-    assert result.events[0]["payload"]["text"] == text
-    assert logged(notes, text) == 1
+    assert result.events[0]["payload"]["text"] == slow.text
+    assert logged(notes, slow.text) == 1
 
 
 def test_a_query_that_takes_too_long_leaves_nothing_unknown(caller: Any) -> None:
@@ -126,7 +139,7 @@ def test_without_a_gateway_it_is_unavailable_and_is_never_done(make: Make, clust
 
     # When the cluster comes, a call that is made before is answered
     cluster.start("commandbus", "gateway")
-    client.command("CreateUser", name="Ada", email="a@example.org", timeout=10)
+    client.command("CreateUser", name="Ada", email="a@example.org", timeout=SECONDS)
 
     # Then the one that was too early has not been kept for it
     assert logged(cluster, "Ada") == 1
@@ -139,9 +152,9 @@ def test_the_address_and_the_timeout_are_those_of_the_settings(
     monkeypatch.setenv("DUALBUS_FRONT", notes.front)
     monkeypatch.setenv("DUALBUS_TIMEOUT_MS", "100")
     client = make()
-    with pytest.raises(Timeout, match=r"deadline|within 0\.1 s"):
+    assert client.query(CountNotes(text="a"), timeout=SECONDS) == 0
+    with pytest.raises((Timeout, Unavailable), match=r"deadline|within 0\.1 s"):
         client.command(Ponder(text=unique(), seconds=0.5))
-    until(lambda: client.query(CountNotes(text="a"), timeout=5) == 0)
     with pytest.raises(ConfigFault, match="give tcp://"):
         make("nonsense")
     with pytest.raises(ValueError, match="give seconds"):

@@ -14,7 +14,7 @@ import zmq
 
 from dualbus.testing import until
 from tests.faults.judge import Answer, Operation
-from tests.raw import Envelope, command, query
+from tests.raw import SECONDS, Envelope, command, query
 
 INDEFINITE = (0, 13)
 UNAVAILABLE = 11
@@ -222,7 +222,7 @@ class Load:
         self._thread = threading.Thread(target=self._run, name="load")
         print(f"load: seed {seed}")
 
-    def more(self, operations: int, seconds: float = 20) -> None:
+    def more(self, operations: int, seconds: float = SECONDS) -> None:
         """Wait until that many more operations are acknowledged."""
         goal = self.acknowledged + operations
 

@@ -65,7 +65,7 @@ def process_status(client: RawClient, name: str) -> dict[str, Any]:
 def wait_ready(client: RawClient) -> None:
     """Wait until commands and queries are answered."""
     probe = {"src": "ready", "body": {"type": "Nothing of that name"}}
-    assert client.ask({**probe, "dest": "commandbus"}, {**probe, "dest": "querybus"}, seconds=15)
+    assert client.ask({**probe, "dest": "commandbus"}, {**probe, "dest": "querybus"})
 
 
 def said(cluster: Cluster, name: str) -> str:

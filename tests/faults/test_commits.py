@@ -17,7 +17,7 @@ from dualbus.sqlite_log import FILE_NAME, SqliteLog
 from dualbus.testing import Cluster, until
 from dualbus.verify import verify
 from dualbus.wire import Identity
-from tests.raw import RawClient
+from tests.raw import SECONDS, RawClient
 from tests.raw import create as create_user
 from users import app
 from users.messages import UserCreated
@@ -58,7 +58,7 @@ def test_an_idle_commandbus_repeats_its_head(cluster: Cluster, subscriber: Subsc
     until(lambda: "Writing the log" in cluster.process("commandbus").said)
     # then a subscriber that comes at any time hears how far the log is
     for _ in range(3):
-        assert subscriber.socket.poll(2000)
+        assert subscriber.socket.poll(10_000)
         assert msgpack.unpackb(subscriber.socket.recv_multipart()[1])[0][1:] == [1, []]
 
 
@@ -66,11 +66,11 @@ def test_nothing_is_published_and_nobody_is_answered_before_the_commit(
     cluster: Cluster, subscriber: Subscriber
 ) -> None:
     cluster.start("commandbus")
-    assert subscriber.socket.poll(5000)
+    assert subscriber.socket.poll(SECONDS * 1000)
     cluster.start("gateway")
     with RawClient(cluster.front) as client:
         client.ask(create_user("Ada"))
-        assert subscriber.positions(5) == [2]
+        assert subscriber.positions(SECONDS) == [2]
         # given a log that somebody else keeps from being written for a while
         other = apsw.Connection(str(cluster.data / FILE_NAME))
         other.execute("BEGIN IMMEDIATE")
@@ -83,7 +83,7 @@ def test_nothing_is_published_and_nobody_is_answered_before_the_commit(
         other.close()
         [bob] = client.wait_for(["bob"])
         assert bob["body"]["success"] is True
-        assert subscriber.positions(5) == [3]
+        assert subscriber.positions(SECONDS) == [3]
 
 
 THINGS = Projection("things", version=1, tables="CREATE TABLE things (name TEXT NOT NULL)", on={})

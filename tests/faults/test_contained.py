@@ -73,10 +73,7 @@ def test_a_query_that_kills_its_worker_is_given_up_and_its_neighbours_are_answer
         with RawClient(cluster.front) as client:
             client.ask(add("here"))
             until(lambda: [one["name"] for one in status(client)["processes"]].count("querybus") == 4)
-            names = {**query("Names"), "timeout_ms": 20_000}
-            bodies = client.ask(
-                *[names] * 20, {**query("Names", crash=True), "timeout_ms": 20_000}, *[names] * 20, seconds=25
-            )
+            bodies = client.ask(*[query("Names")] * 20, query("Names", crash=True), *[query("Names")] * 20)
             # then it is tried three times, and what was in flight beside it goes to the others
             assert (bodies[20]["code"], "died 3 times" in bodies[20]["text"]) == (13, True)
             assert all(body.get("data") == ["here"] for body in bodies[:20] + bodies[21:])

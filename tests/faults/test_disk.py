@@ -15,7 +15,7 @@ from dualbus.testing import Cluster, until
 from tests.faults.judge import judge, read_log
 from tests.faults.launch import launched
 from tests.faults.load import Load
-from tests.raw import RawClient, create, query
+from tests.raw import SECONDS, RawClient, create, query
 
 
 def test_a_commit_that_log_head_cannot_witness_is_answered_indefinite_and_happens_once(
@@ -128,7 +128,7 @@ def test_while_fsyncs_are_slow_queries_go_on_and_what_cannot_be_done_in_time_is_
             return answered(writer, lambda body: body.get("code") == 11)
 
         # And some commands are refused, which are not in the log; what is acknowledged is
-        until(refused, 30)
+        until(refused, SECONDS)
         (folder / "arm").unlink()
         writer.ask(create("Eve"))
         written = [json.loads(event.data)["name"] for event in read_log(cluster.data).events]

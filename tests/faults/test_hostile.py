@@ -8,7 +8,7 @@ from typing import Any
 from dualbus.testing import Cluster
 from tests.faults import bad_frames, bad_json
 from tests.faults.seeing import events, fields, memory_mb, status, wait_ready
-from tests.raw import RawClient, create, query
+from tests.raw import SECONDS, RawClient, create, query
 
 MiB = 1 << 20
 
@@ -26,7 +26,7 @@ def test_bad_messages_are_answered_12_each_and_the_good_ones_between_them_are_an
         for name, bad in random.Random(seed).sample(cases, len(cases)):
             # when somebody sends what is no message, then it is told so, once
             client.send_frames(*bad)
-            replies = client.receive(5)
+            replies = client.receive(SECONDS)
             assert [one["body"]["code"] for one in replies] == [12], name
             assert replies[0]["body"]["type"] == "error" and replies[0]["body"]["text"].endswith("."), name
         # and its neighbour is served, nothing was written, nothing was kept
@@ -113,9 +113,9 @@ def test_hostile_ids_are_ids_like_any_other(running: Cluster, client: RawClient)
         # when src, msg_id, key and the values are hostile
         sent = create(name, msg_id=name, src=name, key=name)
         client.send(sent, sent)
-        replies = [*client.receive(5)]
+        replies = [*client.receive(SECONDS)]
         while len(replies) < 2:
-            replies += client.receive(5)
+            replies += client.receive(SECONDS)
         # then they come back as they were, and the same key has one effect
         assert [one["dest"] for one in replies] == [name] * 2
         assert [one["body"]["in_reply_to"] for one in replies] == [name] * 2

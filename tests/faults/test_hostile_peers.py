@@ -12,7 +12,7 @@ import zmq
 from dualbus.sqlite_log import SqliteLogReader
 from dualbus.testing import Cluster, until
 from tests.faults.seeing import said, status, wait_ready
-from tests.raw import RawClient, create, query
+from tests.raw import SECONDS, RawClient, create, query
 
 Frames = list[bytes]
 KINDS = (b"ready", b"beat", b"work", b"done", b"leaving", b"bye", b"announce", b"refused", b"events", b"progress")
@@ -72,9 +72,9 @@ def test_garbage_at_the_back_door_stops_nobody(running: Cluster, client: RawClie
                 # then the gateway goes on answering
                 assert status(client)["log_position"] == 1
     # and the true workers are served as ever
-    [created] = client.ask({**create("Ada"), "timeout_ms": 15_000}, seconds=20)
+    [created] = client.ask(create("Ada"))
     assert created["success"] is True
-    [found] = client.ask({**query("GetUser", user_id="user-123"), "timeout_ms": 15_000}, seconds=20)
+    [found] = client.ask(query("GetUser", user_id="user-123"))
     assert found["data"] == {"id": "user-123", "name": "John Doe"}
     assert all(process.running for process in running.processes)
     assert "A mistake in dualbus" not in said(running, "gateway")
@@ -102,7 +102,7 @@ def test_garbage_from_what_stands_where_the_gateway_and_the_publisher_should_sto
         if heard:
             cluster.environ[f"DUALBUS_{heard}"] = f"ipc://{cluster.folder}/publisher"
         [process] = cluster.start(name)
-        assert router.poll(5000)
+        assert router.poll(SECONDS * 1000)
         identity = router.recv_multipart()[0]
 
         # when they say anything, except that this worker is to go
@@ -120,5 +120,5 @@ def test_garbage_from_what_stands_where_the_gateway_and_the_publisher_should_sto
                     return True
             return False
 
-        until(greets)
+        until(greets, SECONDS)
         assert "A mistake in dualbus" not in process.said

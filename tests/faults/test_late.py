@@ -14,6 +14,7 @@ from dualbus.testing import Cluster, until
 from dualbus.wire import ANNOUNCE, BEAT, DONE, READY, WORK
 from tests.faults.launch import launched
 from tests.faults.seeing import stopped
+from tests.raw import SECONDS
 
 
 class Back:
@@ -27,7 +28,7 @@ class Back:
 
     def wait_for(self, kind: bytes) -> list[Any]:
         """Return the items of the next message of that kind."""
-        while self.socket.poll(10_000):
+        while self.socket.poll(SECONDS * 1000):
             self.bus, said, packed = self.socket.recv_multipart()
             if said == kind:
                 return list(msgpack.unpackb(packed))

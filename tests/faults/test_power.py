@@ -3,6 +3,7 @@
 log.head is among the files that a cut tears: a log that is not lost is never refused because of it.
 """
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -36,7 +37,8 @@ def lost(folder: Path, *lives: str) -> Iterator[bool]:
     print(f"seed {SEED}")
     need_strace()
     (folder / "data").mkdir()
-    writers = "; ".join(f"{sys.executable} -m tests.faults.writer {folder / 'data'} {life}" for life in lives)
+    writer = shlex.join([sys.executable, "-m", "tests.faults.writer", str(folder / "data")])
+    writers = "; ".join(f"{writer} {life}" for life in lives)
     calls = trace(["sh", "-c", writers], folder / "data", folder / "trace")
     positions = [int(call.data) for call in calls if call.name == "said"]
     assert positions == sorted(set(positions)) != []

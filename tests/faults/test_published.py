@@ -160,7 +160,7 @@ def test_a_subscriber_that_comes_after_100_000_events_catches_up_while_more_come
         ids = [before["events"][0]["payload"]["id"], *(payload["id"] for payload in created)]
 
         # then each of them is seen by the session that wrote it, and nothing is missing
-        seen = client.ask(*(query("GetUser", user_id=id_) for id_ in ids), seconds=30)
+        seen = client.ask(*(query("GetUser", user_id=id_) for id_ in ids))
         assert [one["data"]["id"] for one in seen] == ids
         until(lambda: read_model_is_the_log(cluster))
         assert len(events(cluster.data)) == 1 + 100_000 + 51
