@@ -72,7 +72,7 @@ def gateway() -> Costs:
     """A command's way through the gateway, there and back."""
     watch, envelopes = Stopwatch(), wire.commands()
     routing = Routing(5000, 1 << 47, lambda id_: f"abcdefghijklmnop/{id_:x}")
-    routing.announced(b"worker", Greeting("commandbus", "life", 1, ["CreateUser"], ITEMS, LOG, 0), 0.0)
+    routing.announced(b"worker", Greeting("commandbus", "life", 1, 1, ["CreateUser"], ITEMS, LOG, 0), 0.0)
     body = pack({"type": "command_result", "in_reply_to": 1, "success": True, "events": [{"payload": "x" * 120}]})
     for _ in range(DRAINS):
         frame = b"".join(wire.frames(list(islice(envelopes, wire.ITEMS_A_MESSAGE))))
@@ -85,9 +85,9 @@ def gateway() -> Costs:
         work = [item for messages in given for message in messages for item in unpack(message[1])]
         _, done = joined(DONE, [pack((item[0], 5, body)) for item in work])
         with watch.stage("take the answers"):
-            worker = routing.worker(b"worker")
+            worker = routing.workers.worker(b"worker")
             assert worker
-            routing.done(worker, read_done(unpack(done)), 1.0)
+            routing.workers.done(worker, read_done(unpack(done)), 1.0)
         with watch.stage("give out the answers"):
             client = routing.clients.of(b"client")
             for part in parts(list(client.outbox)):
@@ -164,6 +164,7 @@ def _work(type_: str, fields: str, make: Callable[[int], dict[str, Any]]) -> Ite
         items = [
             (
                 one,
+                1,
                 "client",
                 5000,
                 f"abcdefghijklmnop/{one:012x}",

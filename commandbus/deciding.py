@@ -13,10 +13,12 @@ from commandbus.folds import Folds
 from dualbus.app import App
 from dualbus.causes import Unreadable
 from dualbus.fault import RAISED
+from dualbus.interrupt import Interrupt
 from dualbus.log import Decision, Log, NewEvent, Outcome, RecordedEvent
 from dualbus.messages import Command, Event, Invalid, Rejected
 from dualbus.past import S, limited, one_tag
 from dualbus.peers import Job
+from dualbus.tables import Interrupted
 from dualbus.tags import Tagger
 from dualbus.wire import MESSAGE_BYTES_MAX, Code, Done, MessageId, WireError, error, pack
 
@@ -46,6 +48,7 @@ class Drain:
         now: str,
         new_id: Callable[[], str],
         known: dict[str, Outcome],
+        interrupt: Interrupt | None = None,
     ) -> None:
         self.decisions: list[Decision] = []
         self.answers: list[tuple[int, Done]] = []  # each with the number of decisions it rests on
@@ -56,10 +59,22 @@ class Drain:
         self._now = now
         self._new_id = new_id
         self.known = known
+        self.interrupt = interrupt or Interrupt()
         self._decided: dict[str, tuple[int, int]] = {}  # key: number of the decision, position after it
         self._pending: dict[str, list[Event]] = {}  # by tag, of the first `_indexed` decisions
         self._indexed = 0
         self._head = log.head().position
+
+    def knows(self, job: Job) -> bool:
+        """Tell whether a command was decided before, in this drain or an earlier one."""
+        return job.key in self.known or job.key in self._decided
+
+    def refuse(self, job: Job, code: Code, text: str) -> None:
+        """Answer a command that is not decided."""
+        self._answer(job, error(job.body["msg_id"], code, text), 0)
+
+    def _answer(self, job: Job, body: dict[str, Any], position: int) -> None:
+        self.answers.append((len(self.decisions), (job.id, position, pack(body))))
 
     def decide(self, job: Job) -> None:
         """Decide one command; its answer must not be sent before its decision is in the log."""
@@ -68,6 +83,9 @@ class Drain:
             body, position = self._result(job, msg_id)
         except Refused as refused:
             body, position = refused.body, self._head
+        except Interrupted:
+            text = f"The decision on {job.what} was stopped at its deadline; nothing was written."
+            body, position = error(msg_id, Code.UNAVAILABLE, text), self._head
         except RAISED as problem:
             name = str(job.body["type"])
             logger.exception("The decision on %s raised; nothing of it was written.", name)
@@ -76,7 +94,7 @@ class Drain:
                 "the log of commandbus has the details."
             )
             body, position = error(msg_id, Code.ABORTED, text), self._head
-        self.answers.append((len(self.decisions), (job.id, position, pack(body))))
+        self._answer(job, body, position)
 
     def _result(self, job: Job, msg_id: MessageId) -> Result:
         """Return what a command comes to, or came to when it was here before.
@@ -86,8 +104,21 @@ class Drain:
         assert job.key is not None  # noqa: S101 - the gateway gives every command a key
         if job.key in self._decided or job.key in self.known:
             return self._earlier(job.key, job.body, msg_id)
-        command = self._accepted(job.body, msg_id)
-        return self._take(command, job.key, msg_id, _fingerprint(job.body, command))
+        past = _Past(self)  # not kept: it knows the drain, and in a circle both would stay for long
+        with self.interrupt:
+            command = self._accepted(job.body, msg_id)
+            fingerprint = _fingerprint(job.body, command)
+            errors: Sequence[str] = ()
+            new: list[NewEvent] = []
+            shown: list[dict[str, Any]] = []
+            try:
+                new, shown = self._given(limited(self._app.commands[type(command)](command, past)))
+            except Rejected as rejected:
+                errors = rejected.errors
+        if sum(map(len, errors)) > DATA_CHARS_MAX:
+            raise WireError(f"Its refusal holds more than {DATA_CHARS_MAX} characters.")
+        self._record(Decision(job.key, self._now, new, errors, past.reads, fingerprint))
+        return (_refusal(msg_id, errors) if errors else _success(msg_id, shown)), self._head
 
     def _accepted(self, body: dict[str, Any], msg_id: MessageId) -> Command:
         """Return the command that a body holds. Raises Refused, or whatever a rule of the author's raises."""
@@ -110,7 +141,7 @@ class Drain:
         command: Command | None
         try:
             command = self._accepted(body, msg_id)
-        except Exception:  # this version accepted it once, or it is another command
+        except RAISED:  # this version accepted it once, or it is another command
             command = None
         sent = _fingerprint(body, command)
         if sent is None or outcome.fingerprint is None:
@@ -126,7 +157,7 @@ class Drain:
             return _refusal(msg_id, outcome.errors), outcome.position
         try:
             shown = [self._event(one).shown() for one in self._events(outcome)]
-        except Exception as problem:
+        except RAISED as problem:
             logger.exception("What was executed at position %d cannot be shown.", outcome.position)
             return _not_shown(msg_id, problem, outcome.position), outcome.position
         return _success(msg_id, shown), outcome.position
@@ -142,19 +173,6 @@ class Drain:
         if outcome.command_id in self._decided:
             return self.decisions[self._decided[outcome.command_id][0]].events
         return self._log.read(outcome.first - 1, outcome.events) if outcome.events else ()
-
-    def _take(self, command: Command, key: str, msg_id: MessageId, fingerprint: bytes | None) -> Result:
-        past = _Past(self)  # not kept: it knows the drain, and in a circle both would stay for long
-        reads = past.reads
-        try:
-            new, shown = self._given(limited(self._app.commands[type(command)](command, past)))
-        except Rejected as rejected:
-            if sum(map(len, rejected.errors)) > DATA_CHARS_MAX:
-                raise WireError(f"Its refusal holds more than {DATA_CHARS_MAX} characters.") from None
-            self._record(Decision(key, self._now, (), rejected.errors, reads, fingerprint))
-            return _refusal(msg_id, rejected.errors), self._head
-        self._record(Decision(key, self._now, new, (), reads, fingerprint))
-        return _success(msg_id, shown), self._head
 
     def _given(self, events: list[Event]) -> tuple[list[NewEvent], list[dict[str, Any]]]:
         """Return the events of a decision as the log takes them, and as a reply shows them."""
@@ -217,12 +235,14 @@ class _Past:
 
     def events(self, **tag: str | int) -> list[Event]:
         read = self._read(tag)
-        return self._drain._history(read) + self._drain._pending_of(read)
+        with self._drain.interrupt.shield:
+            return self._drain._history(read) + self._drain._pending_of(read)
 
     def fold(self, state: type[S], **tag: str | int) -> S:
         read = self._read(tag)
         drain = self._drain
-        return drain._folds.fold(state, read, lambda: drain._history(read), drain._pending_of(read))
+        with drain.interrupt.shield:  # a history that was half read would have to be read again
+            return drain._folds.fold(state, read, lambda: drain._history(read), drain._pending_of(read))
 
     def _read(self, tag: dict[str, str | int]) -> str:
         name, value = one_tag(tag, self._drain._app.tags)
@@ -236,7 +256,7 @@ def _fingerprint(body: dict[str, Any], command: Command | None) -> bytes | None:
     return fingerprint(body["type"], body.get("payload"), command) if "idempotency_key" in body else None
 
 
-def _not_shown(msg_id: MessageId, problem: Exception, position: int) -> dict[str, Any]:
+def _not_shown(msg_id: MessageId, problem: BaseException, position: int) -> dict[str, Any]:
     why = f"Its events cannot be read ({type(problem).__name__}; the log of commandbus has the details): correct that"
     if isinstance(problem, Unreadable):
         why = f"This version of the application cannot read its events ({problem.type}): add an upcast"

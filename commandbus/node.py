@@ -2,18 +2,20 @@
 
 import logging
 import time
-from collections import deque
 from contextlib import closing
+from typing import Any
 
 from commandbus.clock import Clock
 from commandbus.deciding import Drain
 from commandbus.folds import Folds
 from commandbus.publisher import Publisher
 from dualbus.app import App, load
+from dualbus.attendant import Attendant
 from dualbus.fault import EXIT_DATA, EXIT_OK
 from dualbus.files import make_folder
+from dualbus.interrupt import Interrupt
 from dualbus.link import Link
-from dualbus.log import Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent, Outcome
+from dualbus.log import Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent
 from dualbus.peers import Job
 from dualbus.poll import Poll
 from dualbus.process import Stop
@@ -23,6 +25,9 @@ from dualbus.sqlite_log import GENESIS, SqliteLog
 from dualbus.tags import Tagger
 from dualbus.wire import Code, Done, error, pack
 
+LATE = "The deadline passed before the command was decided; nothing was written."
+SLOW_TYPES_MAX = 100
+GIVE_UP_SECONDS = 30.0  # beyond its deadline a decision may finish reading a long history, for the next one to know
 DRAIN_SECONDS = 0.02  # how long one commit may gather decisions
 DRAIN_COMMANDS = 512  # and how many: half of what we are given, so that the other half can come meanwhile
 RETAKES_MAX = 10  # how often a command is decided again because another writer came first
@@ -61,68 +66,96 @@ class CommandBus:
         self._folds = Folds()
         last = log.read(log.head().position - 1, 1)
         self._clock = Clock(_wall, last[0].time if last else None)
-        self._queue: deque[Job] = deque()
+        self._interrupt = Interrupt()
+        self._attendant = Attendant(
+            link, self._interrupt, self._status, handler="decision", give_up_seconds=GIVE_UP_SECONDS
+        )
+        self._slow_types: set[str] = set()
         self._retakes = 0
         self._failed = False
         self._counters = {"decided": 0, "commits": 0, "events": 0, "expired": 0, "retaken": 0}
 
     def run(self, stop: Stop) -> int:
         """Serve until told to stop; EXIT_DATA if a commit failed, since only a new start knows the truth."""
+        link = self._link
         self._show_head()
-        self._link.announce()
-        poll = Poll(self._link.socket, stop=stop)
-        while not (self._failed or self._link.finished(stop)):
-            idle = min(self._link.seconds_to_beat, self._publisher.seconds_to_head)
-            self._link.wait(poll, 0 if self._queue else idle)
-            self._queue.extend(self._link.receive())
-            if self._queue:
+        self._attendant.start()
+        link.announce()
+        poll = Poll(link.socket, stop=stop)
+        while not (self._failed or link.finished(stop)):
+            idle = min(link.seconds_to_beat, self._publisher.seconds_to_head)
+            link.wait(poll, 0 if link.jobs else idle)
+            link.receive()
+            if link.jobs:
                 self._drain()
-            if not self._queue:
+            if not link.jobs:
                 self._log.when_idle()
             self._publisher.repeat_head()
-            self._link.beat(lambda: {"queue": len(self._queue), **self._counters})
+            link.beat(self._status)
+        self._attendant.stop()
         return EXIT_DATA if self._failed else EXIT_OK
+
+    def _status(self) -> dict[str, Any]:
+        return {"queue": len(self._link.jobs), **self._counters, **self._attendant.status()}
 
     def _drain(self) -> None:
         """Decide what is there, for a while; append it in one commit; then, and not before, answer and publish."""
-        jobs = [self._queue.popleft() for _ in range(min(len(self._queue), DRAIN_COMMANDS))]
+        waiting = self._link.jobs
+        jobs = [waiting.popleft() for _ in range(min(len(waiting), DRAIN_COMMANDS))]
         known = self._log.outcomes([job.key for job in jobs if job.key])
-        expired, jobs = self._expired(jobs, known)
-        drain = Drain(self._app, self._log, self._folds, self._clock.now(), self._clock.new_id, known)
-        taken = self._decide(drain, jobs)
-        self._queue.extendleft(reversed(jobs[taken:]))
+        drain = Drain(
+            self._app, self._log, self._folds, self._clock.now(), self._clock.new_id, known, self._interrupt
+        )
+        with self._link.handling():
+            taken = self._decide(drain, jobs)
+        self._put_back(jobs[taken:])
         appended, answers = self._append(drain, jobs[:taken])
-        self._link.answer(expired + answers)
+        self._link.answer(answers)
         # Whoever asked has the answer on its way, and waits for nothing of this.
         if appended.decisions == len(drain.decisions):
             drain.appended()
         self._count(appended)
         self._publisher.publish(appended.events)
 
-    def _expired(self, jobs: list[Job], known: dict[str, Outcome]) -> tuple[list[Done], list[Job]]:
-        """Part what is too late from what is not: late work never reaches the log.
-
-        What is in the log, and was sent again because its answer was lost, is not late but done.
-        """
-        now = time.monotonic()
-        late = [job for job in jobs if job.deadline <= now and job.key not in known]
-        if not late:
-            return [], jobs
-        self._counters["expired"] += len(late)
-        text = "The deadline passed before the command was decided; nothing was written."
-        return [_failure(job, Code.UNAVAILABLE, text) for job in late], [
-            job for job in jobs if job.deadline > now or job.key in known
-        ]
+    def _put_back(self, jobs: list[Job]) -> None:
+        """Let jobs wait for the next drain; those of a registration that has ended are discarded."""
+        current = self._link.registration
+        self._link.jobs.extendleft(reversed([job for job in jobs if job.registration == current]))
 
     def _decide(self, drain: Drain, jobs: list[Job]) -> int:
-        """Decide jobs until the drain has had its time; return how many."""
-        began = time.monotonic()
-        for number, job in enumerate(jobs, 1):
+        """Decide jobs until the drain has had its time; return how many.
+
+        A job whose deadline has passed is refused: late work never reaches the log. But what has been done, and was
+        sent again because its answer was lost, is not late.
+        """
+        link, interrupt = self._link, self._interrupt
+        registration = link.registration
+        began = now = time.monotonic()
+        number = 0
+        for job in jobs:
+            if link.registration != registration or now - began > DRAIN_SECONDS:
+                break
+            if number and job.what in self._slow_types:
+                break  # nobody else's commit waits for it
+            number += 1
+            if job.deadline <= now and not drain.knows(job):
+                self._counters["expired"] += 1
+                drain.refuse(job, Code.UNAVAILABLE, LATE)
+                continue
+            interrupt.running = job
             drain.decide(job)
-            if (seconds := time.monotonic() - began) > DRAIN_SECONDS or number == len(jobs):
-                self._link.took(number, seconds)
-                return number
-        return 0
+            now = time.monotonic()
+        interrupt.running = None
+        self._note_pace(jobs[number - 1], number, now - began)
+        return number
+
+    def _note_pace(self, last: Job, number: int, seconds: float) -> None:
+        """Note how long decisions took, and which type of command keeps all others waiting."""
+        self._link.credit.record(number, seconds)
+        if seconds > DRAIN_SECONDS and len(self._slow_types) < SLOW_TYPES_MAX:
+            self._slow_types.add(last.what)
+        elif number == 1:
+            self._slow_types.discard(last.what)
 
     def _append(self, drain: Drain, jobs: list[Job]) -> tuple[Appended, list[Done]]:
         """Append what was decided; return what came into the log, and the answers."""
@@ -157,7 +190,7 @@ class CommandBus:
             self._retakes = 0
             text = f"Other writers came first {RETAKES_MAX} times; nothing was written. Try again."
             answers.append(_failure(again.pop(0), Code.UNAVAILABLE, text))
-        self._queue.extendleft(reversed(again))
+        self._put_back(again)
         return answers
 
     def _count(self, appended: Appended) -> None:

@@ -1,14 +1,22 @@
-"""A worker's end of the line to the gateway: introduces itself, beats, takes work, gives answers."""
+"""A worker's line to the gateway: registers, beats, receives work, sends answers.
+
+The main thread owns the line, except while it runs handlers (`with link.handling():`): then the attendant may use it.
+"""
 
 import logging
 import os
+import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from dualbus.arrival import ArrivalClock
+from dualbus.credit import Credit
 from dualbus.fault import Taken
-from dualbus.peers import Job, read_work
+from dualbus.peers import Job, read_numbers, read_work
 from dualbus.poll import Poll
 from dualbus.process import GRACE_SECONDS, Stop
 from dualbus.sockets import Socket
@@ -16,9 +24,11 @@ from dualbus.wire import (
     ANNOUNCE,
     BEAT,
     BYE,
+    CANCEL,
     LEAVING,
     READY,
     REFUSED,
+    RETURNED,
     WORK,
     Beat,
     Done,
@@ -33,123 +43,160 @@ from dualbus.wire import (
 
 BEAT_SECONDS = 0.5  # where the gateway, which beats more often, is not heard
 GATEWAY_SILENT_SECONDS = 1.0
-# A wait that is this much longer than meant: the process was stopped. So soon after, what comes may be from then.
-STOPPED_SECONDS = 0.05
-CREDIT_MIN, CREDIT_FIRST, CREDIT_MAX = 2, 64, 1024
-CREDIT_SECONDS = 0.1  # how much work we ask for: what is more waits at the gateway
 
 logger = logging.getLogger(__name__)
 
 
 class Link:
-    """The line of one worker. `identity` and `position` are what it says of its log or read model."""
+    """The line of one worker. `identity` and `position` are those of its log or read model.
+
+    A registration is the fence against work that was sent twice: whoever registers has discarded, unhandled, all work
+    of its earlier registrations, and discards what arrives of it later. So when the gateway sends a request again
+    under a new registration, no earlier sending can begin any more.
+    """
 
     def __init__(self, socket: Socket, dest: str, types: list[str]) -> None:
         self.socket = socket
         self.dest = dest
         self.identity: Identity | None = None
         self.position = 0
-        self._released = False  # the gateway said BYE
+        self.jobs: deque[Job] = deque()  # received and not begun
+        self.cancelled: set[int] = set()  # sendings whose answers are not wanted
+        self.registration = 0
+        self.credit = Credit()
+        self.lock = threading.Lock()
+        self.lock.acquire()
+        self.clock = ArrivalClock(time.monotonic())
         self._types = types
-        self.parked = 0  # how many jobs wait for something else than us
-        self._at_a_time = self._told_credit = CREDIT_FIRST
-        self._seconds_each = 0.0
         self._life = uuid.uuid4().hex
         self._started = time.monotonic()
         self._next_beat = 0.0
         self._gateway_seen = float("-inf")
-        self._ready = False
         self._unsent: list[Frames] = []
         self._here_since = self._started
-        self._stopped_since = self._stopped_until = self._started
+        self._ready = False
         self._leaving_at: float | None = None
+        self._released = False  # the gateway sent BYE
+        self._refused = ""
 
     def announce(self) -> None:
-        """Introduce this worker, at its start and whenever the gateway does not know it."""
-        self._told_credit = credit = self._credit
-        greeting = Greeting(self.dest, self._life, os.getpid(), self._types, credit, self.identity, self.position)
+        """Register this worker: at its start, and whenever the gateway does not know it."""
+        self.registration += 1
+        self.jobs.clear()
+        self.cancelled.clear()
+        self._unsent.clear()
+        self._released = False  # another gateway than the one that may have sent BYE
+        self.clock.registered()
+        credit = self.credit.announced()
+        greeting = Greeting(
+            self.dest,
+            self._life,
+            self.registration,
+            os.getpid(),
+            self._types,
+            credit,
+            self.identity,
+            self.position,
+        )
         self.socket.send(batch(READY, [greeting]))
 
-    def wait(self, poll: Poll, seconds: float) -> set[Socket | int]:
-        """Wait for something to do, and note since when what is there now can have been waiting.
+    @contextmanager
+    def handling(self) -> Iterator[None]:
+        """Surround the running of handlers: meanwhile the attendant may use the line."""
+        self.lock.release()
+        try:
+            yield
+        finally:
+            self.lock.acquire()
 
-        Deadlines travel as what is left of them, and the time a message spends in our queue while we are
-        busy counts too. So what is there at once counts as here since the queue was last seen empty; what
-        ends a wait has just come. A wait that took longer than it can says that this process was stopped, and so
-        was what receives for it: what comes in the next moment may be as old.
+    def wait(self, poll: Poll, seconds: float) -> set[Socket | int]:
+        """Wait for work or for time to pass, and note since when what is there now can have been waiting.
+
+        The time a message spends in the queue of a busy process counts too: a message that is there at once counts as
+        here since the queue was last empty. A message that ends a wait has just arrived.
         """
         began = ended = time.monotonic()
         ready = poll.wait(0)
-        self._here_since = self.socket.empty_at
+        empty_at = self.socket.empty_at
         if not ready and seconds > 0:
             ready = poll.wait(seconds)
-            self._here_since = ended = time.monotonic()
-        if ended - began > seconds + STOPPED_SECONDS:
-            self._stopped_since, self._stopped_until = began, ended + STOPPED_SECONDS
-        if ended < self._stopped_until:
-            self._here_since = min(self._here_since, self._stopped_since)
+            empty_at = ended = time.monotonic()
+        self.clock.waited(began, ended, seconds)
+        self._here_since = self.clock.since(empty_at, ended)
         self._ready = self.socket in ready
         return ready
 
-    def receive(self) -> list[Job]:
-        """Return the work that has come, and see to what else the gateway says."""
-        jobs: list[Job] = []
+    def receive(self) -> None:
+        """Put the work that has arrived into `jobs`, and follow what else the gateway sends."""
+        if self._refused:
+            raise Taken(self._refused)
         for frames in self.socket.receive(ready=True) if self._ready else ():
-            self._gateway_seen = time.monotonic()
-            try:
-                kind, items = frames[0], unpack(frames[1])
-                if kind == WORK:
-                    jobs += read_work(items, self._here_since)
-                elif kind == BEAT:
-                    self._next_beat = 0.0  # in answer to it: one wake for both
-                elif kind == ANNOUNCE:  # another gateway than the one that may have said BYE
-                    self._released = False
-                    self._stopped_until = 0.0  # what it gives us from now on is new
+            self._handle(frames)
+        if self._refused:
+            raise Taken(self._refused)
+
+    def receive_while_handling(self) -> None:
+        """Do the same from the attendant."""
+        self._here_since = self.clock.since(self.socket.empty_at, time.monotonic())
+        for frames in self.socket.receive():
+            self._handle(frames)
+
+    def _handle(self, frames: Frames) -> None:
+        self._gateway_seen = time.monotonic()
+        try:
+            kind, items = frames[0], unpack(frames[1])
+            if kind == WORK:
+                work = read_work(items, self._here_since)
+                self.jobs += [job for job in work if job.registration == self.registration]
+            elif kind == BEAT:
+                self._next_beat = 0.0  # in answer to it: one wake for both
+            elif kind == CANCEL:
+                self._cancel(read_numbers(items))
+            elif kind == ANNOUNCE:
+                if self.registration in read_numbers(items):  # else it is about one that has ended since
                     self.announce()
-                elif kind == BYE:
-                    self._released = True
-                elif kind == REFUSED:
-                    raise Taken(str(items[0]))
-            except (WireError, IndexError) as error:
-                logger.warning("Dropped a message that is not of the protocol: %s", error)
-        return jobs
+            elif kind == BYE:
+                self._released = True
+            elif kind == REFUSED:
+                self._refused = str(items[0])
+        except (WireError, IndexError) as error:
+            logger.warning("Dropped a message that is not of the protocol: %s", error)
+
+    def _cancel(self, sendings: list[int]) -> None:
+        self.cancelled |= set(sendings)
+        waiting = list(self.jobs)
+        self.jobs.clear()
+        self.jobs += [job for job in waiting if job.id not in self.cancelled]
+        self.give_back([job for job in waiting if job.id in self.cancelled], self.position)
 
     def answer(self, done: Sequence[Done]) -> None:
-        """Send answers; what the queue has no room for waits here, bounded by the credit we gave."""
+        """Send answers; what the queue has no room for waits here, bounded by the credit of this worker."""
         self._unsent += answer_batches(done)
         while self._unsent and self.socket.send(self._unsent[0]):
             del self._unsent[0]
 
-    def took(self, items: int, seconds: float) -> None:
-        """Note how long work took us, and ask for as much at a time as we can do in a moment.
+    def give_back(self, jobs: Iterable[Job], position: int) -> None:
+        """Return work that was not begun, or was stopped on the way, with the position of the read model."""
+        if numbers := [job.id for job in jobs]:
+            self._unsent.append(batch(RETURNED, [position, *numbers]))
+            self.answer(())
 
-        What waits at the gateway waits its client's turn, and is refused at once when it would wait too long;
-        what waits here does neither.
-        """
-        each = seconds / items
-        self._seconds_each += (each - self._seconds_each) / 4 if self._seconds_each else each
-        self._at_a_time = max(CREDIT_MIN, int(CREDIT_SECONDS / self._seconds_each))
-
-    @property
-    def _credit(self) -> int:
-        return min(CREDIT_MAX, self._at_a_time + self.parked)
-
-    def beat(self, status: Callable[[], dict[str, Any]], *, now: bool = False) -> None:
-        """Say that we are alive, if it is time to; `now` where the gateway must know before our next answer."""
+    def beat(self, status: Callable[[], dict[str, Any]], *, now: bool = False, running: int = 0) -> None:
+        """Send a beat, if it is time to; `now` where the gateway must know before the next answer."""
         time_now = time.monotonic()
-        same_credit = self._told_credit / 2 < self._credit < self._told_credit * 2
-        if time_now < self._next_beat and same_credit and not now:
+        if time_now < self._next_beat and self.credit.as_announced and not now:
             return
         self._next_beat = time_now + BEAT_SECONDS
-        self._told_credit = self._credit
-        told = {"pid": os.getpid(), "uptime_s": round(time_now - self._started, 1), **status()}
-        self.socket.send(batch(BEAT, [Beat(self.identity, self.position, self._credit, told)]))
+        credit = self.credit.announced()
+        shown = {"pid": os.getpid(), "uptime_s": round(time_now - self._started, 1), **status()}
+        beat = Beat(self.registration, running, self.identity, self.position, credit, shown)
+        self.socket.send(batch(BEAT, [beat]))
         self.answer(())
 
     def finished(self, stop: Stop) -> bool:
-        """Tell whether to end: told to stop, and the gateway has all our answers, or is not there.
+        """Tell whether to end: a stop was requested, and the gateway has all answers, or is not there.
 
-        The first time, ask the gateway for no more work; it says BYE when it waits for nothing from us.
+        The first time, ask the gateway for no more work; it sends BYE when it waits for nothing from here.
         """
         if not stop.told:
             return False

@@ -13,27 +13,33 @@ class Job(NamedTuple):
     """A Work that has come; what was left of its time is now the moment, by our clock, when it ends."""
 
     id: int
+    registration: int
     deadline: float
     key: str | None
     after: int
     body: dict[str, Any]
 
+    @property
+    def what(self) -> str:
+        """The type of its command or query."""
+        return str(self.body["type"])
+
 
 def read_greeting(items: Any) -> Greeting:
     """Return what is in a READY."""
     match items:
-        case [[str(dest), str(life), int(pid), [*types], int(credit), identity, int(position)]]:
+        case [[str(dest), str(life), int(registration), int(pid), [*types], int(credit), identity, int(position)]]:
             if all(type(one) is str for one in types):
-                return Greeting(dest, life, pid, types, credit, _identity(identity), position)
+                return Greeting(dest, life, registration, pid, types, credit, _identity(identity), position)
     raise WireError("It is not the greeting of a worker.")
 
 
 def read_beat(items: Any) -> Beat:
     """Return what is in a worker's BEAT."""
     match items:
-        case [[identity, int(position), int(credit), dict(status)]]:
+        case [[int(registration), int(running), identity, int(position), int(credit), dict(status)]]:
             check(status)  # it goes into the answer to Status
-            return Beat(_identity(identity), position, credit, status)
+            return Beat(registration, running, _identity(identity), position, credit, status)
     raise WireError("It is not the beat of a worker.")
 
 
@@ -45,6 +51,13 @@ def read_done(items: Any) -> list[Done]:
 def read_work(items: Any, since: float) -> list[Job]:
     """Return what is in a WORK that is here since a moment."""
     return [_work(item, since) for item in _list(items)]
+
+
+def read_numbers(items: Any) -> list[int]:
+    """Return what is in a RETURNED, a CANCEL or an ANNOUNCE."""
+    if type(items) is not list or not all(type(one) is int for one in items):
+        raise WireError("It is not a list of numbers.")
+    return items
 
 
 def read_published(items: Any) -> list[Published]:
@@ -78,12 +91,13 @@ def _done(item: Any) -> Done:
 
 
 def _work(item: Any, since: float) -> Job:
-    if type(item) is list and len(item) == 6:
-        id_, src, ms, key, after, body = item
-        envelope = type(id_) is int and type(src) is str and type(ms) is int and type(after) is int
+    if type(item) is list and len(item) == 7:
+        id_, registration, src, ms, key, after, body = item
+        numbers = type(id_) is int and type(registration) is int and type(ms) is int and type(after) is int
+        envelope = numbers and type(src) is str
         named = type(body) is dict and type(body.get("type")) is str and type(body.get("msg_id")) in (int, str)
         if envelope and named and (key is None or type(key) is str):
-            return Job(id_, since + ms / 1000, key, after, body)
+            return Job(id_, registration, since + ms / 1000, key, after, body)
     raise WireError("It is not a command or a query.")
 
 

@@ -19,6 +19,7 @@ from dualbus.wire import FRAME_BYTES_MAX, Frames
 
 LINGER_MS = 1000  # for the replies at the end; a socket with nothing to say closes at once
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 500
+HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 1500
 # As numbers: pyzmq's own are members of an enumeration, which cost more than what they are asked for.
 _READABLE, _EVENTS = int(zmq.POLLIN), int(zmq.EVENTS)
 _AT_ONCE, _AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
@@ -114,11 +115,11 @@ class Sockets:
 
     def front(self, address: str) -> Socket:
         """Make the gateway's socket for clients."""
-        return self._bind(zmq.ROUTER, address, send_queue=64, receive_queue=64)
+        return self._bind(zmq.ROUTER, address, send_queue=16, receive_queue=16)  # of messages of 2 MiB at most
 
     def back(self, address: str) -> Socket:
         """Make the gateway's socket for the buses and the projector."""
-        return self._bind(zmq.ROUTER, address, send_queue=1000, receive_queue=1000)
+        return self._bind(zmq.ROUTER, address, send_queue=1000, receive_queue=1000, heartbeats=True)
 
     def dealer(self, address: str) -> Socket:
         """Make a worker's, or a client's, socket to the gateway."""
@@ -145,8 +146,13 @@ class Sockets:
         socket.zmq.subscribe(b"")
         return socket
 
-    def _bind(self, kind: int, address: str, send_queue: int, receive_queue: int) -> Socket:
+    def _bind(
+        self, kind: int, address: str, send_queue: int, receive_queue: int, *, heartbeats: bool = False
+    ) -> Socket:
         socket = self._make(kind, send_queue, receive_queue)
+        if heartbeats:
+            # The I/O thread of a peer answers them, also while its Python is busy: else the peer is stopped or gone.
+            socket.heartbeat_ivl, socket.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
         lock = None
         try:
             if address.startswith("ipc://"):

@@ -8,8 +8,8 @@ Values = Sequence[Value] | Mapping[str, Value]
 Row = dict[str, Any]
 
 
-class Interrupted(Exception):
-    """A query that ran into its deadline."""
+class Interrupted(BaseException):
+    """Ends a handler that has run into its deadline, past any `except Exception` of the application."""
 
 
 class ReadOnlyTables(Protocol):

@@ -18,14 +18,16 @@ MessageId: TypeAlias = int | str
 SEND = b"send"  # envelopes {"src", "dest", "body"}, and if wanted "timeout_ms", "after"
 REPLY = b"reply"  # envelopes {"src", "dest", "position", "body"}
 # Between the gateway and a worker (a bus, or the projector).
-READY = b"ready"  # worker: one Greeting
-BEAT = b"beat"  # worker: one Beat; gateway: nothing. Sent by the loop that does the work
+READY = b"ready"  # worker: one Greeting, which begins a registration
+BEAT = b"beat"  # worker: one Beat; gateway: nothing
 WORK = b"work"  # gateway: Work items
 DONE = b"done"  # worker: Done items
-LEAVING = b"leaving"  # worker: give me nothing more
-BYE = b"bye"  # gateway: you have answered all you had
-ANNOUNCE = b"announce"  # gateway: I do not know you, say READY
-REFUSED = b"refused"  # gateway: one sentence why this worker is not wanted
+RETURNED = b"returned"  # worker: numbers of sendings that it has not begun, or was told to stop
+CANCEL = b"cancel"  # gateway: numbers of sendings whose answers are not wanted from this worker any more
+LEAVING = b"leaving"  # worker: send no more work
+BYE = b"bye"  # gateway: every answer has arrived
+ANNOUNCE = b"announce"  # gateway: the number of a registration that it does not know; register again
+REFUSED = b"refused"  # gateway: one sentence why this worker is turned away
 # From the publishers.
 EVENTS = b"events"  # commandbus: one Published
 PROGRESS = b"progress"  # projector: one Progress
@@ -64,9 +66,10 @@ class WireError(ValueError):
 
 
 class Work(NamedTuple):
-    """A command or a query on its way to a bus."""
+    """A command or a query on its way to a bus: one sending of a request, which may be sent again."""
 
-    id: int
+    id: int  # of this sending; no other sending has it, not even of the same request
+    registration: int  # under which the worker was sent it: a later registration discards it
     src: str
     ms: int  # what is left until the deadline, when the gateway sent it
     key: str | None  # a command's id: what makes it happen once. None for a query
@@ -75,7 +78,7 @@ class Work(NamedTuple):
 
 
 Done: TypeAlias = tuple[int, int, bytes]
-"""An answer on its way back: the request's id, the position of the log at which it was made, and the body, which
+"""An answer on its way back: the id of the sending, the position of the log at which it was made, and the body, which
 stays packed, since the gateway only passes it on."""
 
 
@@ -87,10 +90,11 @@ class Identity(NamedTuple):
 
 
 class Greeting(NamedTuple):
-    """How a worker introduces itself. `life` is new for every start of a process."""
+    """How a worker registers. `life` is new for every start of a process."""
 
     dest: str
     life: str
+    registration: int  # rises with every READY of the process; it has discarded what earlier ones were sent
     pid: int
     types: list[str]
     credit: int  # how many items it takes before it has answered the first
@@ -101,6 +105,8 @@ class Greeting(NamedTuple):
 class Beat(NamedTuple):
     """What a worker says of itself every so often."""
 
+    registration: int
+    running: int  # the id of the sending whose handler has been running for long; 0 if there is none
     identity: Identity | None
     position: int
     credit: int
@@ -148,9 +154,9 @@ def joined(kind: bytes, packed: Sequence[bytes]) -> Frames:
     return [kind, header + b"".join(packed)]
 
 
-def packed_work(head: tuple[int, str, int, str | None, int], body: bytes) -> bytes:
-    """Pack a Work whose body is packed already: an array of five becomes one of six."""
-    return b"\x96" + pack(head)[1:] + body
+def packed_work(head: tuple[int, int, str, int, str | None, int], body: bytes) -> bytes:
+    """Pack a Work whose body is packed already: an array of six becomes one of seven."""
+    return b"\x97" + pack(head)[1:] + body
 
 
 def packed_reply(src: str, dest: str, position: int, body: bytes) -> bytes:

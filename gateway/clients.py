@@ -3,7 +3,6 @@
 from collections import OrderedDict, deque
 from itertools import islice
 
-from gateway.request import Request
 from gateway.sessions import Sessions
 
 REPLIES_MAX, REPLY_BYTES_MAX = 20_000, 8 << 20  # that a client has not taken
@@ -15,12 +14,11 @@ CONSOLE = b""  # the client that is our own standard input; a ROUTER never gives
 class Client:
     """One connection."""
 
-    __slots__ = ("bytes", "id", "outbox", "outbox_bytes", "queues", "requests", "sessions", "stalled_until")
+    __slots__ = ("bytes", "id", "outbox", "outbox_bytes", "requests", "sessions", "stalled_until")
 
     def __init__(self, id_: bytes, floor: int) -> None:
         self.id = id_
         self.sessions = Sessions(floor)
-        self.queues: dict[str, deque[Request]] = {}  # by dest: what is to be sent to a bus
         self.requests = 0  # not answered yet
         self.bytes = 0
         self.outbox: deque[bytes] = deque()  # replies, packed
@@ -66,6 +64,10 @@ class Clients:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def waiting(self) -> list[Client]:
+        """Return the clients over connections that have requests under way."""
+        return [client for client in self._by_id.values() if client.requests and client.id != CONSOLE]
 
     def forget(self, client: Client) -> None:
         """The connection is gone."""

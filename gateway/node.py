@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from dualbus.fault import EXIT_DATA, EXIT_OK
-from dualbus.peers import read_beat, read_done, read_greeting
+from dualbus.peers import read_beat, read_done, read_greeting, read_numbers
 from dualbus.poll import Poll
 from dualbus.process import GRACE_SECONDS, Stop
 from dualbus.settings import Settings
@@ -16,11 +16,13 @@ from dualbus.wire import (
     ANNOUNCE,
     BEAT,
     BYE,
+    CANCEL,
     DONE,
     LEAVING,
     READY,
     REFUSED,
     REPLY,
+    RETURNED,
     SEND,
     WORK,
     Frames,
@@ -36,8 +38,10 @@ from dualbus.wire import (
 from gateway.clients import CONSOLE, Client
 from gateway.console import Console
 from gateway.routing import Routing
+from gateway.worker import Worker
 
 BEAT_SECONDS = 0.4
+PROBE_SECONDS = 1.0  # how often a client that waits for answers is sent none, which tells whether it is still there
 FLUSH_SECONDS = 0.25  # for standard output to take the last lines
 STALLED_SECONDS = 0.02  # until a client that took nothing is tried again
 
@@ -65,6 +69,7 @@ class Gateway:
         self._console = Console(self._routing, self._poll)
         self._data = str(settings.data)
         self._next_beat = 0.0
+        self._next_probe = 0.0
 
     def run(self) -> int:
         """Serve; then answer what is under way, within the time there is for that."""
@@ -80,7 +85,7 @@ class Gateway:
         while self._console.unwritten and time.monotonic() < until:
             self._turn(until)
         self._give_out()
-        for bus in self._routing.buses.values():
+        for bus in self._routing.workers.buses.values():
             for id_ in list(bus.workers):
                 self._tell(id_, batch(BYE, []))
         return EXIT_DATA if self._console.failed else EXIT_OK
@@ -104,8 +109,11 @@ class Gateway:
         for id_, work in self._routing.dispatch(now):
             # Once a batch is not taken, all of it goes elsewhere: what comes behind must not come first.
             all(self._tell(id_, frames) for frames in batches(WORK, work))
+        for id_, sendings in self._routing.workers.cancelled():
+            self._tell(id_, batch(CANCEL, sendings))
         self._give_out()
         self._beat(now)
+        self._probe(now)
 
     def _patience(self) -> float:
         if self._console.eager:
@@ -127,16 +135,26 @@ class Gateway:
                 kind, items = frames[0], unpack(frames[1])
                 if kind == READY:
                     self._welcome(id_, read_greeting(items), now)
-                elif (worker := self._routing.worker(id_)) is None:
-                    self._tell(id_, batch(ANNOUNCE, []))
-                elif kind == DONE:
-                    self._routing.done(worker, read_done(items), now)
+                elif worker := self._routing.workers.worker(id_):
+                    self._hear(worker, kind, items, now)
                 elif kind == BEAT:
-                    worker.beat(read_beat(items), now)
+                    # Only its beats: what it has answered before, it must not register again for.
+                    self._tell(id_, batch(ANNOUNCE, [read_beat(items).registration]))
                 elif kind == LEAVING:
-                    self._routing.leave(worker)
+                    self._tell(id_, batch(BYE, []))
             except (WireError, IndexError) as error:
                 logger.warning("Dropped a message of a worker that is not of the protocol: %s", error)
+
+    def _hear(self, worker: Worker, kind: bytes, items: Any, now: float) -> None:
+        if kind == DONE:
+            self._routing.workers.done(worker, read_done(items), now)
+        elif kind == BEAT:
+            self._routing.beat(worker, read_beat(items), now)
+        elif kind == RETURNED:
+            position, *sendings = read_numbers(items)
+            self._routing.workers.returned(worker, position, sendings)
+        elif kind == LEAVING:
+            self._routing.workers.leave(worker)
 
     def _welcome(self, id_: bytes, greeting: Greeting, now: float) -> None:
         if unwanted := self._routing.announced(id_, greeting, now):
@@ -149,19 +167,30 @@ class Gateway:
         if now < self._next_beat:
             return
         self._next_beat = now + BEAT_SECONDS
-        for bus in self._routing.buses.values():
+        for bus in self._routing.workers.buses.values():
             for id_ in list(bus.workers):
                 self._tell(id_, batch(BEAT, []))
+
+    def _probe(self, now: float) -> None:
+        """Find out which of the clients that wait for an answer are gone: what they have asked is in others' way."""
+        if now < self._next_probe:
+            return
+        self._next_probe = now + PROBE_SECONDS
+        for client in self._routing.clients.waiting():
+            try:
+                self._front.send([client.id, *joined(REPLY, [])])
+            except Gone:
+                self._routing.client_gone(client)
 
     def _tell(self, id_: bytes, frames: Frames) -> bool:
         """Send to a worker; one that is gone, or takes nothing, loses what it had: False."""
         try:
             taken = self._back.send([id_, *frames])
         except Gone:
-            self._routing.lost(id_, "is gone")
+            self._routing.workers.lost(id_, "is gone")
             return False
         if not taken:
-            self._routing.lost(id_, "does not take what it is sent")
+            self._routing.workers.lost(id_, "does not take what it is sent")
         return taken
 
     def _give_out(self) -> None:

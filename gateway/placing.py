@@ -3,16 +3,18 @@
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from gateway.buses import COMMANDS, QUERIES, Bus
+from gateway.buses import COMMANDS, QUERIES
 from gateway.request import Request
 from gateway.sessions import Session
+from gateway.workers import Workers
 
 
 class Placing:
     """Puts requests into the queues of the buses."""
 
-    def __init__(self, buses: dict[str, Bus], make_key: Callable[[int], str]) -> None:
-        self._buses = buses
+    def __init__(self, workers: Workers, make_key: Callable[[int], str]) -> None:
+        self._workers = workers
+        self._buses = workers.buses
         self._make_key = make_key
         self._unplaced: list[Request] = []  # without dest, and no bus has announced the type yet
 
@@ -74,8 +76,7 @@ class Placing:
             self._unplaced = [request for request in self._unplaced if not request.answered]
         for session in {request.session for request in answered}:
             session.held = deque(request for request in session.held if not request.answered)
-        for bus in self._buses.values():
-            bus.drop_answered()
+        self._workers.drop_answered()
 
     def _keyed(self, command: Request) -> Request:
         command.key = command.key or self._make_key(command.id)

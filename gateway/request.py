@@ -47,8 +47,13 @@ class Request:
         self.after = after
         self.body = body
         self.tries = 0
-        self.sent = False  # to a bus, which may have acted on it
+        self.sent = False  # to a bus, which may act on it, or have acted on it
         self.answered = False  # it may lie in a queue for a while yet
+
+    @property
+    def needs(self) -> int:
+        """The position that the answer to a query must not be older than."""
+        return max(self.after, self.session.position)
 
     @property
     def suspect(self) -> bool:

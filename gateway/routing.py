@@ -4,23 +4,22 @@ A request is queued by client, sent to a worker of its bus that has room, and an
 when its deadline has passed, from here. Never definite when the bus may have acted on it.
 """
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from dualbus.wire import Code, Done, Greeting, Identity, MessageId, error, pack, packed_reply, packed_work
-from gateway.buses import COMMANDS, PROJECTOR, QUERIES, SILENT_SECONDS, Bus, Worker
+from dualbus.wire import Beat, Code, Greeting, Identity, MessageId, error, pack, packed_reply
+from gateway.buses import COMMANDS, PROJECTOR, QUERIES
 from gateway.clients import CONSOLE, Client, Clients
 from gateway.envelope import BadEnvelope, read_request
 from gateway.pending import Pending
 from gateway.placing import Placing
-from gateway.request import TRIES_MAX, Request
+from gateway.request import Request
 from gateway.status import status
+from gateway.worker import Worker
+from gateway.workers import SILENT_SECONDS, Workers
 
 GATEWAY, STATUS = "gateway", "Status"
-LOOK_SECONDS = 0.05  # how often to look whether a worker is silent
-
-logger = logging.getLogger(__name__)
+CHECK_SECONDS = 0.05  # how often to check whether a worker is silent
 
 
 class Routing:
@@ -28,18 +27,15 @@ class Routing:
 
     def __init__(self, timeout_ms: int, first_id: int, make_key: Callable[[int], str], now: float = 0.0) -> None:
         self.clients = Clients()
-        self.buses = {COMMANDS: Bus(COMMANDS), QUERIES: Bus(QUERIES), PROJECTOR: Bus(PROJECTOR)}
-        self.identity: Identity | None = None
+        self.workers = Workers(self, first_id, now)
         self.stopping = False
-        self._leaving = False  # some worker
-        self._next_look = now
-        self.began = now
+        self._next_check = now
         self.counters = {"accepted": 0, "answered": 0, "refused": 0, "timed_out": 0, "malformed": 0}
-        self.counters |= {"sent_again": 0, "late_answers": 0, "dropped_replies": 0, "lost_workers": 0}
+        self.counters |= {"dropped_replies": 0, "clients_gone": 0}
         self._timeout_ms = timeout_ms
         self._next_id = first_id
         self._pending = Pending()
-        self._placing = Placing(self.buses, make_key)
+        self._placing = Placing(self.workers, make_key)
 
     # What clients say.
 
@@ -85,7 +81,7 @@ class Routing:
         if not dest or client.id == CONSOLE:  # which rests by itself while much of it is unanswered
             return None
         # Half of the time: the pace is the best one seen, and what is refused can still be tried elsewhere.
-        if not self.buses[dest].serves(client, (request.timeout_ms or self._timeout_ms) / 2000):
+        if not self.workers.buses[dest].serves(client, (request.timeout_ms or self._timeout_ms) / 2000):
             text = f"{dest} is overloaded: the deadline would pass before it gets there. Try again later."
             return Code.UNAVAILABLE, text
         return None
@@ -99,168 +95,89 @@ class Routing:
         self._pending.add(request)
         self._placing.place(request)
 
-    # What workers say.
+    # What workers report.
 
     def announced(self, id_: bytes, greeting: Greeting, now: float) -> str | None:
-        """Welcome a worker; or return a sentence why it is not wanted."""
-        bus = self.buses.get(greeting.dest)
-        if bus is None:
-            return f"There is no place for a {greeting.dest!r} at this gateway."
-        worker = Worker(id_, greeting, now)
-        known = bus.workers.get(id_)
-        if known and known.life == worker.life:
-            return None  # it was asked twice who it is
-        for other in list(bus.workers.values()):
-            if other.life == worker.life or other.id == id_:
-                self._lose(other, "came back over a new connection")
-            elif greeting.dest == COMMANDS and other.identity != worker.identity:
-                return "Another commandbus, with another log, is at this gateway: stop one of the two."
-            elif greeting.dest == COMMANDS:
-                # The lock on the log lets only one live: this one has it, so the other is gone.
-                self._lose(other, "was replaced")
-        bus.workers[id_] = worker
-        bus.types = set(greeting.types)
+        """Welcome a worker; or return a sentence why it is turned away."""
+        if unwanted := self.workers.welcome(id_, greeting, now):
+            return unwanted
         if greeting.dest == COMMANDS:
-            self._follow_log(worker.identity, worker.position)
+            self._follow_log(greeting.identity, greeting.position)
         for request in self._placing.place_again():
-            self._answer(request, error(request.msg_id, Code.NOT_SUPPORTED, _homeless(request.type)))
-        logger.info("%s is here (pid %d).", greeting.dest, greeting.pid)
+            self.answer(request, error(request.msg_id, Code.NOT_SUPPORTED, _homeless(request.type)))
         return None
+
+    def beat(self, worker: Worker, beat: Beat, now: float) -> None:
+        """Note a worker's beat."""
+        self.workers.beat(worker, beat, now)
 
     def _follow_log(self, identity: Identity | None, position: int) -> None:
-        """Whoever comes from now on sees at least what the log holds now: also after our own restart."""
-        if identity == self.identity:
+        """Whoever connects from now on sees at least what the log holds now: also after a restart of the gateway."""
+        workers = self.workers
+        if identity == workers.identity:
             self.clients.raise_floor(position)
+            workers.head = max(workers.head, position)
         else:
             self.clients.reset(position)
-            self.identity = identity
-
-    def worker(self, id_: bytes) -> Worker | None:
-        """Return the worker of a connection, if we know it."""
-        for bus in self.buses.values():
-            if worker := bus.workers.get(id_):
-                return worker
-        return None
-
-    def done(self, worker: Worker, answers: Iterable[Done], now: float) -> None:
-        """Pass on a worker's answers. What is late, or of an earlier life, is dropped."""
-        worker.seen = now
-        bus, in_flight = self.buses[worker.dest], worker.in_flight
-        before = len(in_flight)
-        for id_, position, body in answers:
-            request = in_flight.pop(id_, None)
-            if request is None:
-                self.counters["late_answers"] += 1
-                continue
-            if position > request.session.position:
-                request.session.position = position
-            if not request.answered:
-                self._owe(request.client, request.src, request.dest, position, body)
-                self._settle(request)
-        count = before - len(in_flight)
-        bus.in_flight -= count
-        bus.count(count, now)
-
-    def lost(self, id_: bytes, why: str) -> None:
-        """A worker is gone: what it had goes to another, commands under the same key."""
-        if worker := self.worker(id_):
-            self._lose(worker, why)
-
-    def _lose(self, worker: Worker, why: str) -> None:
-        bus = self.buses[worker.dest]
-        del bus.workers[worker.id]
-        bus.in_flight -= len(worker.in_flight)
-        self.counters["lost_workers"] += 1
-        logger.warning("%s (pid %d) %s with %d in flight.", worker.dest, worker.pid, why, len(worker.in_flight))
-        again = []
-        for request in worker.in_flight.values():
-            if request.answered:
-                continue
-            request.tries += 1
-            if request.tries < TRIES_MAX:
-                again.append(request)
-            else:
-                text = f"{worker.dest} died {TRIES_MAX} times with this message. The outcome is not known."
-                self._answer(request, error(request.msg_id, Code.CRASH, text))
-        self.counters["sent_again"] += len(again)
-        bus.put_again(again)
+            workers.identity, workers.head = identity, position
 
     # What time does.
 
     def dispatch(self, now: float) -> list[tuple[bytes, list[bytes]]]:
-        """Give out what there is room for: worker ids, each with packed Work."""
+        """Return what workers are to be sent now: worker ids, each with packed Work."""
         self.expire(now)  # first, so that what it lets go does not wait for another turn
-        given = []
-        for dest in (COMMANDS,) if self._blind(now) else (COMMANDS, QUERIES):
-            bus = self.buses[dest]
-            while bus.queued and (worker := bus.least_busy(self.identity)):
-                if work := self._work(bus, worker, now):
-                    given.append((worker.id, work))
-            bus.count(0, now)
-        return given
+        return self.workers.dispatch(now, blind=self._blind(now))
 
     def _blind(self, now: float) -> bool:
-        """Tell whether we do not know how far the log is.
+        """Tell whether the gateway does not know how far the log is.
 
-        Clients may have seen more through an earlier life of ours than the read model has: an answer now could
-        be older. A commandbus that lives tells; after the time in which it would have, the projector does.
+        Clients may have seen more through an earlier gateway than the read model has: an answer now could be older. A
+        commandbus that lives reports it; after the time in which it would have, the projector does.
         """
-        if self.identity is None and now - self.began >= SILENT_SECONDS:
-            for projector in self.buses[PROJECTOR].workers.values():
+        workers = self.workers
+        if workers.identity is None and now - workers.began >= SILENT_SECONDS:
+            for projector in workers.buses[PROJECTOR].workers.values():
                 if projector.identity and projector.log_position is not None:
                     self._follow_log(projector.identity, projector.log_position)
-        return self.identity is None
-
-    def _work(self, bus: Bus, worker: Worker, now: float) -> list[bytes]:
-        """Fill a worker's room, or its share of what is queued when there are others."""
-        share = -(-bus.queued // len(bus.workers))
-        work: list[bytes] = []
-        for request in bus.take(min(worker.room, share)):
-            ms = int((request.deadline - now) * 1000)
-            if ms <= 0:
-                self._time_out(request)
-                continue
-            after = max(request.after, request.session.position)
-            request.sent = True
-            worker.in_flight[request.id] = request
-            work.append(packed_work((request.id, request.src, ms, request.key, after), request.body))
-        bus.in_flight += len(work)
-        return work
+        return workers.identity is None
 
     def expire(self, now: float) -> None:
-        """Answer what has passed its deadline, and give up on workers that are silent."""
-        if now >= self._next_look:
-            self._next_look = now + LOOK_SECONDS
-            for bus in self.buses.values():
-                for worker in [one for one in bus.workers.values() if now - one.seen > SILENT_SECONDS]:
-                    self._lose(worker, "has been silent")
+        """Answer what has passed its deadline, and give up on workers that hang."""
+        if now >= self._next_check:
+            self._next_check = now + CHECK_SECONDS
+            self.workers.check_silence(now)
         if late := self._pending.late(now):
             for request in late:
-                self._time_out(request)
+                self.time_out(request)
             self._placing.drop(late)
 
     def seconds_to_deadline(self, now: float) -> float:
         """How long until `expire` has something to do."""
         return self._pending.seconds_to_deadline(now)
 
-    def _time_out(self, request: Request) -> None:
+    def time_out(self, request: Request) -> None:
+        """Answer a request whose deadline has passed: definite only if no bus can have acted on it."""
         self.counters["timed_out"] += 1
+        code = Code.TIMEOUT if request.sent else Code.UNAVAILABLE
+        self.answer(request, error(request.msg_id, code, self._why_late(request)))
+
+    def _why_late(self, request: Request) -> str:
         if request.sent:
             what = "The outcome is not known" if request.key else "It may be tried again"
-            text = f"{request.dest} did not answer before the deadline. {what}."
-            self._answer(request, error(request.msg_id, Code.TIMEOUT, text))
-            return
-        dest = request.dest or "The bus for it"
-        bus = self.buses.get(request.dest)
-        if bus and bus.workers and self.identity is None:
-            text = (
+            return f"{request.dest} did not answer before the deadline. {what}."
+        dest, workers = request.dest or "The bus for it", self.workers
+        bus = workers.buses.get(request.dest)
+        if not (bus and bus.workers):
+            return f"{dest} is not there: start it, and send the message again."
+        if workers.identity is None:
+            return (
                 "Nobody has said how far the log is: start commandbus, or the projector, and send the message again."
             )
-        elif bus and bus.workers:
-            text = f"The deadline passed before {dest} got to it: try again later."
-        else:
-            text = f"{dest} is not there: start it, and send the message again."
-        self._answer(request, error(request.msg_id, Code.UNAVAILABLE, text))
+        if request.dest == QUERIES and workers.deferred and request.needs > workers.deferred.position:
+            at = workers.deferred.position
+            where = f"at position {at}" if at >= 0 else "being built"
+            return f"The read model has not caught up: it is {where}, and you have seen {request.needs}. Try again."
+        return f"The deadline passed before {dest} got to it: try again later."
 
     def stop(self) -> None:
         """Take on nothing more, and answer what no bus has seen."""
@@ -268,12 +185,12 @@ class Routing:
         text = "The gateway is stopping: nothing was done. Try again when it is back."
         for request in self._pending:
             if not request.sent:
-                self._answer(request, error(request.msg_id, Code.UNAVAILABLE, text))
+                self.answer(request, error(request.msg_id, Code.UNAVAILABLE, text))
 
     def give_up(self) -> None:
         """Answer all that is left: buses had their time."""
         for request in self._pending:
-            self._time_out(request)
+            self.time_out(request)
 
     @property
     def under_way(self) -> int:
@@ -285,37 +202,30 @@ class Routing:
         """How many bytes they have."""
         return self._pending.bytes
 
-    def leave(self, worker: Worker) -> None:
-        """A worker wants to leave: give it nothing more."""
-        worker.leaving = self._leaving = True
-
     def dismissed(self) -> list[bytes]:
-        """Take out the workers that wanted to leave and that nobody waits for any more."""
-        if not self._leaving:
-            return []
-        going = []
-        for bus in self.buses.values():
-            for worker in list(bus.workers.values()):
-                waited_for = bool(self._pending) if bus.dest == PROJECTOR else bool(worker.in_flight)
-                if worker.leaving and not waited_for:
-                    del bus.workers[worker.id]
-                    going.append(worker.id)
-        self._leaving = any(worker.leaving for bus in self.buses.values() for worker in bus.workers.values())
-        return going
+        """Remove the workers that wanted to leave and that nobody waits for any more."""
+        return self.workers.dismissed(idle=not self._pending)
 
-    # What clients are told.
+    # What clients are sent.
 
     def client_gone(self, client: Client) -> None:
-        """Drop what a client that is gone has asked and no bus has seen."""
-        for request in self._pending:
-            if request.client is client:
-                self._settle(request)
-        for bus in self.buses.values():
-            bus.drop_client(client)
+        """Drop what a client that is gone has asked, wherever it is; a command that was sent is done all the same."""
+        self.counters["clients_gone"] += 1
+        self.workers.cancel_client(client)
+        gone = [request for request in self._pending if request.client is client]
+        for request in gone:
+            self._settle(request)
+        self._placing.drop(gone)
         self.clients.forget(client)
 
-    def _answer(self, request: Request, body: dict[str, Any]) -> None:
+    def answer(self, request: Request, body: dict[str, Any]) -> None:
+        """Answer a request from here."""
         self._owe(request.client, request.src, request.dest or GATEWAY, 0, pack(body))
+        self._settle(request)
+
+    def deliver(self, request: Request, position: int, body: bytes) -> None:
+        """Answer a request with a worker's answer."""
+        self._owe(request.client, request.src, request.dest, position, body)
         self._settle(request)
 
     def _settle(self, request: Request) -> None:

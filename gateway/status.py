@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from gateway.buses import COMMANDS, PROJECTOR, Worker
+from gateway.buses import COMMANDS, PROJECTOR
+from gateway.worker import Worker
 
 if TYPE_CHECKING:
     from gateway.routing import Routing
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 def status(routing: Routing, now: float) -> dict[str, Any]:
     """Return what runs: each process, how far it is, what waits and what has been counted."""
-    buses, clients, identity = routing.buses, routing.clients, routing.identity
+    workers, clients = routing.workers, routing.clients
+    buses, identity = workers.buses, workers.identity
     heads = [worker.position for worker in buses[COMMANDS].workers.values()]
     models = [worker.position for worker in buses[PROJECTOR].workers.values()]
     lags = [worker.status.get("lag_s", 0.0) for worker in buses[PROJECTOR].workers.values()]
@@ -25,7 +27,7 @@ def status(routing: Routing, now: float) -> dict[str, Any]:
         "lag_events": None if head is None or model is None else max(0, head - model),
         "lag_s": min(lags, default=None),
         "processes": [
-            {"name": "gateway", "pid": os.getpid(), "uptime_s": round(now - routing.began, 1)},
+            {"name": "gateway", "pid": os.getpid(), "uptime_s": round(now - workers.began, 1)},
             *(_process(worker, now) for bus in buses.values() for worker in bus.workers.values()),
         ],
         "gateway": {
@@ -33,7 +35,9 @@ def status(routing: Routing, now: float) -> dict[str, Any]:
             "under_way": routing.under_way,
             "bytes_under_way": routing.bytes_under_way,
             "queued": {bus.dest: bus.queued for bus in buses.values() if bus.dest != PROJECTOR},
+            "deferred": len(workers.deferred),
             **routing.counters,
+            **workers.counters,
         },
     }
 
@@ -46,4 +50,11 @@ def _process(worker: Worker, now: float) -> dict[str, Any]:
         "in_flight": len(worker.in_flight),
         "seen_s": round(now - worker.seen, 3),
         **worker.status,
+        **({"running": _held(worker, now)} if worker.silent else {}),
     }
+
+
+def _held(worker: Worker, now: float) -> dict[str, Any]:
+    """Return what probably keeps a worker from beating: the first of what it has not answered."""
+    first = next(iter(worker.in_flight.values()), None)
+    return {"type": first.type if first else "", "seconds": round(now - worker.seen, 2)}

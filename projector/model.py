@@ -5,11 +5,12 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dualbus.app import App
 from dualbus.fault import DataFault
 from dualbus.files import sync_folder
+from dualbus.interrupt import Interrupt
 from dualbus.log import RecordedEvent
 from dualbus.read_model import Damaged, NoRoom, ReadModelWriter, Unavailable, create, file_name
 from dualbus.sqlite_log import SqliteLogReader
@@ -27,10 +28,23 @@ ROOM = "See whether there is room on its disk."
 logger = logging.getLogger(__name__)
 
 
+class Applying(NamedTuple):
+    """An event whose projections run."""
+
+    event: RecordedEvent
+    deadline: float = float("inf")  # nothing may skip it
+    id: int = 0
+
+    @property
+    def what(self) -> str:
+        """The type of the event."""
+        return self.event.type
+
+
 class Model:
     """The file that these projections make. While it is `building` it has another name, and no reader."""
 
-    def __init__(self, folder: Path, app: App, log: SqliteLogReader) -> None:
+    def __init__(self, folder: Path, app: App, log: SqliteLogReader, interrupt: Interrupt) -> None:
         self.path = folder / file_name(app.projections)
         self.identity = log.identity
         self.failure: str | None = None  # why it does not go on
@@ -38,6 +52,7 @@ class Model:
         self._app = app
         self._log = log
         self._projecting = Projecting(app)
+        self._interrupt = interrupt
         self._retry_at = 0.0
         self._retry_seconds = RETRY_SECONDS
         self._caught_up_at = time.monotonic()
@@ -148,6 +163,7 @@ class Model:
             for number, event in enumerate(events):
                 if number in GIVE_WAY_AT:
                     os.sched_yield()
+                self._interrupt.running = Applying(event)
                 self._projecting.apply(event, self._writer)
                 if time.monotonic() > until:
                     break
@@ -156,6 +172,8 @@ class Model:
             if before := [event for event in events if event.position < failed.position]:
                 self._apply(before)
             raise
+        finally:
+            self._interrupt.running = None
         self._writer.commit(event.position, event.hash)
         self._counters["applied"] += event.position - self.position
         self.position = event.position

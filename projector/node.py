@@ -8,8 +8,10 @@ from contextlib import suppress
 from typing import Any
 
 from dualbus.app import load
+from dualbus.attendant import Attendant
 from dualbus.fault import EXIT_OK, DataFault
 from dualbus.files import is_there, lock_data, make_folder
+from dualbus.interrupt import Interrupt
 from dualbus.link import Link
 from dualbus.log import RecordedEvent
 from dualbus.peers import read_published
@@ -59,6 +61,8 @@ class Projector:
         self._progress = sockets.publisher(settings.progress)
         self._link = Link(sockets.dealer(settings.back), "projector", [])
         self._poll = Poll(self._events, self._link.socket, stop=stop)
+        self._interrupt = Interrupt()
+        self._attendant = Attendant(self._link, self._interrupt, self._status, handler="projection of")
         self._model: Model | None = None
         self._heard: list[Frames] = []  # from the publisher, in this turn
         self._state = "starting"
@@ -67,16 +71,18 @@ class Projector:
 
     def run(self) -> int:
         """Project until told to stop."""
+        self._attendant.start()
         self._link.announce()
         log = self._wait_for_log()
         if log:
             check_witnesses(self._folder, log)
             self._app.check_stored(log.types())
         while log and self._turn(0):
-            self._model = Model(self._folder, self._app, log)
+            self._model = Model(self._folder, self._app, log, self._interrupt)
             if self._build(self._model):
                 self._follow(self._model, log)
             self._model.close()
+        self._attendant.stop()
         return EXIT_OK
 
     def _turn(self, seconds: float) -> bool:
@@ -88,7 +94,7 @@ class Projector:
         return not self._link.finished(self._stop)
 
     def _status(self) -> dict[str, Any]:
-        return {"state": self._state, **(self._model.status() if self._model else {})}
+        return {"state": self._state, **(self._model.status() if self._model else {}), **self._attendant.status()}
 
     def _wait_for_log(self) -> SqliteLogReader | None:
         self._state = "waiting for the log"
@@ -103,7 +109,8 @@ class Projector:
             self._state = model.failure or "building"
             if not self._turn(model.pause):
                 return False
-            model.build()
+            with self._link.handling():
+                model.build()
         logger.info("The read model %s is at position %d.", model.path, model.position)
         return True
 
@@ -119,7 +126,8 @@ class Projector:
                 if model.replaced():
                     logger.error("The read model %s was taken away; making it anew.", model.path)
                     return
-            model.catch_up()
+            with self._link.handling():
+                model.catch_up()
             if model.position != before or time.monotonic() >= self._next_progress:
                 self._announce(model)
             self._state = model.failure or "following"
@@ -135,7 +143,8 @@ class Projector:
             else:
                 following += events
         if following and not model.behind:
-            model.take(following)
+            with self._link.handling():
+                model.take(following)
 
     def _publications(self, log: SqliteLogReader) -> list[Published]:
         found: list[Published] = []

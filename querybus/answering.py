@@ -5,9 +5,10 @@ from typing import Any
 
 from dualbus.app import App
 from dualbus.fault import RAISED
+from dualbus.interrupt import Interrupt
 from dualbus.messages import Invalid
 from dualbus.peers import Job
-from dualbus.tables import Interrupted, ReadOnlyTables
+from dualbus.tables import ReadOnlyTables
 from dualbus.wire import MESSAGE_BYTES_MAX, Code, MessageId, check, error, pack
 
 logger = logging.getLogger(__name__)
@@ -16,21 +17,23 @@ logger = logging.getLogger(__name__)
 class Answering:
     """Answers queries from tables that somebody holds at one position."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, interrupt: Interrupt | None = None) -> None:
         self._app = app
+        self._interrupt = interrupt or Interrupt()
 
     def answer(self, job: Job, tables: ReadOnlyTables) -> bytes:
-        """Return the packed body of the answer; a query that raises is answered, and touches nobody else."""
+        """Return the packed body of the answer; a query that raises is answered, and touches nobody else.
+
+        Raises Interrupted if it was stopped.
+        """
         msg_id: MessageId = job.body["msg_id"]
         try:
-            body = pack(self._body(msg_id, job.body, tables))
+            with self._interrupt:
+                body = pack(self._body(msg_id, job.body, tables))
             if len(body) <= MESSAGE_BYTES_MAX:
                 return body
             text = f"The answer is over {MESSAGE_BYTES_MAX} bytes: ask for less at a time."
             return pack(error(msg_id, Code.ABORTED, text))
-        except Interrupted:
-            text = "The query ran into its deadline: ask for less, or give it more time."
-            return pack(error(msg_id, Code.UNAVAILABLE, text))
         except RAISED as problem:
             name = str(job.body["type"])
             logger.exception("The query %s raised.", name)

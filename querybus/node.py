@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
 from dualbus.app import load
+from dualbus.attendant import Attendant
 from dualbus.fault import EXIT_OK
 from dualbus.files import make_folder
+from dualbus.interrupt import Interrupt
 from dualbus.link import Link
 from dualbus.peers import Job
 from dualbus.poll import Poll
@@ -16,11 +17,15 @@ from dualbus.process import Stop
 from dualbus.read_model import Checkpoint, Damaged, ReadModelReader, file_name
 from dualbus.settings import Settings
 from dualbus.sockets import Socket, Sockets
+from dualbus.tables import Interrupted
 from dualbus.wire import Code, Done, error, pack
 from querybus.answering import Answering
 
 SNAPSHOT_SECONDS = 0.02  # how long one snapshot may serve before the answers are sent
 SNAPSHOT_QUERIES = 512  # and how many: half of what we are given, so that the other half can come meanwhile
+PARKED_MAX = 64  # how many queries wait here for the read model; the others wait at the gateway, in nobody's way
+GIVE_UP_SECONDS = 5.0  # beyond its deadline, for a query that cannot be stopped
+NO_READ_MODEL = -1  # a position
 LOOK_SECONDS = 0.05  # how often to look at the read model for those who wait, and whether it is still the same file
 
 logger = logging.getLogger(__name__)
@@ -33,20 +38,27 @@ def serve(settings: Settings, stop: Stop) -> int:
     with Sockets() as sockets:
         link = Link(sockets.dealer(settings.back), "querybus", sorted(app.query_types))
         path = settings.data / file_name(app.projections)
-        return QueryBus(Answering(app), path, sockets.subscriber(settings.progress), link).run(stop)
+        interrupt = Interrupt()
+        return QueryBus(Answering(app, interrupt), interrupt, path, sockets.subscriber(settings.progress), link).run(
+            stop
+        )
 
 
 class QueryBus:
     """Answers from the read model, and has no handle that could write."""
 
-    def __init__(self, answering: Answering, path: Path, progress: Socket, link: Link) -> None:
+    def __init__(self, answering: Answering, interrupt: Interrupt, path: Path, progress: Socket, link: Link) -> None:
         self._answering = answering
+        self._interrupt = interrupt
         self._path = path
         self._progress = progress
         self._link = link
         self._reader: ReadModelReader | None = None
-        self._queue: deque[Job] = deque()
-        self._parked: list[Job] = []  # for a later position; bounded by the credit given
+        self._attendant = Attendant(
+            link, interrupt, self._status, handler="query", returns=True, give_up_seconds=GIVE_UP_SECONDS
+        )
+        self._parked: list[Job] = []  # for a later position
+        self._position = NO_READ_MODEL  # of the last snapshot
         self._next_look = 0.0
         self._next_stat = 0.0
         self._damage = ""  # what was said of a file that cannot be read
@@ -54,63 +66,119 @@ class QueryBus:
 
     def run(self, stop: Stop) -> int:
         """Answer until told to stop."""
+        link = self._link
         self._look()
-        self._link.announce()
-        alone = Poll(self._link.socket, stop=stop, spins=True)
-        with_parked = Poll(self._link.socket, self._progress, stop=stop, spins=True)
-        while not self._link.finished(stop):
-            self._link.wait(with_parked if self._parked else alone, self._patience())
-            self._queue.extend(self._link.receive())
+        self._attendant.start()
+        link.announce()
+        alone = Poll(link.socket, stop=stop, spins=True)
+        with_parked = Poll(link.socket, self._progress, stop=stop, spins=True)
+        while not link.finished(stop):
+            link.wait(with_parked if self._parked else alone, self._patience())
+            link.receive()
+            if link.cancelled:
+                self._cancel()
             if self._parked:
                 self._take_up()
-            if self._queue:
-                self._link.answer(self._answer())
-                self._end_snapshot()  # the answers are on their way: nobody waits for this
+            if link.jobs:
+                self._serve()
             if not self._parked:
-                self._progress.receive()  # nor for what is announced, and it must not pile up
-            if not self._link.seconds_to_beat:
+                self._progress.receive()  # nobody waits for what is announced, and it must not pile up
+            if not link.seconds_to_beat:
                 self._look()
-            self._link.beat(self._status)
+            link.beat(self._status)
+        self._attendant.stop()
         return EXIT_OK
+
+    def _serve(self) -> None:
+        """Answer what can be answered from one snapshot."""
+        link = self._link
+        position = self._begin_snapshot()
+        stopped: list[Job] = []
+        with link.handling():
+            answers = self._answer(position, stopped)
+        link.credit.busy = False
+        link.answer(answers)
+        link.give_back(stopped, position)
+        link.credit.parked = len(self._parked)
+        self._end_snapshot()  # the answers are on their way: nobody waits for this
+
+    def _cancel(self) -> None:
+        """Give up the parked queries that nobody waits for any more."""
+        cancelled = self._link.cancelled
+        self._parked, parked = [], self._parked
+        gone: list[Job] = []
+        for job in parked:
+            (gone if job.id in cancelled else self._parked).append(job)
+        cancelled.clear()
+        self._link.give_back(gone, self._position)
 
     def _take_up(self) -> None:
         """Queue again those who wait for a later position, if it may have come."""
         now = time.monotonic()
         if self._progress.receive() or now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            self._queue.extendleft(reversed(self._parked))
+            current = self._link.registration
+            self._link.jobs.extendleft(reversed([job for job in self._parked if job.registration == current]))
             self._parked.clear()
 
     def _status(self) -> dict[str, Any]:
-        return {"queue": len(self._queue) + len(self._parked), **self._counters}
+        queue = len(self._link.jobs) + len(self._parked)
+        return {"queue": queue, **self._counters, **self._attendant.status()}
 
     def _patience(self) -> float:
-        if self._queue:
+        if self._link.jobs:
             return 0
         return min(LOOK_SECONDS, self._link.seconds_to_beat) if self._parked else self._link.seconds_to_beat
 
-    def _answer(self) -> list[Done]:
-        """Answer from one snapshot what can be answered from it; park what needs a later position."""
-        position = self._begin_snapshot()
-        reader = self._reader
+    def _answer(self, position: int, stopped: list[Job]) -> list[Done]:
+        """Answer from one snapshot what can be answered from it; park what needs a later position.
+
+        A query that was stopped because the gateway wants it elsewhere, or not at all, goes into `stopped`.
+        """
+        reader, link, interrupt = self._reader, self._link, self._interrupt
+        jobs = link.jobs
         answers: list[Done] = []
         self._counters["snapshots"] += 1 if reader else 0
         began = now = time.monotonic()
-        while self._queue and len(answers) < SNAPSHOT_QUERIES and now < began + SNAPSHOT_SECONDS:
-            job = self._queue.popleft()
+        while jobs and len(answers) < SNAPSHOT_QUERIES and now < began + SNAPSHOT_SECONDS:
+            try:
+                job = jobs.popleft()
+            except IndexError:  # the attendant has returned the rest
+                break
             if job.deadline <= now:
                 answers.append(self._late(job, position))
             elif reader is None or position < job.after:
-                self._parked.append(job)
+                self._park(job, stopped)
             else:
                 reader.deadline = job.deadline
-                answers.append((job.id, position, self._answering.answer(job, reader)))
-                self._counters["answered"] += 1
+                interrupt.running = job
+                try:
+                    answers.append((job.id, position, self._answering.answer(job, reader)))
+                    self._counters["answered"] += 1
+                except Interrupted:
+                    if job.id in link.cancelled:
+                        stopped.append(job)
+                    else:
+                        answers.append(self._interrupted(job, position))
+                if link.credit.busy:
+                    break  # it took long: the gateway decides what comes next
             now = time.monotonic()
+        interrupt.running = None
         if answers:
-            self._link.took(len(answers), now - began)
-        self._link.parked = len(self._parked)
+            link.credit.record(len(answers), now - began)
         return answers
+
+    def _park(self, job: Job, returned: list[Job]) -> None:
+        """Keep a query until the read model has caught up; of too many, keep those that need the least."""
+        self._parked.append(job)
+        if len(self._parked) > PARKED_MAX:
+            furthest = max(self._parked, key=lambda one: one.after)
+            self._parked.remove(furthest)
+            returned.append(furthest)
+
+    def _interrupted(self, job: Job, position: int) -> Done:
+        text = "The query ran into its deadline: ask for less, or give it more time."
+        return job.id, position, pack(error(job.body["msg_id"], Code.UNAVAILABLE, text))
 
     def _look(self) -> None:
         """Say in the next beat which log is in the read model, and how far: the gateway asks only who has its log."""
@@ -130,7 +198,8 @@ class QueryBus:
             self._damage = str(damaged)
             self._close()
         self._tell(checkpoint)
-        return checkpoint.position if checkpoint else -1
+        self._position = checkpoint.position if checkpoint else NO_READ_MODEL
+        return self._position
 
     def _end_snapshot(self) -> None:
         if self._reader:

@@ -28,7 +28,7 @@ class Desk:
     def __init__(self, timeout_ms: int = 5000, *, new: bool = False) -> None:
         self.now = 100.0
         self.routing = Routing(timeout_ms, FIRST_ID, lambda id_: f"made-{id_}", self.now)
-        self.routing.identity = None if new else LOG
+        self.routing.workers.identity = None if new else LOG
         self.given: dict[bytes, list[Work]] = {}  # by worker: what it has and did not answer
 
     def greet(
@@ -37,6 +37,7 @@ class Desk:
         id_: bytes,
         *,
         life: str | None = None,
+        registration: int = 1,
         credit: int = 100,
         identity: Identity | None = LOG,
         position: int = 0,
@@ -45,7 +46,14 @@ class Desk:
         """Have a worker introduce itself; return why it is not wanted."""
         known = {"commandbus": COMMAND_TYPES, "querybus": QUERY_TYPES}.get(dest, [])
         greeting = Greeting(
-            dest, life or id_.decode(), 1, known if types is None else types, credit, identity, position
+            dest,
+            life or id_.decode(),
+            registration,
+            1,
+            known if types is None else types,
+            credit,
+            identity,
+            position,
         )
         return self.routing.announced(id_, greeting, self.now)
 
@@ -77,15 +85,15 @@ class Desk:
 
     def late_answer(self, id_: bytes, works: list[Work], position: int = 0) -> None:
         """Have a worker answer work that the test kept, as that worker would."""
-        worker = self.routing.worker(id_)
+        worker = self.routing.workers.worker(id_)
         if worker is not None:
             done = [(work.id, position, pack({"type": "ok", "in_reply_to": work.body["msg_id"]})) for work in works]
-            self.routing.done(worker, done, self.now)
+            self.routing.workers.done(worker, done, self.now)
 
     def wait(self, seconds: float) -> None:
         """Let time pass; the workers beat meanwhile."""
         self.now += seconds
-        for bus in self.routing.buses.values():
+        for bus in self.routing.workers.buses.values():
             for worker in bus.workers.values():
                 worker.seen = self.now
         self.routing.expire(self.now)

@@ -176,7 +176,7 @@ class Bus:
     def drain(self, *bodies: dict[str, Any]) -> Drain:
         """Decide the commands of one drain and append nothing."""
         works = [
-            Job(number, 5000.0, body.get("idempotency_key") or next(KEYS), 0, {"msg_id": number, **body})
+            Job(number, 1, 5000.0, body.get("idempotency_key") or next(KEYS), 0, {"msg_id": number, **body})
             for number, body in enumerate(bodies)
         ]
         known = self.log.outcomes([work.key for work in works if work.key])

@@ -9,6 +9,7 @@ from commandbus.deciding import Drain
 from commandbus.folds import Folds
 from commandbus.node import genesis
 from dualbus.app import App, load
+from dualbus.interrupt import Interrupt
 from dualbus.log import Outcome
 from dualbus.peers import Job
 from dualbus.sqlite_log import SqliteLog, SqliteLogReader
@@ -40,7 +41,7 @@ class History:
     def project(self) -> None:
         """Bring the read model to the head of the log."""
         reader = SqliteLogReader(self.folder)
-        model = Model(self.folder, self.app, reader)
+        model = Model(self.folder, self.app, reader, Interrupt())
         while model.building:
             model.build()
         model.look()
@@ -58,7 +59,7 @@ class History:
         key = f"key-{self._seed}-{number}"
         if self._random.random() < 0.3:
             body["idempotency_key"] = key
-        return Job(number, 5000.0, key, 0, body)
+        return Job(number, 1, 5000.0, key, 0, body)
 
     def _create(self) -> dict[str, object]:
         payload = {"name": f"Ada {self._random.random()}", "email": "ada@example.org"}

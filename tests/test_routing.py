@@ -86,10 +86,10 @@ def test_a_leaving_worker_gets_nothing_more_and_goes_when_nobody_waits_for_it() 
     desk.greet("querybus", b"q")
     desk.ask(query(1))
     desk.dispatch()
-    worker = desk.routing.worker(b"q")
+    worker = desk.routing.workers.worker(b"q")
     assert worker
 
-    desk.routing.leave(worker)
+    desk.routing.workers.leave(worker)
     desk.ask(query(2))
 
     assert desk.dispatch() == []
@@ -223,11 +223,12 @@ def test_what_a_dead_worker_had_is_sent_again_first_in_order_and_under_the_same_
     assert [work.key for work in first] == [f"made-{FIRST_ID}", "mine", f"made-{FIRST_ID + 2}"]
 
     desk.answer(b"c", count=1)
-    desk.routing.lost(b"c", "is gone")
+    desk.routing.workers.lost(b"c", "is gone")
     desk.greet("commandbus", b"c2")
 
     again = [work for _, work in desk.dispatch()]
-    assert [(work.id, work.key, work.body) for work in again[:2]] == [(w.id, w.key, w.body) for w in first[1:]]
+    assert [(work.key, work.body) for work in again[:2]] == [(w.key, w.body) for w in first[1:]]
+    assert not {work.id for work in again} & {work.id for work in first}  # each sending has a number of its own
     assert [work.body["msg_id"] for work in again] == [2, 3, 4]
 
 
@@ -239,24 +240,60 @@ def test_what_several_dead_workers_had_is_sent_again_in_the_order_in_which_it_ca
     desk.dispatch()
 
     for id_ in sorted(desk.given, key=lambda id_: desk.given[id_][0].id):
-        desk.routing.lost(id_, "is gone")
+        desk.routing.workers.lost(id_, "is gone")
     desk.greet("querybus", b"three")
 
     assert desk.dispatched() == [0, 1, 2, 3, 4]
 
 
-def test_a_silent_worker_counts_as_dead() -> None:
-    desk = Desk()
+def test_a_worker_whose_beats_are_overdue_keeps_the_query_that_holds_it_and_others_do_the_rest() -> None:
+    desk = Desk(timeout_ms=60_000)
     desk.greet("querybus", b"silent")
-    desk.ask(query(1))
-    desk.dispatch()
+    desk.ask(query(1), query(2))
+    assert desk.dispatched() == [1, 2]
+    held = desk.given[b"silent"][1]
 
     desk.now += 2
     desk.routing.expire(desk.now)
     desk.greet("querybus", b"other")
+    desk.ask(query(3))
+
+    assert {(id_, work.body["msg_id"]) for id_, work in desk.dispatch()} == {(b"other", 2), (b"other", 3)}
+    assert desk.routing.workers.cancelled() == [(b"silent", [held.id])]
+    desk.answer(b"silent", count=1)
+    assert desk.told() == [(1, "ok")]
+
+
+def test_a_worker_that_is_silent_for_long_counts_as_dead() -> None:
+    desk = Desk(timeout_ms=60_000)
+    desk.greet("querybus", b"silent")
+    desk.ask(query(1))
+    desk.dispatch()
+
+    desk.now += 31
+    desk.routing.expire(desk.now)
+    desk.greet("querybus", b"other")
 
     assert [id_ for id_, _ in desk.dispatch()] == [b"other"]
-    assert desk.routing.worker(b"silent") is None
+    assert desk.routing.workers.worker(b"silent") is None
+
+
+def test_an_answer_to_an_earlier_sending_answers_no_later_one() -> None:
+    desk = Desk()
+    desk.greet("commandbus", b"c", life="one")
+    desk.ask(command(1))
+    [(_, first)] = desk.dispatch()
+
+    desk.routing.workers.lost(b"c", "is gone")
+    desk.greet("commandbus", b"c", life="one", registration=2)
+    [(_, second)] = desk.dispatch()
+    desk.late_answer(b"c", [first])
+
+    assert (first.registration, second.registration) == (1, 2)
+    assert desk.told() == []
+    assert desk.routing.workers.counters["late_answers"] == 1
+    desk.late_answer(b"c", [second])
+    assert desk.told() == [(1, "ok")]
 
 
 def test_a_message_that_its_workers_die_of_is_given_up_and_its_neighbours_are_not() -> None:
@@ -265,7 +302,7 @@ def test_a_message_that_its_workers_die_of_is_given_up_and_its_neighbours_are_no
     for life in range(3):
         desk.greet("commandbus", b"c%d" % life)
         assert desk.dispatched() == [1]
-        desk.routing.lost(b"c%d" % life, "is gone")
+        desk.routing.workers.lost(b"c%d" % life, "is gone")
 
     desk.ask(command(2))
     desk.greet("commandbus", b"c9")
@@ -288,8 +325,8 @@ def test_what_two_workers_died_of_gets_the_third_for_itself_whatever_lies_before
             desk.greet("querybus", b"busy", credit=2)
             desk.ask(query("neighbour"), client=b"c")
             assert desk.dispatched() == ["neighbour"]
-        desk.routing.lost(worker, "is gone")
-    desk.routing.lost(b"q0", "is gone")
+        desk.routing.workers.lost(worker, "is gone")
+    desk.routing.workers.lost(b"q0", "is gone")
     desk.routing.client_gone(desk.routing.clients.of(b"a"))
 
     # then it waits until a worker has nothing else
@@ -313,7 +350,7 @@ def test_the_answer_of_an_earlier_life_is_ignored() -> None:
     desk.answer(b"new")
     desk.late_answer(b"new", [work])
     assert desk.told() == [(1, "ok")]
-    assert desk.routing.counters["late_answers"] == 2
+    assert desk.routing.workers.counters["late_answers"] == 2
 
 
 def test_a_worker_that_says_who_it_is_twice_loses_nothing() -> None:

@@ -40,7 +40,7 @@ def test_what_was_sent_to_a_worker_that_died_stays_unknown() -> None:
     desk.greet("commandbus", b"c")
     desk.ask(command(1, timeout_ms=100))
     desk.dispatch()
-    desk.routing.lost(b"c", "is gone")
+    desk.routing.workers.lost(b"c", "is gone")
 
     desk.wait(1)
 
@@ -141,12 +141,10 @@ def test_what_has_timed_out_lies_in_no_queue() -> None:
         desk.wait(10)
 
     held = [
-        *desk.routing.clients.of(b"a").queues["commandbus"],
-        *desk.routing.clients.of(b"a").queues["querybus"],
         *desk.routing.clients.of(b"a").sessions.of("s").held,
     ]
     assert held == []
-    assert desk.routing.buses["commandbus"].queued == desk.routing.buses["querybus"].queued == 0
+    assert desk.routing.workers.buses["commandbus"].queued == desk.routing.workers.buses["querybus"].queued == 0
     assert (desk.routing.under_way, desk.routing.bytes_under_way) == (0, 0)
 
 

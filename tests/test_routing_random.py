@@ -82,9 +82,9 @@ class World:
         if self.random.random() < 0.05:
             self._die(id_)
             return
-        worker = self.desk.routing.worker(id_)
+        worker = self.desk.routing.workers.worker(id_)
         assert worker
-        self.desk.routing.done(worker, answers, self.desk.now)
+        self.desk.routing.workers.done(worker, answers, self.desk.now)
 
     def _do(self, work: Work) -> Done:
         if work.key is None:
@@ -119,12 +119,12 @@ class World:
 
     def _die(self, id_: bytes) -> None:
         del self.has[id_]
-        self.desk.routing.lost(id_, "is gone")
+        self.desk.routing.workers.lost(id_, "is gone")
 
     def leave(self) -> None:
         """A worker asks for no more, and those that asked before and are done go."""
-        if self.has and (worker := self.desk.routing.worker(self.random.choice(list(self.has)))):
-            self.desk.routing.leave(worker)
+        if self.has and (worker := self.desk.routing.workers.worker(self.random.choice(list(self.has)))):
+            self.desk.routing.workers.leave(worker)
         for id_ in self.desk.routing.dismissed():
             assert not self.has.pop(id_)
 
@@ -157,8 +157,8 @@ class World:
         of_clients = [routing.clients.of(client) for client in CLIENTS]
         assert routing.under_way == sum(client.requests for client in of_clients)
         assert routing.bytes_under_way == sum(client.bytes for client in of_clients)
-        for bus in routing.buses.values():
-            in_queues = sum(len(client.queues.get(bus.dest, ())) for client in of_clients)
+        for bus in routing.workers.buses.values():
+            in_queues = sum(lane.queued_by(client) for lane in (bus.quick, bus.slow) for client in of_clients)
             assert bus.queued == len(bus.again) + in_queues
             assert bus.in_flight == sum(len(worker.in_flight) for worker in bus.workers.values())
             for worker in bus.workers.values():

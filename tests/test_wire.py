@@ -78,9 +78,9 @@ def test_packed_items_are_joined_into_the_batch_that_packing_them_at_once_would_
 def test_work_packed_around_a_packed_body_is_the_work_packed_plainly(
     src: str, key: str | None, body: dict[str, Any]
 ) -> None:
-    work = Work(2**62, src, 5000, key, 123_456_789, body)
+    work = Work(2**62, 3, src, 5000, key, 123_456_789, body)
 
-    assert packed_work(work[:5], pack(body)) == pack(work)
+    assert packed_work(work[:6], pack(body)) == pack(work)
 
 
 @pytest.mark.parametrize("src", ["", "client", "ü" * 256])

@@ -8,6 +8,7 @@ import apsw
 import pytest
 
 from dualbus.app import load
+from dualbus.interrupt import Interrupt
 from dualbus.log import Decision, NewEvent
 from dualbus.sqlite_log import GENESIS, SqliteLog, SqliteLogReader
 from projector.model import Model
@@ -130,7 +131,7 @@ def test_a_read_model_that_is_ahead_of_a_restored_log_is_made_anew(run: Run, dat
     assert "follows an earlier life of this log: start the projector" in not_yet.err
     SqliteLog(data, lambda secret: Decision(GENESIS, "2026")).close()  # commandbus starts
     log = SqliteLogReader(data)
-    model = Model(data, load("users:app"), log)  # projector does too
+    model = Model(data, load("users:app"), log, Interrupt())  # projector does too
     assert model.building
     while model.building:
         model.build()

@@ -27,10 +27,10 @@ from dualbus.sqlite_log import SqliteLog, SqliteLogReader
 from dualbus.testing import Cluster, Process, until
 from tests.conftest import ROOT
 from tests.faults.apps.sleepy import app
-from tests.faults.rude import RudeClient
 from tests.faults.judge import Answer, Fault, chain, judge, read_log
 from tests.faults.load import Load, Mix
 from tests.faults.recording import Recording, slow_file
+from tests.faults.rude import RudeClient
 
 ROUND_SECONDS = 20.0
 FAULTS_SECONDS = 0.4  # between two faults, about

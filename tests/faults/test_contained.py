@@ -75,7 +75,7 @@ def test_a_query_that_kills_its_worker_is_given_up_and_its_neighbours_are_answer
             until(lambda: [one["name"] for one in status(client)["processes"]].count("querybus") == 4)
             bodies = client.ask(*[query("Names")] * 20, query("Names", crash=True), *[query("Names")] * 20)
             # then it is tried three times, and what was in flight beside it goes to the others
-            assert (bodies[20]["code"], "died 3 times" in bodies[20]["text"]) == (13, True)
+            assert (bodies[20]["code"], "was lost 3 times" in bodies[20]["text"]) == (13, True)
             assert all(body.get("data") == ["here"] for body in bodies[:20] + bodies[21:])
             assert sum(process.running for process in cluster.processes if process.name == "querybus") == 1
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from dualbus.interrupt import Interrupt
 from dualbus.log import Decision, NewEvent
 from dualbus.read_model import file_name
 from dualbus.sqlite_log import FILE_NAME, SqliteLog, SqliteLogReader
@@ -37,7 +38,7 @@ class Case:
         self.history = [self.a, self.b, self.c, self.seen]
 
     def project(self) -> None:
-        model = Model(self.folder, app, SqliteLogReader(self.folder))
+        model = Model(self.folder, app, SqliteLogReader(self.folder), Interrupt())
         while model.building:
             model.build()
         model.look()

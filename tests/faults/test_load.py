@@ -9,9 +9,9 @@ import pytest
 from dualbus.testing import Cluster
 from tests.conftest import ROOT
 from tests.faults.apps.sleepy import app
-from tests.faults.rude import RudeClient
 from tests.faults.judge import Answer, judge
 from tests.faults.load import Load, Mix
+from tests.faults.rude import RudeClient
 
 
 @pytest.fixture
