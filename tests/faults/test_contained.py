@@ -206,7 +206,7 @@ def test_a_commandbus_stopped_past_its_heartbeat_and_continued_does_nothing_twic
         load.more(200)
         # when it stands still for longer than the gateway waits for a beat, and then goes on with what it had
         commandbus.send(signal.SIGSTOP)
-        until(lambda: "has been silent" in said(running, "gateway"))
+        until(lambda: "in flight" in said(running, "gateway"))
         commandbus.send(signal.SIGCONT)
         load.more(200)
     # then every promise holds
