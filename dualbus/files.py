@@ -6,6 +6,7 @@ What the system refuses on the way becomes a Fault here: a sentence with the pat
 import errno
 import fcntl
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -81,6 +82,13 @@ def _exists(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process as many open descriptors as the system lets it: each connection has one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def sync_folder(folder: Path) -> None:

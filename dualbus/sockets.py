@@ -23,7 +23,7 @@ HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 1500
 # As numbers: pyzmq's own are members of an enumeration, which cost more than what they are asked for.
 _READABLE, _EVENTS = int(zmq.POLLIN), int(zmq.EVENTS)
 _AT_ONCE, _AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
-DRAIN_MESSAGES = 256  # how many messages one `receive` takes, so that one peer cannot hold the loop
+DRAIN_MESSAGES, DRAIN_BYTES = 256, 4 << 20  # that one `receive` returns, so that one peer cannot hold the loop
 
 
 class Gone(Exception):
@@ -50,9 +50,11 @@ class Socket:
         if ready and not self._unsure:
             return self._receive_one()
         messages: list[Frames] = []
+        size = 0
         # Asking is far cheaper than the exception that says there is nothing.
-        while len(messages) < DRAIN_MESSAGES and self._readable():
+        while len(messages) < DRAIN_MESSAGES and size < DRAIN_BYTES and self._readable():
             messages.append(self._receive())
+            size += len(messages[-1][-1])
         return messages
 
     def _receive_one(self) -> list[Frames]:
@@ -115,7 +117,7 @@ class Sockets:
 
     def front(self, address: str) -> Socket:
         """Make the gateway's socket for clients."""
-        return self._bind(zmq.ROUTER, address, send_queue=16, receive_queue=16)  # of messages of 2 MiB at most
+        return self._bind(zmq.ROUTER, address, send_queue=16, receive_queue=8)  # of messages of 2 MiB at most
 
     def back(self, address: str) -> Socket:
         """Make the gateway's socket for the buses and the projector."""

@@ -3,9 +3,10 @@
 from collections import OrderedDict, deque
 from itertools import islice
 
-from gateway.sessions import Sessions
+from gateway.sessions import Sessions, Totals
 
-REPLIES_MAX, REPLY_BYTES_MAX = 20_000, 8 << 20  # that a client has not taken
+REPLIES_MAX, REPLY_BYTES_MAX = 20_000, 8 << 20  # that a client has not received
+ALL_REPLY_BYTES_MAX = 256 << 20
 CLIENTS_MAX = 10_000
 
 CONSOLE = b""  # the client that is our own standard input; a ROUTER never gives this name
@@ -14,25 +15,31 @@ CONSOLE = b""  # the client that is our own standard input; a ROUTER never gives
 class Client:
     """One connection."""
 
-    __slots__ = ("bytes", "id", "outbox", "outbox_bytes", "requests", "sessions", "stalled_until")
+    __slots__ = ("_totals", "bytes", "id", "outbox", "outbox_bytes", "quiet", "requests", "sessions", "stalled_until")
 
-    def __init__(self, id_: bytes, floor: int) -> None:
+    def __init__(self, id_: bytes, floor: int, totals: Totals) -> None:
         self.id = id_
-        self.sessions = Sessions(floor)
+        self._totals = totals
+        self.sessions = Sessions(floor, totals)
         self.requests = 0  # not answered yet
         self.bytes = 0
         self.outbox: deque[bytes] = deque()  # replies, packed
         self.outbox_bytes = 0
         self.stalled_until = 0.0
+        self.quiet = False  # nothing was sent to it since the last probe
 
     def owe(self, reply: bytes) -> int:
         """Put a reply into the outbox; return how many old ones had to go because it does not take them."""
+        totals = self._totals
+        self.quiet = False
         self.outbox.append(reply)
         self.outbox_bytes += len(reply)
+        totals.reply_bytes += len(reply)
         dropped = 0
         if self.id == CONSOLE:
             return dropped  # it gets every reply: it asks no more until these are written
-        while len(self.outbox) > REPLIES_MAX or self.outbox_bytes > REPLY_BYTES_MAX:
+        most = min(REPLY_BYTES_MAX, ALL_REPLY_BYTES_MAX - totals.reply_bytes)
+        while len(self.outbox) > REPLIES_MAX or (self.outbox_bytes > most and self.outbox):
             self.paid()
             dropped += 1
         return dropped
@@ -41,7 +48,15 @@ class Client:
         """Take the oldest reply out of the outbox."""
         reply = self.outbox.popleft()
         self.outbox_bytes -= len(reply)
+        self._totals.reply_bytes -= len(reply)
         return reply
+
+    def close(self) -> None:
+        """The connection is gone: what it held is free."""
+        self._totals.reply_bytes -= self.outbox_bytes
+        self.outbox.clear()
+        self.outbox_bytes = 0
+        self.sessions.close()
 
 
 class Clients:
@@ -49,6 +64,7 @@ class Clients:
 
     def __init__(self) -> None:
         self.floor = 0
+        self._totals = Totals()
         self._by_id: OrderedDict[bytes, Client] = OrderedDict()
         self.with_replies: dict[bytes, Client] = {}
 
@@ -57,7 +73,7 @@ class Clients:
         client = self._by_id.get(id_)
         if client is None:
             self._forget_idle()
-            client = self._by_id[id_] = Client(id_, self.floor)
+            client = self._by_id[id_] = Client(id_, self.floor, self._totals)
         else:
             self._by_id.move_to_end(id_)
         return client
@@ -65,13 +81,18 @@ class Clients:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def waiting(self) -> list[Client]:
-        """Return the clients over connections that have requests under way."""
-        return [client for client in self._by_id.values() if client.requests and client.id != CONSOLE]
+    def to_probe(self) -> list[Client]:
+        """Return the clients that have waited for an answer since this was called the last time."""
+        waiting = [client for client in self._by_id.values() if client.requests and client.id != CONSOLE]
+        quiet = [client for client in waiting if client.quiet]
+        for client in waiting:
+            client.quiet = True
+        return quiet
 
     def forget(self, client: Client) -> None:
         """The connection is gone."""
         self.floor = max(self.floor, client.sessions.highest())
+        client.close()
         self._by_id.pop(client.id, None)
         self.with_replies.pop(client.id, None)
 

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from dualbus.fault import EXIT_DATA, EXIT_OK
+from dualbus.files import raise_descriptor_limit
 from dualbus.peers import read_beat, read_done, read_greeting, read_numbers
 from dualbus.poll import Poll
 from dualbus.process import GRACE_SECONDS, Stop
@@ -33,14 +34,15 @@ from dualbus.wire import (
     joined,
     parts,
     unpack,
-    unpack_hostile,
 )
 from gateway.clients import CONSOLE, Client
 from gateway.console import Console
+from gateway.intake import Intake, Unreadable
 from gateway.routing import Routing
 from gateway.worker import Worker
 
 BEAT_SECONDS = 0.4
+READ_SECONDS = 0.005  # of a turn, for what clients have sent
 PROBE_SECONDS = 1.0  # how often a client that waits for answers is sent none, which tells whether it is still there
 FLUSH_SECONDS = 0.25  # for standard output to take the last lines
 STALLED_SECONDS = 0.02  # until a client that took nothing is tried again
@@ -50,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 def serve(settings: Settings, stop: Stop) -> int:
     """Run the gateway until its input ends or it is told to stop."""
+    raise_descriptor_limit()
     with Sockets() as sockets:
         gateway = Gateway(settings, sockets.front(settings.front), sockets.back(settings.back), stop)
         return gateway.run()
@@ -70,6 +73,7 @@ class Gateway:
         self._data = str(settings.data)
         self._next_beat = 0.0
         self._next_probe = 0.0
+        self._intake = Intake()
 
     def run(self) -> int:
         """Serve; then answer what is under way, within the time there is for that."""
@@ -93,7 +97,9 @@ class Gateway:
     @property
     def _owes(self) -> bool:
         """Tell whether somebody waits for an answer, or for us to send it."""
-        return bool(self._routing.under_way or self._console.unwritten or self._routing.clients.with_replies)
+        return bool(
+            self._intake or self._routing.under_way or self._console.unwritten or self._routing.clients.with_replies
+        )
 
     def _turn(self, until: float = math.inf) -> None:
         if self._console.speaks:
@@ -104,6 +110,8 @@ class Gateway:
             self._hear_workers(now)
         if self._front in ready:
             self._hear_clients(now)
+        if self._intake:
+            self._read_clients(now)
         if self._console.speaks:
             self._console.turn(ready, now)
         for id_, work in self._routing.dispatch(now):
@@ -116,7 +124,7 @@ class Gateway:
         self._probe(now)
 
     def _patience(self) -> float:
-        if self._console.eager:
+        if self._console.eager or self._intake:
             return 0.0
         now = time.monotonic()
         stalled = STALLED_SECONDS if self._routing.clients.with_replies else BEAT_SECONDS
@@ -125,9 +133,19 @@ class Gateway:
     def _hear_clients(self, now: float) -> None:
         for frames in self._front.receive(ready=True):
             try:
-                self._routing.accept(frames[0], _sent(frames), now)
+                self._intake.put(frames[0], _sent(frames))
             except WireError as error:
                 self._routing.malformed(frames[0], str(error), None)
+
+    def _read_clients(self, now: float) -> None:
+        """Read what clients have sent, in turns, for a while: no batch keeps the others waiting."""
+        until = now + READ_SECONDS
+        while self._intake and time.monotonic() < until:
+            try:
+                client_id, messages = self._intake.next_slice()
+                self._routing.accept(client_id, messages, now)
+            except Unreadable as error:
+                self._routing.malformed(error.client_id, str(error), None)
 
     def _hear_workers(self, now: float) -> None:
         for id_, *frames in self._back.receive(ready=True):
@@ -176,7 +194,7 @@ class Gateway:
         if now < self._next_probe:
             return
         self._next_probe = now + PROBE_SECONDS
-        for client in self._routing.clients.waiting():
+        for client in self._routing.clients.to_probe():
             try:
                 self._front.send([client.id, *joined(REPLY, [])])
             except Gone:
@@ -219,8 +237,8 @@ class Gateway:
         return True
 
 
-def _sent(frames: Frames) -> list[Any]:
-    """Return the messages of a client's batch, which has its address before it; raise WireError if it is none."""
+def _sent(frames: Frames) -> bytes:
+    """Return a client's batch, packed, which has its address before it; raise WireError if it is none."""
     if len(frames) != 3 or frames[1] != SEND:
         raise WireError("A ZeroMQ message to the gateway has two frames: send, and a msgpack list of messages.")
-    return unpack_hostile(frames[2])
+    return frames[2]

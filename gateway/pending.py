@@ -8,6 +8,7 @@ from gateway.request import Request
 REQUESTS_MAX, REQUEST_BYTES_MAX = 10_000, 16 << 20  # of one client
 ALL_REQUESTS_MAX, ALL_REQUEST_BYTES_MAX = 50_000, 64 << 20
 GRACE_SECONDS = 0.1  # for the answer of a bus that was just not too late: it knows more than we do
+SECONDS_A_REQUEST = 5e-6  # between two checks of all deadlines: some ten times what a check takes
 NEVER = float("inf")
 
 
@@ -20,12 +21,9 @@ class Pending:
         self._next_deadline = NEVER
 
     def full(self, client: Client) -> bool:
-        """Tell whether a client, or all of them together, have asked as much as they may before they are answered."""
-        return (
-            client.requests >= REQUESTS_MAX
-            or client.bytes >= REQUEST_BYTES_MAX
-            or len(self._by_id) >= ALL_REQUESTS_MAX
-            or self.bytes >= ALL_REQUEST_BYTES_MAX
+        """Tell whether a client has as much under way as it may: no more than is left for all clients together."""
+        return client.requests >= min(REQUESTS_MAX, ALL_REQUESTS_MAX - len(self._by_id)) or client.bytes >= min(
+            REQUEST_BYTES_MAX, ALL_REQUEST_BYTES_MAX - self.bytes
         )
 
     def add(self, request: Request) -> None:
@@ -54,7 +52,10 @@ class Pending:
         if now < self._next_deadline:
             return []
         ends = [(_end(request), request) for request in self._by_id.values()]
-        self._next_deadline = min((end for end, _ in ends if end > now), default=NEVER)
+        # Each check takes as long as there are requests: however many deadlines they have, most of the time is ours.
+        self._next_deadline = max(
+            min((end for end, _ in ends if end > now), default=NEVER), now + len(ends) * SECONDS_A_REQUEST
+        )
         return [request for end, request in ends if end <= now]
 
     def seconds_to_deadline(self, now: float) -> float:

@@ -1,6 +1,5 @@
 """Which bus a request goes to, and when: a query waits behind the commands that its session sent before it."""
 
-from collections import deque
 from collections.abc import Callable, Iterable
 
 from gateway.buses import COMMANDS, QUERIES
@@ -75,7 +74,7 @@ class Placing:
         if self._unplaced:
             self._unplaced = [request for request in self._unplaced if not request.answered]
         for session in {request.session for request in answered}:
-            session.held = deque(request for request in session.held if not request.answered)
+            session.held = [request for request in session.held if not request.answered]
         self._workers.drop_answered()
 
     def _keyed(self, command: Request) -> Request:

@@ -4,11 +4,21 @@ A session is a connection and a `src`. When a session that has nothing under way
 lives on as a floor: whoever comes without a session starts there, and sees a little more, never less.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
 from gateway.request import Request
 
 SESSIONS_MAX = 1000  # of one client
+ALL_SESSIONS_MAX = 100_000
+SESSIONS_MIN = 8  # that any client may have
+
+
+class Totals:
+    """What all clients hold together. A client may hold no more than is left: so there is room for newcomers."""
+
+    def __init__(self) -> None:
+        self.sessions = 0
+        self.reply_bytes = 0
 
 
 class Session:
@@ -20,7 +30,7 @@ class Session:
         self.position = position  # of the latest answer
         self.under_way = 0  # requests that are not answered
         self.commands: dict[int, Request] = {}  # sent and not answered, in order
-        self.held: deque[Request] = deque()  # queries that were sent after one of those, in order
+        self.held: list[Request] = []  # queries that were sent after one of those, in order
 
     def must_wait(self, query: Request) -> bool:
         """Tell whether a command that was sent before the query is unanswered."""
@@ -31,21 +41,22 @@ class Session:
         late = bool(self.held) and self.held[-1].id > query.id  # it was not known to be a query until now
         self.held.append(query)
         if late:
-            self.held = deque(sorted(self.held, key=lambda one: one.id))
+            self.held.sort(key=lambda one: one.id)
 
     def released(self) -> list[Request]:
         """Take out the queries that need not wait any more."""
-        released = []
-        while self.held and not self.must_wait(self.held[0]):
-            released.append(self.held.popleft())
+        first = next(iter(self.commands), None)
+        count = len(self.held) if first is None else sum(query.id < first for query in self.held)
+        released, self.held = self.held[:count], self.held[count:]
         return released
 
 
 class Sessions:
     """The sessions of one client, those used last kept, and a floor for the others."""
 
-    def __init__(self, floor: int) -> None:
+    def __init__(self, floor: int, totals: Totals) -> None:
         self.floor = floor
+        self._totals = totals
         self._by_src: OrderedDict[str, Session] = OrderedDict()
 
     def of(self, src: str) -> Session:
@@ -54,6 +65,7 @@ class Sessions:
         if session is None:
             self._forget_idle()
             session = self._by_src[src] = Session(self.floor)
+            self._totals.sessions += 1
         elif len(self._by_src) > 1:
             self._by_src.move_to_end(src)
         return session
@@ -73,9 +85,16 @@ class Sessions:
 
         Only two are looked at, whatever a client has under way: it must not keep us from all the others.
         """
-        for _ in range(2 if len(self._by_src) >= SESSIONS_MAX else 0):
+        most = min(SESSIONS_MAX, max(SESSIONS_MIN, ALL_SESSIONS_MAX - self._totals.sessions))
+        for _ in range(2 if len(self._by_src) >= most else 0):
             src, session = self._by_src.popitem(last=False)
             if session.under_way:
                 self._by_src[src] = session
             else:
                 self.floor = max(self.floor, session.position)
+                self._totals.sessions -= 1
+
+    def close(self) -> None:
+        """The client is gone."""
+        self._totals.sessions -= len(self._by_src)
+        self._by_src.clear()

@@ -76,14 +76,12 @@ class Member:
         self.sent = time.monotonic()
         self.socket.send_multipart([b"send", msgpack.packb([{**made, "src": self._src, "timeout_ms": TIMEOUT_MS}])])
 
-    def receive(self) -> Envelope:
-        """Return the reply that has come."""
+    def receive(self) -> list[Envelope]:
+        """Return the replies of the next batch: one, or none where the gateway asks whether this client is there."""
         _, packed = self.socket.recv_multipart(zmq.NOBLOCK)
-        [reply] = msgpack.unpackb(packed)
-        assert reply["body"]["in_reply_to"] == self._id, reply
-        self.sent = None
-        found: Envelope = reply
-        return found
+        replies: list[Envelope] = msgpack.unpackb(packed)
+        assert [reply["body"]["in_reply_to"] for reply in replies] in ([], [self._id]), replies
+        return replies
 
 
 class Crowd:
@@ -109,8 +107,7 @@ class Crowd:
         end = time.monotonic() + seconds
         while self._waiting and (now := time.monotonic()) < end + PATIENCE_SECONDS:
             for socket, _ in poller.poll(20):
-                self._note(by_socket[socket], measured)
-                if now < end:
+                if self._note(by_socket[socket], measured) and now < end:
                     by_socket[socket].send()
         for member in self._waiting:
             self._note(member, measured)
@@ -122,14 +119,19 @@ class Crowd:
     def _waiting(self) -> list[Member]:
         return [member for member in self._members if member.sent is not None]
 
-    def _note(self, member: Member, measured: Measured) -> None:
+    def _note(self, member: Member, measured: Measured) -> bool:
+        """Note a reply, or that there is none; False if the gateway has only asked whether the member is there."""
         assert member.sent is not None
+        there = bool(member.socket.poll(0))
+        replies = member.receive() if there else []
+        if there and not replies:
+            return False
         measured.latencies[member.kind].append(time.monotonic() - member.sent)
-        if member.socket.poll(0):
-            reply = member.receive()
-            if reply["body"]["type"] == "error" or reply["body"].get("success") is False:
-                measured.errors.append(reply)
+        measured.errors += [
+            one for one in replies if one["body"]["type"] == "error" or one["body"].get("success") is False
+        ]
         member.sent = None
+        return True
 
     def __enter__(self) -> Self:
         return self
