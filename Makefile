@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test soak bench compare check format lock
+.PHONY: setup run test quick soak bench compare check format lock
 
 # The stamp is newer than what it was installed from, or everything is installed again.
 .venv/.stamp: requirements.lock pyproject.toml
@@ -18,6 +18,10 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# What needs no process, in seconds: to be run while one works. `make test` runs it too.
+quick: setup
+	$(BIN)/python -m pytest -m "not processes"
 
 # All faults at once, for as long as it is told: make soak MINUTES=10 SEED=1
 soak: setup

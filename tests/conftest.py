@@ -11,6 +11,15 @@ from dualbus.testing import Cluster
 from tests.raw import RawClient
 
 ROOT = Path(__file__).parents[1]
+CLUSTERS = {"cluster", "dualbus_cluster"}  # fixtures
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what may start processes, so that `make quick` leaves it out: a file that can, or a test with a cluster."""
+    for item in items:
+        imported = vars(getattr(item, "module", None)) if hasattr(item, "module") else {}
+        if {"subprocess", "Cluster"} & imported.keys() or CLUSTERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("processes")
 
 
 @pytest.fixture

@@ -225,6 +225,7 @@ def test_in_one_pipe_a_query_always_sees_the_command_before_it(buses: Cluster) -
     assert seen == sorted(seen)
 
 
+@pytest.mark.timeout(600)
 def test_a_hundred_thousand_messages_are_all_answered_in_little_memory(cluster: Cluster) -> None:
     # Given three kinds of messages, of which a tenth is wrong, poured in as fast as the pipe takes them
     def envelope(number: int) -> Envelope:

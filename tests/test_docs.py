@@ -23,6 +23,7 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
+@pytest.mark.timeout(600)  # the first `make` in a checkout installs everything
 def test_the_session_of_the_readme(cluster: Cluster, folder: Path) -> None:
     session = README.split("<!-- session -->")[1].split("```")[1]
     sent, received = re.fullmatch(

@@ -71,7 +71,7 @@ def test_status_shows_each_process_how_far_it_is_and_what_it_has_done(running: C
     data = until(settled)
     pids = sorted((one["name"], one["pid"]) for one in data["processes"])
     assert pids == sorted((process.name, process.pid) for process in running.processes)
-    assert all(0 <= one["uptime_s"] < 60 for one in data["processes"])
+    assert all(0 <= one["uptime_s"] < 600 for one in data["processes"])
     assert (data["lag_events"], data["lag_s"]) == (0, 0)
     assert data["gateway"]["queued"] == {"commandbus": 0, "querybus": 0}
     assert data["gateway"]["under_way"] == 0

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from honcho.environ import parse  # type: ignore[import-untyped]
+from honcho.environ import parse
 
 from dualbus.settings import Settings
 

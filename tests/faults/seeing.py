@@ -9,7 +9,7 @@ from dualbus.log import RecordedEvent
 from dualbus.read_model import ReadModelReader, file_name
 from dualbus.sqlite_log import SqliteLogReader
 from dualbus.testing import Cluster
-from tests.raw import RawClient
+from tests.raw import Envelope, RawClient
 
 
 def events(data: Path) -> list[RecordedEvent]:
@@ -66,6 +66,13 @@ def wait_ready(client: RawClient) -> None:
     """Wait until commands and queries are answered."""
     probe = {"src": "ready", "body": {"type": "Nothing of that name"}}
     assert client.ask({**probe, "dest": "commandbus"}, {**probe, "dest": "querybus"})
+
+
+def not_caught_up(client: RawClient, asked: Envelope) -> bool:
+    """Tell whether querybus refuses a query because the read model is behind; a busy one may refuse it too late."""
+    [body] = client.ask({**asked, "timeout_ms": 200})
+    assert body["type"] == "error", body
+    return body["code"] == 11 and "not caught up" in body["text"]
 
 
 def said(cluster: Cluster, name: str) -> str:

@@ -11,10 +11,10 @@ import pytest
 from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.faults.seeing import fields, memory_mb, status, wait_ready
-from tests.raw import Envelope, RawClient, command, query
+from tests.raw import SECONDS, Envelope, RawClient, command, query
 
-MS = 4  # what one takes
-TIMEOUT_MS = 600
+MS = 10  # what one takes: asleep, so that it takes as long on a busy machine
+TIMEOUT_MS = 1500
 
 Make = Callable[[str], Envelope]
 
@@ -42,20 +42,16 @@ def names(cluster: Cluster) -> list[str]:
 def test_work_whose_deadline_has_passed_never_reaches_the_log(slow: Cluster) -> None:
     with RawClient(slow.front) as client:
         wait_ready(client)
-        # given a queue of some 200 ms
+        # given commands that take at least half a second, and behind them commands that may wait for 50 ms
         long = [f"long {number}" for number in range(50)]
-        client.send(*[work(one) for one in long])
-        # when commands come that may wait for 50 ms
         short = [f"short {number}" for number in range(50)]
-        client.send(*[{**work(one), "timeout_ms": 50} for one in short])
+        client.send(*[work(one) for one in long], *[{**work(one), "timeout_ms": 50} for one in short])
         replies = client.wait_for([*long, *short])
+        # then the first are done, and of the others none is in the log, now or later
         assert all(reply["body"].get("success") for reply in replies[:50])
-        # then those that were refused are not in the log, now or later, and nearly all were
-        refused = [one for one in short if client.replies[one]["body"].get("code") == 11]
-        assert len(refused) > 40
+        assert {reply["body"].get("code") for reply in replies[50:]} <= {0, 11}
         client.ask(work("the last"))
-        assert not set(refused) & set(names(slow))
-        assert len(names(slow)) == len(set(names(slow)))
+        assert sorted(names(slow)) == sorted([*long, "the last"])
 
 
 class Outcome(NamedTuple):
@@ -70,7 +66,7 @@ def capacity(client: RawClient, make: Make) -> float:
     """Return how many a second can be done: by asking for some of them all at once."""
     ids = [f"capacity {time.monotonic()} {number}" for number in range(100)]
     began = time.monotonic()
-    client.send(*[{**make(id_), "timeout_ms": 20_000} for id_ in ids])
+    client.send(*[make(id_) for id_ in ids])
     client.wait_for(ids)
     return len(ids) / (time.monotonic() - began)
 
@@ -101,7 +97,7 @@ def open_loop(client: RawClient, make: Make, rate: float, seconds: float) -> Out
             client.send(*[{**make(id_), "timeout_ms": TIMEOUT_MS} for id_ in due])
         take(0.002)
     while len(answered) < len(sent):
-        take(10)  # the test's own time limit sees to one that is never answered
+        take(SECONDS)  # the test's own time limit sees to one that is never answered
     steady = began + TIMEOUT_MS / 1000
     good = sum(done and steady < at < began + seconds for at, done, _ in answered.values())
     refused = {id_: at - sent[id_] for id_, (at, _, definitely) in answered.items() if definitely}
@@ -120,15 +116,16 @@ def test_ten_times_the_load_is_refused_quickly_and_what_can_be_done_is_done(
             # given what can be done
             able = capacity(client, make)
             # when twice or ten times that comes
-            outcome = open_loop(client, make, able * times, seconds=1.5)
+            outcome = open_loop(client, make, able * times, seconds=2 * TIMEOUT_MS / 1000)
             # then with the load gone all is as it was
             until(lambda: status(client)["gateway"]["under_way"] == 0)
-            again = recovered(client, make, able * 0.7)
+            again = recovered(client, make, able / 2)
             able = min(able, again)  # the machine has others to serve, sometimes more and sometimes less
             median = outcome.refused[len(outcome.refused) // 2]
             print(f"{able:.0f}/s, {times} times: {outcome.per_second:.0f}/s, refused in {median * 1000:.1f} ms")
-            # and meanwhile as much was done: 95 and 90 % where nothing else runs, and here a quarter is noise
-            assert outcome.per_second > able * (0.95 if times == 2 else 0.9) * 0.75
+            # and meanwhile as much was done: 95 and 90 % where nothing else runs. Beside other load, which comes
+            # and goes, half tells it from a cluster that does what is too late
+            assert outcome.per_second > able / 2
             # and what is refused is refused while it can still be tried elsewhere, and is never done
             assert median < TIMEOUT_MS / 1000 / 4
             assert not set(outcome.undone) & set(names(slow))
@@ -138,17 +135,17 @@ def test_ten_times_the_load_is_refused_quickly_and_what_can_be_done_is_done(
 def test_a_greedy_client_does_not_delay_a_modest_one_beyond_its_share(slow: Cluster) -> None:
     with RawClient(slow.front) as greedy, RawClient(slow.front) as modest:
         wait_ready(modest)
-        able = capacity(modest, work)
+        capacity(modest, work)  # so that commandbus knows how long one takes, and asks for no more than it can do
         # given a client that has queued as much as it may
-        greedy.send(*[{**work(f"greedy {number}"), "timeout_ms": 60_000} for number in range(10_000)])
+        greedy.send(*[{**work(f"greedy {number}"), "timeout_ms": 600_000} for number in range(10_000)])
         until(lambda: status(modest)["gateway"]["under_way"] > 9000)
         # when another asks one thing at a time
         for number in range(8):
-            modest.send({**work(f"modest {number}"), "timeout_ms": 10_000})
+            modest.send(work(f"modest {number}"))
             [reply] = modest.wait_for([f"modest {number}"])
             assert reply["body"]["type"] != "error"
         # then it has not waited for the thousands that came before it
         greedy.receive()
         done = sum(one["body"]["type"] != "error" for one in greedy.replies.values())
-        print(f"{able:.0f}/s; {done} of the greedy client's were done meanwhile")
-        assert done < 8 * able * 0.5
+        print(f"{done} of the greedy client's were done meanwhile")
+        assert done < 1000

@@ -3,25 +3,54 @@
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import honcho.manager
 import pytest
 
+from dualbus.process import GRACE_SECONDS
 from dualbus.testing import Cluster, until
+from gateway.node import FLUSH_SECONDS
 from tests.conftest import ROOT
 from tests.faults.judge import judge
+from tests.faults.launch import launched
 from tests.faults.load import Load
-from tests.raw import Envelope, RawClient, create
+from tests.raw import SECONDS, Envelope, RawClient, create
 
 STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP]
 
+# The tests replace the time that a process has to stop, and the time after which honcho kills it: how much is done in
+# seconds depends on how busy the machine is. That the real times are in the right order has a test of its own.
+PATIENT_PROCESS = (
+    f"import dualbus.process, runpy, sys; dualbus.process.GRACE_SECONDS = {SECONDS}; sys.argv = sys.argv[1:]; "
+    'runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)'
+)
+PATIENT_HONCHO = (
+    f"import honcho.command, honcho.manager; honcho.manager.KILL_WAIT = {2 * SECONDS}; honcho.command.main()"
+)
+
+
+def test_a_process_that_waits_as_long_as_it_may_still_ends_before_honcho_kills_it() -> None:
+    assert 1.5 * (GRACE_SECONDS + FLUSH_SECONDS) < honcho.manager.KILL_WAIT
+
+
+@pytest.fixture
+def patient(cluster: Cluster, folder: Path) -> Cluster:
+    """A cluster whose processes have much time to stop, and whose log can be held up by a file `arm`."""
+    for name, command in cluster.commands.items():
+        if name == "commandbus":
+            command = launched(name, folder / "arm", "sync", "held")
+        cluster.commands[name] = [sys.executable, "-c", PATIENT_PROCESS, *command[2:]]
+    return cluster
+
 
 def test_buses_and_projector_stop_under_load_and_nobody_notices(running: Cluster) -> None:
-    with Load(running.front, random.randrange(1 << 32)) as load:
+    with Load(running.front, random.randrange(1 << 32), timeout_ms=SECONDS * 1000) as load:
         for number in STOPS:
             for name in ("commandbus", "projector", "querybus"):
                 load.more(20)
@@ -32,9 +61,9 @@ def test_buses_and_projector_stop_under_load_and_nobody_notices(running: Cluster
     assert judge(load.history, running.data) == []
 
 
-def in_flight(client: RawClient, commandbus: int) -> list[str]:
-    """Hold commandbus up, and send more than it is given at once; return the message ids."""
-    os.kill(commandbus, signal.SIGSTOP)
+def in_flight(client: RawClient, arm: Path) -> list[str]:
+    """Hold commandbus up in a commit, and send more than it is given at once; return the message ids."""
+    arm.touch()
     sent = [f"m{one}" for one in range(3000)]
     client.send(*(create(msg_id, msg_id) for msg_id in sent))
     status = {"src": "t", "body": {"type": "Status", "msg_id": 0}}
@@ -51,36 +80,39 @@ def check(answers: list[Envelope]) -> None:
 
 
 @pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
-def test_the_gateway_answers_what_is_in_flight_before_it_stops(running: Cluster, number: signal.Signals) -> None:
-    with RawClient(running.front) as client:
+def test_the_gateway_answers_what_is_in_flight_before_it_stops(
+    patient: Cluster, folder: Path, number: signal.Signals
+) -> None:
+    patient.start()
+    with RawClient(patient.front) as client:
         client.ask(create("Ada"))
-        commandbus = running.process("commandbus")
-        sent = in_flight(client, commandbus.pid)
+        sent = in_flight(client, folder / "arm")
 
-        running.process("gateway").send(number)
+        patient.process("gateway").send(number)
         client.wait_for(sent[-1:])
-        commandbus.send(signal.SIGCONT)
+        (folder / "arm").unlink()
 
         check(client.wait_for(sent))
-        assert running.process("gateway").wait() == 0
+        assert patient.process("gateway").wait() == 0
 
 
 @pytest.fixture
-def honcho(cluster: Cluster) -> Iterator[subprocess.Popen[bytes]]:
+def under_honcho(patient: Cluster) -> Iterator[subprocess.Popen[bytes]]:
     """The cluster as a person runs it."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    with (cluster.folder / "said").open("wb") as said:
+    procfile = patient.folder / "Procfile"
+    procfile.write_text("".join(f"{name}: exec {shlex.join(run)}\n" for name, run in patient.commands.items()))
+    with (patient.folder / "said").open("wb") as said:
         started = subprocess.Popen(
-            [sys.executable, "-m", "honcho", "start"],
+            [sys.executable, "-c", PATIENT_HONCHO, "start", "--procfile", str(procfile), "--app-root", str(ROOT)],
             stdin=subprocess.PIPE,
             stdout=said,
             stderr=said,
-            env={**cluster.environ, "PATH": path},
+            env=patient.environ,
             cwd=ROOT,
             start_new_session=True,  # as a terminal would
         )
     yield started
-    for pid in filter(alive, started_under_honcho(cluster).values()):  # only if the test has failed
+    for pid in filter(alive, started_under_honcho(patient).values()):  # only if the test has failed
         os.kill(pid, signal.SIGKILL)
     if started.stdin:
         started.stdin.close()
@@ -94,22 +126,22 @@ def started_under_honcho(cluster: Cluster) -> dict[str, int]:
 
 @pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
 def test_under_honcho_everything_ends_in_time_and_what_was_in_flight_is_answered(
-    cluster: Cluster, honcho: subprocess.Popen[bytes], number: signal.Signals
+    patient: Cluster, folder: Path, under_honcho: subprocess.Popen[bytes], number: signal.Signals
 ) -> None:
-    with RawClient(cluster.front) as client:
+    with RawClient(patient.front) as client:
         client.ask(create("Ada"))
-        until(lambda: len(started_under_honcho(cluster)) == 4)  # honcho may say so later than they answer
-        pids = started_under_honcho(cluster)
-        sent = in_flight(client, pids["commandbus"])
+        until(lambda: len(started_under_honcho(patient)) == 4)  # honcho may say so later than they answer
+        pids = started_under_honcho(patient)
+        sent = in_flight(client, folder / "arm")
 
-        os.killpg(honcho.pid, number)  # as a key of the terminal does; honcho's children are not in the group
+        os.killpg(under_honcho.pid, number)  # as a key of the terminal does; honcho's children are not in the group
         client.wait_for(sent[-1:])
-        os.kill(pids["commandbus"], signal.SIGCONT)
+        (folder / "arm").unlink()
 
         check(client.wait_for(sent))
-        honcho.wait()
+        under_honcho.wait()
         until(lambda: not any(map(alive, pids.values())))
-    assert "SIGKILL" not in (cluster.folder / "said").read_text()
+    assert "SIGKILL" not in (patient.folder / "said").read_text()
 
 
 def alive(pid: int) -> bool:
