@@ -15,7 +15,7 @@ CLUSTERS = {"cluster", "dualbus_cluster"}  # fixtures
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what may start processes, so that `make quick` leaves it out: a file that can, or a test with a cluster."""
+    """Mark what may start processes: `make quick` leaves out a file that can, and a test with a cluster."""
     for item in items:
         imported = vars(getattr(item, "module", None)) if hasattr(item, "module") else {}
         if {"subprocess", "Cluster"} & imported.keys() or CLUSTERS & set(getattr(item, "fixturenames", ())):

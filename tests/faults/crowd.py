@@ -127,9 +127,9 @@ class Crowd:
         if there and not replies:
             return False
         measured.latencies[member.kind].append(time.monotonic() - member.sent)
-        measured.errors += [
-            one for one in replies if one["body"]["type"] == "error" or one["body"].get("success") is False
-        ]
+        for one in replies:
+            if one["body"]["type"] == "error" or one["body"].get("success") is False:
+                measured.errors.append(one)
         member.sent = None
         return True
 
