@@ -5,6 +5,7 @@ waits at the worker does neither.
 """
 
 CREDIT_MIN, CREDIT_FIRST, CREDIT_MAX = 2, 64, 1024
+SECONDS_MIN = 1e-6  # below what a clock can tell
 CREDIT_SECONDS = 0.1  # how much work a worker requests: the rest waits at the gateway
 
 
@@ -19,7 +20,7 @@ class Credit:
 
     def record(self, items: int, seconds: float) -> None:
         """Note how long work took."""
-        each = seconds / items
+        each = max(seconds, SECONDS_MIN) / items
         self._seconds_each += (each - self._seconds_each) / 4 if self._seconds_each else each
         self._at_a_time = max(CREDIT_MIN, int(CREDIT_SECONDS / self._seconds_each))
 

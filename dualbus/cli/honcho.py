@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from honcho.command import main  # type: ignore[import-untyped]
+from honcho.command import main
 
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 

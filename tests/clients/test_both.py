@@ -1,5 +1,6 @@
 """What both clients promise, each asked the same."""
 
+import signal
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -11,6 +12,7 @@ from dualbus.fault import ConfigFault
 from dualbus.testing import Cluster, until
 from tests.clients.notes import Break, CountNotes, Dwell, Note, Ponder
 from tests.clients.seeing import logged, unique
+from tests.faults.seeing import stopped
 from tests.raw import SECONDS
 
 Make = Callable[..., Any]
@@ -85,30 +87,32 @@ def test_one_key_is_one_effect_and_the_first_answer(caller: Any) -> None:
 
 
 def test_after_a_timeout_the_same_key_tells_what_became_of_it(caller: Any, notes: Cluster) -> None:
-    def timed_out() -> tuple[Ponder, Timeout] | None:
-        """Call a command whose decision takes longer than its deadline; None if commandbus did not begin in time."""
-        slow = Ponder(text=unique(), seconds=1)
-        try:
-            caller.command(slow, timeout=0.3)
-        except Unavailable:
-            return None
-        except Timeout as late:
-            return slow, late
-        raise AssertionError("The command was answered before it was decided.")
-
-    # Given a command whose deadline passes while it is decided
-    found = until(timed_out)
-    assert found
-    slow, late = found
+    # Given a command whose deadline passes while commandbus is stopped
+    bus, command = notes.process("commandbus"), Note(text=unique())
+    caller.command(Note(text=unique()))
+    bus.send(signal.SIGSTOP)
+    until(lambda: stopped(bus.pid))
+    with pytest.raises(Timeout) as caught:
+        caller.command(command, timeout=0.5)
+    bus.send(signal.SIGCONT)
+    late = caught.value
     assert "The outcome is not known" in str(late)
     assert not late.outcome_known
 
     # When it is called again under the key that the client gave it
-    result = caller.command(slow, idempotency_key=late.idempotency_key)
+    result = caller.command(command, idempotency_key=late.idempotency_key)
 
     # Then it has been done, once
-    assert result.events[0]["payload"]["text"] == slow.text
-    assert logged(notes, slow.text) == 1
+    assert result.events[0]["payload"]["text"] == command.text
+    assert logged(notes, command.text) == 1
+
+
+def test_a_decision_past_its_deadline_is_stopped_and_nothing_is_written(caller: Any, notes: Cluster) -> None:
+    slow = Ponder(text=unique(), seconds=60)
+    with pytest.raises(Unavailable, match=r"stopped at its deadline; nothing was written|before the command was"):
+        caller.command(slow, timeout=0.3)
+    caller.command(Note(text=unique()))
+    assert logged(notes, slow.text) == 0
 
 
 def test_a_query_that_takes_too_long_leaves_nothing_unknown(caller: Any) -> None:

@@ -26,13 +26,17 @@ class Back:
         self.socket = self.context.socket(zmq.ROUTER)
         self.socket.bind(address)
         self.bus = b""
+        self.registration = 0
 
     def wait_for(self, kind: bytes) -> list[Any]:
         """Return the items of the next message of that kind."""
         while self.socket.poll(SECONDS * 1000):
             self.bus, said, packed = self.socket.recv_multipart()
             if said == kind:
-                return list(msgpack.unpackb(packed))
+                items: list[Any] = msgpack.unpackb(packed)
+                if kind == READY:
+                    self.registration = items[0][2]
+                return items
         raise AssertionError(f"no {kind!r}")
 
     def work(self, *items: tuple[int, int, str]) -> list[tuple[int, dict[str, Any]]]:
@@ -42,11 +46,11 @@ class Back:
 
     def send(self, *items: tuple[int, int, str]) -> None:
         body = {"type": "CreateUser", "msg_id": 1, "payload": {"name": "Ada", "email": "a@example.com"}}
-        packed = msgpack.packb([(id_, "t", ms, key, 0, body) for id_, ms, key in items])
+        packed = msgpack.packb([(id_, self.registration, "t", ms, key, 0, body) for id_, ms, key in items])
         self.socket.send_multipart([self.bus, WORK, packed])
 
-    def say(self, kind: bytes) -> None:
-        self.socket.send_multipart([self.bus, kind, msgpack.packb([])])
+    def say(self, kind: bytes, *numbers: int) -> None:
+        self.socket.send_multipart([self.bus, kind, msgpack.packb(numbers)])
 
     def answers(self) -> list[tuple[int, dict[str, Any]]]:
         return [(id_, msgpack.unpackb(done)) for id_, _, done in self.wait_for(DONE)]
@@ -119,7 +123,7 @@ def test_commands_that_came_while_the_process_was_stopped_are_refused_every_one(
             refused |= {id_: body.get("code") for id_, body in back.answers()}
         assert refused == {first: 11, first + 1: 11, first + 2: 11}
     # And what a gateway gives that has asked who it is, is new.
-    back.say(ANNOUNCE)
+    back.say(ANNOUNCE, back.registration)
     back.wait_for(READY)
     [(_, done)] = back.work((20, 900, "new"))  # less than it was stopped for
     assert done["success"]
@@ -138,3 +142,39 @@ def test_a_command_that_is_in_the_log_is_never_called_refused_when_the_disk_is_f
     [(_, again), (_, full)] = back.work((2, 60_000, "k"), (3, 60_000, "other"))
     assert again == first
     assert full["code"] == 11
+
+
+def test_a_new_registration_discards_the_work_of_earlier_ones_whenever_it_arrives(back: Back) -> None:
+    old = back.registration
+    back.say(ANNOUNCE, old)
+    back.wait_for(READY)
+    assert back.registration == old + 1
+    # when work arrives that was sent under the earlier registration, and then some under this one
+    back.registration = old
+    back.send((1, 60_000, "k"))
+    back.registration = old + 1
+    [(id_, done)] = back.work((2, 60_000, "other"))
+    # then only the latter is done, under the next position
+    assert (id_, done["success"]) == (2, True)
+    [(id_, done)] = back.work((3, 60_000, "k"))
+    assert (id_, done["success"]) == (3, True)
+
+
+@pytest.mark.parametrize("trouble", [("sync", "held")])
+def test_what_waits_when_a_worker_registers_again_is_discarded(back: Back, folder: Path) -> None:
+    (folder / "arm").touch()
+    back.send((1, 60_000, "first"))
+    until(lambda: (folder / "HELD").exists())
+    back.send((2, 60_000, "waits"))
+    back.say(ANNOUNCE, back.registration)
+    (folder / "arm").unlink()
+    back.wait_for(READY)
+    [(id_, done)] = back.work((3, 60_000, "waits"))
+    assert (id_, done["success"]) == (3, True)
+
+
+def test_an_announcement_about_an_earlier_registration_is_ignored(back: Back) -> None:
+    registration = back.registration
+    back.say(ANNOUNCE, registration - 1)
+    [(_, done)] = back.work((1, 60_000, "k"))
+    assert done["success"]
