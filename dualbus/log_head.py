@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from dualbus.files import sync_folder
+from dualbus.files import is_there, sync_folder
 from dualbus.log import CommitFailed, Head, LogDamaged, LogError
 from dualbus.wire import Identity
 
@@ -181,10 +181,10 @@ def _packed(start: bytes, commit: int, head: Head, commit_hash: bytes) -> bytes:
 
 def _newest(path: Path) -> tuple[int, Acknowledged] | None:
     """Return the newest record that is whole, and its slot."""
+    if not is_there(path):
+        return None
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
-        return None
     except OSError as error:
         raise LogError(f"{path} cannot be read ({error}): check the file, its owner and the disk.") from None
     found = [

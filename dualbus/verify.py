@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dualbus.app import App
-from dualbus.files import check_folder
 from dualbus.log import LogDamaged, RecordedEvent
 from dualbus.log_head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.log_head import Acknowledged, read_head
@@ -61,7 +60,6 @@ def _count(number: int, what: str) -> str:
 
 def verify(folder: Path, app: App, progress: Progress = lambda done, total: None) -> Proof:
     """Return what was proven, or raise Broken (or another LogError) that says what is wrong, and where first."""
-    check_folder(folder)
     try:
         with Scratch(app) as scratch:
             return _verify(folder, app, scratch, progress)

@@ -15,6 +15,7 @@ from gateway.request import Request
 from gateway.worker import Worker
 
 COMMANDS, QUERIES, PROJECTOR = "commandbus", "querybus", "projector"
+SHARED_SECONDS = 1.0  # for so long after several clients had something queued
 SLOW_SECONDS = 0.05  # a type whose request is answered within it is not a slow one any more
 
 
@@ -30,6 +31,8 @@ class Bus:
         self.slow = Lane()
         self.slow_types: set[str] = set()
         self.in_flight = 0  # at all its workers
+        self.shared = False  # several clients take turns
+        self._shared_until = 0.0
         self.pace = Pace()
         self._reserved: Worker | None = None  # has no more quick ones, and when it is idle a slow one
         self._quick_next = False  # with one worker: it has served a slow one
@@ -65,6 +68,12 @@ class Bus:
 
     # Who is sent what.
 
+    def note_turns(self, now: float) -> None:
+        """Note whether several clients take turns. What is sent to a worker waits there as it came, without turns."""
+        if self.quick.clients > 1:
+            self._shared_until = now + SHARED_SECONDS
+        self.shared = now < self._shared_until
+
     def assign(self, identity: Identity | None) -> tuple[Worker, list[Request]] | None:
         """Return a worker that has room, and what to send it; None if there is nothing to send, or no room."""
         if self.slow.queued and (worker := self._worker_for_slow(identity)):
@@ -77,7 +86,7 @@ class Bus:
             return None
         self._quick_next = False
         share = -(-(len(self.again) + self.quick.queued) // len(self.workers))
-        return worker, self._take(min(worker.room, share))
+        return worker, self._take(min(worker.room(shared=self.shared), share))
 
     def _take(self, most: int) -> list[Request]:
         """Remove what is next: requests to be sent again, then of each client in turn. A suspect comes alone."""
@@ -105,7 +114,7 @@ class Bus:
         alone = bool(self.again) and self.again[0].suspect
         best: Worker | None = None
         for worker in self.workers.values():
-            if worker is self._reserved or not worker.accepts(identity, alone=alone):
+            if worker is self._reserved or not worker.accepts(identity, alone=alone, shared=self.shared):
                 continue
             if best is None or len(worker.in_flight) < len(best.in_flight):
                 best = worker

@@ -5,7 +5,7 @@ from typing import Any
 
 from dualbus.wire import WireError, unpack_hostile
 
-SLICE_MESSAGES = 128  # of one client, before the next has its turn
+SLICE_MESSAGES = 32  # of one client, before the next has its turn
 BYTES_MAX, ALL_BYTES_MAX = 8 << 20, 64 << 20
 
 

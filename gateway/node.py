@@ -42,7 +42,7 @@ from gateway.routing import Routing
 from gateway.worker import Worker
 
 BEAT_SECONDS = 0.4
-READ_SECONDS = 0.005  # of a turn, for what clients have sent
+READ_SECONDS = 0.001  # of a turn, for what clients have sent
 PROBE_SECONDS = 1.0  # how often a client that waits for answers is sent none, which tells whether it is still there
 FLUSH_SECONDS = 0.25  # for standard output to take the last lines
 STALLED_SECONDS = 0.02  # until a client that took nothing is tried again
@@ -139,13 +139,15 @@ class Gateway:
 
     def _read_clients(self, now: float) -> None:
         """Read what clients have sent, in turns, for a while: no batch keeps the others waiting."""
-        until = now + READ_SECONDS
-        while self._intake and time.monotonic() < until:
+        until = time.monotonic() + READ_SECONDS
+        reading = True
+        while reading:
             try:
                 client_id, messages = self._intake.next_slice()
                 self._routing.accept(client_id, messages, now)
             except Unreadable as error:
                 self._routing.malformed(error.client_id, str(error), None)
+            reading = bool(self._intake) and time.monotonic() < until
 
     def _hear_workers(self, now: float) -> None:
         for id_, *frames in self._back.receive(ready=True):

@@ -5,6 +5,8 @@ from typing import Any
 from dualbus.wire import Beat, Greeting, Identity
 from gateway.request import Request
 
+SHARED_PART = 8  # of its credit, where several clients take turns
+
 
 class Worker:
     """A registered worker, with the sendings that it has not answered."""
@@ -44,10 +46,9 @@ class Worker:
         lag = self.status.get("lag_events")
         return self.position + lag if type(lag) is int else None
 
-    @property
-    def room(self) -> int:
-        """How many more requests it can be sent."""
-        return self.credit - len(self.in_flight)
+    def room(self, *, shared: bool) -> int:
+        """How many more requests it can be sent; little where clients share it, so that each has a turn soon."""
+        return (-(-self.credit // SHARED_PART) if shared else self.credit) - len(self.in_flight)
 
     def serves(self, identity: Identity | None) -> bool:
         """Tell whether it serves a log, and can be reached."""
@@ -55,10 +56,10 @@ class Worker:
             return False
         return identity is None or self.identity is None or self.identity == identity
 
-    def accepts(self, identity: Identity | None, *, alone: bool) -> bool:
+    def accepts(self, identity: Identity | None, *, alone: bool, shared: bool) -> bool:
         """Tell whether it has room for a request that belongs to a log, and may have to be `alone` there."""
         count = len(self.in_flight)
-        if count >= self.credit or self.slow or (count and alone):
+        if self.room(shared=shared) <= 0 or self.slow or (count and alone):
             return False
         if count == 1 and next(iter(self.in_flight.values())).suspect:
             return False

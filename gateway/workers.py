@@ -170,6 +170,7 @@ class Workers:
         sent = []
         for dest in (COMMANDS,) if blind else (COMMANDS, QUERIES):
             bus = self.buses[dest]
+            bus.note_turns(now)
             while bus.queued and (assigned := bus.assign(self.identity)):
                 worker, requests = assigned
                 if work := self._work(bus, worker, requests, now):

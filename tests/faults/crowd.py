@@ -15,7 +15,6 @@ from tests.raw import Envelope, command, query
 QUERY, COMMAND = "query", "command"
 TIMEOUT_MS = 20_000  # far longer than a measurement: a request that is held up shows in the latencies
 PATIENCE_SECONDS = 2.0  # at the end of a measurement, for the answers that are still to come
-RATIO_MAX = 3.0
 
 
 def percentile(values: Iterable[float], share: float) -> float:
@@ -39,15 +38,15 @@ class Measured(NamedTuple):
             for kind, taken in self.latencies.items()
         )
 
-    def harm(self, before: "Measured") -> list[str]:
-        """Return a sentence for each figure that is more than RATIO_MAX times worse than `before`."""
+    def harm(self, before: "Measured", most: float) -> list[str]:
+        """Return a sentence for each figure that is more than `most` times worse than `before`."""
         found = []
         for kind, taken in self.latencies.items():
             slower = percentile(taken, 0.99) / percentile(before.latencies[kind], 0.99)
             fewer = (len(before.latencies[kind]) / before.seconds) / max(len(taken) / self.seconds, 1e-9)
-            if slower > RATIO_MAX:
+            if slower > most:
                 found.append(f"The p99 of a {kind} is {slower:.1f} times what it was.")
-            if fewer > RATIO_MAX:
+            if fewer > most:
                 found.append(f"The number of each {kind} answered is a {fewer:.1f}th of what it was.")
         return found
 

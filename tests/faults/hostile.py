@@ -1,18 +1,26 @@
-"""One hostile client, and its attacks: each makes the cluster hold more and more, or hold it for an hour."""
+"""One hostile client, and its attacks: each makes the cluster hold more and more, or hold it for an hour.
+
+python -m tests.faults.hostile ATTACK TARGET    an attack until standard input ends; TARGET is a Target as JSON
+"""
 
 import itertools
+import json
+import os
+import select
 import signal
 import socket
 import struct
-import threading
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgpack
 import zmq
 
 from dualbus.testing import Cluster
+from tests.conftest import ROOT
 from tests.raw import Envelope, command, query
 
 HOUR_MS = 3_600_000
@@ -52,11 +60,18 @@ class Line:
         return replies
 
 
+class Target(NamedTuple):
+    """A cluster, as a client knows it."""
+
+    addresses: dict[str, str]
+    projector: int  # its process, which an attack may stop
+
+
 class Hostile:
     """All that one client has open."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
+    def __init__(self, target: Target) -> None:
+        self.target = target
         self._context: zmq.Context[Any] = zmq.Context()
         self._raw: list[socket.socket] = []
         self._kept: list[zmq.Socket[bytes]] = []  # open until they are closed: pyzmq closes what nobody refers to
@@ -65,7 +80,7 @@ class Hostile:
         """Open a connection to the gateway that takes in so many messages before they are read."""
         made = self._context.socket(zmq.DEALER)
         made.linger, made.rcvhwm = 0, unread
-        made.connect(self.cluster.front)
+        made.connect(self.target.addresses["front"])
         self._kept.append(made)
         return Line(made)
 
@@ -74,7 +89,7 @@ class Hostile:
         made = self._context.socket(zmq.SUB)
         made.linger, made.rcvhwm = 0, 1
         made.subscribe(b"")
-        made.connect(self.cluster.addresses[name])
+        made.connect(self.target.addresses[name])
         self._kept.append(made)
 
     def plug(self, said: bytes = b"", name: str = "front") -> socket.socket | None:
@@ -83,7 +98,7 @@ class Hostile:
         self._raw.append(made)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 1, 0))
         try:
-            made.connect(self.cluster.addresses[name].removeprefix("ipc://"))
+            made.connect(self.target.addresses[name].removeprefix("ipc://"))
             made.sendall(said)
         except OSError:
             return None
@@ -261,7 +276,7 @@ def many_keys(hostile: Hostile) -> Iterator[None]:
 
 def own_writes_read(hostile: Hostile) -> Iterator[None]:
     """Write and read, 2,400 under way, while the projector stands still."""
-    hostile.cluster.process("projector").send(signal.SIGSTOP)
+    os.kill(hostile.target.projector, signal.SIGSTOP)
     line, numbers = hostile.line(), itertools.count()
 
     def more(pairs: int) -> None:
@@ -284,7 +299,7 @@ def own_writes_read(hostile: Hostile) -> Iterator[None]:
 
 def large_batches(hostile: Hostile) -> Iterator[None]:
     """Send batches of two megabytes faster than they can be read."""
-    lines = [hostile.line() for _ in range(16)]
+    lines = [hostile.line() for _ in range(2)]
     padding = "x" * 1_000_000
     frames = [b"send", msgpack.packb([quick(number, src="h", note=padding) for number in range(2)])]
     while True:
@@ -314,36 +329,35 @@ def refused_batches(hostile: Hostile) -> Iterator[None]:
 
 
 class Attacker:
-    """Runs an attack in a thread of its own."""
+    """Runs an attack in a process of its own: what it costs itself, honest clients do not wait for."""
 
-    def __init__(self, attack: Attack, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._attack = attack
-        self._failure: BaseException | None = None
-        self._begun, self._over = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        try:
-            with Hostile(self._cluster) as hostile:
-                for _ in self._attack(hostile):
-                    self._begun.set()
-                    if self._over.wait(STEP_SECONDS):
-                        break
-        except BaseException as failure:
-            self._failure = failure
-        finally:
-            self._begun.set()
+    def __init__(self, attack: Attack, target: Target) -> None:
+        self._command = [sys.executable, "-m", __name__, attack.__name__, json.dumps(target)]
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._begun.wait(READY_SECONDS), "The attack has not begun."
+        self._process = subprocess.Popen(self._command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdout
+        begun = bool(select.select([self._process.stdout], [], [], READY_SECONDS)[0])
+        assert begun and self._process.stdout.readline(), "The attack has not begun."
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        self._thread.join(READY_SECONDS)
-        if self._failure and not kind:
-            raise self._failure
+        self._process.communicate(timeout=READY_SECONDS)
+        assert kind or self._process.returncode == 0
+
+
+def main(name: str, packed: str) -> None:
+    """Attack until standard input ends."""
+    attack: Attack = globals()[name]
+    with Hostile(Target(*json.loads(packed))) as hostile:
+        for number, _ in enumerate(attack(hostile)):
+            if not number:
+                print("begun", flush=True)
+            if select.select([sys.stdin], [], [], STEP_SECONDS)[0]:
+                break
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -15,13 +15,15 @@ from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.faults import hostile
 from tests.faults.crowd import QUERY, Crowd
-from tests.faults.hostile import Attacker, Hostile, Line
+from tests.faults.hostile import Attacker, Hostile, Line, Target
 from tests.faults.seeing import memory_mb, status, wait_ready
 from tests.raw import Envelope, RawClient, command, query
 
 MEASURE_SECONDS = 1.0
 TRIES = 3  # the machine has others to serve: a figure counts when it is bad three times
 DESCRIPTORS = 1024  # as a login has them
+HOLDING = 3.0  # where a client makes the cluster hold something
+BUSY = 8.0  # where it keeps processors busy as well, which everybody shares
 
 
 class Case(NamedTuple):
@@ -32,6 +34,7 @@ class Case(NamedTuple):
     processes: tuple[str, ...] = ()  # that run; all four where none is named
     kept_mb: float = 64.0  # how much more a process may hold
     remaining: int = 0  # requests that a bus has been given, and that nobody can take back
+    slower: float = HOLDING  # how many times worse the figures of honest clients may be
 
 
 CASES = [
@@ -39,30 +42,36 @@ CASES = [
     Case(hostile.far_positions_and_gone),
     Case(hostile.types_of_nobody, kinds=("command",), processes=("gateway", "commandbus", "projector"), kept_mb=128),
     Case(hostile.held_queries, kinds=("query",), kept_mb=128, remaining=8),
-    Case(hostile.staggered_deadlines, kinds=("query",), remaining=3),
+    Case(hostile.staggered_deadlines, kinds=("query",), remaining=3, slower=BUSY),
     Case(hostile.many_sessions, kept_mb=170),
     Case(hostile.unread_replies, kept_mb=256 + 64),
     Case(hostile.silent_connections, kept_mb=128),
     Case(hostile.connections_made_and_dropped),
     Case(hostile.deaf_subscribers),
-    Case(hostile.many_keys),
-    Case(hostile.large_batches),
-    Case(hostile.refused_batches),
+    Case(hostile.many_keys, slower=BUSY),
+    Case(hostile.large_batches, slower=3 * BUSY),  # two megabytes take milliseconds to read
+    Case(hostile.refused_batches, slower=BUSY),
     Case(hostile.own_writes_read, kinds=("query",)),
 ]
 
 
 @contextmanager
-def started(*processes: str, raisable: bool = True) -> Iterator[Cluster]:
+def started(*processes: str) -> Iterator[Cluster]:
     """Start a cluster of an application with quick handlers; its processes have few descriptors to begin with."""
     with (
         tempfile.TemporaryDirectory(prefix="db") as folder,
         Cluster(Path(folder), "tests.faults.apps.heavy:app", cwd=ROOT) as cluster,
     ):
-        shell = f'ulimit {"-Sn" if raisable else "-n"} {DESCRIPTORS} && exec "$@"'
+        shell = f'ulimit -Sn {DESCRIPTORS} && exec "$@"'
         cluster.commands = {name: ["sh", "-c", shell, name, *line] for name, line in cluster.commands.items()}
         cluster.start(*processes)
         yield cluster
+
+
+def target(cluster: Cluster) -> Target:
+    """Return what a client knows of a cluster."""
+    running = {process.name: process.pid for process in cluster.processes}
+    return Target(cluster.addresses, running.get("projector", 0))
 
 
 def sizes(cluster: Cluster) -> dict[str, float]:
@@ -80,7 +89,7 @@ def attacked(case: Case) -> list[str]:
         until(lambda: client.ask({"src": "t", "dest": "commandbus", "body": {"type": "None"}}, seconds=15))
         crowd.measure(MEASURE_SECONDS / 2)  # until all has been loaded
         before, held = crowd.measure(MEASURE_SECONDS), sizes(cluster)
-        with Attacker(case.attack, cluster):
+        with Attacker(case.attack, target(cluster)):
             during = crowd.measure(MEASURE_SECONDS)
             assert [process.said[-300:] for process in cluster.processes if not process.running] == []
             grown = {name: size - held[name] for name, size in sizes(cluster).items()}
@@ -90,7 +99,7 @@ def attacked(case: Case) -> list[str]:
         # then what is under way for the client that is gone is let go
         until(lambda: status(client)["gateway"]["under_way"] <= case.remaining, what="its requests are let go")
         assert {name: size for name, size in grown.items() if size > case.kept_mb} == {}
-        return during.harm(before)
+        return during.harm(before, case.slower)
 
 
 @pytest.mark.timeout(180)
@@ -133,23 +142,23 @@ def test_what_a_client_that_is_gone_has_asked_is_let_go_everywhere(ask: Callable
     with started() as cluster, RawClient(cluster.front) as client:
         wait_ready(client)
         # when a client asks for an hour's work, and is gone
-        with Hostile(cluster) as gone:
+        with Hostile(target(cluster)) as gone:
             line = gone.line()
             ask(line)
             line.settle()
         # then the gateway and the querybus are free, without a restart and with one
         until(lambda: status(client)["gateway"]["under_way"] == 0)
         assert client.ask(query("Quick"))[0]["type"] == "query_result"
+        assert status(client)["gateway"]["sent_again"] == 0
         cluster.restart("querybus")
         assert client.ask(query("Quick"))[0]["type"] == "query_result"
-        assert status(client)["gateway"]["sent_again"] == 0
 
 
 def test_while_the_projector_stands_still_a_session_that_has_written_is_told_and_readers_are_served() -> None:
     with started() as cluster, RawClient(cluster.front) as reader, Crowd(cluster.front, (QUERY,)) as crowd:
         wait_ready(reader)
         crowd.measure(MEASURE_SECONDS / 2)
-        with Attacker(hostile.own_writes_read, cluster):
+        with Attacker(hostile.own_writes_read, target(cluster)):
             during = crowd.measure(MEASURE_SECONDS)
             mine: Envelope = command("Add", "written", src="mine", name="mine")
             reader.send(mine, {**query("Quick", "told", src="mine"), "timeout_ms": 1000})
@@ -157,38 +166,3 @@ def test_while_the_projector_stands_still_a_session_that_has_written_is_told_and
         assert written["body"].get("success"), written
         assert (told["body"].get("code"), "caught up" in told["body"].get("text", "")) == (11, True), told
         assert not during.errors
-
-
-@pytest.mark.parametrize("name", ["front", "back", "events", "progress"])
-def test_more_connections_than_a_process_has_descriptors_end_no_process(name: str) -> None:
-    with started(raisable=False) as cluster, RawClient(cluster.front) as client:
-        wait_ready(client)
-
-        def check(client: RawClient) -> None:
-            sent = [query("Quick", next(client.ids)), command("Add", next(client.ids), src="w", name="mine")]
-            ids = [one["body"]["msg_id"] for one in sent]
-            client.send(*sent)
-
-            def answered() -> bool:
-                client.receive()
-                return bool(ended()) or client.replies.keys() >= set(ids)
-
-            until(answered)
-            assert ended() == {}
-            quick, added = (client.replies[one]["body"] for one in ids)
-            assert quick["type"] == "query_result" and added.get("success"), (quick, added)
-
-        def ended() -> dict[str, str]:
-            return {one.name: one.said[-200:] for one in cluster.processes if not one.running}
-
-        with Hostile(cluster) as attacker:
-            # when a client opens more connections to an address than its process may have
-            for _ in range(DESCRIPTORS // 20 + 10):
-                if sum(attacker.plug(name=name) is not None for _ in range(20)) < 20:
-                    break  # nobody accepts them any more
-                check(client)
-            # then no process has ended, and clients that were connected are served
-            check(client)
-        # and when the client is gone, others can connect
-        with RawClient(cluster.front) as newcomer:
-            check(newcomer)

@@ -110,7 +110,8 @@ def test_garbage_from_what_stands_where_the_gateway_and_the_publisher_should_sto
             if frames[0] not in (b"refused", b"bye"):
                 router.send_multipart([identity, *frames])
                 publisher.send_multipart(frames)
-        router.send_multipart([identity, b"announce", b"\x90"])
+        # and that it is not registered, whatever the number of its registration by now
+        router.send_multipart([identity, b"announce", msgpack.packb(list(range(100)))])
 
         # then it lives, and greets them once more when it is asked to
         def greets() -> bool:

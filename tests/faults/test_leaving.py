@@ -69,8 +69,9 @@ def test_the_projector_stays_before_the_event_and_goes_on_when_it_is_mended(leav
     with RawClient(leaving.front) as client:
         client.ask(add("before"))
         client.send(add("poison", at))
-        name = "things" if at == "projection" else "(reading the event)"
-        why = f"Projection {name} raised {raised(leaving)} at position 2 (Added)"
+        how = raised(leaving)
+        failed = f"Projection things raised {how}" if at == "projection" else f"The event cannot be read ({how})"
+        why = f"{failed} at position 2 (Added)"
         until(lambda: why in process_status(client, "projector").get("state", ""))
         assert why in said(leaving, "projector")
         (leaving.folder / "mended").touch()

@@ -87,10 +87,34 @@ MUTANTS = {
         f"{FAULTS}/test_commits.py::test_a_snapshot_begins_with_its_checkpoint_and_ends_whatever_a_query_left_unread",
     ),
     "commands sent again without their ids": Mutant(
-        "gateway/routing.py",
-        "again.append(request)",
-        'request.key = f"again-{request.key}"; again.append(request)',
+        "gateway/workers.py",
+        "                again.append(request)\n",
+        '                request.key = f"again-{request.key}"; again.append(request)\n',
         "tests/test_routing.py::test_what_a_dead_worker_had_is_sent_again_first_in_order_and_under_the_same_keys",
+    ),
+    "answers matched by request": Mutant(
+        "gateway/workers.py",
+        "request = in_flight.pop(id_, None)",
+        "request = in_flight.pop(id_, None) or (in_flight.popitem()[1] if in_flight else None)",
+        "tests/test_routing.py::test_an_answer_to_an_earlier_sending_answers_no_later_one",
+    ),
+    "work of an earlier registration accepted": Mutant(
+        "dualbus/link.py",
+        "self.jobs += [job for job in work if job.registration == self.registration]",
+        "self.jobs += work",
+        f"{FAULTS}/test_late.py::test_a_new_registration_discards_the_work_of_earlier_ones_whenever_it_arrives",
+    ),
+    "work kept over a new registration": Mutant(
+        "dualbus/link.py",
+        "        self.registration += 1\n        self.jobs.clear()\n",
+        "        self.registration += 1\n",
+        f"{FAULTS}/test_late.py::test_what_waits_when_a_worker_registers_again_is_discarded",
+    ),
+    "key looked up last": Mutant(
+        "commandbus/node.py",
+        "if job.deadline <= now and not drain.knows(job):",
+        "if job.deadline <= now:",
+        f"{FAULTS}/test_late.py::test_a_command_that_is_in_the_log_is_never_called_refused_however_late_it_is_sent_again",
     ),
     "commit error called definite": Mutant(
         "commandbus/node.py",

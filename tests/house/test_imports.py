@@ -41,6 +41,12 @@ PURE = [
     "gateway/clients.py",
     "gateway/sessions.py",
     "gateway/envelope.py",
+    "gateway/workers.py",
+    "gateway/worker.py",
+    "gateway/request.py",
+    "gateway/lanes.py",
+    "gateway/pace.py",
+    "gateway/deferred.py",
     "commandbus/deciding.py",
     "commandbus/fingerprint.py",
     "commandbus/folds.py",
@@ -50,6 +56,8 @@ PURE = [
     "dualbus/wire.py",
     "dualbus/call.py",
     "dualbus/calls.py",
+    "dualbus/arrival.py",
+    "dualbus/credit.py",
 ]
 IMPURE = {"time", "datetime", "random", "secrets", "uuid", "uuid_utils", "socket", "os", *OWNERS}
 
