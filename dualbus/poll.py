@@ -9,7 +9,7 @@ from contextlib import suppress
 from dualbus.process import Stop
 from dualbus.sockets import Socket
 
-SPIN_SECONDS = 0.00025
+SPIN_SECONDS = 0.0004
 SHORT_WAITS = 2
 _SECONDS_MAX = 86_400.0  # which a poll can count in milliseconds
 

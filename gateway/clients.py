@@ -38,8 +38,11 @@ class Client:
         dropped = 0
         if self.id == CONSOLE:
             return dropped  # it gets every reply: it asks no more until these are written
-        most = min(REPLY_BYTES_MAX, ALL_REPLY_BYTES_MAX - totals.reply_bytes)
-        while len(self.outbox) > REPLIES_MAX or (self.outbox_bytes > most and self.outbox):
+        while self.outbox and (
+            len(self.outbox) > REPLIES_MAX
+            or self.outbox_bytes > REPLY_BYTES_MAX
+            or self.outbox_bytes + totals.reply_bytes > ALL_REPLY_BYTES_MAX
+        ):
             self.paid()
             dropped += 1
         return dropped

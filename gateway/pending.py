@@ -22,8 +22,11 @@ class Pending:
 
     def full(self, client: Client) -> bool:
         """Tell whether a client has as much under way as it may: no more than is left for all clients together."""
-        return client.requests >= min(REQUESTS_MAX, ALL_REQUESTS_MAX - len(self._by_id)) or client.bytes >= min(
-            REQUEST_BYTES_MAX, ALL_REQUEST_BYTES_MAX - self.bytes
+        return (
+            client.requests >= REQUESTS_MAX
+            or client.bytes >= REQUEST_BYTES_MAX
+            or client.requests + len(self._by_id) >= ALL_REQUESTS_MAX
+            or client.bytes + self.bytes >= ALL_REQUEST_BYTES_MAX
         )
 
     def add(self, request: Request) -> None:

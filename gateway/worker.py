@@ -5,7 +5,7 @@ from typing import Any
 from dualbus.wire import Beat, Greeting, Identity
 from gateway.request import Request
 
-SHARED_PART = 8  # of its credit, where several clients take turns
+SHARED_PART, SHARED_MIN = 8, 16  # of its credit, where several clients take turns
 
 
 class Worker:
@@ -48,7 +48,8 @@ class Worker:
 
     def room(self, *, shared: bool) -> int:
         """How many more requests it can be sent; little where clients share it, so that each has a turn soon."""
-        return (-(-self.credit // SHARED_PART) if shared else self.credit) - len(self.in_flight)
+        most = min(self.credit, max(SHARED_MIN, self.credit // SHARED_PART)) if shared else self.credit
+        return most - len(self.in_flight)
 
     def serves(self, identity: Identity | None) -> bool:
         """Tell whether it serves a log, and can be reached."""

@@ -170,16 +170,18 @@ class Workers:
         sent = []
         for dest in (COMMANDS,) if blind else (COMMANDS, QUERIES):
             bus = self.buses[dest]
-            bus.note_turns(now)
-            while bus.queued and (assigned := bus.assign(self.identity)):
-                worker, requests = assigned
-                if work := self._work(bus, worker, requests, now):
-                    sent.append((worker.id, work))
+            if bus.queued:
+                bus.note_turns(now)
+                while assigned := bus.assign(self.identity):
+                    worker, requests = assigned
+                    if work := self._work(bus, worker, requests, now):
+                        sent.append((worker.id, work))
             if bus.slow_types:
                 for worker in bus.to_cancel(self.identity):
                     worker.cancelling = True
                     self._cancel(worker, [worker.slow])
-            bus.count(0, now)
+            if bus.pace.counting or bus.queued:
+                bus.count(0, now)
         return sent
 
     def _work(self, bus: Bus, worker: Worker, requests: list[Request], now: float) -> list[bytes]:

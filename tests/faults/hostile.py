@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, Self
 import msgpack
 import zmq
 
-from dualbus.testing import Cluster
 from tests.conftest import ROOT
 from tests.raw import Envelope, command, query
 
