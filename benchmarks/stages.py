@@ -14,34 +14,24 @@ from typing import Any
 import uuid_utils
 
 from benchmarks import wire
-from commandbus.deciding import Drain
-from commandbus.folds import Folds
-from commandbus.node import DRAIN_COMMANDS, genesis
-from dualbus.app import App, load
-from dualbus.log import RecordedEvent
-from dualbus.peers import Job, read_done, read_published, read_work
-from dualbus.read_model import ReadModelReader, ReadModelWriter, create
-from dualbus.sqlite_log import SqliteLog
-from dualbus.wire import (
-    DONE,
-    EVENTS,
-    WORK,
-    Done,
-    Greeting,
-    Identity,
-    Published,
-    answer_batches,
-    batch,
-    batches,
-    joined,
-    pack,
-    parts,
-    unpack,
-    unpack_hostile,
-)
-from gateway.routing import Routing
-from projector.projecting import Projecting
-from querybus.answering import Answering
+from dualbus.application.app import App
+from dualbus.application.loader import load
+from dualbus.commandbus.batch import Drain
+from dualbus.commandbus.node import DRAIN_COMMANDS, genesis
+from dualbus.commandbus.state_cache import Folds
+from dualbus.gateway.router import Routing
+from dualbus.log.contract import RecordedEvent
+from dualbus.log.identity import Identity
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.projector.applier import Projecting
+from dualbus.protocol.batches import answer_batches, batch, batches, joined, parts
+from dualbus.protocol.codec import pack, unpack, unpack_hostile
+from dualbus.protocol.frames import DONE, EVENTS, WORK
+from dualbus.protocol.records import Done, Greeting, Job, Published, read_done, read_published, read_work
+from dualbus.querybus.responder import Answering
+from dualbus.readmodel.file import create
+from dualbus.readmodel.reader import ReadModelReader
+from dualbus.readmodel.writer import ReadModelWriter
 
 ITEMS, DRAINS = DRAIN_COMMANDS, 60
 LOG = Identity("log", "incarnation")

@@ -1,8 +1,9 @@
-"""python -m commandbus"""
+"""python -m dualbus.commandbus"""
 
 import sys
 
-from commandbus.node import serve
-from dualbus.process import run
+from dualbus.runtime.process import run
+
+from .node import serve
 
 sys.exit(run("commandbus", serve))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from dualbus.messages import Command
+from dualbus.application.messages import Command
 
 HASH_BYTES = 8
 _encode = json.JSONEncoder(sort_keys=True).encode

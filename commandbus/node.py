@@ -5,25 +5,29 @@ import time
 from contextlib import closing
 from typing import Any
 
-from commandbus.clock import Clock
-from commandbus.deciding import Drain
-from commandbus.folds import Folds
-from commandbus.publisher import Publisher
-from dualbus.app import App, load
-from dualbus.attendant import Attendant
-from dualbus.fault import EXIT_DATA, EXIT_OK
-from dualbus.files import make_folder
-from dualbus.interrupt import Interrupt
-from dualbus.link import Link
-from dualbus.log import Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent
-from dualbus.peers import Job
-from dualbus.poll import Poll
-from dualbus.process import Stop
-from dualbus.settings import Settings
-from dualbus.sockets import Sockets
-from dualbus.sqlite_log import GENESIS, SqliteLog
-from dualbus.tags import Tagger
-from dualbus.wire import Code, Done, error, pack
+from dualbus.application.app import App
+from dualbus.application.loader import load
+from dualbus.log.contract import Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent
+from dualbus.log.sqlite.schema import GENESIS
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.log.tags import Tagger
+from dualbus.protocol.codec import pack
+from dualbus.protocol.codes import Code, error
+from dualbus.protocol.records import Done, Job
+from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
+from dualbus.runtime.files import make_folder
+from dualbus.runtime.settings import Settings
+from dualbus.runtime.signals import Stop
+from dualbus.transport.poller import Poll
+from dualbus.transport.sockets import Sockets
+from dualbus.worker.attendant import Attendant
+from dualbus.worker.interrupt import Interrupt
+from dualbus.worker.link import Link
+
+from .batch import Drain
+from .clock import Clock
+from .publisher import Publisher
+from .state_cache import Folds
 
 LATE = "The deadline passed before the command was decided; nothing was written."
 SLOW_TYPES_MAX = 100

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Iterator
 
-from dualbus.log import Log, RecordedEvent
-from dualbus.sockets import Socket
-from dualbus.wire import BATCH_BYTES, EVENTS, Published, batch
+from dualbus.log.contract import Log, RecordedEvent
+from dualbus.protocol.batches import batch
+from dualbus.protocol.frames import BATCH_BYTES, EVENTS
+from dualbus.protocol.records import Published
+from dualbus.transport.sockets import Socket
 
 HEAD_SECONDS = 0.25
 

@@ -2,17 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
-from dualbus.app import App, Projection
-from dualbus.call import CommandResult
-from dualbus.errors import Closed, Error, Executed, Failed, Refused, Timeout, Unavailable
-from dualbus.messages import Command, Email, Event, Private, Query, Rejected, Tag, Text
-from dualbus.past import Past, State
-from dualbus.tables import ReadOnlyTables, Tables
-from dualbus.upcasts import Upcast
+from dualbus.application.app import App, Projection
+from dualbus.application.messages import Command, Email, Event, Private, Query, Rejected, Tag, Text
+from dualbus.application.past import Past, State
+from dualbus.application.tables import ReadOnlyTables, Tables
+from dualbus.application.upcasts import Upcast
+from dualbus.client.call import CommandResult
+from dualbus.client.errors import Closed, Error, Executed, Failed, Refused, Timeout, Unavailable
 
 if TYPE_CHECKING:
-    from dualbus.async_client import AsyncClient
-    from dualbus.client import Client
+    from dualbus.client.async_client import AsyncClient
+    from dualbus.client.client import Client
 
 __all__ = [
     "App",
@@ -46,11 +46,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the clients when they are asked for: an application that calls nobody needs no ZeroMQ."""
     if name == "Client":
-        from dualbus.client import Client
+        from dualbus.client.client import Client
 
         return Client
     if name == "AsyncClient":
-        from dualbus.async_client import AsyncClient
+        from dualbus.client.async_client import AsyncClient
 
         return AsyncClient
     raise AttributeError(f"module 'dualbus' has no attribute {name!r}")

@@ -1,8 +1,9 @@
-"""python -m gateway"""
+"""python -m dualbus.gateway"""
 
 import sys
 
-from dualbus.process import run
-from gateway.node import serve
+from dualbus.runtime.process import run
+
+from .node import serve
 
 sys.exit(run("gateway", serve))

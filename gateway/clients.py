@@ -3,7 +3,7 @@
 from collections import OrderedDict, deque
 from itertools import islice
 
-from gateway.sessions import Sessions, Totals
+from .sessions import Sessions, Totals
 
 REPLIES_MAX, REPLY_BYTES_MAX = 20_000, 8 << 20  # that a client has not received
 ALL_REPLY_BYTES_MAX = 256 << 20

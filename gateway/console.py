@@ -13,11 +13,12 @@ import sys
 from collections.abc import Container, Iterator
 from typing import Any
 
-from dualbus.json_stream import Garbage, JsonStream
-from dualbus.poll import Poll
-from dualbus.wire import unpack
-from gateway.clients import CONSOLE, Clients
-from gateway.routing import Routing
+from dualbus.protocol.codec import unpack
+from dualbus.protocol.json_stream import Garbage, JsonStream
+from dualbus.transport.poller import Poll
+
+from .clients import CONSOLE, Clients
+from .router import Routing
 
 READ_BYTES = 1 << 16
 WRITE_BYTES = 4096  # a pipe that says it has room has room for this much

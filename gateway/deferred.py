@@ -2,7 +2,7 @@
 
 import heapq
 
-from gateway.request import Request
+from .request import Request
 
 
 class Deferred:

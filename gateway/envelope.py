@@ -2,8 +2,12 @@
 
 from typing import Any
 
-from dualbus.wire import INT_MAX, MESSAGE_BYTES_MAX, MessageId, WireError, check, pack, read_msg_id, read_text
-from gateway.request import Request
+from dualbus.protocol.codec import pack
+from dualbus.protocol.codes import MessageId, WireError
+from dualbus.protocol.frames import MESSAGE_BYTES_MAX
+from dualbus.protocol.values import INT_MAX, check, read_msg_id, read_text
+
+from .request import Request
 
 TIMEOUT_MS_MAX = 3_600_000
 _ENVELOPE = frozenset({"src", "dest", "body", "timeout_ms", "after"})

@@ -3,7 +3,8 @@
 from collections import OrderedDict, deque
 from typing import Any
 
-from dualbus.wire import WireError, unpack_hostile
+from dualbus.protocol.codec import unpack_hostile
+from dualbus.protocol.codes import WireError
 
 SLICE_MESSAGES = 32  # of one client, before the next has its turn
 BYTES_MAX, ALL_BYTES_MAX = 8 << 20, 64 << 20

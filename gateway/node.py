@@ -6,14 +6,10 @@ import secrets
 import time
 from typing import Any
 
-from dualbus.fault import EXIT_DATA, EXIT_OK
-from dualbus.files import raise_descriptor_limit
-from dualbus.peers import read_beat, read_done, read_greeting, read_numbers
-from dualbus.poll import Poll
-from dualbus.process import GRACE_SECONDS, Stop
-from dualbus.settings import Settings
-from dualbus.sockets import Gone, Socket, Sockets
-from dualbus.wire import (
+from dualbus.protocol.batches import batch, batches, joined, parts
+from dualbus.protocol.codec import unpack
+from dualbus.protocol.codes import WireError
+from dualbus.protocol.frames import (
     ANNOUNCE,
     BEAT,
     BYE,
@@ -27,19 +23,20 @@ from dualbus.wire import (
     SEND,
     WORK,
     Frames,
-    Greeting,
-    WireError,
-    batch,
-    batches,
-    joined,
-    parts,
-    unpack,
 )
-from gateway.clients import CONSOLE, Client
-from gateway.console import Console
-from gateway.intake import Intake, Unreadable
-from gateway.routing import Routing
-from gateway.worker import Worker
+from dualbus.protocol.records import Greeting, read_beat, read_done, read_greeting, read_numbers
+from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
+from dualbus.runtime.files import raise_descriptor_limit
+from dualbus.runtime.settings import Settings
+from dualbus.runtime.signals import GRACE_SECONDS, Stop
+from dualbus.transport.poller import Poll
+from dualbus.transport.sockets import Gone, Socket, Sockets
+
+from .clients import CONSOLE, Client
+from .console import Console
+from .intake import Intake, Unreadable
+from .router import Routing
+from .worker import Worker
 
 BEAT_SECONDS = 0.4
 READ_SECONDS = 0.001  # of a turn, for what clients have sent

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dualbus.wire import MessageId
+from dualbus.protocol.codes import MessageId
 
 if TYPE_CHECKING:
-    from gateway.clients import Client
-    from gateway.sessions import Session
+    from .clients import Client
+    from .sessions import Session
 
 TRIES_MAX = 3  # of a request whose worker died: perhaps it is what kills them
 

@@ -6,7 +6,7 @@ lives on as a floor: whoever comes without a session starts there, and sees a li
 
 from collections import OrderedDict
 
-from gateway.request import Request
+from .request import Request
 
 SESSIONS_MAX = 1000  # of one client
 ALL_SESSIONS_MAX = 100_000

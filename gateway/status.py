@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from gateway.buses import COMMANDS, PROJECTOR
-from gateway.worker import Worker
+from .bus import COMMANDS, PROJECTOR
+from .worker import Worker
 
 if TYPE_CHECKING:
-    from gateway.routing import Routing
+    from .router import Routing
 
 
 def status(routing: Routing, now: float) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from dualbus.wire import Beat, Greeting, Identity
-from gateway.request import Request
+from dualbus.log.identity import Identity
+from dualbus.protocol.records import Beat, Greeting
+
+from .request import Request
 
 SHARED_PART, SHARED_MIN = 8, 16  # of its credit, where several clients take turns
 

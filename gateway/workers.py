@@ -8,12 +8,16 @@ import logging
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from dualbus.wire import Beat, Code, Done, Greeting, Identity, error, packed_work
-from gateway.buses import COMMANDS, PROJECTOR, QUERIES, SLOW_SECONDS, Bus
-from gateway.clients import Client
-from gateway.deferred import Deferred
-from gateway.request import TRIES_MAX, Request
-from gateway.worker import Worker
+from dualbus.log.identity import Identity
+from dualbus.protocol.codec import packed_work
+from dualbus.protocol.codes import Code, error
+from dualbus.protocol.records import Beat, Done, Greeting
+
+from .bus import COMMANDS, PROJECTOR, QUERIES, SLOW_SECONDS, Bus
+from .clients import Client
+from .deferred import Deferred
+from .request import TRIES_MAX, Request
+from .worker import Worker
 
 SILENT_SECONDS = 1.5  # without a beat: a worker is sent nothing more
 HUNG_SECONDS = 30.0  # without a beat, although its connection holds: it counts as dead

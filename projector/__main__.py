@@ -1,8 +1,9 @@
-"""python -m projector"""
+"""python -m dualbus.projector"""
 
 import sys
 
-from dualbus.process import run
-from projector.node import serve
+from dualbus.runtime.process import run
+
+from .node import serve
 
 sys.exit(run("projector", serve))

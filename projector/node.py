@@ -7,23 +7,28 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from dualbus.app import load
-from dualbus.attendant import Attendant
-from dualbus.fault import EXIT_OK, DataFault
-from dualbus.files import is_there, lock_data, make_folder
-from dualbus.interrupt import Interrupt
-from dualbus.link import Link
-from dualbus.log import RecordedEvent
-from dualbus.peers import read_published
-from dualbus.poll import Poll
-from dualbus.process import Stop
-from dualbus.settings import Settings
-from dualbus.sockets import Sockets
-from dualbus.sqlite_log import FILE_NAME, SqliteLogReader
-from dualbus.wire import EVENTS, PROGRESS, Frames, Progress, Published, WireError, batch, unpack
-from dualbus.witness import check_witnesses
-from projector.model import Model
-from projector.projecting import fresh
+from dualbus.application.loader import load
+from dualbus.log.contract import RecordedEvent
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.sqlite.schema import FILE_NAME
+from dualbus.protocol.batches import batch
+from dualbus.protocol.codec import unpack
+from dualbus.protocol.codes import WireError
+from dualbus.protocol.frames import EVENTS, PROGRESS, Frames
+from dualbus.protocol.records import Progress, Published, read_published
+from dualbus.readmodel.witness import check_witnesses
+from dualbus.runtime.errors import EXIT_OK, DataFault
+from dualbus.runtime.files import is_there, lock_data, make_folder
+from dualbus.runtime.settings import Settings
+from dualbus.runtime.signals import Stop
+from dualbus.transport.poller import Poll
+from dualbus.transport.sockets import Sockets
+from dualbus.worker.attendant import Attendant
+from dualbus.worker.interrupt import Interrupt
+from dualbus.worker.link import Link
+
+from .applier import fresh
+from .builder import Model
 
 LOOK_SECONDS = 1.0  # how often to look at the log itself, should the publisher be gone or never heard
 PROGRESS_SECONDS = 0.5

@@ -1,8 +1,9 @@
-"""python -m querybus"""
+"""python -m dualbus.querybus"""
 
 import sys
 
-from dualbus.process import run
-from querybus.node import serve
+from dualbus.runtime.process import run
+
+from .node import serve
 
 sys.exit(run("querybus", serve))

@@ -5,21 +5,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dualbus.app import load
-from dualbus.attendant import Attendant
-from dualbus.fault import EXIT_OK
-from dualbus.files import make_folder
-from dualbus.interrupt import Interrupt
-from dualbus.link import Link
-from dualbus.peers import Job
-from dualbus.poll import Poll
-from dualbus.process import Stop
-from dualbus.read_model import Checkpoint, Damaged, ReadModelReader, file_name
-from dualbus.settings import Settings
-from dualbus.sockets import Socket, Sockets
-from dualbus.tables import Interrupted
-from dualbus.wire import Code, Done, error, pack
-from querybus.answering import Answering
+from dualbus.application.loader import load
+from dualbus.application.tables import Interrupted
+from dualbus.protocol.codec import pack
+from dualbus.protocol.codes import Code, error
+from dualbus.protocol.records import Done, Job
+from dualbus.readmodel.file import Checkpoint, Damaged, file_name
+from dualbus.readmodel.reader import ReadModelReader
+from dualbus.runtime.errors import EXIT_OK
+from dualbus.runtime.files import make_folder
+from dualbus.runtime.settings import Settings
+from dualbus.runtime.signals import Stop
+from dualbus.transport.poller import Poll
+from dualbus.transport.sockets import Socket, Sockets
+from dualbus.worker.attendant import Attendant
+from dualbus.worker.interrupt import Interrupt
+from dualbus.worker.link import Link
+
+from .responder import Answering
 
 SNAPSHOT_SECONDS = 0.02  # how long one snapshot may serve before the answers are sent
 SNAPSHOT_QUERIES = 512  # and how many: half of what we are given, so that the other half can come meanwhile

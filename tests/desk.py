@@ -2,8 +2,10 @@
 
 from typing import Any
 
-from dualbus.wire import Greeting, Identity, Work, pack, unpack
-from gateway.routing import Routing
+from dualbus.gateway.router import Routing
+from dualbus.log.identity import Identity
+from dualbus.protocol.codec import pack, unpack
+from dualbus.protocol.records import Greeting, Work
 
 LOG = Identity("log-1", "life-1")
 COMMAND_TYPES, QUERY_TYPES = ["CreateUser", "RenameUser"], ["GetUser", "ListUsers"]

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
-from commandbus.deciding import DATA_CHARS_MAX, Drain
-from commandbus.folds import Folds
 from dualbus import App, Command, Event, Past, Private, Query, ReadOnlyTables, Rejected, Tag, Text
-from dualbus.log import NewEvent
-from dualbus.peers import Job
-from dualbus.sqlite_log import SqliteLog
-from dualbus.wire import unpack
+from dualbus.commandbus.batch import DATA_CHARS_MAX, Drain
+from dualbus.commandbus.state_cache import Folds
+from dualbus.log.contract import NewEvent
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.protocol.codec import unpack
+from dualbus.protocol.records import Job
 
 NOW = "2026-01-31T12:00:00.000000Z"
 

@@ -5,15 +5,17 @@ import random
 from datetime import UTC, datetime
 from pathlib import Path
 
-from commandbus.deciding import Drain
-from commandbus.folds import Folds
-from commandbus.node import genesis
-from dualbus.app import App, load
-from dualbus.interrupt import Interrupt
-from dualbus.log import Outcome
-from dualbus.peers import Job
-from dualbus.sqlite_log import SqliteLog, SqliteLogReader
-from projector.model import Model
+from dualbus.application.app import App
+from dualbus.application.loader import load
+from dualbus.commandbus.batch import Drain
+from dualbus.commandbus.node import genesis
+from dualbus.commandbus.state_cache import Folds
+from dualbus.log.contract import Outcome
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.projector.builder import Model
+from dualbus.protocol.records import Job
+from dualbus.worker.interrupt import Interrupt
 
 
 class History:

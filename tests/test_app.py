@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import pytest
 
 from dualbus import App, Command, Event, Past, Private, Projection, Query, ReadOnlyTables, Tables, Tag
-from dualbus.app import load
-from dualbus.fault import ConfigFault
+from dualbus.application.loader import load
+from dualbus.runtime.errors import ConfigFault
 
 
 class Do(Command):

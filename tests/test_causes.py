@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from dualbus.causes import Unreadable, cause, own_text, own_traceback
-from dualbus.process import Formatter
+from dualbus.application.causes import Unreadable, cause, own_text, own_traceback
+from dualbus.runtime.process import Formatter
 
 SECRET = "ada@example.com"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commandbus.clock import Clock
+from dualbus.commandbus.clock import Clock
 from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.faults.judge import read_log

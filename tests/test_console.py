@@ -67,7 +67,7 @@ def open_pipe(cluster: Cluster) -> "subprocess.Popen[bytes]":
 
 def redirect(monkeypatch: pytest.MonkeyPatch, cluster: Cluster, redirection: str) -> None:
     """Have the gateways of a test started by a shell that redirects their standard descriptors."""
-    command = f"exec {shlex.quote(sys.executable)} -m gateway {redirection}"
+    command = f"exec {shlex.quote(sys.executable)} -m dualbus.gateway {redirection}"
     monkeypatch.setitem(cluster.commands, "gateway", ["sh", "-c", command])
 
 

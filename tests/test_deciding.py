@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from commandbus.folds import Folds
-from dualbus.log import Decision
-from dualbus.sqlite_log import GENESIS, SqliteLog
-from dualbus.wire import Code
+from dualbus.commandbus.state_cache import Folds
+from dualbus.log.contract import Decision
+from dualbus.log.sqlite.schema import GENESIS
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.protocol.codes import Code
 from tests.drain import MISDEEDS, NOW, Account, Bus, Paid, app, new_event, said
 
 

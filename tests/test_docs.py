@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dualbus import wire
+from dualbus.gateway.envelope import read_request
 from dualbus.testing import Cluster
-from gateway.envelope import read_request
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

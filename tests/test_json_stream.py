@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dualbus.json_stream import Garbage, JsonStream
-from dualbus.wire import MESSAGE_BYTES_MAX
+from dualbus.protocol.frames import MESSAGE_BYTES_MAX
+from dualbus.protocol.json_stream import Garbage, JsonStream
 
 Found = list[dict[str, Any] | str]
 

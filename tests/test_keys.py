@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from commandbus.deciding import Drain
-from commandbus.fingerprint import fingerprint, is_same
 from dualbus import App
-from dualbus.log import Decision
-from dualbus.sqlite_log import GENESIS, SqliteLog
-from dualbus.wire import Code
+from dualbus.commandbus.batch import Drain
+from dualbus.commandbus.fingerprint import fingerprint, is_same
+from dualbus.log.contract import Decision
+from dualbus.log.sqlite.schema import GENESIS
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.protocol.codes import Code
 from tests.drain import NOW, Bus, answers, said
 
 Version = Callable[..., App]

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Self
 import pytest
 
 from dualbus import App, Command, Event, Past, Projection, Query, ReadOnlyTables, Rejected, Tables, Tag
-from dualbus.messages import Invalid
-from dualbus.read_model import NotAllowed
+from dualbus.application.messages import Invalid
+from dualbus.protocol.codes import WireError
+from dualbus.readmodel.file import NotAllowed
 from dualbus.testing import answer, decide, project
 from dualbus.testing.differences import differences
-from dualbus.wire import WireError
 from tests.conftest import ROOT
 from users import app as users
 from users.decisions import create_user, rename_user

@@ -19,7 +19,7 @@ def test_a_slow_reader_of_standard_output_gets_every_answer_however_large(cluste
         cluster.stop("gateway")
     asked = [query("ListUsers", number, limit=1000) for number in range(QUERIES)]
     with subprocess.Popen(
-        [sys.executable, "-m", "gateway"],
+        [sys.executable, "-m", "dualbus.gateway"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -22,10 +22,10 @@ from pydantic import (
 )
 
 from dualbus import Command, Email, Event, Private, Query, Rejected, Tag, Text
-from dualbus.fault import ConfigFault
-from dualbus.messages import Invalid
-from dualbus.tags import Tagger
-from dualbus.wire import WireError
+from dualbus.application.messages import Invalid
+from dualbus.log.tags import Tagger
+from dualbus.protocol.codes import WireError
+from dualbus.runtime.errors import ConfigFault
 
 
 class Colour(enum.StrEnum):

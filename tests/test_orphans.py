@@ -46,7 +46,8 @@ def marked(cluster: Cluster) -> dict[int, list[str]]:
 
 def ours(cluster: Cluster) -> set[str]:
     """Return the names of the processes of the cluster that run."""
-    return {line[2] for line in marked(cluster).values() if line[1:2] == ["-m"] and line[2] in PROCESSES}
+    modules = {f"dualbus.{name}": name for name in PROCESSES}
+    return {modules[line[2]] for line in marked(cluster).values() if line[1:2] == ["-m"] and line[2] in modules}
 
 
 @pytest.fixture
@@ -164,7 +165,9 @@ def test_a_closed_terminal_ends_honcho_and_all_that_it_runs(watched: Cluster) ->
 def test_nohup_lets_a_process_outlive_its_terminal(watched: Cluster) -> None:
     watched.start("commandbus", "projector", "querybus")
     said = watched.folder / "said"
-    pid, terminal = in_a_terminal(watched, f"nohup {sys.executable} -m gateway </dev/null >/dev/null 2>{said}")
+    pid, terminal = in_a_terminal(
+        watched, f"nohup {sys.executable} -m dualbus.gateway </dev/null >/dev/null 2>{said}"
+    )
     assert serves(watched)
     os.close(terminal)
     os.kill(pid, signal.SIGHUP)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from dualbus import AsyncClient, Client
-from dualbus.fault import ConfigFault
+from dualbus.runtime.errors import ConfigFault
 from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.faults.needs import need

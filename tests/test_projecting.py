@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import pytest
 
 from dualbus import App, Event, Projection, Tables, Tag
-from dualbus.log import RecordedEvent
-from dualbus.read_model import ModelInMemory
-from projector.projecting import Projecting, ProjectionFailed, fresh
+from dualbus.log.contract import RecordedEvent
+from dualbus.projector.applier import Projecting, ProjectionFailed, fresh
+from dualbus.readmodel.memory import ModelInMemory
 
 
 def event(position: int, type_: str = "Counted", data: str = '{"what":"a"}') -> RecordedEvent:

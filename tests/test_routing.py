@@ -2,7 +2,8 @@
 
 import pytest
 
-from dualbus.wire import Code, Identity
+from dualbus.log.identity import Identity
+from dualbus.protocol.codes import Code
 from tests.desk import FIRST_ID, LOG, Desk, command, query
 
 REFUSED, UNKNOWN = Code.UNAVAILABLE, Code.TIMEOUT

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dualbus.wire import Code
-from gateway import clients, pending
+from dualbus.gateway import clients, deadlines
+from dualbus.protocol.codes import Code
 from tests.desk import Desk, command, query
 
 REFUSED, UNKNOWN = Code.UNAVAILABLE, Code.TIMEOUT
@@ -100,7 +100,7 @@ def test_a_bus_that_was_not_there_is_not_taken_for_a_slow_one() -> None:
 # Bounds.
 
 
-@pytest.mark.parametrize(("sent", "taken"), [(pending.REQUESTS_MAX + 5, pending.REQUESTS_MAX)])
+@pytest.mark.parametrize(("sent", "taken"), [(deadlines.REQUESTS_MAX + 5, deadlines.REQUESTS_MAX)])
 def test_a_client_may_have_so_many_requests_under_way_and_another_is_not_held_back(sent: int, taken: int) -> None:
     desk = Desk()
     desk.ask(*[query(number) for number in range(sent)], client=b"greedy")
@@ -121,11 +121,11 @@ def test_a_client_may_have_so_many_bytes_under_way() -> None:
     refused = desk.told()
 
     assert [number for number, _ in refused] == [17, 18, 19]  # at 16 MiB it may still finish one
-    assert desk.routing.bytes_under_way <= pending.REQUEST_BYTES_MAX + len(large) + 100
+    assert desk.routing.bytes_under_way <= deadlines.REQUEST_BYTES_MAX + len(large) + 100
 
 
 def test_all_clients_together_may_have_so_many_requests_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pending, "ALL_REQUESTS_MAX", 10)
+    monkeypatch.setattr(deadlines, "ALL_REQUESTS_MAX", 10)
     desk = Desk()
     for number in range(12):
         desk.ask(query(number), client=b"client-%d" % number)

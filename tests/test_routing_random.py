@@ -5,7 +5,9 @@ from collections import defaultdict
 
 import pytest
 
-from dualbus.wire import Code, Done, Work, pack, unpack
+from dualbus.protocol.codec import pack, unpack
+from dualbus.protocol.codes import Code
+from dualbus.protocol.records import Done, Work
 from tests.desk import Desk, Envelope, command, query
 
 CLIENTS, SOURCES = [b"a", b"b", b"c"], ["x", "y"]

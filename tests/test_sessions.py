@@ -1,7 +1,9 @@
 """A session sees its own writes: what a query waits for, and the position it carries."""
 
-from dualbus.wire import Beat, Code, Identity
-from gateway import clients, sessions
+from dualbus.gateway import clients, sessions
+from dualbus.log.identity import Identity
+from dualbus.protocol.codes import Code
+from dualbus.protocol.records import Beat
 from tests.desk import LOG, Desk, command, query
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dualbus.fault import ConfigFault
-from dualbus.settings import Settings
+from dualbus.runtime.errors import ConfigFault
+from dualbus.runtime.settings import Settings
 
 
 def problems(**environ: str) -> list[str]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dualbus.poll import Poll
-from dualbus.sockets import DRAIN_MESSAGES, Socket, Sockets
 from dualbus.testing import until
+from dualbus.transport.poller import Poll
+from dualbus.transport.sockets import DRAIN_MESSAGES, Socket, Sockets
 
 SECONDS = 30  # no wait here takes that long, unless something is overlooked
 

@@ -6,12 +6,12 @@ from typing import Annotated
 import pytest
 
 from dualbus import App, Event, Projection, Tables, Tag, Upcast
-from dualbus.app import load
-from dualbus.fault import EXIT_CONFIG, ConfigFault
-from dualbus.scratch import Compared
+from dualbus.application.loader import load
+from dualbus.application.upcasts import Fields
+from dualbus.operations.verify import verify
+from dualbus.readmodel.replay import Compared
+from dualbus.runtime.errors import EXIT_CONFIG, ConfigFault
 from dualbus.testing import Cluster, from_log, project
-from dualbus.upcasts import Fields
-from dualbus.verify import verify
 from tests.raw import RawClient, command, query
 
 

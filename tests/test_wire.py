@@ -8,35 +8,20 @@ from typing import Any
 import msgpack
 import pytest
 
-from dualbus.peers import read_done
-from dualbus.wire import (
+from dualbus.protocol.batches import batch, batches, joined, parts
+from dualbus.protocol.codec import NODES_MAX, pack, packed_reply, packed_work, unpack, unpack_hostile
+from dualbus.protocol.codes import Code, WireError, error
+from dualbus.protocol.frames import (
     BATCH_BYTES,
     BATCH_ITEMS_MAX,
-    DEPTH_MAX,
     DONE,
     FRAME_BYTES_MAX,
-    INT_MAX,
-    INT_MIN,
     MESSAGE_BYTES_MAX,
-    NODES_MAX,
     REPLY,
     WORK,
-    Code,
-    Done,
-    WireError,
-    Work,
-    batch,
-    batches,
-    check,
-    error,
-    joined,
-    pack,
-    packed_reply,
-    packed_work,
-    parts,
-    unpack,
-    unpack_hostile,
 )
+from dualbus.protocol.records import Done, Work, read_done
+from dualbus.protocol.values import DEPTH_MAX, INT_MAX, INT_MIN, check
 
 BODY: dict[str, Any] = {"type": "CreateUser", "msg_id": 1, "payload": {"name": "Ünï 🔑", "n": [1.5, -7, None, True]}}
 

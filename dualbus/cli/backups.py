@@ -9,15 +9,16 @@ from typing import Annotated
 
 import typer
 
-from dualbus.app import App, load
-from dualbus.backup import LogCopy, move_into
+from dualbus.application.app import App
+from dualbus.application.loader import load
 from dualbus.cli import output
 from dualbus.cli.settings import settings
-from dualbus.files import is_there, lock_data, make_folder
-from dualbus.log_head import FILE_NAME as HEAD_FILE_NAME
-from dualbus.log_head import Acknowledged, read_head
-from dualbus.sqlite_log import FILE_NAME
-from dualbus.walk import Walk
+from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
+from dualbus.log.head import Acknowledged, read_head
+from dualbus.log.sqlite.audit import Walk
+from dualbus.log.sqlite.copy import LogCopy, move_into
+from dualbus.log.sqlite.schema import FILE_NAME
+from dualbus.runtime.files import is_there, lock_data, make_folder
 
 To = Annotated[int | None, typer.Option(metavar="POSITION", help="Only up to this position; all, if not given.")]
 

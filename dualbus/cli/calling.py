@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from dualbus.app import load
+from dualbus.application.loader import load
+from dualbus.application.messages import Message
 from dualbus.cli import output
 from dualbus.cli.describing import json_types
 from dualbus.cli.names import find, nearest
 from dualbus.cli.settings import settings
-from dualbus.client import Client
-from dualbus.errors import Error, Refused
-from dualbus.messages import Message
+from dualbus.client.client import Client
+from dualbus.client.errors import Error, Refused
 
 Fields = Annotated[list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Lists and objects as JSON.")]
 Timeout = Annotated[float | None, typer.Option(min=0.001, max=3600, help="Seconds; DUALBUS_TIMEOUT_MS if not given.")]

@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
-from dualbus.app import App, load
+from dualbus.application.app import App
+from dualbus.application.loader import load
+from dualbus.application.messages import Event, Message
 from dualbus.cli import output
 from dualbus.cli.settings import settings
-from dualbus.messages import Event, Message
 
 _WORDS = {
     "string": "text",

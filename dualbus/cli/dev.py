@@ -12,7 +12,7 @@ from types import FrameType
 import watchfiles
 
 from dualbus.cli import output
-from dualbus.process import stop_signals
+from dualbus.runtime.signals import stop_signals
 
 POLL_MS = 200  # how often to see whether the cluster has ended
 STOP_SECONDS = 10

@@ -6,10 +6,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from dualbus.cli import output
-from dualbus.poll import Poll
-from dualbus.settings import Settings
-from dualbus.sockets import Connection
-from dualbus.wire import REPLY, SEND, joined, pack, unpack
+from dualbus.protocol.batches import joined
+from dualbus.protocol.codec import pack, unpack
+from dualbus.protocol.frames import REPLY, SEND
+from dualbus.runtime.settings import Settings
+from dualbus.transport.poller import Poll
+from dualbus.transport.sockets import Connection
 
 Body = dict[str, Any]
 

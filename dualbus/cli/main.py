@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from dualbus.causes import own_text
+from dualbus.application.causes import own_text
 from dualbus.cli import output
 from dualbus.cli.backups import backup, restore
 from dualbus.cli.calling import command, query
@@ -19,8 +19,8 @@ from dualbus.cli.sending import send
 from dualbus.cli.status import status
 from dualbus.cli.transfers import export, import_
 from dualbus.cli.verifying import verify
-from dualbus.fault import ConfigFault, Fault
-from dualbus.streams import fill_standard_streams
+from dualbus.runtime.errors import ConfigFault, Fault
+from dualbus.runtime.streams import fill_standard_streams
 
 COMMANDS: tuple[Callable[..., Any], ...] = (
     new,

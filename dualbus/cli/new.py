@@ -11,7 +11,7 @@ import typer
 from dualbus.cli import output
 from dualbus.cli.template import FILES
 
-TAKEN = {"dualbus", "gateway", "commandbus", "projector", "querybus", "users", "examples", "tests"}
+TAKEN = {"dualbus", "tests"}
 
 
 def new(

@@ -6,14 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from dualbus.app import App, load
-from dualbus.causes import Unreadable
+from dualbus.application.app import App
+from dualbus.application.causes import Unreadable
+from dualbus.application.loader import load
 from dualbus.cli import output
 from dualbus.cli.names import find, nearest
 from dualbus.cli.settings import settings
-from dualbus.log import RecordedEvent
-from dualbus.sqlite_log import SqliteLogReader
-from dualbus.tags import Tagger
+from dualbus.log.contract import RecordedEvent
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.tags import Tagger
 
 CHUNK_EVENTS = 1000
 LOOK_SECONDS = 0.1  # how often to see whether the log has grown

@@ -12,9 +12,11 @@ import typer
 from dualbus.cli import output
 from dualbus.cli.gateway import Body, Gateway
 from dualbus.cli.settings import settings
-from dualbus.json_stream import Garbage, JsonStream
-from dualbus.poll import Poll
-from dualbus.wire import NODES_MAX, Code, MessageId, WireError, check, error, pack
+from dualbus.protocol.codec import NODES_MAX, pack
+from dualbus.protocol.codes import Code, MessageId, WireError, error
+from dualbus.protocol.json_stream import Garbage, JsonStream
+from dualbus.protocol.values import check
+from dualbus.transport.poller import Poll
 
 READ_BYTES = 1 << 16
 UNDER_WAY_MAX = 2000  # messages without an answer before reading rests

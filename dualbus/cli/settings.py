@@ -5,7 +5,7 @@ from pathlib import Path
 
 from honcho.environ import parse
 
-from dualbus.settings import Settings
+from dualbus.runtime.settings import Settings
 
 
 def settings() -> Settings:

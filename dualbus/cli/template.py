@@ -2,10 +2,10 @@
 
 FILES = {
     "Procfile": """\
-gateway: exec python -m gateway
-commandbus: exec python -m commandbus
-projector: exec python -m projector
-querybus: exec python -m querybus
+gateway: exec python -m dualbus.gateway
+commandbus: exec python -m dualbus.commandbus
+projector: exec python -m dualbus.projector
+querybus: exec python -m dualbus.querybus
 """,
     ".env": """\
 DUALBUS_APP=NAME:app

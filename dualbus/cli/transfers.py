@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from dualbus.app import load
-from dualbus.backup import move_into
+from dualbus.application.loader import load
 from dualbus.cli import output
 from dualbus.cli.backups import alone, aside, no_head
 from dualbus.cli.settings import settings
-from dualbus.files import sync_folder
-from dualbus.sqlite_log import SqliteLogReader
-from dualbus.transfer import exported, import_lines
+from dualbus.log.sqlite.copy import move_into
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.operations.transfer import exported, import_lines
+from dualbus.runtime.files import sync_folder
 
 CHUNK_EVENTS = 1000
 

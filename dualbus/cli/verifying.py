@@ -1,9 +1,9 @@
 """dualbus verify"""
 
-from dualbus.app import load
+from dualbus.application.loader import load
 from dualbus.cli import output
 from dualbus.cli.settings import settings
-from dualbus.verify import verify as prove
+from dualbus.operations.verify import verify as prove
 
 
 def verify() -> None:

@@ -108,7 +108,7 @@ class Cluster:
         self.environ |= {f"DUALBUS_{name.upper()}": address for name, address in self.addresses.items()}
         self.environ |= {"DUALBUS_APP": app, "DUALBUS_DATA": str(self.data), "DUALBUS_TIMEOUT_MS": str(TIMEOUT_MS)}
         self.environ |= {f"DUALBUS_{name.upper()}": value for name, value in settings.items()}
-        self.commands = {name: [sys.executable, "-m", name] for name in PROCESSES}  # for a test to wrap
+        self.commands = {name: [sys.executable, "-m", f"dualbus.{name}"] for name in PROCESSES}  # for a test to wrap
         self.processes: list[Process] = []
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from dualbus.messages import Message
+from dualbus.application.messages import Message
 
 
 def whole(message: Message) -> str:

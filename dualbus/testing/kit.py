@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from dualbus.app import App, Decide, Projection
-from dualbus.messages import Command, Event, Invalid, Message, Query
-from dualbus.past import S, limited, one_tag
-from dualbus.read_model import ModelInMemory
-from dualbus.sentences import sentences
-from dualbus.tables import ReadOnlyTables
+from dualbus.application.app import App, Decide, Projection
+from dualbus.application.error_text import sentences
+from dualbus.application.messages import Command, Event, Invalid, Message, Query
+from dualbus.application.past import S, limited, one_tag
+from dualbus.application.tables import ReadOnlyTables
+from dualbus.protocol.codec import pack, unpack
+from dualbus.protocol.values import check
+from dualbus.readmodel.memory import ModelInMemory
 from dualbus.testing.differences import whole
-from dualbus.wire import check, pack, unpack
 
 NOW = "2026-01-31T12:00:00.000000Z"
 """The time of a decision whose test does not care."""

@@ -7,11 +7,13 @@ from pathlib import Path
 import apsw
 import pytest
 
-from dualbus.app import load
-from dualbus.interrupt import Interrupt
-from dualbus.log import Decision, NewEvent
-from dualbus.sqlite_log import GENESIS, SqliteLog, SqliteLogReader
-from projector.model import Model
+from dualbus.application.loader import load
+from dualbus.log.contract import Decision, NewEvent
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.sqlite.schema import GENESIS
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.projector.builder import Model
+from dualbus.worker.interrupt import Interrupt
 from tests.cli.conftest import Run
 from tests.history import History
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from commandbus.node import genesis
-from dualbus.sqlite_log import SqliteLog
+from dualbus.commandbus.node import genesis
+from dualbus.log.sqlite.writer import SqliteLog
 from tests.cli.conftest import Run
 from tests.cli.members import app as members
 

@@ -5,8 +5,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dualbus.log import RecordedEvent
-from dualbus.sqlite_log import SqliteLogReader
+from dualbus.log.contract import RecordedEvent
+from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster
 from tests.raw import RawClient
 

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from dualbus import AsyncClient, Closed, CommandResult, Refused, Unavailable
-from dualbus.calls import UNDER_WAY_MAX
+from dualbus.client.calls import UNDER_WAY_MAX
 from dualbus.testing import Cluster
 from tests.clients.notes import CountNotes, Note, Ponder
 from tests.clients.seeing import data, events, logged

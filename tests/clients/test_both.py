@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dualbus import Closed, CommandResult, Error, Failed, Refused, Timeout, Unavailable
-from dualbus.fault import ConfigFault
+from dualbus.runtime.errors import ConfigFault
 from dualbus.testing import Cluster, until
 from tests.clients.notes import Break, CountNotes, Dwell, Note, Ponder
 from tests.clients.seeing import logged, unique

@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from dualbus import Closed, CommandResult, Executed, Failed, Refused, Timeout, Unavailable
-from dualbus.call import Call
-from dualbus.calls import PATIENCE_SECONDS, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX, Calls
-from dualbus.wire import BATCH_BYTES, REPLY, Code, batch, error, unpack, unpack_hostile
-from gateway.envelope import read_request
+from dualbus.client.call import Call
+from dualbus.client.calls import PATIENCE_SECONDS, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX, Calls
+from dualbus.gateway.envelope import read_request
+from dualbus.protocol.batches import batch
+from dualbus.protocol.codec import unpack, unpack_hostile
+from dualbus.protocol.codes import Code, error
+from dualbus.protocol.frames import BATCH_BYTES, REPLY
 from tests.clients.seeing import unique
 from users.messages import CreateUser
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dualbus import Client, Closed, CommandResult, Error, Executed, Refused, Timeout
-from dualbus.fault import ConfigFault
+from dualbus.runtime.errors import ConfigFault
 from dualbus.testing import Cluster, until
 from tests.clients.notes import CountNotes, Note
 from tests.clients.seeing import data, held, logged, under_way

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from dualbus import Command, Event, Rejected
-from dualbus.app import Decide
+from dualbus.application.app import Decide
 from dualbus.testing import NOW, answer, decide
 from examples.bank import app
 from examples.bank.decisions import deposit, open_account, transfer, withdraw

@@ -16,13 +16,17 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from dualbus.app import App
-from dualbus.chain import commit_hash, event_hash
-from dualbus.log import NO_HASH, Head, RecordedEvent
-from dualbus.read_model import CHECKPOINT_TABLE, ReadModelReader, ReadModelWriter, create, file_name
-from dualbus.sqlite_log import FILE_NAME, SqliteLogReader
-from dualbus.wire import Code, Identity
-from projector.projecting import Projecting
+from dualbus.application.app import App
+from dualbus.log.chain import commit_hash, event_hash
+from dualbus.log.contract import NO_HASH, Head, RecordedEvent
+from dualbus.log.identity import Identity
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.sqlite.schema import FILE_NAME
+from dualbus.projector.applier import Projecting
+from dualbus.protocol.codes import Code
+from dualbus.readmodel.file import CHECKPOINT_TABLE, create, file_name
+from dualbus.readmodel.reader import ReadModelReader
+from dualbus.readmodel.writer import ReadModelWriter
 from users import app as users_app
 
 Effects = dict[str, list[RecordedEvent]]

@@ -119,7 +119,7 @@ def clock(arm: Path, trouble: str) -> None:
 
 
 class _Os:
-    """What dualbus.log_head calls of `os`, on a disk that fails once while there is a file ARM."""
+    """What dualbus.log.head calls of `os`, on a disk that fails once while there is a file ARM."""
 
     def __init__(self, arm: Path) -> None:
         self._arm = arm
@@ -137,7 +137,7 @@ class _Os:
 
 def head(arm: Path, trouble: str) -> None:
     """Put log.head on a disk with troubles."""
-    vars(importlib.import_module("dualbus.log_head"))["os"] = _Os(arm)
+    vars(importlib.import_module("dualbus.log.head"))["os"] = _Os(arm)
 
 
 FAULTS: dict[str, Callable[..., object]] = {"kill": kill, "sync": disk, "write": disk, "clock": clock, "head": head}
@@ -147,4 +147,4 @@ if __name__ == "__main__":
     end = rest.index("--") if "--" in rest else len(rest)
     kept = FAULTS[fault](Path(arm), *rest[:end])
     sys.argv[1:] = rest[end + 1 :]
-    runpy.run_module(process, run_name="__main__", alter_sys=True)
+    runpy.run_module(f"dualbus.{process}", run_name="__main__", alter_sys=True)

@@ -15,10 +15,10 @@ from typing import Any
 import apsw
 import msgpack
 
-import dualbus.log_head
-import dualbus.sqlite_log
-from dualbus.files import sync_file
-from dualbus.log_head import FILE_NAME as HEAD_FILE_NAME
+import dualbus.log.head
+import dualbus.log.sqlite.writer
+from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
+from dualbus.runtime.files import sync_file
 from tests.faults.launch import File, slow_sync
 from tests.faults.power import Call, Disk
 
@@ -66,7 +66,7 @@ class _File(File):
 
 
 class _Os:
-    """What dualbus.log_head calls of `os`, recorded; log.head itself is there when a recording begins."""
+    """What dualbus.log.head calls of `os`, recorded; log.head itself is there when a recording begins."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -138,8 +138,8 @@ class Recording:
 
 if __name__ == "__main__":
     recorder = Recorder(Path(sys.argv[1]))
-    vars(dualbus.sqlite_log)["sync_file"] = recorder.sync_file
-    vars(dualbus.log_head)["os"] = _Os(recorder)
+    vars(dualbus.log.sqlite.writer)["sync_file"] = recorder.sync_file
+    vars(dualbus.log.head)["os"] = _Os(recorder)
     vfs = _Vfs(recorder)
     sys.argv[1:] = []
-    runpy.run_module("commandbus", run_name="__main__", alter_sys=True)
+    runpy.run_module("dualbus.commandbus", run_name="__main__", alter_sys=True)

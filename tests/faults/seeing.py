@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dualbus.app import App
-from dualbus.log import RecordedEvent
-from dualbus.read_model import ReadModelReader, file_name
-from dualbus.sqlite_log import SqliteLogReader
+from dualbus.application.app import App
+from dualbus.log.contract import RecordedEvent
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.readmodel.file import file_name
+from dualbus.readmodel.reader import ReadModelReader
 from dualbus.testing import Cluster
 from tests.raw import Envelope, RawClient
 

@@ -20,10 +20,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
-from dualbus.log import LogDamaged, LogError
-from dualbus.log_head import FILE_NAME as HEAD_FILE_NAME
-from dualbus.read_model import ReadModelReader, file_name
-from dualbus.sqlite_log import SqliteLog, SqliteLogReader
+from dualbus.log.contract import LogDamaged, LogError
+from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.readmodel.file import file_name
+from dualbus.readmodel.reader import ReadModelReader
 from dualbus.testing import Cluster, Process, until
 from tests.conftest import ROOT
 from tests.faults.apps.sleepy import app

@@ -9,14 +9,17 @@ import msgpack
 import pytest
 import zmq
 
-from commandbus.node import genesis
 from dualbus import Projection
-from dualbus.log import NO_HASH, Decision, LogDamaged, NewEvent
-from dualbus.read_model import ReadModelReader, ReadModelWriter, Unavailable, create
-from dualbus.sqlite_log import FILE_NAME, SqliteLog
+from dualbus.commandbus.node import genesis
+from dualbus.log.contract import NO_HASH, Decision, LogDamaged, NewEvent
+from dualbus.log.identity import Identity
+from dualbus.log.sqlite.schema import FILE_NAME
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.operations.verify import verify
+from dualbus.readmodel.file import Unavailable, create
+from dualbus.readmodel.reader import ReadModelReader
+from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.testing import Cluster, until
-from dualbus.verify import verify
-from dualbus.wire import Identity
 from tests.raw import SECONDS, RawClient
 from tests.raw import create as create_user
 from users import app

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from dualbus.app import load
-from dualbus.fault import EXIT_DATA, EXIT_OK
-from dualbus.log import Head, LogDamaged
-from dualbus.log_head import BLOCK, FILE_NAME, Acknowledged, HeadFile, read_head, write_head
-from dualbus.read_model import ReadModelReader
+from dualbus.application.loader import load
+from dualbus.log.contract import Head, LogDamaged
+from dualbus.log.head import BLOCK, FILE_NAME, Acknowledged, HeadFile, read_head, write_head
+from dualbus.log.identity import Identity
+from dualbus.log.sqlite.audit import Broken
+from dualbus.operations.verify import verify
+from dualbus.readmodel.reader import ReadModelReader
+from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
 from dualbus.testing import Cluster, until
-from dualbus.verify import verify
-from dualbus.walk import Broken
-from dualbus.wire import Identity
 from tests.conftest import ROOT
 from tests.faults.judge import read_log
 from tests.faults.launch import launched
@@ -31,17 +31,17 @@ SEED = 9
 USERS = 20
 LOST = "The log has lost acknowledged events"
 FIRST_START = [
-    *[(when, "dualbus.sqlite_log:SqliteLog._create", 1) for when in ("before", "after")],
-    *[(when, "dualbus.log_head:write_head", 1) for when in ("before", "after")],
+    *[(when, "dualbus.log.sqlite.writer:SqliteLog._create", 1) for when in ("before", "after")],
+    *[(when, "dualbus.log.head:write_head", 1) for when in ("before", "after")],
     *[(when, "pathlib:Path.rename", number) for when in ("before", "after") for number in (1, 2)],
-    *[(when, "dualbus.log_head:HeadFile.write", 1) for when in ("before", "after")],
-    *[(when, "dualbus.log_head:HeadFile.sync", 1) for when in ("before", "after")],
+    *[(when, "dualbus.log.head:HeadFile.write", 1) for when in ("before", "after")],
+    *[(when, "dualbus.log.head:HeadFile.sync", 1) for when in ("before", "after")],
 ]
 A_COMMAND = [
-    *[(when, "dualbus.sqlite_log:SqliteLog.append", 1) for when in ("before", "after")],
-    *[(when, "dualbus.log_head:HeadFile.write", 1) for when in ("before", "after")],
-    *[(when, "dualbus.link:Link.answer", 1) for when in ("before", "after")],
-    *[(when, "dualbus.log_head:HeadFile.sync", 1) for when in ("before", "after")],
+    *[(when, "dualbus.log.sqlite.writer:SqliteLog.append", 1) for when in ("before", "after")],
+    *[(when, "dualbus.log.head:HeadFile.write", 1) for when in ("before", "after")],
+    *[(when, "dualbus.worker.link:Link.answer", 1) for when in ("before", "after")],
+    *[(when, "dualbus.log.head:HeadFile.sync", 1) for when in ("before", "after")],
 ]
 
 

@@ -9,7 +9,7 @@ import msgpack
 import pytest
 import zmq
 
-from dualbus.sqlite_log import SqliteLogReader
+from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster, until
 from tests.faults.seeing import said, status, wait_ready
 from tests.raw import SECONDS, RawClient, create, query

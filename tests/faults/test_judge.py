@@ -6,11 +6,13 @@ from pathlib import Path
 import apsw
 import pytest
 
-from dualbus.interrupt import Interrupt
-from dualbus.log import Decision, NewEvent
-from dualbus.read_model import file_name
-from dualbus.sqlite_log import FILE_NAME, SqliteLog, SqliteLogReader
-from projector.model import Model
+from dualbus.log.contract import Decision, NewEvent
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.sqlite.schema import FILE_NAME
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.projector.builder import Model
+from dualbus.readmodel.file import file_name
+from dualbus.worker.interrupt import Interrupt
 from tests.faults.judge import Answer, Operation, judge
 from users import app
 from users.messages import UserCreated

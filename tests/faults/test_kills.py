@@ -12,8 +12,8 @@ from tests.raw import RawClient, create, query
 
 POINTS = {
     "received, and nothing done": ("before", "commandbus.node:CommandBus._drain"),
-    "decided, and not committed": ("before", "dualbus.sqlite_log:SqliteLog.append"),
-    "committed, and not answered": ("before", "dualbus.link:Link.answer"),
+    "decided, and not committed": ("before", "dualbus.log.sqlite.writer:SqliteLog.append"),
+    "committed, and not answered": ("before", "dualbus.worker.link:Link.answer"),
     "answered, and not published": ("before", "commandbus.publisher:Publisher.publish"),
     "published": ("after", "commandbus.publisher:Publisher.publish"),
 }

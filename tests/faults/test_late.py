@@ -11,8 +11,8 @@ import msgpack
 import pytest
 import zmq
 
+from dualbus.protocol.frames import ANNOUNCE, BEAT, DONE, READY, WORK
 from dualbus.testing import Cluster, until
-from dualbus.wire import ANNOUNCE, BEAT, DONE, READY, WORK
 from tests.faults.launch import launched
 from tests.faults.seeing import stopped
 from tests.raw import SECONDS

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dualbus.app import load
-from dualbus.fault import ConfigFault
+from dualbus.application.loader import load
+from dualbus.runtime.errors import ConfigFault
 from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.faults.seeing import process_status, said

@@ -36,13 +36,13 @@ MUTANTS = {
         f"{FAULTS}/test_commits.py::test_nothing_is_published_and_nobody_is_answered_before_the_commit",
     ),
     "dedup off": Mutant(
-        "commandbus/deciding.py",
+        "commandbus/batch.py",
         "if job.key in self._decided or job.key in self.known:",
         "if False:",
         "tests/test_deciding.py::test_the_same_key_in_one_drain_has_one_effect_and_one_answer",
     ),
     "dedup in memory only": Mutant(
-        "dualbus/sqlite_log.py",
+        "dualbus/log/sqlite/writer.py",
         "rows: Iterable[Any] = (row for id_ in ids for row in self._db.execute(ONE_OUTCOME, (id_,)))",
         "since = self.__dict__.setdefault('_since', getattr(self, '_outcomes', 0)); "
         "rows = (row for id_ in ids for row in self._db.execute(f'{ONE_OUTCOME} AND number > {since}', (id_,)))",
@@ -55,14 +55,14 @@ MUTANTS = {
         f"{FAULTS}/test_commits.py::test_nothing_is_published_and_nobody_is_answered_before_the_commit",
     ),
     "checkpoint in its own transaction": Mutant(
-        "dualbus/read_model.py",
+        "dualbus/readmodel/guard.py",
         'self.own(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))',
         'self.own("COMMIT"); self.own("BEGIN"); '
         'self.own(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))',
         f"{FAULTS}/test_commits.py::test_rows_whose_checkpoint_cannot_be_written_are_not_written_either",
     ),
     "checkpoint read outside the query's snapshot": Mutant(
-        "dualbus/read_model.py",
+        "dualbus/readmodel/guard.py",
         'self.own("BEGIN")',
         'checkpoint = self.checkpoint(); self.own("BEGIN"); return checkpoint',
         f"{FAULTS}/test_commits.py::test_a_snapshot_begins_with_its_checkpoint_and_ends_whatever_a_query_left_unread",
@@ -74,13 +74,13 @@ MUTANTS = {
         f"{FAULTS}/test_commits.py::test_an_idle_commandbus_repeats_its_head",
     ),
     "gap ignored": Mutant(
-        "projector/projecting.py",
+        "projector/applier.py",
         "if before > checkpoint:",
         "if False:",
         "tests/test_projecting.py::test_publications_in_any_order_and_number_are_applied_once_each_and_in_order",
     ),
     "cursor left open": Mutant(
-        "dualbus/read_model.py",
+        "dualbus/readmodel/guard.py",
         "return self.db.execute(sql, values).fetchall()",
         "self.left = self.db.execute(sql, values); next(self.left, None); "
         "return self.db.execute(sql, values).fetchall()",
@@ -99,13 +99,13 @@ MUTANTS = {
         "tests/test_routing.py::test_an_answer_to_an_earlier_sending_answers_no_later_one",
     ),
     "work of an earlier registration accepted": Mutant(
-        "dualbus/link.py",
+        "dualbus/worker/link.py",
         "self.jobs += [job for job in work if job.registration == self.registration]",
         "self.jobs += work",
         f"{FAULTS}/test_late.py::test_a_new_registration_discards_the_work_of_earlier_ones_whenever_it_arrives",
     ),
     "work kept over a new registration": Mutant(
-        "dualbus/link.py",
+        "dualbus/worker/link.py",
         "        self.registration += 1\n        self.jobs.clear()\n",
         "        self.registration += 1\n",
         f"{FAULTS}/test_late.py::test_what_waits_when_a_worker_registers_again_is_discarded",
@@ -123,25 +123,25 @@ MUTANTS = {
         f"{FAULTS}/test_disk.py::test_an_fsync_that_fails_is_answered_indefinite_and_each_key_comes_to_one_effect",
     ),
     "head not witnessed": Mutant(
-        "dualbus/sqlite_log.py",
+        "dualbus/log/sqlite/writer.py",
         "self._witness.write(number, head, hash_)",
         "pass",
         f"{FAULTS}/test_head.py::test_a_log_that_lost_its_wal_together_with_that_of_the_read_model_is_refused",
     ),
     "durable record written over": Mutant(
-        "dualbus/log_head.py",
+        "dualbus/log/head.py",
         "self._slot = 1 - self._slot",
         "pass",
         f"{FAULTS}/test_head.py::test_two_records_are_never_at_risk_at_once",
     ),
     "read model of another log made anew": Mutant(
-        "dualbus/witness.py",
+        "dualbus/readmodel/witness.py",
         "if identity.log != log.identity.log:",
         "if False:",
         f"{FAULTS}/test_head.py::test_the_log_of_another_cluster_is_refused_at_every_start_and_nothing_is_made_of_it",
     ),
     "chain not checked": Mutant(
-        "dualbus/walk.py",
+        "dualbus/log/sqlite/audit.py",
         "return event_hash(self.hash, recorded[:5], tags) == recorded.hash",
         "return True",
         f"{FAULTS}/test_commits.py::test_an_event_that_was_changed_after_its_commit_is_noticed",
@@ -154,7 +154,7 @@ def source(folder: Path) -> Path:
     """A copy of the source to break."""
     ignored = shutil.ignore_patterns("__pycache__")
     for name in PACKAGES:
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
     return folder
 

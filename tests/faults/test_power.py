@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dualbus.log import LogDamaged
-from dualbus.log_head import read_head
-from dualbus.sqlite_log import SqliteLog
+from dualbus.log.contract import LogDamaged
+from dualbus.log.head import read_head
+from dualbus.log.sqlite.writer import SqliteLog
 from tests.faults.judge import chain, read_log
 from tests.faults.needs import need_strace
 from tests.faults.power import cuts, trace

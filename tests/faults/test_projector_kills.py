@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from dualbus.log import Decision, NewEvent
-from dualbus.read_model import ReadModelReader, file_name
-from dualbus.sqlite_log import SqliteLog
+from dualbus.log.contract import Decision, NewEvent
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.readmodel.file import file_name
+from dualbus.readmodel.reader import ReadModelReader
 from dualbus.testing import Cluster, until
 from tests.faults.judge import judge
 from tests.faults.launch import launched
 from users import app
 from users.messages import UserCreated
 
-OWN = "dualbus.read_model:ReadModelWriter.own"  # PRAGMA, SELECT, BEGIN, UPDATE, COMMIT, …
+OWN = "dualbus.readmodel.writer:ReadModelWriter.own"  # PRAGMA, SELECT, BEGIN, UPDATE, COMMIT, …
 WHILE_BUILDING = [
     ("before", "projector.model:create", 1),
     ("after", "projector.model:create", 1),

@@ -12,9 +12,9 @@ import msgpack
 import pytest
 import zmq
 
-from commandbus.node import genesis
-from dualbus.log import Decision, NewEvent
-from dualbus.sqlite_log import SqliteLog
+from dualbus.commandbus.node import genesis
+from dualbus.log.contract import Decision, NewEvent
+from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.testing import Cluster, until
 from tests.faults.seeing import events, fields, memory_mb, not_caught_up, process_status, rows, wait_ready
 from tests.raw import RawClient, create, query

@@ -13,9 +13,9 @@ from pathlib import Path
 import honcho.manager
 import pytest
 
-from dualbus.process import GRACE_SECONDS
+from dualbus.gateway.node import FLUSH_SECONDS
+from dualbus.runtime.signals import GRACE_SECONDS
 from dualbus.testing import Cluster, until
-from gateway.node import FLUSH_SECONDS
 from tests.conftest import ROOT
 from tests.faults.judge import judge
 from tests.faults.launch import launched
@@ -27,7 +27,8 @@ STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP]
 # The tests replace the time that a process has to stop, and the time after which honcho kills it: how much is done in
 # seconds depends on how busy the machine is. That the real times are in the right order has a test of its own.
 PATIENT_PROCESS = (
-    f"import dualbus.process, runpy, sys; dualbus.process.GRACE_SECONDS = {SECONDS}; sys.argv = sys.argv[1:]; "
+    f"import dualbus.runtime.signals as signals, runpy, sys; signals.GRACE_SECONDS = {SECONDS}; "
+    "sys.argv = sys.argv[1:]; "
     'runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)'
 )
 PATIENT_HONCHO = (

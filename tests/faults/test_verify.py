@@ -16,13 +16,15 @@ from typing import Any, NamedTuple
 import apsw
 import pytest
 
-from dualbus.app import App, load
-from dualbus.fault import EXIT_DATA
-from dualbus.log import Decision, LogError, NewEvent
-from dualbus.sqlite_log import FILE_NAME, GENESIS, SqliteLog
+from dualbus.application.app import App
+from dualbus.application.loader import load
+from dualbus.log.contract import Decision, LogError, NewEvent
+from dualbus.log.sqlite.audit import Broken
+from dualbus.log.sqlite.schema import FILE_NAME, GENESIS
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.operations.verify import verify
+from dualbus.runtime.errors import EXIT_DATA
 from dualbus.testing import Cluster, until
-from dualbus.verify import verify
-from dualbus.walk import Broken
 from tests.faults.seeing import rows
 from tests.history import History, make_history
 from tests.raw import RawClient, create

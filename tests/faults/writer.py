@@ -13,9 +13,9 @@ from pathlib import Path
 
 import apsw
 
-from dualbus.chain import commit_hash
-from dualbus.log import Decision, Head, NewEvent
-from dualbus.sqlite_log import SqliteLog
+from dualbus.log.chain import commit_hash
+from dualbus.log.contract import Decision, Head, NewEvent
+from dualbus.log.sqlite.writer import SqliteLog
 from tests.faults.launch import disk
 
 EVENTS = 3  # of a commit

@@ -12,8 +12,8 @@ from typing import Protocol
 
 import pytest
 
-from dualbus.fault import Taken
-from dualbus.log import NO_HASH, Appended, Decision, Head, Log, LogUnavailable, NewEvent, ReadableLog
+from dualbus.log.contract import NO_HASH, Appended, Decision, Head, Log, LogUnavailable, NewEvent, ReadableLog
+from dualbus.runtime.errors import Taken
 
 TIME = "2026-01-31T12:00:00.000000Z"
 GENESIS = Decision("genesis", TIME, [NewEvent("Begun", "{}", ())])

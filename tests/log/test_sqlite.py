@@ -10,9 +10,11 @@ from pathlib import Path
 import apsw
 import pytest
 
-from dualbus.fault import Taken
-from dualbus.log import Log, LogDamaged, LogError
-from dualbus.sqlite_log import FILE_NAME, SqliteLog, SqliteLogReader
+from dualbus.log.contract import Log, LogDamaged, LogError
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.sqlite.schema import FILE_NAME
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.runtime.errors import Taken
 from tests.log.contract import GENESIS, Engine, LogContract, decided, event
 
 

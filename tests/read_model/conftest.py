@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from dualbus import Projection
-from dualbus.read_model import ReadModelReader, ReadModelWriter, create
-from dualbus.wire import Identity
+from dualbus.log.identity import Identity
+from dualbus.readmodel.file import create
+from dualbus.readmodel.reader import ReadModelReader
+from dualbus.readmodel.writer import ReadModelWriter
 
 LOG = Identity("log-1", "life-1")
 USERS = Projection(

@@ -9,21 +9,14 @@ import apsw
 import pytest
 
 from dualbus import Projection
-from dualbus.fault import ConfigFault
-from dualbus.log import NO_HASH
-from dualbus.read_model import (
-    Checkpoint,
-    Damaged,
-    NotAllowed,
-    ReadModelReader,
-    ReadModelWriter,
-    Unavailable,
-    create,
-    file_name,
-    witnesses,
-)
-from dualbus.tables import Interrupted
-from dualbus.wire import Identity
+from dualbus.application.tables import Interrupted
+from dualbus.log.contract import NO_HASH
+from dualbus.log.identity import Identity
+from dualbus.readmodel.checkpoints import witnesses
+from dualbus.readmodel.file import Checkpoint, Damaged, NotAllowed, Unavailable, create, file_name
+from dualbus.readmodel.reader import ReadModelReader
+from dualbus.readmodel.writer import ReadModelWriter
+from dualbus.runtime.errors import ConfigFault
 from tests.read_model.conftest import LOG, USERS, ages
 
 # Rows and checkpoint.

@@ -5,11 +5,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from dualbus.read_model import (
-    NotAllowed,
-    ReadModelReader,
-    ReadModelWriter,
-)
+from dualbus.readmodel.file import NotAllowed
+from dualbus.readmodel.reader import ReadModelReader
+from dualbus.readmodel.writer import ReadModelWriter
 from tests.read_model.conftest import ages
 
 FORBIDDEN_TO_BOTH = [

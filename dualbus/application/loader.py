@@ -1,0 +1,39 @@
+"""The application that a setting names."""
+
+import importlib
+import sys
+import traceback
+
+from dualbus.application.app import App
+from dualbus.application.causes import own_text
+from dualbus.runtime.errors import RAISED_UNDER_CTRL_C, ConfigFault
+
+
+def load(name: str) -> App:
+    """Load an application by its name, "users:app"; raise ConfigFault that says which half was wrong."""
+    module_name, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        module = importlib.import_module(module_name)
+    except ConfigFault:
+        raise
+    except RAISED_UNDER_CTRL_C as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and (module_name + ".").startswith(missing + "."):
+            raise ConfigFault(f"There is no module {missing!r}: DUALBUS_APP is {name!r}.") from None
+        raise ConfigFault(_import_failure(module_name, error)) from error
+    app = getattr(module, attribute, None)
+    if not isinstance(app, App):
+        what = "has no attribute" if app is None else "has something other than an App as"
+        raise ConfigFault(f"Module {module_name!r} {what} {attribute!r}: DUALBUS_APP is {name!r}.")
+    return app
+
+
+def _import_failure(module_name: str, error: BaseException) -> str:
+    """Say what keeps a module from being imported, and where; the machinery of importing is not the place."""
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if f.filename[:1] != "<" and f.filename != __file__
+    ]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"Module {module_name!r} cannot be imported: {type(error).__name__}: {own_text(error)}{place}."

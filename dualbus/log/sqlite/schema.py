@@ -1,0 +1,36 @@
+"""The tables of the log in SQLite."""
+
+from functools import cache
+
+FILE_NAME = "log.db"
+APPLICATION_ID = 0x64426C67  # "dBlg", so that no other SQLite file is taken for a log
+FORMAT = 1
+CHECKPOINT_PAGES = 4000  # 16 MiB: the same page, written by many commits, goes into the file once
+
+SCHEMA = f"""
+CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL, incarnation TEXT NOT NULL,
+    secret BLOB NOT NULL, hash BLOB NOT NULL) STRICT;
+CREATE TABLE events (position INTEGER PRIMARY KEY, type TEXT NOT NULL, data TEXT NOT NULL, time TEXT NOT NULL,
+    command_id TEXT NOT NULL, hash BLOB NOT NULL) STRICT;
+CREATE TABLE tags (tag TEXT NOT NULL, position INTEGER NOT NULL, PRIMARY KEY (tag, position))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE outcomes (number INTEGER PRIMARY KEY, command_id TEXT NOT NULL UNIQUE, fingerprint BLOB,
+    first INTEGER NOT NULL, events INTEGER NOT NULL, errors TEXT NOT NULL) STRICT;
+CREATE TABLE commits (number INTEGER PRIMARY KEY, position INTEGER NOT NULL, outcomes INTEGER NOT NULL,
+    hash BLOB NOT NULL) STRICT;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT};
+"""
+ONE_OUTCOME = "SELECT command_id, fingerprint, first, events, errors FROM outcomes WHERE command_id = ?"
+ANY_OUTCOME = "SELECT 1 FROM outcomes WHERE command_id BETWEEN ? AND ? LIMIT 1"
+MANY_OUTCOMES = ONE_OUTCOME.replace("= ?", "IN (SELECT value FROM json_each(?))")
+ROWS_A_STATEMENT = 32
+FEW = 10  # command ids that are looked up faster one by one
+EVENT_COLUMNS = "position, type, data, time, command_id, hash"
+GENESIS = "genesis"  # the command id of a log's first events
+
+
+@cache
+def insert_sql(table: str, columns: int, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"INSERT INTO {table} VALUES {', '.join([row] * rows)}"  # noqa: S608

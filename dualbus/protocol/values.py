@@ -1,0 +1,68 @@
+"""The values that messages may hold: JSON that SQLite can hold."""
+
+from typing import Any
+
+from dualbus.protocol.codes import MessageId, WireError
+
+DEPTH_MAX = 32
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+ID_CHARS_MAX = 256  # of src, dest, type, a textual msg_id, an idempotency key
+
+
+def check(value: Any, depth: int = 0) -> None:
+    """Raise WireError unless the value is JSON that SQLite can hold: finite, int64, text, not too deep."""
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return
+    if kind is int:
+        if not INT_MIN <= value <= INT_MAX:
+            raise WireError("A whole number does not fit in 64 bits.")
+    elif kind is dict:
+        if depth == DEPTH_MAX:
+            raise WireError(f"The message is nested more than {DEPTH_MAX} deep.")
+        for key, item in value.items():
+            if type(key) is not str:
+                raise WireError("A key of an object is not text.")
+            if type(item) is not str:  # as most are
+                check(item, depth + 1)
+    elif kind is list or kind is tuple:
+        if depth == DEPTH_MAX:
+            raise WireError(f"The message is nested more than {DEPTH_MAX} deep.")
+        for item in value:
+            check(item, depth + 1)
+    elif kind is float:
+        if value - value != 0:  # infinities and NaN are the floats that are not themselves less themselves
+            raise WireError("A number is not finite.")
+    else:
+        raise WireError(f"A value of type {kind.__name__} has no place in a message.")
+
+
+def read_msg_id(body: dict[str, Any]) -> MessageId:
+    """Return the id of a body, checked; raise WireError if it has none."""
+    msg_id = body.get("msg_id")
+    if msg_id is None:
+        raise WireError("body.msg_id is required: the reply carries it as in_reply_to.")
+    if type(msg_id) is int:
+        if not INT_MIN <= msg_id <= INT_MAX:
+            raise WireError("body.msg_id does not fit in 64 bits.")
+        return msg_id
+    return read_text(body, "msg_id", what="a whole number or text")
+
+
+def read_text(values: dict[str, Any], name: str, default: str | None = None, what: str = "text") -> str:
+    """Return a short text of an envelope or a body, checked; raise WireError if it is not one."""
+    value = values.get(name, default)
+    if type(value) is str and 0 < len(value) <= ID_CHARS_MAX and value.isascii():
+        return value
+    if value is None:
+        raise WireError(f"{name} is required.")
+    if type(value) is not str or (not value and value != default):
+        raise WireError(f"{name} must be {what}.")
+    if len(value) > ID_CHARS_MAX:
+        raise WireError(f"{name} is longer than {ID_CHARS_MAX} characters.")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise WireError(f"{name} is not valid Unicode.") from None
+    return value

@@ -1,0 +1,19 @@
+"""The checkpoints of all read models in a data folder."""
+
+from pathlib import Path
+
+from dualbus.readmodel.file import Checkpoint, Damaged
+from dualbus.readmodel.reader import ReadModelReader
+
+
+def witnesses(folder: Path) -> list[Checkpoint]:
+    """Return the checkpoints of the read models in a folder: up to where the log is known to have been."""
+    found = []
+    for path in sorted(folder.glob("read-*.db")):
+        try:
+            reader = ReadModelReader(path)
+            found.append(reader.checkpoint())
+            reader.close()
+        except Damaged:
+            continue  # the projector will say so, and make it anew
+    return found

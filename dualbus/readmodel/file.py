@@ -1,0 +1,82 @@
+"""The read model: one SQLite file, a pure function of the log."""
+
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+import apsw.ext
+
+from dualbus.application.app import Projection
+from dualbus.log.contract import NO_HASH
+from dualbus.log.identity import Identity
+from dualbus.runtime.errors import ConfigFault
+from dualbus.runtime.sqlite_errors import is_full
+
+CHECKPOINT_TABLE = "dualbus_checkpoint"
+SCHEMA = f"""
+CREATE TABLE {CHECKPOINT_TABLE} (one INTEGER PRIMARY KEY CHECK (one = 1), log TEXT NOT NULL,
+    incarnation TEXT NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;
+"""
+READ_CHECKPOINT = f"SELECT log, incarnation, position, hash FROM {CHECKPOINT_TABLE}"  # noqa: S608
+
+
+class Checkpoint(NamedTuple):
+    """Up to where the log is in the read model. The hash is a witness of the log from outside its file."""
+
+    identity: Identity
+    position: int
+    hash: bytes
+
+
+class Damaged(Exception):
+    """The file is not a read model that can be read; the text says why."""
+
+
+class NoRoom(Damaged):
+    """The file cannot be read, since the disk has no room for what SQLite keeps beside it."""
+
+
+class Unavailable(Exception):
+    """The file cannot be written or read now; the text says why."""
+
+
+class NotAllowed(Exception):
+    """A projection or a query asked its handle for something that is not its to do."""
+
+
+def file_name(projections: Sequence[Projection]) -> str:
+    """Return the name of the file that these versions of these projections make."""
+    made_of = [(projection.name, projection.version, projection.tables) for projection in projections]
+    return f"read-{sha256(json.dumps(made_of).encode()).hexdigest()[:12]}.db"
+
+
+def create(path: Path, projections: Sequence[Projection], identity: Identity) -> None:
+    """Make an empty read model.
+
+    Raises ConfigFault with every projection whose tables are not SQL, Unavailable if the disk does not have it.
+    """
+    errors = []
+    try:
+        db = apsw.Connection(str(path))
+        db.pragma("journal_mode", "wal")
+        db.execute(SCHEMA)
+        db.execute(f"INSERT INTO {CHECKPOINT_TABLE} VALUES (1, ?, ?, 0, ?)", (*identity, NO_HASH))  # noqa: S608
+        for projection in projections:
+            try:
+                db.execute(projection.tables)
+            except (apsw.FullError, apsw.IOError):
+                raise
+            except apsw.Error as error:
+                errors.append(f"The tables of projection {projection.name} are not SQL that SQLite takes: {error}.")
+        db.close()
+    except apsw.Error as error:
+        raise Unavailable(f"{path} cannot be made ({error})") from None
+    if errors:
+        raise ConfigFault(*errors)
+
+
+def unreadable(path: Path, error: apsw.Error) -> Damaged:
+    return (NoRoom if is_full(error) else Damaged)(f"{path} cannot be read ({error}).")

@@ -1,0 +1,100 @@
+"""The settings: one frozen object, read once from the environment."""
+
+import ipaddress
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+from dualbus.runtime.errors import ConfigFault
+
+_ADDRESSES = ("front", "back", "events", "progress")
+_IPC = "ipc://"
+_IPC_BYTES_MAX = 107 if sys.platform == "linux" else 103  # of a socket's path, as the system has it
+_TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a process is told from outside. The variable of `front` is DUALBUS_FRONT, and so on."""
+
+    front: str = "tcp://127.0.0.1:5570"
+    back: str = "tcp://127.0.0.1:5571"
+    events: str = "tcp://127.0.0.1:5572"
+    progress: str = "tcp://127.0.0.1:5573"
+    app: str = "users:app"
+    data: Path = Path("data")
+    timeout_ms: int = 5000
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Read the settings, or raise ConfigFault with every problem at once."""
+        known = {f"DUALBUS_{field.name.upper()}": field.name for field in fields(cls)}
+        given = {name: environ[variable] for variable, name in known.items() if environ.get(variable)}
+        errors = [
+            f"{variable} is not a setting. The settings are {', '.join(known)}."
+            for variable in environ
+            if variable.startswith("DUALBUS_") and variable not in known
+        ]
+        for name in _ADDRESSES:
+            if name in given:
+                given[name] = _expanded(given[name])
+                errors += _address_errors(f"DUALBUS_{name.upper()}", given[name])
+        timeout = given.get("timeout_ms", "5000")
+        if not re.fullmatch(r"[0-9]{1,7}", timeout) or int(timeout) == 0:
+            errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.")
+        if not re.fullmatch(r"\w+(\.\w+)*:\w+", given.get("app", "users:app")):
+            errors.append(f"DUALBUS_APP is {given['app']!r}; give module:name, such as users:app.")
+        data = os.path.expanduser(given.get("data", "data"))
+        if data.startswith("~"):
+            errors.append(f"DUALBUS_DATA is {data!r}, and there is no such user: give the path of a folder.")
+        if errors:
+            raise ConfigFault(*errors)
+        addresses_and_app = {k: v for k, v in given.items() if k not in ("data", "timeout_ms")}
+        return cls(**addresses_and_app, data=Path(data), timeout_ms=int(timeout))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
+
+
+def _expanded(address: str) -> str:
+    """Return an address with the home folder in place of a `~`, as a shell has it in a path of its own."""
+    return _IPC + os.path.expanduser(address.removeprefix(_IPC)) if address.startswith(_IPC) else address
+
+
+def _address_errors(variable: str, address: str) -> list[str]:
+    if address.startswith(_IPC) and len(address) > len(_IPC):
+        return [f"{variable} is {address!r}, {problem}." for problem in _path_problems(address.removeprefix(_IPC))]
+    match = _TCP.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        return [f"{variable} is {address!r}; give tcp://127.0.0.1:PORT or ipc://PATH."]
+    if _is_loopback(match["host"].strip("[]")):
+        return []
+    return [
+        f"{variable} is {address!r}, which other machines can reach, and there are no keys to keep "
+        "strangers out: give a loopback address such as tcp://127.0.0.1:PORT."
+    ]
+
+
+def _path_problems(path: str) -> list[str]:
+    """Return what keeps a path from being that of a socket."""
+    if path.startswith("~"):
+        return ["and there is no such user: give the path of a socket"]
+    if path.endswith(("/", "/.", "/..")) or path in (".", "..", "*"):
+        return ["which is not the path of a socket: give ipc://FOLDER/NAME"]
+    size = len(os.fsencode(path))
+    if size > _IPC_BYTES_MAX:
+        return [f"whose path has {size} bytes, and a socket's has at most {_IPC_BYTES_MAX}: give a shorter one"]
+    if not path.isprintable():  # which a byte that is no text is not, either
+        return ["whose path has a character that cannot be printed: give another one"]
+    return []
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,256 @@
+"""Where a message goes, and what becomes of it. No socket, no clock: time is handed in.
+
+A request is queued by client, sent to a worker of its bus that has room, and answered once: by the bus, or,
+when its deadline has passed, from here. Never definite when the bus may have acted on it.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from dualbus.log.identity import Identity
+from dualbus.protocol.codec import pack, packed_reply
+from dualbus.protocol.codes import Code, MessageId, error
+from dualbus.protocol.records import Beat, Greeting
+
+from .bus import COMMANDS, PROJECTOR, QUERIES
+from .clients import CONSOLE, Client, Clients
+from .deadlines import Pending
+from .envelope import BadEnvelope, read_request
+from .request import Request
+from .scheduler import Placing
+from .status import status
+from .worker import Worker
+from .workers import SILENT_SECONDS, Workers
+
+GATEWAY, STATUS = "gateway", "Status"
+CHECK_SECONDS = 0.05  # how often to check whether a worker is silent
+
+
+class Routing:
+    """The state of the gateway. `first_id` keeps its requests apart from those of an earlier life."""
+
+    def __init__(self, timeout_ms: int, first_id: int, make_key: Callable[[int], str], now: float = 0.0) -> None:
+        self.clients = Clients()
+        self.workers = Workers(self, first_id, now)
+        self.stopping = False
+        self._next_check = now
+        self.counters = {"accepted": 0, "answered": 0, "refused": 0, "timed_out": 0, "malformed": 0}
+        self.counters |= {"dropped_replies": 0, "clients_gone": 0}
+        self._timeout_ms = timeout_ms
+        self._next_id = first_id
+        self._pending = Pending()
+        self._placing = Placing(self.workers, make_key)
+
+    # What clients say.
+
+    def accept(self, client_id: bytes, messages: Iterable[Any], now: float) -> None:
+        """Take on messages of a client, or answer them at once."""
+        client = self.clients.of(client_id)
+        for message in messages:
+            try:
+                request = read_request(message)
+            except BadEnvelope as bad:
+                self.malformed(client_id, str(bad), bad.msg_id, message)
+                continue
+            if not request.dest:
+                request.dest = GATEWAY if request.type == STATUS else self._placing.dest_of(request)
+            request.client = client
+            if request.dest == GATEWAY:
+                self._status(request, now)
+            elif refusal := self._refusal(request):
+                self.counters["refused"] += 1
+                self._owe(client, request.src, GATEWAY, 0, pack(error(request.msg_id, *refusal)))
+            else:
+                self._take(request, now)
+
+    def malformed(self, client_id: bytes, text: str, msg_id: MessageId | None, message: Any = None) -> None:
+        """Answer what is not a message."""
+        self.counters["malformed"] += 1
+        src = message.get("src") if isinstance(message, dict) else None
+        to = src if isinstance(src, str) and src.isprintable() and len(src) < 100 else ""
+        self._owe(self.clients.of(client_id), to, GATEWAY, 0, pack(error(msg_id, Code.MALFORMED, text)))
+
+    def _refusal(self, request: Request) -> tuple[Code, str] | None:
+        """Say why a request cannot be taken on now, if it cannot."""
+        client, dest = request.client, request.dest
+        if dest not in (COMMANDS, QUERIES, ""):
+            text = f"There is no dest {dest!r}: send commands to commandbus and queries to querybus."
+            return Code.UNKNOWN_DEST, text
+        if not dest and self._placing.complete:
+            return Code.NOT_SUPPORTED, _homeless(request.type)
+        if self.stopping:
+            return Code.UNAVAILABLE, "The gateway is stopping: try again when it is back."
+        if self._pending.full(client):
+            return Code.UNAVAILABLE, "Too much is waiting: take some answers first, then try again."
+        if not dest or client.id == CONSOLE:  # which rests by itself while much of it is unanswered
+            return None
+        # Half of the time: the pace is the best one seen, and what is refused can still be tried elsewhere.
+        if not self.workers.buses[dest].serves(client, (request.timeout_ms or self._timeout_ms) / 2000):
+            text = f"{dest} is overloaded: the deadline would pass before it gets there. Try again later."
+            return Code.UNAVAILABLE, text
+        return None
+
+    def _take(self, request: Request, now: float) -> None:
+        request.id = self._next_id
+        self._next_id += 1
+        request.session = request.client.sessions.of(request.src)
+        request.deadline = now + (request.timeout_ms or self._timeout_ms) / 1000
+        self.counters["accepted"] += 1
+        self._pending.add(request)
+        self._placing.place(request)
+
+    # What workers report.
+
+    def announced(self, id_: bytes, greeting: Greeting, now: float) -> str | None:
+        """Welcome a worker; or return a sentence why it is turned away."""
+        if unwanted := self.workers.welcome(id_, greeting, now):
+            return unwanted
+        if greeting.dest == COMMANDS:
+            self._follow_log(greeting.identity, greeting.position)
+        for request in self._placing.place_again():
+            self.answer(request, error(request.msg_id, Code.NOT_SUPPORTED, _homeless(request.type)))
+        return None
+
+    def beat(self, worker: Worker, beat: Beat, now: float) -> None:
+        """Note a worker's beat."""
+        self.workers.beat(worker, beat, now)
+
+    def _follow_log(self, identity: Identity | None, position: int) -> None:
+        """Whoever connects from now on sees at least what the log holds now: also after a restart of the gateway."""
+        workers = self.workers
+        if identity == workers.identity:
+            self.clients.raise_floor(position)
+            workers.head = max(workers.head, position)
+        else:
+            self.clients.reset(position)
+            workers.identity, workers.head = identity, position
+
+    # What time does.
+
+    def dispatch(self, now: float) -> list[tuple[bytes, list[bytes]]]:
+        """Return what workers are to be sent now: worker ids, each with packed Work."""
+        self.expire(now)  # first, so that what it lets go does not wait for another turn
+        return self.workers.dispatch(now, blind=self._blind(now))
+
+    def _blind(self, now: float) -> bool:
+        """Tell whether the gateway does not know how far the log is.
+
+        Clients may have seen more through an earlier gateway than the read model has: an answer now could be older. A
+        commandbus that lives reports it; after the time in which it would have, the projector does.
+        """
+        workers = self.workers
+        if workers.identity is None and now - workers.began >= SILENT_SECONDS:
+            for projector in workers.buses[PROJECTOR].workers.values():
+                if projector.identity and projector.log_position is not None:
+                    self._follow_log(projector.identity, projector.log_position)
+        return workers.identity is None
+
+    def expire(self, now: float) -> None:
+        """Answer what has passed its deadline, and give up on workers that hang."""
+        if now >= self._next_check:
+            self._next_check = now + CHECK_SECONDS
+            self.workers.check_silence(now)
+        if late := self._pending.late(now):
+            for request in late:
+                self.time_out(request)
+            self._placing.drop(late)
+
+    def seconds_to_deadline(self, now: float) -> float:
+        """How long until `expire` has something to do."""
+        return self._pending.seconds_to_deadline(now)
+
+    def time_out(self, request: Request) -> None:
+        """Answer a request whose deadline has passed: definite only if no bus can have acted on it."""
+        self.counters["timed_out"] += 1
+        code = Code.TIMEOUT if request.sent else Code.UNAVAILABLE
+        self.answer(request, error(request.msg_id, code, self._why_late(request)))
+
+    def _why_late(self, request: Request) -> str:
+        if request.sent:
+            what = "The outcome is not known" if request.key else "It may be tried again"
+            return f"{request.dest} did not answer before the deadline. {what}."
+        dest, workers = request.dest or "The bus for it", self.workers
+        bus = workers.buses.get(request.dest)
+        if not (bus and bus.workers):
+            return f"{dest} is not there: start it, and send the message again."
+        if workers.identity is None:
+            return (
+                "Nobody has said how far the log is: start commandbus, or the projector, and send the message again."
+            )
+        if request.dest == QUERIES and workers.deferred and request.needs > workers.deferred.position:
+            at = workers.deferred.position
+            where = f"at position {at}" if at >= 0 else "being built"
+            return f"The read model has not caught up: it is {where}, and you have seen {request.needs}. Try again."
+        return f"The deadline passed before {dest} got to it: try again later."
+
+    def stop(self) -> None:
+        """Take on nothing more, and answer what no bus has seen."""
+        self.stopping = True
+        text = "The gateway is stopping: nothing was done. Try again when it is back."
+        for request in self._pending:
+            if not request.sent:
+                self.answer(request, error(request.msg_id, Code.UNAVAILABLE, text))
+
+    def give_up(self) -> None:
+        """Answer all that is left: buses had their time."""
+        for request in self._pending:
+            self.time_out(request)
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are not answered."""
+        return len(self._pending)
+
+    @property
+    def bytes_under_way(self) -> int:
+        """How many bytes they have."""
+        return self._pending.bytes
+
+    def dismissed(self) -> list[bytes]:
+        """Remove the workers that wanted to leave and that nobody waits for any more."""
+        return self.workers.dismissed(idle=not self._pending)
+
+    # What clients are sent.
+
+    def client_gone(self, client: Client) -> None:
+        """Drop what a client that is gone has asked, wherever it is; a command that was sent is done all the same."""
+        self.counters["clients_gone"] += 1
+        self.workers.cancel_client(client)
+        gone = [request for request in self._pending if request.client is client]
+        for request in gone:
+            self._settle(request)
+        self._placing.drop(gone)
+        self.clients.forget(client)
+
+    def answer(self, request: Request, body: dict[str, Any]) -> None:
+        """Answer a request from here."""
+        self._owe(request.client, request.src, request.dest or GATEWAY, 0, pack(body))
+        self._settle(request)
+
+    def deliver(self, request: Request, position: int, body: bytes) -> None:
+        """Answer a request with a worker's answer."""
+        self._owe(request.client, request.src, request.dest, position, body)
+        self._settle(request)
+
+    def _settle(self, request: Request) -> None:
+        self._pending.remove(request)
+        self._placing.settled(request)
+
+    def _owe(self, client: Client, to: str, src: str, position: int, body: bytes) -> None:
+        self.counters["answered"] += 1
+        if dropped := client.owe(packed_reply(src, to, position, body)):
+            self.counters["dropped_replies"] += dropped
+        self.clients.with_replies[client.id] = client
+
+    def _status(self, request: Request, now: float) -> None:
+        if request.type == STATUS:
+            body = {"type": "status_result", "in_reply_to": request.msg_id, "data": status(self, now)}
+        else:
+            self.counters["refused"] += 1
+            text = f"The gateway answers Status, and nothing of type {request.type!r}."
+            body = error(request.msg_id, Code.NOT_SUPPORTED, text)
+        self._owe(request.client, request.src, GATEWAY, 0, pack(body))
+
+
+def _homeless(type_: str) -> str:
+    return f"There is no command and no query {type_!r} in this application."

@@ -1,0 +1,229 @@
+"""The read model on its way through the log: opened or built, caught up, never past an event that fails."""
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dualbus.application.app import App
+from dualbus.log.contract import RecordedEvent
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.readmodel.file import Damaged, NoRoom, Unavailable, create, file_name
+from dualbus.readmodel.witness import check_checkpoint
+from dualbus.readmodel.writer import ReadModelWriter
+from dualbus.runtime.errors import DataFault
+from dualbus.runtime.files import sync_folder
+from dualbus.worker.interrupt import Interrupt
+
+from .applier import Projecting, ProjectionFailed
+
+CHUNK_EVENTS, CHUNK_SECONDS = 5000, 0.2  # of one transaction: a slow projection must not make us deaf
+# After so many events of a transaction the processor goes to whoever waits for it: that is answering somebody, and
+# half a commit's events at once would keep it waiting for milliseconds. Who has more to catch up with goes on.
+GIVE_WAY_AT = range(64, 1024, 64)
+RETRY_SECONDS, RETRY_MAX_SECONDS = 0.1, 5.0
+PROGRESS_LINE_SECONDS = 1.0
+ROOM = "See whether there is room on its disk."
+
+logger = logging.getLogger(__name__)
+
+
+class Applying(NamedTuple):
+    """An event whose projections run."""
+
+    event: RecordedEvent
+    deadline: float = float("inf")  # nothing may skip it
+    id: int = 0
+
+    @property
+    def what(self) -> str:
+        """The type of the event."""
+        return self.event.type
+
+
+class Model:
+    """The file that these projections make. While it is `building` it has another name, and no reader."""
+
+    def __init__(self, folder: Path, app: App, log: SqliteLogReader, interrupt: Interrupt) -> None:
+        self.path = folder / file_name(app.projections)
+        self.identity = log.identity
+        self.failure: str | None = None  # why it does not go on
+        self._logged = ""
+        self._app = app
+        self._log = log
+        self._projecting = Projecting(app)
+        self._interrupt = interrupt
+        self._retry_at = 0.0
+        self._retry_seconds = RETRY_SECONDS
+        self._caught_up_at = time.monotonic()
+        self._next_line = time.monotonic() + PROGRESS_LINE_SECONDS
+        self._counters = {"applied": 0, "commits": 0, "gaps": 0, "refused": 0}
+        self._head = log.head().position
+        found = self._usable()
+        self.building = found is None
+        self._writer = found or self._new()
+        self.position = self._writer.checkpoint().position
+
+    @property
+    def behind(self) -> bool:
+        """Tell whether the log has more, as far as we know."""
+        return self.position < self._head
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next attempt."""
+        return max(0.0, self._retry_at - time.monotonic())
+
+    def status(self) -> dict[str, Any]:
+        """Return how far it is, and what happened on the way."""
+        lag_s = round(time.monotonic() - self._caught_up_at, 3) if self.behind else 0.0
+        lag = max(0, self._head - self.position)
+        return {"position": self.position, "lag_events": lag, "lag_s": lag_s, **self._counters}
+
+    def build(self) -> None:
+        """Go a chunk further; at the head, give the file its name."""
+        self.look()
+        self.catch_up()
+        if self.behind:
+            self._progress_line()
+            return
+        if self.pause:
+            return
+        making = self._writer.path
+        try:
+            self._writer.finish()
+        except Unavailable as failure:
+            self._failed(failure)
+            return
+        making.rename(self.path)
+        for older in self.path.parent.glob("read-*.db*"):
+            if not older.name.startswith(self.path.name):
+                older.unlink()
+        sync_folder(self.path.parent)
+        self._writer = _opened(self.path)
+        self.building = False
+
+    def look(self) -> None:
+        """See how far the log is, and until when we were as far."""
+        if not self.behind:
+            self._caught_up_at = time.monotonic()
+        self._head = self._log.head().position
+
+    def catch_up(self) -> None:
+        """Apply a chunk of what the log has more, if there is any and it is time."""
+        if self.behind and not self.pause:
+            self._attempt(self._log.read(self.position, CHUNK_EVENTS))
+
+    def gap(self) -> None:
+        """A publication did not follow the checkpoint: the log will give what is missing."""
+        self._counters["gaps"] += 1
+        self.look()
+
+    def take(self, events: Sequence[RecordedEvent]) -> None:
+        """Apply published events that follow the checkpoint, unless the log does not have them."""
+        self.look()
+        if events[-1].position > self._head:
+            self._counters["refused"] += 1
+            logger.error("Position %d was published and is not in the log: refused.", events[-1].position)
+        elif not self.pause:
+            self._attempt(events)
+
+    def replaced(self) -> bool:
+        """Tell whether someone took the file away."""
+        return self._writer.replaced()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+    def _attempt(self, events: Sequence[RecordedEvent]) -> None:
+        try:
+            self._apply(events)
+        except (ProjectionFailed, Unavailable) as failure:
+            self._failed(failure)
+        else:
+            self.failure, self._logged = None, ""
+            self._retry_at, self._retry_seconds = 0.0, RETRY_SECONDS
+
+    def _failed(self, failure: Exception) -> None:
+        """Say once why it does not go on, and wait longer each time."""
+        self.failure = str(failure)
+        if self._logged != (details := f"{failure}: {failure.__cause__}"):
+            self._logged = details
+            logger.error("%s. The read model stays at %d until this is put right.", failure, self.position)
+            logger.error("The cause:", exc_info=failure.__cause__)
+        self._retry_at = time.monotonic() + self._retry_seconds
+        self._retry_seconds = min(RETRY_MAX_SECONDS, 2 * self._retry_seconds)
+
+    def _apply(self, events: Sequence[RecordedEvent]) -> None:
+        """Apply events, for a while, and move the checkpoint, in one transaction; not beyond one that fails."""
+        self._writer.begin()
+        until = time.monotonic() + CHUNK_SECONDS
+        try:
+            for number, event in enumerate(events):
+                if number in GIVE_WAY_AT:
+                    os.sched_yield()
+                self._interrupt.running = Applying(event)
+                self._projecting.apply(event, self._writer)
+                if time.monotonic() > until:
+                    break
+        except ProjectionFailed as failed:
+            self._writer.roll_back()
+            if before := [event for event in events if event.position < failed.position]:
+                self._apply(before)
+            raise
+        finally:
+            self._interrupt.running = None
+        self._writer.commit(event.position, event.hash)
+        self._counters["applied"] += event.position - self.position
+        self.position = event.position
+        self._counters["commits"] += 1
+
+    def _usable(self) -> ReadModelWriter | None:
+        """Open the file if it is there and follows this log; None if it must be made anew."""
+        if not self.path.exists():
+            return None
+        try:
+            writer = ReadModelWriter(self.path)
+            seen = writer.checkpoint()
+        except NoRoom as full:
+            raise DataFault(f"{full} {ROOM}") from None
+        except Damaged as damaged:
+            logger.error("%s It is made anew.", damaged)
+            return None
+        check_checkpoint(self._log, seen)
+        if self._log.hash_at(seen.position) == seen.hash:
+            if seen.identity != self.identity:
+                writer.adopt(self.identity)
+            return writer
+        writer.close()
+        logger.info("%s followed an earlier life of this log. It is made anew.", self.path)
+        return None
+
+    def _new(self) -> ReadModelWriter:
+        making = self.path.with_name("building-" + self.path.name)
+        for leftover in making.parent.glob(making.name + "*"):
+            leftover.unlink()
+        for unusable in self.path.parent.glob(self.path.name + "*"):
+            unusable.unlink()
+        try:
+            create(making, self._app.projections, self.identity)
+        except Unavailable as problem:
+            raise DataFault(f"{problem}: {ROOM}") from None
+        return _opened(making, building=True)
+
+    def _progress_line(self) -> None:
+        if time.monotonic() >= self._next_line and not self.failure:
+            self._next_line = time.monotonic() + PROGRESS_LINE_SECONDS
+            percent = 100 * self.position // self._head
+            logger.info("Building the read model: %d of %d events (%d %%).", self.position, self._head, percent)
+
+
+def _opened(path: Path, *, building: bool = False) -> ReadModelWriter:
+    """Open a file that was made just now."""
+    try:
+        return ReadModelWriter(path, building=building)
+    except Damaged as problem:
+        raise DataFault(f"{problem} {ROOM}") from None
