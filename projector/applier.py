@@ -52,6 +52,8 @@ class Projecting:
             event = self._decode(recorded.type, recorded.data)
         except Unreadable as error:
             raise ProjectionFailed(recorded, f"The event cannot be read ({error.cause})") from error
+        except KeyboardInterrupt as error:  # which no Ctrl-C raises in a process
+            raise ProjectionFailed(recorded, f"The event cannot be read ({cause(error)})") from error
         for name, function in on:
             try:
                 function(event, tables)
