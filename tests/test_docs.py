@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dualbus import wire
 from dualbus.gateway.envelope import read_request
+from dualbus.protocol import codec, codes, frames
 from dualbus.testing import Cluster
 from tests.conftest import ROOT
 
@@ -64,22 +64,22 @@ def test_the_batches_of_the_protocol() -> None:
     [shown] = blocks(PROTOCOL, "hex")
     sent, replied = ([bytes.fromhex(frame) for frame in line.split("|")] for line in shown.splitlines())
 
-    [message] = wire.unpack_hostile(sent[1])
-    assert sent[0] == wire.SEND
+    [message] = codec.unpack_hostile(sent[1])
+    assert sent[0] == frames.SEND
     assert read_request(message).dest == "querybus"
-    [reply] = wire.unpack(replied[1])
-    assert replied[0] == wire.REPLY
+    [reply] = codec.unpack(replied[1])
+    assert replied[0] == frames.REPLY
     assert reply["body"]["data"] == {"id": "user-123", "name": "John Doe"}
 
 
-@pytest.mark.parametrize("kind", sorted(name for name in vars(wire) if isinstance(getattr(wire, name), bytes)))
+@pytest.mark.parametrize("kind", sorted(name for name in vars(frames) if isinstance(getattr(frames, name), bytes)))
 def test_every_kind_of_message_is_in_the_protocol(kind: str) -> None:
     if not kind.startswith("_"):
-        assert f"`{getattr(wire, kind).decode()}`" in PROTOCOL
+        assert f"`{getattr(frames, kind).decode()}`" in PROTOCOL
 
 
 def test_every_error_code_is_in_the_protocol() -> None:
-    for code in wire.Code:
+    for code in codes.Code:
         definite = "yes" if code.definite else "no"
         assert re.search(rf"^\| {int(code)} \| [^|]+ \| {definite} \|", PROTOCOL, re.MULTILINE), code
 

@@ -3,6 +3,7 @@
 import importlib
 import sys
 import traceback
+from pathlib import Path
 
 from dualbus.application.app import App
 from dualbus.application.causes import own_text
@@ -32,8 +33,7 @@ def load(name: str) -> App:
 
 def _import_failure(module_name: str, error: BaseException) -> str:
     """Say what keeps a module from being imported, and where; the machinery of importing is not the place."""
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if f.filename[:1] != "<" and f.filename != __file__
-    ]
+    machinery = ("<", str(Path(__file__).parents[1]))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(machinery)]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return f"Module {module_name!r} cannot be imported: {type(error).__name__}: {own_text(error)}{place}."
