@@ -1,5 +1,6 @@
 """What an application is written with, and what it is called with."""
 
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from dualbus.application.app import App, Projection
@@ -11,6 +12,7 @@ from dualbus.client.call import CommandResult
 from dualbus.client.errors import Closed, Error, Executed, Failed, Refused, Timeout, Unavailable
 
 if TYPE_CHECKING:
+    __version__: str
     from dualbus.client.async_client import AsyncClient
     from dualbus.client.client import Client
 
@@ -40,11 +42,14 @@ __all__ = [
     "Timeout",
     "Unavailable",
     "Upcast",
+    "__version__",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the clients when they are asked for: an application that calls nobody needs no ZeroMQ."""
+    """Import the clients when they are used: an application that calls nobody needs no ZeroMQ."""
+    if name == "__version__":
+        return metadata.version("dualbus")
     if name == "Client":
         from dualbus.client.client import Client
 

@@ -238,8 +238,14 @@ def test_an_application_is_loaded_by_its_name(module: Path) -> None:
 def test_each_failure_to_load_says_which_half_was_wrong(module: Path) -> None:
     module.write_text("app = 5\n")
 
-    assert refused("nowhere:app") == "There is no module 'nowhere': DUALBUS_APP is 'nowhere:app'."
-    assert refused("shop.more:app") == "There is no module 'shop.more': DUALBUS_APP is 'shop.more:app'."
+    assert (
+        refused("nowhere:app")
+        == "There is no module 'nowhere': DUALBUS_APP is 'nowhere:app'. Set it to your application."
+    )
+    assert (
+        refused("shop.more:app")
+        == "There is no module 'shop.more': DUALBUS_APP is 'shop.more:app'. Set it to your application."
+    )
     assert refused("shop:other") == "Module 'shop' has no attribute 'other': DUALBUS_APP is 'shop:other'."
     assert refused("shop:app") == "Module 'shop' has something other than an App as 'app': DUALBUS_APP is 'shop:app'."
 

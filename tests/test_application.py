@@ -158,7 +158,7 @@ def test_an_application_with_mistakes_does_not_start_and_says_each_in_a_sentence
     [
         ("app = 5", "Module 'odd' has something other than an App as 'app': DUALBUS_APP is 'odd:app'."),
         ("", "Module 'odd' has no attribute 'app': DUALBUS_APP is 'odd:app'."),
-        (None, "There is no module 'odd': DUALBUS_APP is 'odd:app'."),
+        (None, "There is no module 'odd': DUALBUS_APP is 'odd:app'. Set it to your application."),
         ("import not_there", "Module 'odd' cannot be imported: ModuleNotFoundError: No module named 'not_there' ("),
         ("app = = 5", "Module 'odd' cannot be imported: SyntaxError: invalid syntax (odd.py, line 1)"),
         (

@@ -50,7 +50,7 @@ def test_the_code_of_a_new_application_is_clean(made: Path) -> None:
         ("../shop", 2, "'../shop' cannot be the name of a package: take small letters, such as myapp."),
         ("class", 2, "'class' cannot be the name of a package: take small letters, such as myapp."),
         ("json", 2, "There is a package json already: take another name."),
-        ("gateway", 2, "There is a package gateway already: take another name."),
+        ("tests", 2, "There is a package tests already: take another name."),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(

@@ -22,7 +22,9 @@ def load(name: str) -> App:
     except RAISED_UNDER_CTRL_C as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and (module_name + ".").startswith(missing + "."):
-            raise ConfigFault(f"There is no module {missing!r}: DUALBUS_APP is {name!r}.") from None
+            raise ConfigFault(
+                f"There is no module {missing!r}: DUALBUS_APP is {name!r}. Set it to your application."
+            ) from None
         raise ConfigFault(_import_failure(module_name, error)) from error
     app = getattr(module, attribute, None)
     if not isinstance(app, App):

@@ -3,10 +3,11 @@
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+import dualbus
 from dualbus.application.causes import own_text
 from dualbus.cli import output
 from dualbus.cli.backups import backup, restore
@@ -49,9 +50,19 @@ for function in COMMANDS:
     app.command(function.__name__.strip("_"))(function)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        output.line(f"dualbus {dualbus.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def dualbus() -> None:
-    """Make this a command with commands in it, however few."""
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Define the options of `dualbus` itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -93,7 +93,7 @@ def test_settings_and_applications_that_cannot_be_used_are_wrong_use(run: Run) -
     missing = run("describe", app="nosuch:app")
 
     assert missing.code == 2
-    assert missing.err == "There is no module 'nosuch': DUALBUS_APP is 'nosuch:app'.\n"
+    assert missing.err == "There is no module 'nosuch': DUALBUS_APP is 'nosuch:app'. Set it to your application.\n"
 
 
 def test_verify_says_what_it_proved_and_changes_nothing(run: Run, data: Path) -> None:
