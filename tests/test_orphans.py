@@ -123,7 +123,9 @@ def test_a_hangup_ends_dev(watched: Cluster) -> None:
 @pytest.mark.parametrize("exported", [False, True], ids=["by hand", "as honcho exports it"])
 def test_what_was_started_without_honcho_outlives_what_started_it(watched: Cluster, exported: bool) -> None:
     # Given processes whose parent has ended
-    lines = [f"{sys.executable} -m {name} </dev/null >/dev/null 2>{watched.folder}/{name} &" for name in PROCESSES]
+    lines = [
+        f"{sys.executable} -m dualbus.{name} </dev/null >/dev/null 2>{watched.folder}/{name} &" for name in PROCESSES
+    ]
     if exported:
         watched.environ["HONCHO_PROCESS_NAME"] = "web.1"
     assert start(watched, "/bin/sh", "-c", "\n".join(lines)).wait() == 0
@@ -145,7 +147,7 @@ def in_a_terminal(cluster: Cluster, line: str) -> tuple[int, int]:
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_closed_terminal_is_an_orderly_end(watched: Cluster, name: str) -> None:
     watched.start(*(one for one in PROCESSES if one != name))
-    pid, terminal = in_a_terminal(watched, f"{sys.executable} -m {name} 2>{watched.folder}/said")
+    pid, terminal = in_a_terminal(watched, f"{sys.executable} -m dualbus.{name} 2>{watched.folder}/said")
     assert serves(watched)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

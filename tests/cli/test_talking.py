@@ -261,6 +261,7 @@ def test_a_terminal_shows_how_far_it_is_and_stdout_stays_clean(shared: Cluster) 
 def test_a_file_dot_env_says_where_the_gateway_is(shared: Cluster, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"DUALBUS_FRONT={shared.front}\n")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DUALBUS_")}
+    environ["PYTHONPATH"] = str(ROOT)
 
     ran = subprocess.run(
         [sys.executable, "-m", "dualbus", "query", "GetUser", "user_id=user-123"],

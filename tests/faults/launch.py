@@ -147,4 +147,4 @@ if __name__ == "__main__":
     end = rest.index("--") if "--" in rest else len(rest)
     kept = FAULTS[fault](Path(arm), *rest[:end])
     sys.argv[1:] = rest[end + 1 :]
-    runpy.run_module(f"dualbus.{process}", run_name="__main__", alter_sys=True)
+    runpy.run_module(process if process == "dualbus" else f"dualbus.{process}", run_name="__main__", alter_sys=True)

@@ -11,11 +11,11 @@ from tests.faults.load import Load
 from tests.raw import RawClient, create, query
 
 POINTS = {
-    "received, and nothing done": ("before", "commandbus.node:CommandBus._drain"),
+    "received, and nothing done": ("before", "dualbus.commandbus.node:CommandBus._drain"),
     "decided, and not committed": ("before", "dualbus.log.sqlite.writer:SqliteLog.append"),
     "committed, and not answered": ("before", "dualbus.worker.link:Link.answer"),
-    "answered, and not published": ("before", "commandbus.publisher:Publisher.publish"),
-    "published": ("after", "commandbus.publisher:Publisher.publish"),
+    "answered, and not published": ("before", "dualbus.commandbus.publisher:Publisher.publish"),
+    "published": ("after", "dualbus.commandbus.publisher:Publisher.publish"),
 }
 
 

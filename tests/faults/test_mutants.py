@@ -42,7 +42,7 @@ MUTANTS = {
         "tests/test_deciding.py::test_the_same_key_in_one_drain_has_one_effect_and_one_answer",
     ),
     "dedup in memory only": Mutant(
-        "dualbus/log/sqlite/writer.py",
+        "dualbus/log/sqlite/reader.py",
         "rows: Iterable[Any] = (row for id_ in ids for row in self._db.execute(ONE_OUTCOME, (id_,)))",
         "since = self.__dict__.setdefault('_since', getattr(self, '_outcomes', 0)); "
         "rows = (row for id_ in ids for row in self._db.execute(f'{ONE_OUTCOME} AND number > {since}', (id_,)))",
@@ -55,14 +55,14 @@ MUTANTS = {
         f"{FAULTS}/test_commits.py::test_nothing_is_published_and_nobody_is_answered_before_the_commit",
     ),
     "checkpoint in its own transaction": Mutant(
-        "dualbus/readmodel/guard.py",
+        "dualbus/readmodel/writer.py",
         'self.own(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))',
         'self.own("COMMIT"); self.own("BEGIN"); '
         'self.own(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))',
         f"{FAULTS}/test_commits.py::test_rows_whose_checkpoint_cannot_be_written_are_not_written_either",
     ),
     "checkpoint read outside the query's snapshot": Mutant(
-        "dualbus/readmodel/guard.py",
+        "dualbus/readmodel/reader.py",
         'self.own("BEGIN")',
         'checkpoint = self.checkpoint(); self.own("BEGIN"); return checkpoint',
         f"{FAULTS}/test_commits.py::test_a_snapshot_begins_with_its_checkpoint_and_ends_whatever_a_query_left_unread",

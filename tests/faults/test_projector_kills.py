@@ -18,22 +18,22 @@ from users.messages import UserCreated
 
 OWN = "dualbus.readmodel.writer:ReadModelWriter.own"  # PRAGMA, SELECT, BEGIN, UPDATE, COMMIT, …
 WHILE_BUILDING = [
-    ("before", "projector.model:create", 1),
-    ("after", "projector.model:create", 1),
+    ("before", "dualbus.projector.builder:create", 1),
+    ("after", "dualbus.projector.builder:create", 1),
     *[("before", OWN, number) for number in range(1, 8)],
-    ("after", "projector.projecting:Projecting.apply", 1),
-    ("after", "projector.projecting:Projecting.apply", 3),
+    ("after", "dualbus.projector.applier:Projecting.apply", 1),
+    ("after", "dualbus.projector.applier:Projecting.apply", 3),
     ("before", "pathlib:Path.rename", 1),
     ("after", "pathlib:Path.rename", 1),
-    ("after", "projector.model:sync_folder", 1),
+    ("after", "dualbus.projector.builder:sync_folder", 1),
 ]
 WHILE_FOLLOWING = [
     *[("before", OWN, number) for number in range(1, 6)],
-    ("after", "projector.projecting:Projecting.apply", 1),
-    ("after", "projector.projecting:Projecting.apply", 3),
+    ("after", "dualbus.projector.applier:Projecting.apply", 1),
+    ("after", "dualbus.projector.applier:Projecting.apply", 3),
     ("after", OWN, 5),
-    ("before", "projector.node:Projector._announce", 1),
-    ("before", "projector.node:Projector._announce", 2),
+    ("before", "dualbus.projector.node:Projector._announce", 1),
+    ("before", "dualbus.projector.node:Projector._announce", 2),
 ]
 
 
