@@ -16,19 +16,19 @@ import uuid_utils
 from benchmarks import wire
 from dualbus.application.app import App
 from dualbus.application.loader import load
-from dualbus.commandbus.batch import Drain
+from dualbus.commandbus.batch import CommandBatch
 from dualbus.commandbus.node import DRAIN_COMMANDS, genesis
-from dualbus.commandbus.state_cache import Folds
-from dualbus.gateway.router import Routing
+from dualbus.commandbus.state_cache import StateCache
+from dualbus.gateway.router import Router
 from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
 from dualbus.log.sqlite.writer import SqliteLog
-from dualbus.projector.applier import Projecting
+from dualbus.projector.applier import Applier
 from dualbus.protocol.batches import answer_batches, batch, batches, joined, parts
 from dualbus.protocol.codec import pack, unpack, unpack_hostile
 from dualbus.protocol.frames import DONE, EVENTS, WORK
-from dualbus.protocol.records import Done, Greeting, Job, Published, read_done, read_published, read_work
-from dualbus.querybus.responder import Answering
+from dualbus.protocol.records import Job, Published, Registration, Response, read_done, read_published, read_work
+from dualbus.querybus.responder import Responder
 from dualbus.readmodel.file import create
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter
@@ -61,8 +61,8 @@ class Stopwatch:
 def gateway() -> Costs:
     """A command's way through the gateway, there and back."""
     watch, envelopes = Stopwatch(), wire.commands()
-    routing = Routing(5000, 1 << 47, lambda id_: f"abcdefghijklmnop/{id_:x}")
-    routing.announced(b"worker", Greeting("commandbus", "life", 1, 1, ["CreateUser"], ITEMS, LOG, 0), 0.0)
+    routing = Router(5000, 1 << 47, lambda id_: f"abcdefghijklmnop/{id_:x}")
+    routing.announced(b"worker", Registration("commandbus", "life", 1, 1, ["CreateUser"], ITEMS, LOG, 0), 0.0)
     body = pack({"type": "command_result", "in_reply_to": 1, "success": True, "events": [{"payload": "x" * 120}]})
     for _ in range(DRAINS):
         frame = b"".join(wire.frames(list(islice(envelopes, wire.ITEMS_A_MESSAGE))))
@@ -83,20 +83,20 @@ def gateway() -> Costs:
             for part in parts(list(client.outbox)):
                 joined(b"reply", part)
                 for _ in part:
-                    client.paid()
+                    client.pop_reply()
     return watch.costs
 
 
 def commandbus(folder: Path) -> Costs:
     """A command, from the frame it comes in to the frames that its event and its answer leave in."""
-    watch, app, folds = Stopwatch(), load("users:app"), Folds()
+    watch, app, folds = Stopwatch(), load("users:app"), StateCache()
     log = SqliteLog(folder, lambda secret: genesis(app, secret))
     for frame in islice(_work("CreateUser", "payload", _person), DRAINS):
         with watch.stage("unpack"):
             jobs = read_work(unpack(frame), FAR)
         with watch.stage("look the keys up"):
             known = log.outcomes([job.key for job in jobs if job.key])
-        drain = Drain(app, log, folds, NOW, _new_id, known)
+        drain = CommandBatch(app, log, folds, NOW, _new_id, known)
         with watch.stage("decide"):
             for job in jobs:
                 drain.decide(job)
@@ -113,7 +113,7 @@ def commandbus(folder: Path) -> Costs:
 def projector(folder: Path) -> Costs:
     """An event, from the frame it comes in to its row."""
     watch, app = Stopwatch(), load("users:app")
-    projecting, model = Projecting(app), ReadModelWriter(_read_model(folder, app))
+    projecting, model = Applier(app), ReadModelWriter(_read_model(folder, app))
     for frame in _events(app, folder / "log"):
         with watch.stage("unpack"):
             [published] = read_published(unpack(frame))
@@ -131,13 +131,13 @@ def querybus(folder: Path) -> Costs:
     """A query, from the frame it comes in to the frame that its answer leaves in."""
     watch, app, path = Stopwatch(), load("users:app"), folder / "read.db"
     ids = _filled(folder, app)
-    answering, reader = Answering(app), ReadModelReader(path)
+    answering, reader = Responder(app), ReadModelReader(path)
     for frame in islice(_work("GetUser", "params", lambda number: {"user_id": ids[number % len(ids)]}), DRAINS):
         with watch.stage("unpack"):
             jobs: list[Job] = read_work(unpack(frame), FAR)
         with watch.stage("answer"):
             position = reader.begin().position
-            answers: list[Done] = [(job.id, position, answering.answer(job, reader)) for job in jobs]
+            answers: list[Response] = [(job.id, position, answering.answer(job, reader)) for job in jobs]
             reader.end()
         with watch.stage("pack the answers"):
             answer_batches(answers)
@@ -181,7 +181,7 @@ def _events(app: App, folder: Path) -> Iterator[bytes]:
 
 def _created(app: App, log: SqliteLog) -> Iterator[RecordedEvent]:
     for frame in islice(_work("CreateUser", "payload", _person), DRAINS):
-        drain = Drain(app, log, Folds(), NOW, _new_id, {})
+        drain = CommandBatch(app, log, StateCache(), NOW, _new_id, {})
         for job in read_work(unpack(frame), FAR):
             drain.decide(job)
         yield from log.append(drain.decisions).events

@@ -18,12 +18,12 @@ from dualbus.log.tags import Tagger
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, MessageId, WireError, error
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
-from dualbus.protocol.records import Done, Job
+from dualbus.protocol.records import Job, Response
 from dualbus.runtime.errors import RAISED
 from dualbus.worker.interrupt import Interrupt
 
 from .fingerprint import fingerprint, is_same
-from .state_cache import Folds
+from .state_cache import StateCache
 
 DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character is four bytes at most
 
@@ -32,7 +32,7 @@ Result: TypeAlias = tuple[dict[str, Any], int]  # the body of the answer, and th
 logger = logging.getLogger(__name__)
 
 
-class Refused(Exception):
+class CommandError(Exception):
     """A command that is answered with this body and not decided."""
 
     def __init__(self, body: dict[str, Any]) -> None:
@@ -40,21 +40,21 @@ class Refused(Exception):
         self.body = body
 
 
-class Drain:
+class CommandBatch:
     """The commands of one commit: `decide` each, append `decisions`, and then send `answers`."""
 
     def __init__(
         self,
         app: App,
         log: Log,
-        folds: Folds,
+        folds: StateCache,
         now: str,
         new_id: Callable[[], str],
         known: dict[str, Outcome],
         interrupt: Interrupt | None = None,
     ) -> None:
         self.decisions: list[Decision] = []
-        self.answers: list[tuple[int, Done]] = []  # each with the number of decisions it rests on
+        self.answers: list[tuple[int, Response]] = []  # each with the number of decisions it rests on
         self._app = app
         self._log = log
         self._tagger = Tagger(app.private_tags, log.secret)
@@ -84,7 +84,7 @@ class Drain:
         msg_id: MessageId = job.body["msg_id"]
         try:
             body, position = self._result(job, msg_id)
-        except Refused as refused:
+        except CommandError as refused:
             body, position = refused.body, self._head
         except Interrupted:
             text = f"The decision on {job.what} was stopped at its deadline; nothing was written."
@@ -128,15 +128,17 @@ class Drain:
         name, payload = body["type"], body.get("payload")
         kind = self._app.command_types.get(name)
         if kind is None and name in self._app.query_types:
-            raise Refused(error(msg_id, Code.NOT_SUPPORTED, f"{name} is a query: send it to querybus."))
+            raise CommandError(error(msg_id, Code.NOT_SUPPORTED, f"{name} is a query: send it to querybus."))
         if kind is None:
-            raise Refused(error(msg_id, Code.NOT_SUPPORTED, f"There is no command {name!r} in this application."))
+            raise CommandError(
+                error(msg_id, Code.NOT_SUPPORTED, f"There is no command {name!r} in this application.")
+            )
         if payload is not None and not isinstance(payload, dict):
-            raise Refused(error(msg_id, Code.MALFORMED, "body.payload must be an object."))
+            raise CommandError(error(msg_id, Code.MALFORMED, "body.payload must be an object."))
         try:
             return kind.parse(payload or {})
         except Invalid as invalid:
-            raise Refused(_refusal(msg_id, invalid.errors)) from None
+            raise CommandError(_refusal(msg_id, invalid.errors)) from None
 
     def _earlier(self, key: str, body: dict[str, Any], msg_id: MessageId) -> Result:
         """Return what the command with this key came to when it was decided: the first answer."""
@@ -153,7 +155,7 @@ class Drain:
             same = is_same(sent, outcome.fingerprint)
         if not same and (command or not outcome.events or outcome.fingerprint is None):
             text = "This idempotency_key was used for another command: give every command a key of its own."
-            raise Refused(error(msg_id, Code.ABORTED, text))
+            raise CommandError(error(msg_id, Code.ABORTED, text))
         if not same:
             return _not_known(msg_id, body["type"], outcome.position), outcome.position
         if outcome.errors:
@@ -226,7 +228,7 @@ class _Past:
 
     __slots__ = ("_drain", "reads")
 
-    def __init__(self, drain: Drain) -> None:
+    def __init__(self, drain: CommandBatch) -> None:
         self.reads: dict[str, int] = {}
         self._drain = drain
 

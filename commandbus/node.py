@@ -13,7 +13,7 @@ from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.log.tags import Tagger
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, error
-from dualbus.protocol.records import Done, Job
+from dualbus.protocol.records import Job, Response
 from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
 from dualbus.runtime.files import make_folder
 from dualbus.runtime.settings import Settings
@@ -22,12 +22,12 @@ from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Sockets
 from dualbus.worker.attendant import Attendant
 from dualbus.worker.interrupt import Interrupt
-from dualbus.worker.link import Link
+from dualbus.worker.link import WorkerLink
 
-from .batch import Drain
+from .batch import CommandBatch
 from .clock import Clock
 from .publisher import Publisher
-from .state_cache import Folds
+from .state_cache import StateCache
 
 LATE = "The deadline passed before the command was decided; nothing was written."
 SLOW_TYPES_MAX = 100
@@ -47,7 +47,7 @@ def serve(settings: Settings, stop: Stop) -> int:
     app.check_stored(log.types())
     with closing(log), Sockets() as sockets:
         publisher = Publisher(sockets.publisher(settings.events), log)
-        link = Link(sockets.dealer(settings.back), "commandbus", sorted(app.command_types))
+        link = WorkerLink(sockets.dealer(settings.back), "commandbus", sorted(app.command_types))
         logger.info("Writing the log in %s from position %d on.", settings.data, log.head().position + 1)
         return CommandBus(app, log, publisher, link).run(stop)
 
@@ -62,12 +62,12 @@ def genesis(app: App, secret: bytes) -> Decision:
 class CommandBus:
     """The only writer of the log."""
 
-    def __init__(self, app: App, log: Log, publisher: Publisher, link: Link) -> None:
+    def __init__(self, app: App, log: Log, publisher: Publisher, link: WorkerLink) -> None:
         self._app = app
         self._log = log
         self._publisher = publisher
         self._link = link
-        self._folds = Folds()
+        self._folds = StateCache()
         last = log.read(log.head().position - 1, 1)
         self._clock = Clock(_wall, last[0].time if last else None)
         self._interrupt = Interrupt()
@@ -107,7 +107,7 @@ class CommandBus:
         waiting = self._link.jobs
         jobs = [waiting.popleft() for _ in range(min(len(waiting), DRAIN_COMMANDS))]
         known = self._log.outcomes([job.key for job in jobs if job.key])
-        drain = Drain(
+        drain = CommandBatch(
             self._app, self._log, self._folds, self._clock.now(), self._clock.new_id, known, self._interrupt
         )
         with self._link.handling():
@@ -126,7 +126,7 @@ class CommandBus:
         current = self._link.registration
         self._link.jobs.extendleft(reversed([job for job in jobs if job.registration == current]))
 
-    def _decide(self, drain: Drain, jobs: list[Job]) -> int:
+    def _decide(self, drain: CommandBatch, jobs: list[Job]) -> int:
         """Decide jobs until the drain has had its time; return how many.
 
         A job whose deadline has passed is refused: late work never reaches the log. But what has been done, and was
@@ -161,7 +161,7 @@ class CommandBus:
         elif number == 1:
             self._slow_types.discard(last.what)
 
-    def _append(self, drain: Drain, jobs: list[Job]) -> tuple[Appended, list[Done]]:
+    def _append(self, drain: CommandBatch, jobs: list[Job]) -> tuple[Appended, list[Response]]:
         """Append what was decided; return what came into the log, and the answers."""
         nothing = Appended(0, [])
         try:
@@ -183,7 +183,7 @@ class CommandBus:
         self._retakes = 0
         return appended, [done for _, done in drain.answers]
 
-    def _retake(self, drain: Drain, jobs: list[Job], standing: int) -> list[Done]:
+    def _retake(self, drain: CommandBatch, jobs: list[Job], standing: int) -> list[Response]:
         """Another writer came first: answer what stands, and decide the rest again on what is there now."""
         self._folds.forget()
         answers = [done for rests_on, done in drain.answers if rests_on <= standing]
@@ -207,7 +207,7 @@ class CommandBus:
         self._link.identity, self._link.position = self._log.identity, self._log.head().position
 
 
-def _failure(job: Job, code: Code, text: str) -> Done:
+def _failure(job: Job, code: Code, text: str) -> Response:
     return job.id, 0, pack(error(job.body["msg_id"], code, text))
 
 

@@ -14,7 +14,7 @@ TAGS_MAX = 10_000
 logger = logging.getLogger(__name__)
 
 
-class Folds:
+class StateCache:
     """States by tag: `_kept` at the log's head, `_ahead` with what the running drain has decided on top."""
 
     def __init__(self, tags_max: int = TAGS_MAX) -> None:

@@ -12,7 +12,7 @@ from dualbus.log.identity import Identity
 from .clients import Client
 from .lane import Lane, Queue, in_order, unanswered
 from .request import Request
-from .throughput import Pace
+from .throughput import ThroughputEstimate
 from .worker import Worker
 
 COMMANDS, QUERIES, PROJECTOR = "commandbus", "querybus", "projector"
@@ -34,7 +34,7 @@ class Bus:
         self.in_flight = 0  # at all its workers
         self.shared = False  # several clients take turns
         self._shared_until = 0.0
-        self.pace = Pace()
+        self.pace = ThroughputEstimate()
         self._reserved: Worker | None = None  # has no more quick ones, and when it is idle a slow one
         self._quick_next = False  # with one worker: it has served a slow one
 

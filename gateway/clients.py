@@ -28,7 +28,7 @@ class Client:
         self.stalled_until = 0.0
         self.quiet = False  # nothing was sent to it since the last probe
 
-    def owe(self, reply: bytes) -> int:
+    def enqueue_reply(self, reply: bytes) -> int:
         """Put a reply into the outbox; return how many old ones had to go because it does not take them."""
         totals = self._totals
         self.quiet = False
@@ -43,11 +43,11 @@ class Client:
             or self.outbox_bytes > REPLY_BYTES_MAX
             or self.outbox_bytes + totals.reply_bytes > ALL_REPLY_BYTES_MAX
         ):
-            self.paid()
+            self.pop_reply()
             dropped += 1
         return dropped
 
-    def paid(self) -> bytes:
+    def pop_reply(self) -> bytes:
         """Take the oldest reply out of the outbox."""
         reply = self.outbox.popleft()
         self.outbox_bytes -= len(reply)
@@ -69,7 +69,7 @@ class Clients:
         self.floor = 0
         self._totals = Totals()
         self._by_id: OrderedDict[bytes, Client] = OrderedDict()
-        self.with_replies: dict[bytes, Client] = {}
+        self.with_unsent_replies: dict[bytes, Client] = {}
 
     def of(self, id_: bytes) -> Client:
         """Return the client of a connection."""
@@ -97,7 +97,7 @@ class Clients:
         self.floor = max(self.floor, client.sessions.highest())
         client.close()
         self._by_id.pop(client.id, None)
-        self.with_replies.pop(client.id, None)
+        self.with_unsent_replies.pop(client.id, None)
 
     def raise_floor(self, position: int) -> None:
         """Whoever comes from now on must see at least this."""

@@ -18,7 +18,7 @@ from dualbus.protocol.json_stream import Garbage, JsonStream
 from dualbus.transport.poller import Poll
 
 from .clients import CONSOLE, Clients
-from .router import Routing
+from .router import Router
 
 READ_BYTES = 1 << 16
 WRITE_BYTES = 4096  # a pipe that says it has room has room for this much
@@ -38,7 +38,7 @@ End with Ctrl-D."""
 class Console:
     """Standard input, if it is one that can speak, and standard output."""
 
-    def __init__(self, routing: Routing, poll: Poll) -> None:
+    def __init__(self, routing: Router, poll: Poll) -> None:
         self.speaks = _speaks(0)
         self._routing = routing
         self._clients: Clients = routing.clients
@@ -125,7 +125,7 @@ class Console:
         """Turn the replies that are there into lines."""
         client = self._clients.of(CONSOLE)
         while client.outbox and len(self._out) <= OUT_BYTES_MAX:
-            self._out += json.dumps(unpack(client.paid())["body"]).encode() + b"\n"
+            self._out += json.dumps(unpack(client.pop_reply())["body"]).encode() + b"\n"
 
     def _write(self) -> None:
         """Write what there is room for, in whole lines: what we log may go into the same pipe, as under honcho."""

@@ -12,7 +12,7 @@ SECONDS_A_REQUEST = 5e-6  # between two checks of all deadlines: some ten times 
 NEVER = float("inf")
 
 
-class Pending:
+class PendingRequests:
     """Requests by id. A request leaves it once, with its answer."""
 
     def __init__(self) -> None:

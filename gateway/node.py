@@ -24,18 +24,18 @@ from dualbus.protocol.frames import (
     WORK,
     Frames,
 )
-from dualbus.protocol.records import Greeting, read_beat, read_done, read_greeting, read_numbers
+from dualbus.protocol.records import Registration, read_done, read_heartbeat, read_numbers, read_registration
 from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
 from dualbus.runtime.files import raise_descriptor_limit
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import GRACE_SECONDS, Stop
 from dualbus.transport.poller import Poll
-from dualbus.transport.sockets import Gone, Socket, Sockets
+from dualbus.transport.sockets import PeerUnreachableError, Socket, Sockets
 
 from .clients import CONSOLE, Client
 from .console import Console
 from .intake import Intake, Unreadable
-from .router import Routing
+from .router import Router
 from .worker import Worker
 
 BEAT_SECONDS = 0.4
@@ -59,9 +59,9 @@ class Gateway:
     """The front door."""
 
     def __init__(self, settings: Settings, front: Socket, back: Socket, stop: Stop) -> None:
-        life = secrets.token_urlsafe(12)
+        key_prefix = secrets.token_urlsafe(12)
         first_id, now = secrets.randbits(48), time.monotonic()
-        self._routing = Routing(settings.timeout_ms, first_id, lambda id_: f"{life}/{id_:x}", now)
+        self._routing = Router(settings.timeout_ms, first_id, lambda id_: f"{key_prefix}/{id_:x}", now)
         self._front = front
         self._back = back
         self._stop = stop
@@ -79,23 +79,26 @@ class Gateway:
             self._turn()
         self._routing.stop()
         until = time.monotonic() + GRACE_SECONDS
-        while self._owes and time.monotonic() < until:
+        while self._has_unsent and time.monotonic() < until:
             self._turn(until)
         self._routing.give_up()
         until = time.monotonic() + FLUSH_SECONDS
         while self._console.unwritten and time.monotonic() < until:
             self._turn(until)
-        self._give_out()
+        self._flush_replies()
         for bus in self._routing.workers.buses.values():
             for id_ in list(bus.workers):
                 self._tell(id_, batch(BYE, []))
         return EXIT_DATA if self._console.failed else EXIT_OK
 
     @property
-    def _owes(self) -> bool:
+    def _has_unsent(self) -> bool:
         """Tell whether somebody waits for an answer, or for us to send it."""
         return bool(
-            self._intake or self._routing.under_way or self._console.unwritten or self._routing.clients.with_replies
+            self._intake
+            or self._routing.under_way
+            or self._console.unwritten
+            or self._routing.clients.with_unsent_replies
         )
 
     def _turn(self, until: float = math.inf) -> None:
@@ -116,7 +119,7 @@ class Gateway:
             all(self._tell(id_, frames) for frames in batches(WORK, work))
         for id_, sendings in self._routing.workers.cancelled():
             self._tell(id_, batch(CANCEL, sendings))
-        self._give_out()
+        self._flush_replies()
         self._beat(now)
         self._probe(now)
 
@@ -124,7 +127,7 @@ class Gateway:
         if self._console.eager or self._intake:
             return 0.0
         now = time.monotonic()
-        stalled = STALLED_SECONDS if self._routing.clients.with_replies else BEAT_SECONDS
+        stalled = STALLED_SECONDS if self._routing.clients.with_unsent_replies else BEAT_SECONDS
         return max(0.0, min(stalled, self._next_beat - now, self._routing.seconds_to_deadline(now)))
 
     def _hear_clients(self, now: float) -> None:
@@ -151,12 +154,12 @@ class Gateway:
             try:
                 kind, items = frames[0], unpack(frames[1])
                 if kind == READY:
-                    self._welcome(id_, read_greeting(items), now)
+                    self._welcome(id_, read_registration(items), now)
                 elif worker := self._routing.workers.worker(id_):
                     self._hear(worker, kind, items, now)
                 elif kind == BEAT:
                     # Only its beats: what it has answered before, it must not register again for.
-                    self._tell(id_, batch(ANNOUNCE, [read_beat(items).registration]))
+                    self._tell(id_, batch(ANNOUNCE, [read_heartbeat(items).registration]))
                 elif kind == LEAVING:
                     self._tell(id_, batch(BYE, []))
             except (WireError, IndexError) as error:
@@ -166,14 +169,14 @@ class Gateway:
         if kind == DONE:
             self._routing.workers.done(worker, read_done(items), now)
         elif kind == BEAT:
-            self._routing.beat(worker, read_beat(items), now)
+            self._routing.beat(worker, read_heartbeat(items), now)
         elif kind == RETURNED:
             position, *sendings = read_numbers(items)
             self._routing.workers.returned(worker, position, sendings)
         elif kind == LEAVING:
             self._routing.workers.leave(worker)
 
-    def _welcome(self, id_: bytes, greeting: Greeting, now: float) -> None:
+    def _welcome(self, id_: bytes, greeting: Registration, now: float) -> None:
         if unwanted := self._routing.announced(id_, greeting, now):
             logger.error("Turned away pid %d: %s", greeting.pid, unwanted)
             self._tell(id_, batch(REFUSED, [unwanted]))
@@ -196,33 +199,33 @@ class Gateway:
         for client in self._routing.clients.to_probe():
             try:
                 self._front.send([client.id, *joined(REPLY, [])])
-            except Gone:
+            except PeerUnreachableError:
                 self._routing.client_gone(client)
 
     def _tell(self, id_: bytes, frames: Frames) -> bool:
         """Send to a worker; one that is gone, or takes nothing, loses what it had: False."""
         try:
             taken = self._back.send([id_, *frames])
-        except Gone:
+        except PeerUnreachableError:
             self._routing.workers.lost(id_, "is gone")
             return False
         if not taken:
             self._routing.workers.lost(id_, "does not take what it is sent")
         return taken
 
-    def _give_out(self) -> None:
+    def _flush_replies(self) -> None:
         """Send clients what they are owed; what one does not take now waits in its outbox."""
         if self._console.speaks:
             self._console.collect()
-        owed = self._routing.clients.with_replies
+        owed = self._routing.clients.with_unsent_replies
         for client in list(owed.values()):
             try:
-                if client.id == CONSOLE or self._pay(client):
+                if client.id == CONSOLE or self._flush_client(client):
                     del owed[client.id]
-            except Gone:
+            except PeerUnreachableError:
                 self._routing.client_gone(client)
 
-    def _pay(self, client: Client) -> bool:
+    def _flush_client(self, client: Client) -> bool:
         """Send a client what it is owed; False if it does not take it now."""
         now = time.monotonic()
         if now < client.stalled_until:
@@ -232,7 +235,7 @@ class Gateway:
                 client.stalled_until = now + STALLED_SECONDS
                 return False
             for _ in part:
-                client.paid()
+                client.pop_reply()
         return True
 
 

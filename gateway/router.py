@@ -10,14 +10,14 @@ from typing import Any
 from dualbus.log.identity import Identity
 from dualbus.protocol.codec import pack, packed_reply
 from dualbus.protocol.codes import Code, MessageId, error
-from dualbus.protocol.records import Beat, Greeting
+from dualbus.protocol.records import Heartbeat, Registration
 
 from .bus import COMMANDS, PROJECTOR, QUERIES
 from .clients import CONSOLE, Client, Clients
-from .deadlines import Pending
+from .deadlines import PendingRequests
 from .envelope import BadEnvelope, read_request
 from .request import Request
-from .scheduler import Placing
+from .scheduler import Scheduler
 from .status import status
 from .worker import Worker
 from .workers import SILENT_SECONDS, Workers
@@ -26,7 +26,7 @@ GATEWAY, STATUS = "gateway", "Status"
 CHECK_SECONDS = 0.05  # how often to check whether a worker is silent
 
 
-class Routing:
+class Router:
     """The state of the gateway. `first_id` keeps its requests apart from those of an earlier life."""
 
     def __init__(self, timeout_ms: int, first_id: int, make_key: Callable[[int], str], now: float = 0.0) -> None:
@@ -38,8 +38,8 @@ class Routing:
         self.counters |= {"dropped_replies": 0, "clients_gone": 0}
         self._timeout_ms = timeout_ms
         self._next_id = first_id
-        self._pending = Pending()
-        self._placing = Placing(self.workers, make_key)
+        self._pending = PendingRequests()
+        self._placing = Scheduler(self.workers, make_key)
 
     # What clients say.
 
@@ -59,7 +59,7 @@ class Routing:
                 self._status(request, now)
             elif refusal := self._refusal(request):
                 self.counters["refused"] += 1
-                self._owe(client, request.src, GATEWAY, 0, pack(error(request.msg_id, *refusal)))
+                self._enqueue_reply(client, request.src, GATEWAY, 0, pack(error(request.msg_id, *refusal)))
             else:
                 self._take(request, now)
 
@@ -68,7 +68,7 @@ class Routing:
         self.counters["malformed"] += 1
         src = message.get("src") if isinstance(message, dict) else None
         to = src if isinstance(src, str) and src.isprintable() and len(src) < 100 else ""
-        self._owe(self.clients.of(client_id), to, GATEWAY, 0, pack(error(msg_id, Code.MALFORMED, text)))
+        self._enqueue_reply(self.clients.of(client_id), to, GATEWAY, 0, pack(error(msg_id, Code.MALFORMED, text)))
 
     def _refusal(self, request: Request) -> tuple[Code, str] | None:
         """Say why a request cannot be taken on now, if it cannot."""
@@ -77,7 +77,7 @@ class Routing:
             text = f"There is no dest {dest!r}: send commands to commandbus and queries to querybus."
             return Code.UNKNOWN_DEST, text
         if not dest and self._placing.complete:
-            return Code.NOT_SUPPORTED, _homeless(request.type)
+            return Code.NOT_SUPPORTED, _unrouted_type(request.type)
         if self.stopping:
             return Code.UNAVAILABLE, "The gateway is stopping: try again when it is back."
         if self._pending.full(client):
@@ -101,17 +101,17 @@ class Routing:
 
     # What workers report.
 
-    def announced(self, id_: bytes, greeting: Greeting, now: float) -> str | None:
+    def announced(self, id_: bytes, greeting: Registration, now: float) -> str | None:
         """Welcome a worker; or return a sentence why it is turned away."""
         if unwanted := self.workers.welcome(id_, greeting, now):
             return unwanted
         if greeting.dest == COMMANDS:
             self._follow_log(greeting.identity, greeting.position)
-        for request in self._placing.place_again():
-            self.answer(request, error(request.msg_id, Code.NOT_SUPPORTED, _homeless(request.type)))
+        for request in self._placing.route_deferred():
+            self.answer(request, error(request.msg_id, Code.NOT_SUPPORTED, _unrouted_type(request.type)))
         return None
 
-    def beat(self, worker: Worker, beat: Beat, now: float) -> None:
+    def beat(self, worker: Worker, beat: Heartbeat, now: float) -> None:
         """Note a worker's beat."""
         self.workers.beat(worker, beat, now)
 
@@ -224,23 +224,23 @@ class Routing:
 
     def answer(self, request: Request, body: dict[str, Any]) -> None:
         """Answer a request from here."""
-        self._owe(request.client, request.src, request.dest or GATEWAY, 0, pack(body))
+        self._enqueue_reply(request.client, request.src, request.dest or GATEWAY, 0, pack(body))
         self._settle(request)
 
     def deliver(self, request: Request, position: int, body: bytes) -> None:
         """Answer a request with a worker's answer."""
-        self._owe(request.client, request.src, request.dest, position, body)
+        self._enqueue_reply(request.client, request.src, request.dest, position, body)
         self._settle(request)
 
     def _settle(self, request: Request) -> None:
         self._pending.remove(request)
         self._placing.settled(request)
 
-    def _owe(self, client: Client, to: str, src: str, position: int, body: bytes) -> None:
+    def _enqueue_reply(self, client: Client, to: str, src: str, position: int, body: bytes) -> None:
         self.counters["answered"] += 1
-        if dropped := client.owe(packed_reply(src, to, position, body)):
+        if dropped := client.enqueue_reply(packed_reply(src, to, position, body)):
             self.counters["dropped_replies"] += dropped
-        self.clients.with_replies[client.id] = client
+        self.clients.with_unsent_replies[client.id] = client
 
     def _status(self, request: Request, now: float) -> None:
         if request.type == STATUS:
@@ -249,8 +249,8 @@ class Routing:
             self.counters["refused"] += 1
             text = f"The gateway answers Status, and nothing of type {request.type!r}."
             body = error(request.msg_id, Code.NOT_SUPPORTED, text)
-        self._owe(request.client, request.src, GATEWAY, 0, pack(body))
+        self._enqueue_reply(request.client, request.src, GATEWAY, 0, pack(body))
 
 
-def _homeless(type_: str) -> str:
+def _unrouted_type(type_: str) -> str:
     return f"There is no command and no query {type_!r} in this application."

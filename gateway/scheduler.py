@@ -8,7 +8,7 @@ from .sessions import Session
 from .workers import Workers
 
 
-class Placing:
+class Scheduler:
     """Puts requests into the queues of the buses."""
 
     def __init__(self, workers: Workers, make_key: Callable[[int], str]) -> None:
@@ -41,7 +41,7 @@ class Placing:
         else:
             self._unplaced.append(request)
 
-    def place_again(self) -> list[Request]:
+    def route_deferred(self) -> list[Request]:
         """A bus has announced its types: place what waited for that; return what has no place at all."""
         waiting, self._unplaced = self._unplaced, []
         commands: list[Request] = []

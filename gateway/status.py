@@ -9,10 +9,10 @@ from .bus import COMMANDS, PROJECTOR
 from .worker import Worker
 
 if TYPE_CHECKING:
-    from .router import Routing
+    from .router import Router
 
 
-def status(routing: Routing, now: float) -> dict[str, Any]:
+def status(routing: Router, now: float) -> dict[str, Any]:
     """Return what runs: each process, how far it is, what waits and what has been counted."""
     workers, clients = routing.workers, routing.clients
     buses, identity = workers.buses, workers.identity

@@ -6,7 +6,7 @@ PACE_SECONDS = 0.1
 WINDOWS_MIN, WINDOWS_MAX = 3, 10
 
 
-class Pace:
+class ThroughputEstimate:
     """The best of the last second's windows: a bus that stumbles for a moment is not a slow one."""
 
     def __init__(self) -> None:

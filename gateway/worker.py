@@ -3,7 +3,7 @@
 from typing import Any
 
 from dualbus.log.identity import Identity
-from dualbus.protocol.records import Beat, Greeting
+from dualbus.protocol.records import Heartbeat, Registration
 
 from .request import Request
 
@@ -13,10 +13,10 @@ SHARED_PART, SHARED_MIN = 8, 16  # of its credit, where several clients take tur
 class Worker:
     """A registered worker, with the sendings that it has not answered."""
 
-    def __init__(self, id_: bytes, greeting: Greeting, now: float) -> None:
+    def __init__(self, id_: bytes, greeting: Registration, now: float) -> None:
         self.id = id_
         self.dest = greeting.dest
-        self.life = greeting.life
+        self.instance_id = greeting.instance_id
         self.registration = greeting.registration
         self.pid = greeting.pid
         self.credit = greeting.credit
@@ -33,7 +33,7 @@ class Worker:
         self.slow_since = 0.0
         self.cancelling = False  # it was told to stop that one
 
-    def beat(self, beat: Beat, now: float) -> None:
+    def beat(self, beat: Heartbeat, now: float) -> None:
         """Note a sign of life."""
         self.seen = now
         self.silent = False

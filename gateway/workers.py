@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from dualbus.log.identity import Identity
 from dualbus.protocol.codec import packed_work
 from dualbus.protocol.codes import Code, error
-from dualbus.protocol.records import Beat, Done, Greeting
+from dualbus.protocol.records import Heartbeat, Registration, Response
 
 from .bus import COMMANDS, PROJECTOR, QUERIES, SLOW_SECONDS, Bus
 from .clients import Client
@@ -50,17 +50,17 @@ class Workers:
 
     # What workers send.
 
-    def welcome(self, id_: bytes, greeting: Greeting, now: float) -> str | None:
+    def welcome(self, id_: bytes, greeting: Registration, now: float) -> str | None:
         """Register a worker; or return a sentence why it is turned away."""
         bus = self.buses.get(greeting.dest)
         if bus is None:
             return f"There is no place for a {greeting.dest!r} at this gateway."
         worker = Worker(id_, greeting, now)
         known = bus.workers.get(id_)
-        if known and (known.life, known.registration) == (worker.life, worker.registration):
+        if known and (known.instance_id, known.registration) == (worker.instance_id, worker.registration):
             return None  # the same READY, twice
         for other in list(bus.workers.values()):
-            if other.life == worker.life or other.id == id_:
+            if other.instance_id == worker.instance_id or other.id == id_:
                 self._lose(other, "registered again")
             elif greeting.dest == COMMANDS and other.identity != worker.identity:
                 return "Another commandbus, with another log, is at this gateway: stop one of the two."
@@ -79,7 +79,7 @@ class Workers:
                 return worker
         return None
 
-    def beat(self, worker: Worker, beat: Beat, now: float) -> None:
+    def beat(self, worker: Worker, beat: Heartbeat, now: float) -> None:
         """Note a worker's beat."""
         worker.beat(beat, now)
         if worker.identity == self.identity:
@@ -89,7 +89,7 @@ class Workers:
         if beat.running and worker.dest == QUERIES:
             self.buses[QUERIES].note_slow(worker, beat.running, now)
 
-    def done(self, worker: Worker, answers: Iterable[Done], now: float) -> None:
+    def done(self, worker: Worker, answers: Iterable[Response], now: float) -> None:
         """Pass on a worker's answers. An answer to a sending that is not in flight any more is dropped."""
         worker.seen = now
         bus, in_flight = self.buses[worker.dest], worker.in_flight

@@ -31,7 +31,7 @@ def fresh(checkpoint: int, before: int, events: Sequence[RecordedEvent]) -> Sequ
     return events[checkpoint - before :]
 
 
-class Projecting:
+class Applier:
     """Applies events to the tables of every projection that is on them."""
 
     def __init__(self, app: App) -> None:

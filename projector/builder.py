@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 from dualbus.application.app import App
 from dualbus.log.contract import RecordedEvent
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.readmodel.file import Damaged, NoRoom, Unavailable, create, file_name
+from dualbus.readmodel.file import Damaged, NoRoom, ReadModelBusyError, create, file_name
 from dualbus.readmodel.witness import check_checkpoint
 from dualbus.readmodel.writer import ReadModelWriter
-from dualbus.runtime.errors import DataFault
+from dualbus.runtime.errors import DataError
 from dualbus.runtime.files import sync_folder
 from dualbus.worker.interrupt import Interrupt
 
-from .applier import Projecting, ProjectionFailed
+from .applier import Applier, ProjectionFailed
 
 CHUNK_EVENTS, CHUNK_SECONDS = 5000, 0.2  # of one transaction: a slow projection must not make us deaf
 # After so many events of a transaction the processor goes to whoever waits for it: that is answering somebody, and
@@ -53,7 +53,7 @@ class Model:
         self._logged = ""
         self._app = app
         self._log = log
-        self._projecting = Projecting(app)
+        self._projecting = Applier(app)
         self._interrupt = interrupt
         self._retry_at = 0.0
         self._retry_seconds = RETRY_SECONDS
@@ -94,7 +94,7 @@ class Model:
         making = self._writer.path
         try:
             self._writer.finish()
-        except Unavailable as failure:
+        except ReadModelBusyError as failure:
             self._failed(failure)
             return
         making.rename(self.path)
@@ -141,7 +141,7 @@ class Model:
     def _attempt(self, events: Sequence[RecordedEvent]) -> None:
         try:
             self._apply(events)
-        except (ProjectionFailed, Unavailable) as failure:
+        except (ProjectionFailed, ReadModelBusyError) as failure:
             self._failed(failure)
         else:
             self.failure, self._logged = None, ""
@@ -189,7 +189,7 @@ class Model:
             writer = ReadModelWriter(self.path)
             seen = writer.checkpoint()
         except NoRoom as full:
-            raise DataFault(f"{full} {ROOM}") from None
+            raise DataError(f"{full} {ROOM}") from None
         except Damaged as damaged:
             logger.error("%s It is made anew.", damaged)
             return None
@@ -210,8 +210,8 @@ class Model:
             unusable.unlink()
         try:
             create(making, self._app.projections, self.identity)
-        except Unavailable as problem:
-            raise DataFault(f"{problem}: {ROOM}") from None
+        except ReadModelBusyError as problem:
+            raise DataError(f"{problem}: {ROOM}") from None
         return _opened(making, building=True)
 
     def _progress_line(self) -> None:
@@ -226,4 +226,4 @@ def _opened(path: Path, *, building: bool = False) -> ReadModelWriter:
     try:
         return ReadModelWriter(path, building=building)
     except Damaged as problem:
-        raise DataFault(f"{problem} {ROOM}") from None
+        raise DataError(f"{problem} {ROOM}") from None

@@ -17,7 +17,7 @@ from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import EVENTS, PROGRESS, Frames
 from dualbus.protocol.records import Progress, Published, read_published
 from dualbus.readmodel.witness import check_witnesses
-from dualbus.runtime.errors import EXIT_OK, DataFault
+from dualbus.runtime.errors import EXIT_OK, DataError
 from dualbus.runtime.files import is_there, lock_data, make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
@@ -25,7 +25,7 @@ from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Sockets
 from dualbus.worker.attendant import Attendant
 from dualbus.worker.interrupt import Interrupt
-from dualbus.worker.link import Link
+from dualbus.worker.link import WorkerLink
 
 from .applier import fresh
 from .builder import Model
@@ -64,7 +64,7 @@ class Projector:
         self._stop = stop
         self._events = sockets.subscriber(settings.events)
         self._progress = sockets.publisher(settings.progress)
-        self._link = Link(sockets.dealer(settings.back), "projector", [])
+        self._link = WorkerLink(sockets.dealer(settings.back), "projector", [])
         self._poll = Poll(self._events, self._link.socket, stop=stop)
         self._interrupt = Interrupt()
         self._attendant = Attendant(self._link, self._interrupt, self._status, handler="projection of")
@@ -161,7 +161,7 @@ class Projector:
                 logger.warning("Dropped a publication that is not of the protocol: %s", error)
         for published in found:
             if published.identity != log.identity:
-                raise DataFault(
+                raise DataError(
                     f"The log in {self._folder} is {log.identity.log}, and what is published comes from another "
                     f"({published.identity[0]}): give commandbus and projector the same DUALBUS_DATA."
                 )

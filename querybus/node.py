@@ -9,7 +9,7 @@ from dualbus.application.loader import load
 from dualbus.application.tables import Interrupted
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, error
-from dualbus.protocol.records import Done, Job
+from dualbus.protocol.records import Job, Response
 from dualbus.readmodel.file import Checkpoint, Damaged, file_name
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.runtime.errors import EXIT_OK
@@ -20,9 +20,9 @@ from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Socket, Sockets
 from dualbus.worker.attendant import Attendant
 from dualbus.worker.interrupt import Interrupt
-from dualbus.worker.link import Link
+from dualbus.worker.link import WorkerLink
 
-from .responder import Answering
+from .responder import Responder
 
 SNAPSHOT_SECONDS = 0.02  # how long one snapshot may serve before the answers are sent
 SNAPSHOT_QUERIES = 512  # and how many: half of what we are given, so that the other half can come meanwhile
@@ -39,10 +39,10 @@ def serve(settings: Settings, stop: Stop) -> int:
     app = load(settings.app)
     make_folder(settings.data)  # if it is the first to start, and else to see that it can be used
     with Sockets() as sockets:
-        link = Link(sockets.dealer(settings.back), "querybus", sorted(app.query_types))
+        link = WorkerLink(sockets.dealer(settings.back), "querybus", sorted(app.query_types))
         path = settings.data / file_name(app.projections)
         interrupt = Interrupt()
-        return QueryBus(Answering(app, interrupt), interrupt, path, sockets.subscriber(settings.progress), link).run(
+        return QueryBus(Responder(app, interrupt), interrupt, path, sockets.subscriber(settings.progress), link).run(
             stop
         )
 
@@ -50,7 +50,9 @@ def serve(settings: Settings, stop: Stop) -> int:
 class QueryBus:
     """Answers from the read model, and has no handle that could write."""
 
-    def __init__(self, answering: Answering, interrupt: Interrupt, path: Path, progress: Socket, link: Link) -> None:
+    def __init__(
+        self, answering: Responder, interrupt: Interrupt, path: Path, progress: Socket, link: WorkerLink
+    ) -> None:
         self._answering = answering
         self._interrupt = interrupt
         self._path = path
@@ -133,14 +135,14 @@ class QueryBus:
             return 0
         return min(LOOK_SECONDS, self._link.seconds_to_beat) if self._parked else self._link.seconds_to_beat
 
-    def _answer(self, position: int, stopped: list[Job]) -> list[Done]:
+    def _answer(self, position: int, stopped: list[Job]) -> list[Response]:
         """Answer from one snapshot what can be answered from it; park what needs a later position.
 
         A query that was stopped because the gateway wants it elsewhere, or not at all, goes into `stopped`.
         """
         reader, link, interrupt = self._reader, self._link, self._interrupt
         jobs = link.jobs
-        answers: list[Done] = []
+        answers: list[Response] = []
         self._counters["snapshots"] += 1 if reader else 0
         began = now = time.monotonic()
         while jobs and len(answers) < SNAPSHOT_QUERIES and now < began + SNAPSHOT_SECONDS:
@@ -179,7 +181,7 @@ class QueryBus:
             self._parked.remove(furthest)
             returned.append(furthest)
 
-    def _interrupted(self, job: Job, position: int) -> Done:
+    def _interrupted(self, job: Job, position: int) -> Response:
         text = "The query ran into its deadline: ask for less, or give it more time."
         return job.id, position, pack(error(job.body["msg_id"], Code.UNAVAILABLE, text))
 
@@ -208,7 +210,7 @@ class QueryBus:
         if self._reader:
             self._reader.end()
 
-    def _late(self, job: Job, position: int) -> Done:
+    def _late(self, job: Job, position: int) -> Response:
         """Answer a query whose deadline has passed: never with old rows."""
         self._counters["late"] += 1
         text = "The deadline passed before the query was answered: try again, or give it more time."

@@ -17,7 +17,7 @@ from dualbus.worker.interrupt import Interrupt
 logger = logging.getLogger(__name__)
 
 
-class Answering:
+class Responder:
     """Answers queries from tables that somebody holds at one position."""
 
     def __init__(self, app: App, interrupt: Interrupt | None = None) -> None:

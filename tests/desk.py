@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from dualbus.gateway.router import Routing
+from dualbus.gateway.router import Router
 from dualbus.log.identity import Identity
 from dualbus.protocol.codec import pack, unpack
-from dualbus.protocol.records import Greeting, Work
+from dualbus.protocol.records import Registration, Work
 
 LOG = Identity("log-1", "life-1")
 COMMAND_TYPES, QUERY_TYPES = ["CreateUser", "RenameUser"], ["GetUser", "ListUsers"]
@@ -29,7 +29,7 @@ class Desk:
 
     def __init__(self, timeout_ms: int = 5000, *, new: bool = False) -> None:
         self.now = 100.0
-        self.routing = Routing(timeout_ms, FIRST_ID, lambda id_: f"made-{id_}", self.now)
+        self.routing = Router(timeout_ms, FIRST_ID, lambda id_: f"made-{id_}", self.now)
         self.routing.workers.identity = None if new else LOG
         self.given: dict[bytes, list[Work]] = {}  # by worker: what it has and did not answer
 
@@ -38,7 +38,7 @@ class Desk:
         dest: str,
         id_: bytes,
         *,
-        life: str | None = None,
+        instance_id: str | None = None,
         registration: int = 1,
         credit: int = 100,
         identity: Identity | None = LOG,
@@ -47,9 +47,9 @@ class Desk:
     ) -> str | None:
         """Have a worker introduce itself; return why it is not wanted."""
         known = {"commandbus": COMMAND_TYPES, "querybus": QUERY_TYPES}.get(dest, [])
-        greeting = Greeting(
+        greeting = Registration(
             dest,
-            life or id_.decode(),
+            instance_id or id_.decode(),
             registration,
             1,
             known if types is None else types,
@@ -103,7 +103,7 @@ class Desk:
     def replies(self, client: bytes = b"client") -> list[dict[str, Any]]:
         """Take out the bodies of what a client was told since it was last asked."""
         outbox = self.routing.clients.of(client).outbox
-        return [unpack(self.routing.clients.of(client).paid())["body"] for _ in range(len(outbox))]
+        return [unpack(self.routing.clients.of(client).pop_reply())["body"] for _ in range(len(outbox))]
 
     def told(self, client: bytes = b"client") -> list[tuple[int | str, int | str]]:
         """Take out a client's replies: of each its message id, and its error code or its type."""

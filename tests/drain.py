@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
 from dualbus import App, Command, Event, Past, Private, Query, ReadOnlyTables, Rejected, Tag, Text
-from dualbus.commandbus.batch import DATA_CHARS_MAX, Drain
-from dualbus.commandbus.state_cache import Folds
+from dualbus.commandbus.batch import DATA_CHARS_MAX, CommandBatch
+from dualbus.commandbus.state_cache import StateCache
 from dualbus.log.contract import NewEvent
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.codec import unpack
@@ -170,17 +170,17 @@ class Bus:
     def __init__(self, log: SqliteLog, app: App = app) -> None:
         self.log = log
         self.app = app
-        self.folds = Folds()
+        self.folds = StateCache()
         self.ids = (f"id-{number}" for number in itertools.count(1))
 
-    def drain(self, *bodies: dict[str, Any]) -> Drain:
+    def drain(self, *bodies: dict[str, Any]) -> CommandBatch:
         """Decide the commands of one drain and append nothing."""
         works = [
             Job(number, 1, 5000.0, body.get("idempotency_key") or next(KEYS), 0, {"msg_id": number, **body})
             for number, body in enumerate(bodies)
         ]
         known = self.log.outcomes([work.key for work in works if work.key])
-        drain = Drain(self.app, self.log, self.folds, NOW, lambda: next(self.ids), known)
+        drain = CommandBatch(self.app, self.log, self.folds, NOW, lambda: next(self.ids), known)
         for work in works:
             drain.decide(work)
         return drain
@@ -198,7 +198,7 @@ class Bus:
         return [(one.position, one.type) for one in self.log.read(1, 10_000)]
 
 
-def answers(drain: Drain) -> list[dict[str, Any]]:
+def answers(drain: CommandBatch) -> list[dict[str, Any]]:
     """Return the bodies of a drain's answers."""
     return [unpack(body) for _, (_, _, body) in drain.answers]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from dualbus.application.app import App
 from dualbus.application.loader import load
-from dualbus.commandbus.batch import Drain
+from dualbus.commandbus.batch import CommandBatch
 from dualbus.commandbus.node import genesis
-from dualbus.commandbus.state_cache import Folds
+from dualbus.commandbus.state_cache import StateCache
 from dualbus.log.contract import Outcome
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.writer import SqliteLog
@@ -29,12 +29,12 @@ class History:
         self._numbers = itertools.count(1)
         self._users = ["user-123"]
         self._log = SqliteLog(folder, lambda secret: genesis(self.app, secret))
-        self._folds = Folds()
+        self._folds = StateCache()
 
     def commit(self, commands: int) -> None:
         """Decide so many commands and append what they come to in one commit."""
         known: dict[str, Outcome] = {}
-        drain = Drain(self.app, self._log, self._folds, _now(), self._new_id, known)
+        drain = CommandBatch(self.app, self._log, self._folds, _now(), self._new_id, known)
         for _ in range(commands):
             drain.decide(self._work(next(self._numbers)))
         self._log.append(drain.decisions)

@@ -10,7 +10,7 @@ import pytest
 
 from dualbus import App, Command, Event, Past, Private, Projection, Query, ReadOnlyTables, Tables, Tag
 from dualbus.application.loader import load
-from dualbus.runtime.errors import ConfigFault
+from dualbus.runtime.errors import ConfigError
 
 
 class Do(Command):
@@ -56,7 +56,7 @@ def made(**parts: Any) -> App:
 
 def mistakes(**parts: Any) -> list[str]:
     """Return the sentences with which such an application is refused."""
-    with pytest.raises(ConfigFault) as fault:
+    with pytest.raises(ConfigError) as fault:
         made(**parts)
     assert fault.value.exit_code == 78
     return fault.value.errors
@@ -223,7 +223,7 @@ def module(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def refused(name: str) -> str:
     """Return the sentence with which an application of that name is refused."""
-    with pytest.raises(ConfigFault) as fault:
+    with pytest.raises(ConfigError) as fault:
         load(name)
     [sentence] = fault.value.errors
     return sentence
@@ -275,7 +275,7 @@ def test_an_application_that_cannot_be_imported_is_said_to_be_the_one_at_fault(
 def test_the_mistakes_of_a_loaded_application_are_its_own_sentences(module: Path) -> None:
     module.write_text("from dualbus import App\napp = App(commands={1: 2}, projections=[], queries={3: 4})\n")
 
-    with pytest.raises(ConfigFault) as fault:
+    with pytest.raises(ConfigError) as fault:
         load("shop:app")
 
     assert fault.value.errors == [

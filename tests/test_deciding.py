@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dualbus.commandbus.state_cache import Folds
+from dualbus.commandbus.state_cache import StateCache
 from dualbus.log.contract import Decision
 from dualbus.log.sqlite.schema import GENESIS
 from dualbus.log.sqlite.writer import SqliteLog
@@ -169,7 +169,7 @@ def test_a_fold_is_kept_current_by_events_whose_decision_did_not_read_it(bus: Bu
 
 
 def test_only_so_many_folds_are_kept_and_the_rest_is_read_again(bus: Bus) -> None:
-    bus.folds = Folds(tags_max=3)
+    bus.folds = StateCache(tags_max=3)
     opened = bus.send(*[said("Open", owner=f"owner {number}") for number in range(10)])
     ids = [answer["events"][0]["payload"]["account"] for answer in opened]
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dualbus import App
-from dualbus.commandbus.batch import Drain
+from dualbus.commandbus.batch import CommandBatch
 from dualbus.commandbus.fingerprint import fingerprint, is_same
 from dualbus.log.contract import Decision
 from dualbus.log.sqlite.schema import GENESIS
@@ -124,7 +124,7 @@ def test_a_command_that_was_done_and_cannot_be_shown_is_said_to_be_done(
     assert "4000-1234" not in caplog.text.replace("KeyError: '4000-1234'", "")  # which is the author's own sentence
 
 
-def answers_and_positions(drain: Drain) -> list[tuple[dict[str, Any], int]]:
+def answers_and_positions(drain: CommandBatch) -> list[tuple[dict[str, Any], int]]:
     return list(zip(answers(drain), (position for _, (_, position, _) in drain.answers), strict=True))
 
 

@@ -25,7 +25,7 @@ from dualbus import Command, Email, Event, Private, Query, Rejected, Tag, Text
 from dualbus.application.messages import Invalid
 from dualbus.log.tags import Tagger
 from dualbus.protocol.codes import WireError
-from dualbus.runtime.errors import ConfigFault
+from dualbus.runtime.errors import ConfigError
 
 
 class Colour(enum.StrEnum):
@@ -335,7 +335,7 @@ def test_a_validator_that_changes_what_it_is_given_does_not_change_what_came() -
 @pytest.mark.parametrize("annotation", [Annotated[str, Private] | None, list[Annotated[str, Tag("x")]]])
 def test_a_mark_that_would_not_be_seen_is_refused(annotation: Any) -> None:
     # Else what an author called private would be shown.
-    with pytest.raises(ConfigFault, match=r"Hidden.email: .* around the whole type"):
+    with pytest.raises(ConfigError, match=r"Hidden.email: .* around the whole type"):
         type("Hidden", (Event,), {"__annotations__": {"email": annotation}, "__module__": __name__})
 
 

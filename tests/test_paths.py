@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from dualbus import AsyncClient, Client
-from dualbus.runtime.errors import ConfigFault
+from dualbus.runtime.errors import ConfigError
 from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.faults.needs import need
@@ -269,7 +269,7 @@ def test_an_address_that_no_socket_can_have_is_refused_by_clients_and_commands(
     cluster: Cluster, address: str, reason: str
 ) -> None:
     for client in (Client, AsyncClient):
-        with pytest.raises(ConfigFault, match=reason):
+        with pytest.raises(ConfigError, match=reason):
             client(address)
     done = dualbus({**cluster.environ, "DUALBUS_FRONT": address}, "status")
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)

@@ -7,7 +7,7 @@ import pytest
 
 from dualbus import App, Event, Projection, Tables, Tag
 from dualbus.log.contract import RecordedEvent
-from dualbus.projector.applier import Projecting, ProjectionFailed, fresh
+from dualbus.projector.applier import Applier, ProjectionFailed, fresh
 from dualbus.readmodel.memory import ModelInMemory
 
 
@@ -101,7 +101,7 @@ app = App(
 
 def tables_after(*events: RecordedEvent) -> ModelInMemory:
     tables = ModelInMemory(app.projections)
-    projecting = Projecting(app)
+    projecting = Applier(app)
     for one in events:
         projecting.apply(one, tables)
     return tables
@@ -156,7 +156,7 @@ def test_a_projection_may_not_end_the_transaction_it_is_in() -> None:
     hasty = App(commands={}, projections=[Projection("hasty", 1, "", on={Counted: commit})], queries={})
 
     with pytest.raises(ProjectionFailed, match="Projection hasty raised NotAllowed") as failed:
-        Projecting(hasty).apply(event(1), _model(hasty))
+        Applier(hasty).apply(event(1), _model(hasty))
 
     assert "This handle may not do that: 'COMMIT'" in str(failed.value.__cause__)
 

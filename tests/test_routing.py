@@ -281,12 +281,12 @@ def test_a_worker_that_is_silent_for_long_counts_as_dead() -> None:
 
 def test_an_answer_to_an_earlier_sending_answers_no_later_one() -> None:
     desk = Desk()
-    desk.greet("commandbus", b"c", life="one")
+    desk.greet("commandbus", b"c", instance_id="one")
     desk.ask(command(1))
     [(_, first)] = desk.dispatch()
 
     desk.routing.workers.lost(b"c", "is gone")
-    desk.greet("commandbus", b"c", life="one", registration=2)
+    desk.greet("commandbus", b"c", instance_id="one", registration=2)
     [(_, second)] = desk.dispatch()
     desk.late_answer(b"c", [first])
 
@@ -300,10 +300,10 @@ def test_an_answer_to_an_earlier_sending_answers_no_later_one() -> None:
 def test_a_message_that_its_workers_die_of_is_given_up_and_its_neighbours_are_not() -> None:
     desk = Desk()
     desk.ask(command(1))
-    for life in range(3):
-        desk.greet("commandbus", b"c%d" % life)
+    for instance_id in range(3):
+        desk.greet("commandbus", b"c%d" % instance_id)
         assert desk.dispatched() == [1]
-        desk.routing.workers.lost(b"c%d" % life, "is gone")
+        desk.routing.workers.lost(b"c%d" % instance_id, "is gone")
 
     desk.ask(command(2))
     desk.greet("commandbus", b"c9")
@@ -338,10 +338,10 @@ def test_what_two_workers_died_of_gets_the_third_for_itself_whatever_lies_before
 
 def test_the_answer_of_an_earlier_life_is_ignored() -> None:
     desk = Desk()
-    desk.greet("commandbus", b"old", life="one")
+    desk.greet("commandbus", b"old", instance_id="one")
     desk.ask(command(1))
     [(_, work)] = desk.dispatch()
-    desk.greet("commandbus", b"new", life="two")
+    desk.greet("commandbus", b"new", instance_id="two")
 
     desk.late_answer(b"old", [work])  # nobody of that name is known any more
     desk.late_answer(b"new", [work._replace(id=FIRST_ID - 1)])  # an id of an earlier gateway
@@ -356,12 +356,12 @@ def test_the_answer_of_an_earlier_life_is_ignored() -> None:
 
 def test_a_worker_that_says_who_it_is_twice_loses_nothing() -> None:
     desk = Desk()
-    desk.greet("commandbus", b"c", life="one")
+    desk.greet("commandbus", b"c", instance_id="one")
     desk.ask(command(1))
     desk.dispatch()
 
     for _ in range(4):
-        assert desk.greet("commandbus", b"c", life="one") is None
+        assert desk.greet("commandbus", b"c", instance_id="one") is None
 
     assert desk.dispatched() == []
     desk.answer(b"c")
@@ -370,11 +370,11 @@ def test_a_worker_that_says_who_it_is_twice_loses_nothing() -> None:
 
 def test_a_worker_that_comes_back_over_a_new_connection_gets_its_work_again() -> None:
     desk = Desk()
-    desk.greet("querybus", b"before", life="one")
+    desk.greet("querybus", b"before", instance_id="one")
     desk.ask(query(1))
     desk.dispatch()
 
-    desk.greet("querybus", b"after", life="one")
+    desk.greet("querybus", b"after", instance_id="one")
 
     assert [id_ for id_, _ in desk.dispatch()] == [b"after"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from dualbus.protocol.codec import pack, unpack
 from dualbus.protocol.codes import Code
-from dualbus.protocol.records import Done, Work
+from dualbus.protocol.records import Response, Work
 from tests.desk import Desk, Envelope, command, query
 
 CLIENTS, SOURCES = [b"a", b"b", b"c"], ["x", "y"]
@@ -88,7 +88,7 @@ class World:
         assert worker
         self.desk.routing.workers.done(worker, answers, self.desk.now)
 
-    def _do(self, work: Work) -> Done:
+    def _do(self, work: Work) -> Response:
         if work.key is None:
             assert work.after <= len(self.log)
             position = self.random.randint(work.after, len(self.log))
@@ -141,7 +141,7 @@ class World:
         for client in CLIENTS:
             mailbox = self.desk.routing.clients.of(client)
             while mailbox.outbox:
-                reply = unpack(mailbox.paid())
+                reply = unpack(mailbox.pop_reply())
                 body, position = reply["body"], reply["position"]
                 msg_id, what = body["in_reply_to"], body.get("code", body["type"])
                 self.replies[msg_id].append((position, what))

@@ -3,7 +3,7 @@
 from dualbus.gateway import clients, sessions
 from dualbus.log.identity import Identity
 from dualbus.protocol.codes import Code
-from dualbus.protocol.records import Beat
+from dualbus.protocol.records import Heartbeat
 from tests.desk import LOG, Desk, command, query
 
 
@@ -268,7 +268,7 @@ def test_where_there_is_no_commandbus_the_projector_says_how_far_the_log_is() ->
     desk.greet("projector", b"p", position=3)
     projector = desk.routing.workers.worker(b"p")
     assert projector is not None
-    projector.beat(Beat(1, 0, LOG, 3, 1, {"lag_events": 4}), desk.now)
+    projector.beat(Heartbeat(1, 0, LOG, 3, 1, {"lag_events": 4}), desk.now)
     desk.ask(query(1))
 
     assert desk.dispatched() == [], "commandbus may still come, and knows better"

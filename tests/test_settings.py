@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dualbus.runtime.errors import ConfigFault
+from dualbus.runtime.errors import ConfigError
 from dualbus.runtime.settings import Settings
 
 
@@ -12,7 +12,7 @@ def problems(**environ: str) -> list[str]:
     """Return the sentences with which these variables are refused; none if they are right."""
     try:
         Settings.from_env({f"DUALBUS_{name.upper()}": value for name, value in environ.items()})
-    except ConfigFault as fault:
+    except ConfigError as fault:
         return fault.errors
     return []
 
@@ -54,7 +54,7 @@ def test_the_settings_say_what_they_are() -> None:
 
 
 def test_what_cannot_be_used_is_said_with_an_exit_code_of_its_own() -> None:
-    with pytest.raises(ConfigFault) as fault:
+    with pytest.raises(ConfigError) as fault:
         Settings.from_env({"DUALBUS_FRONT": "nonsense"})
 
     assert fault.value.exit_code == 78

@@ -9,8 +9,8 @@ from dualbus import App, Event, Projection, Tables, Tag, Upcast
 from dualbus.application.loader import load
 from dualbus.application.upcasts import Fields
 from dualbus.operations.verify import verify
-from dualbus.readmodel.replay import Compared
-from dualbus.runtime.errors import EXIT_CONFIG, ConfigFault
+from dualbus.readmodel.replay import Comparison
+from dualbus.runtime.errors import EXIT_CONFIG, ConfigError
 from dualbus.testing import Cluster, from_log, project
 from tests.raw import RawClient, command, query
 
@@ -74,9 +74,9 @@ def test_a_projection_on_the_event_of_today_gets_the_old_ones() -> None:
 
 
 def test_upcasts_that_cannot_work_are_all_refused_at_once() -> None:
-    with pytest.raises(ConfigFault) as refused:
+    with pytest.raises(ConfigError) as refused:
         people(
-            Gone=Upcast("Nowhere"),
+            PeerUnreachableError=Upcast("Nowhere"),
             Ping=Upcast("Pong"),
             Pong=Upcast("Ping"),
             PersonAdded=Upcast("Ping"),
@@ -170,4 +170,4 @@ def test_a_cluster_goes_on_with_the_log_of_an_earlier_version(folder: Path, monk
         # And the proof that nothing was lost reads them too
         monkeypatch.syspath_prepend(folder)
         proof = verify(cluster.data, load("second:app"))
-        assert (proof.position, proof.read_model, proof.compared) == (2, 2, Compared(tables=1, rows=2))
+        assert (proof.position, proof.read_model, proof.compared) == (2, 2, Comparison(tables=1, rows=2))

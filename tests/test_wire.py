@@ -20,7 +20,7 @@ from dualbus.protocol.frames import (
     REPLY,
     WORK,
 )
-from dualbus.protocol.records import Done, Work, read_done
+from dualbus.protocol.records import Response, Work, read_done
 from dualbus.protocol.values import DEPTH_MAX, INT_MAX, INT_MIN, check
 
 BODY: dict[str, Any] = {"type": "CreateUser", "msg_id": 1, "payload": {"name": "Ünï 🔑", "n": [1.5, -7, None, True]}}
@@ -77,7 +77,7 @@ def test_a_reply_packed_around_a_packed_body_is_the_reply_packed_plainly(src: st
 
 
 def test_an_answer_is_passed_on_without_being_opened() -> None:
-    done: Done = (7, 9, pack(BODY))
+    done: Response = (7, 9, pack(BODY))
 
     [received] = read_done(unpack(batch(DONE, [done])[1]))
 

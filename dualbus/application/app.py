@@ -10,7 +10,7 @@ from dualbus.application.causes import Unreadable, cause
 from dualbus.application.messages import Command, Event, Query
 from dualbus.application.upcasts import Upcast, final_type, upcast
 from dualbus.application.validation import event_types_of, mistakes, private_tags
-from dualbus.runtime.errors import RAISED_UNDER_CTRL_C, ConfigFault
+from dualbus.runtime.errors import RAISED_UNDER_CTRL_C, ConfigError
 
 Decide = Callable[..., Iterable[Event] | None]
 Project = Callable[..., None]
@@ -48,7 +48,7 @@ class App:
 
     def __post_init__(self) -> None:
         if errors := list(mistakes(self)):
-            raise ConfigFault(*errors)
+            raise ConfigError(*errors)
         events = event_types_of(self)
         event_types = {kind.__name__: kind for kind in events}
         old_types = {name: event_types[final_type(self.upcasts, name)] for name in self.upcasts}
@@ -81,9 +81,9 @@ class App:
         return event
 
     def check_stored(self, types: Collection[str]) -> None:
-        """Raise ConfigFault if the log holds a type that the application can no longer read."""
+        """Raise ConfigError if the log holds a type that the application can no longer read."""
         if gone := sorted(set(types) - self.stored_types.keys()):
-            raise ConfigFault(
+            raise ConfigError(
                 f"The log holds events that the application does not have: {', '.join(gone)}. Bring the classes "
                 f'back, or say what they are today: App(upcasts={{"{gone[0]}": Upcast("…", change)}}). If the log '
                 "is another application's, point DUALBUS_DATA to another folder."

@@ -7,29 +7,29 @@ from pathlib import Path
 
 from dualbus.application.app import App
 from dualbus.application.causes import own_text
-from dualbus.runtime.errors import RAISED_UNDER_CTRL_C, ConfigFault
+from dualbus.runtime.errors import RAISED_UNDER_CTRL_C, ConfigError
 
 
 def load(name: str) -> App:
-    """Load an application by its name, "users:app"; raise ConfigFault that says which half was wrong."""
+    """Load an application by its name, "users:app"; raise ConfigError that says which half was wrong."""
     module_name, _, attribute = name.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         module = importlib.import_module(module_name)
-    except ConfigFault:
+    except ConfigError:
         raise
     except RAISED_UNDER_CTRL_C as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and (module_name + ".").startswith(missing + "."):
-            raise ConfigFault(
+            raise ConfigError(
                 f"There is no module {missing!r}: DUALBUS_APP is {name!r}. Set it to your application."
             ) from None
-        raise ConfigFault(_import_failure(module_name, error)) from error
+        raise ConfigError(_import_failure(module_name, error)) from error
     app = getattr(module, attribute, None)
     if not isinstance(app, App):
         what = "has no attribute" if app is None else "has something other than an App as"
-        raise ConfigFault(f"Module {module_name!r} {what} {attribute!r}: DUALBUS_APP is {name!r}.")
+        raise ConfigError(f"Module {module_name!r} {what} {attribute!r}: DUALBUS_APP is {name!r}.")
     return app
 
 

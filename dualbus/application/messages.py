@@ -12,14 +12,14 @@ from pydantic_core import to_json
 from dualbus.application.error_text import EMAIL_PATTERN, sentences
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.values import check
-from dualbus.runtime.errors import ConfigFault
+from dualbus.runtime.errors import ConfigError
 
 
 class Invalid(Exception):
     """A message that breaks its own rules; `errors` holds every problem, a sentence each."""
 
     def __init__(self, errors: list[str]) -> None:
-        self.errors = [_sayable(error) for error in errors]
+        self.errors = [_replace_surrogates(error) for error in errors]
         super().__init__("; ".join(self.errors))
 
 
@@ -27,11 +27,11 @@ class Rejected(Exception):
     """Raised by a decision to refuse its command: `raise Rejected("Email is already taken")`."""
 
     def __init__(self, *errors: str) -> None:
-        self.errors = [_sayable(error) for error in errors] or ["The command was rejected"]
+        self.errors = [_replace_surrogates(error) for error in errors] or ["The command was rejected"]
         super().__init__("; ".join(self.errors))
 
 
-def _sayable(sentence: object) -> str:
+def _replace_surrogates(sentence: object) -> str:
     """Return a sentence as one that can be sent: half a character, of text that was cut, becomes "?"."""
     return str(sentence).encode(errors="replace").decode()
 
@@ -165,7 +165,7 @@ class Event(Message):
             name for name, marks in hints.items() if any(m is Private or isinstance(m, Private) for m in marks)
         )
         if overlooked := [name for name, field in cls.model_fields.items() if _marked_within(field.annotation)]:
-            raise ConfigFault(
+            raise ConfigError(
                 f"{cls.__name__}.{overlooked[0]}: put Tag and Private around the whole type, "
                 "such as Annotated[str | None, Private]; further in they are not seen."
             )

@@ -15,7 +15,7 @@ from dualbus.cli import output
 from dualbus.cli.settings import settings
 from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.log.head import Acknowledged, read_head
-from dualbus.log.sqlite.audit import Walk
+from dualbus.log.sqlite.audit import LogAudit
 from dualbus.log.sqlite.copy import LogCopy, move_into
 from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.runtime.files import is_there, lock_data, make_folder
@@ -35,9 +35,9 @@ def backup(
     app = load(found.app)
     source = found.data / FILE_NAME
     if not is_there(source):
-        raise output.Failed(f"There is no log at {source}: point DUALBUS_DATA to the folder that has it.")
+        raise output.CliError(f"There is no log at {source}: point DUALBUS_DATA to the folder that has it.")
     if file.exists():
-        raise output.Failed(f"{file} is there already: give another name, or move it away.")
+        raise output.CliError(f"{file} is there already: give another name, or move it away.")
     if not file.parent.is_dir():
         raise output.WrongUse(f"There is no folder {file.parent}: make it first.")
     with aside(file.parent) as folder:
@@ -63,8 +63,8 @@ def restore(
         acknowledged = read_head(found.data)
         copy = _copied(file, folder, to)
         if acknowledged and acknowledged.identity.log != copy.identity.log:
-            raise output.Failed(_another_log(found.data, acknowledged, f"{file} holds {copy.identity.log}"))
-        copy.begin_new_life()
+            raise output.CliError(_another_log(found.data, acknowledged, f"{file} holds {copy.identity.log}"))
+        copy.begin_new_incarnation()
         position = _proven(folder, app)
         copy.record_head()
         if acknowledged and (lacks := copy.lacks(acknowledged)):
@@ -85,7 +85,7 @@ def _another_log(data: Path, acknowledged: Acknowledged, found: str) -> str:
 def no_head(data: Path) -> None:
     """Raise Failed if a log that is gone has left its log.head in the data folder."""
     if acknowledged := read_head(data):
-        raise output.Failed(_another_log(data, acknowledged, "import makes a new log"))
+        raise output.CliError(_another_log(data, acknowledged, "import makes a new log"))
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def alone(data: Path) -> Iterator[None]:
         for name, what in (("log", "commandbus writes the log"), ("projector", "projector writes the read model")):
             held.callback(lock_data(data, name, what).release)
         for path in sorted(data.glob(f"{FILE_NAME}*")):
-            raise output.Failed(f"{path} is there: move it away, all of {FILE_NAME}* together, and begin again.")
+            raise output.CliError(f"{path} is there: move it away, all of {FILE_NAME}* together, and begin again.")
         yield
 
 
@@ -121,7 +121,7 @@ def _copied(source: Path, folder: Path, to: int | None) -> LogCopy:
 
 def _proven(folder: Path, app: App) -> int:
     """Walk through a copy; return up to where it goes. Raises Broken where it does not hold."""
-    walk = Walk(folder, app)
+    walk = LogAudit(folder, app)
     try:
         with output.bar("Verifying the copy") as progress:
             for recorded, _ in walk.events():

@@ -35,7 +35,7 @@ def command(
         try:
             result = client.command(type_, given, idempotency_key=key)
         except Error as problem:
-            raise output.Failed(_sentences(problem)) from None
+            raise output.CliError(_sentences(problem)) from None
     _print({"events": result.events, "position": result.position})
 
 
@@ -51,7 +51,7 @@ def query(
         try:
             answer = client.query(type_, given)
         except Error as problem:
-            raise output.Failed(_sentences(problem)) from None
+            raise output.CliError(_sentences(problem)) from None
     _print(answer)
 
 

@@ -28,7 +28,7 @@ class Gateway:
         while not self._connection.up:
             if time.monotonic() > deadline:
                 self.close()
-                raise output.Failed(no_cluster(self._address))
+                raise output.CliError(no_cluster(self._address))
             Poll(self._connection.monitor).wait(0.1)
             self._connection.look()
 
@@ -56,12 +56,14 @@ class Gateway:
             Poll(*self.watched).wait(0.1)
             for reply in self.replies():
                 return reply
-        raise output.Failed(f"The gateway at {self._address} gave no answer in {self._seconds:g} s: look at its log.")
+        raise output.CliError(
+            f"The gateway at {self._address} gave no answer in {self._seconds:g} s: look at its log."
+        )
 
     def _look(self) -> None:
         self._connection.look()
         if self._connection.lost:
-            raise output.Failed(f"The gateway at {self._address} has gone: start it again.")
+            raise output.CliError(f"The gateway at {self._address} has gone: start it again.")
 
     def close(self) -> None:
         """End the connection."""

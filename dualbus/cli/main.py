@@ -20,7 +20,7 @@ from dualbus.cli.sending import send
 from dualbus.cli.status import status
 from dualbus.cli.transfers import export, import_
 from dualbus.cli.verifying import verify
-from dualbus.runtime.errors import ConfigFault, Fault
+from dualbus.runtime.errors import ConfigError, FatalError
 from dualbus.runtime.streams import fill_standard_streams
 
 COMMANDS: tuple[Callable[..., Any], ...] = (
@@ -70,13 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fill_standard_streams()
     try:
         return _run(arguments)
-    except output.Failed as failed:
+    except output.CliError as failed:
         output.note(str(failed))
         return failed.exit_code
-    except Fault as fault:
+    except FatalError as fault:
         for sentence in fault.errors:
             output.note(sentence)
-        return output.EXIT_WRONG_USE if isinstance(fault, ConfigFault) else output.EXIT_FAILED
+        return output.EXIT_WRONG_USE if isinstance(fault, ConfigError) else output.EXIT_FAILED
     except Exception as mistake:
         output.note(_where(mistake))
         return output.EXIT_FAILED
@@ -98,7 +98,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         code = ended.code
     except OSError as problem:
         if problem.filename is not None:
-            raise output.Failed(f"{problem.filename} cannot be used ({problem.strerror}).") from None
+            raise output.CliError(f"{problem.filename} cannot be used ({problem.strerror}).") from None
         raise
     try:
         output.flush()

@@ -24,7 +24,7 @@ def new(
         raise output.WrongUse(f"There is a package {name} already: take another name.")
     folder = Path(name)
     if folder.exists():
-        raise output.Failed(f"{folder} is there already: take another name, or go to another folder.")
+        raise output.CliError(f"{folder} is there already: take another name, or go to another folder.")
     for path, text in FILES.items():
         made = folder / path.replace("NAME", name)
         made.parent.mkdir(parents=True, exist_ok=True)

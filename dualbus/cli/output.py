@@ -18,13 +18,13 @@ EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE = 0, 1, 2
 PIPE_COLUMNS = 200  # how wide a table may be where no terminal says
 
 
-class Failed(Exception):
+class CliError(Exception):
     """It was refused, or did not work; the text is a sentence that says what to do."""
 
     exit_code = EXIT_FAILED
 
 
-class WrongUse(Failed):
+class WrongUse(CliError):
     """It was asked for in a way that cannot be; the text is a sentence that says how it can."""
 
     exit_code = EXIT_WRONG_USE
@@ -40,7 +40,7 @@ def _writing() -> Iterator[None]:
         raise typer.Exit(EXIT_DONE) from None
     except OSError as problem:
         hang_up()
-        raise Failed(
+        raise CliError(
             f"Standard output cannot be written ({problem.strerror}): the command was run, and its result is lost."
         ) from None
 

@@ -70,7 +70,7 @@ def _show(recorded: RecordedEvent, app: App, types: list[str] | None, *, private
     try:
         event = app.decode(recorded.type, recorded.data)
     except Unreadable as unreadable:
-        raise output.Failed(
+        raise output.CliError(
             f"The application cannot read position {recorded.position} as {recorded.type} ({unreadable.cause}): "
             "`dualbus verify` says whether the log is whole."
         ) from None

@@ -92,9 +92,9 @@ class Sender:
                 output.flush()
                 self._check_patience()
         except KeyboardInterrupt:
-            raise output.Failed(f"Stopped. {self._unanswered()}") from None
-        except output.Failed as failed:
-            raise output.Failed(f"{failed} {self._unanswered()}") from None
+            raise output.CliError(f"Stopped. {self._unanswered()}") from None
+        except output.CliError as failed:
+            raise output.CliError(f"{failed} {self._unanswered()}") from None
 
     def _may_read(self) -> bool:
         """Wait until there is something to do; tell whether it is reading."""
@@ -149,7 +149,7 @@ class Sender:
 
     def _check_patience(self) -> None:
         if self._under_way and time.monotonic() > self._heard + self._patience:
-            raise output.Failed("The gateway gives no answer: look at its log.")
+            raise output.CliError("The gateway gives no answer: look at its log.")
 
     def _unanswered(self) -> str:
         if not self._under_way:

@@ -9,7 +9,7 @@ from dualbus.runtime.settings import Settings
 
 
 def settings() -> Settings:
-    """Return the settings; raise ConfigFault with every problem.
+    """Return the settings; raise ConfigError with every problem.
 
     What a file .env in this folder says comes first, as it does for the cluster that honcho starts here.
     """

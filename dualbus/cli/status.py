@@ -36,7 +36,7 @@ def status(
 def _ask(gateway: Gateway) -> dict[str, Any]:
     body = gateway.ask({"type": "Status", "msg_id": 1}, "gateway")
     if body["type"] == "error":
-        raise output.Failed(f"The gateway does not say its status: {body['text']}")
+        raise output.CliError(f"The gateway does not say its status: {body['text']}")
     data: dict[str, Any] = body["data"]
     return data
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 from dualbus.application.messages import Command, Query
 from dualbus.client.call import Call, CommandResult
 from dualbus.client.errors import Closed
-from dualbus.client.session import Exchange, new_calls
+from dualbus.client.session import ClientSession, new_calls
 from dualbus.transport.sockets import Connection
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
@@ -29,7 +29,7 @@ class AsyncClient:
     def __init__(self, address: str | None = None, *, src: str | None = None, timeout: float | None = None) -> None:
         self._calls = new_calls(address, src, timeout)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: ClientSession | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._turn_is_due = False
         self._closed = False
@@ -82,7 +82,7 @@ class AsyncClient:
             raise Closed("This client is closed: make another one.")
         if self._exchange is None:
             self._loop = loop
-            self._exchange = Exchange(self._calls, self._watch, self._unwatch)
+            self._exchange = ClientSession(self._calls, self._watch, self._unwatch)
         elif loop is not self._loop:
             raise RuntimeError("This client belongs to another event loop: make one in each.")
         return loop

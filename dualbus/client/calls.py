@@ -43,7 +43,7 @@ class Batch(NamedTuple):
     calls: list[Call]
 
 
-class Calls:
+class PendingCalls:
     """The calls of one client that are not answered. `chance` is from 0 to 1; no two `new_name` are the same."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Calls:
         self._timeout = checked_timeout(timeout)
         self._chance = chance
         self._new_name = new_name
-        self._life = ""  # what our keys begin with. Made late: a process may make a client and then fork
+        self._key_prefix = ""  # what our keys begin with. Made late: a process may make a client and then fork
         self._last_id = 0
         self._waiting: deque[Call] = deque()
         self._under_way: dict[int, Call] = {}
@@ -74,8 +74,8 @@ class Calls:
         """Make the call of a command. It always has a key, so that to send it twice is to do it once."""
         type_, payload = type_and_fields(message, fields)
         if key is None:
-            self._life = self._life or self._new_name()
-            key = f"{self._life}/{self._last_id + 1:x}"
+            self._key_prefix = self._key_prefix or self._new_name()
+            key = f"{self._key_prefix}/{self._last_id + 1:x}"
         return self._call(COMMANDS, key, timeout, {"type": type_, "payload": payload, "idempotency_key": key})
 
     def query(self, message: Message | str, fields: Mapping[str, Any], timeout: float | None) -> Call:

@@ -14,9 +14,9 @@ from typing import Any, Self
 
 from dualbus.application.messages import Command, Query
 from dualbus.client.call import Call, CommandResult
-from dualbus.client.calls import Calls
+from dualbus.client.calls import PendingCalls
 from dualbus.client.errors import Closed
-from dualbus.client.session import Exchange, new_calls
+from dualbus.client.session import ClientSession, new_calls
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Connection
 
@@ -43,7 +43,7 @@ class Client:
     def __init__(self, address: str | None = None, *, src: str | None = None, timeout: float | None = None) -> None:
         self._calls = new_calls(address, src, timeout)
         self._lock = threading.Lock()
-        self._talk: _Talk | None = None
+        self._talk: _ClientThread | None = None
         self._closed = False
 
     def command(
@@ -93,20 +93,20 @@ class Client:
     ) -> None:
         self.close()
 
-    def _open(self) -> "_Talk":
+    def _open(self) -> "_ClientThread":
         """Connect at the first call, so that a process may make a client and then fork."""
         if self._closed:
             raise Closed("This client is closed: make another one.")
         if self._talk is None:
-            self._talk = _Talk(self._calls)
+            self._talk = _ClientThread(self._calls)
             weakref.finalize(self, self._talk.stop)  # when it is forgotten, and at the end of the program
         return self._talk
 
 
-class _Talk:
+class _ClientThread:
     """The thread that talks to the gateway for a client. It does not know the client, which may be forgotten."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: PendingCalls) -> None:
         self._calls = calls
         self._inbox: deque[tuple[Call, Future[Any], float]] = deque()
         self._lock = threading.RLock()  # the garbage collector may call `stop` wherever we are
@@ -149,7 +149,7 @@ class _Talk:
     def _run(self) -> None:
         ended = "This client is closed: make another one."
         try:
-            exchange = Exchange(self._calls, self._watch, lambda connection: None)
+            exchange = ClientSession(self._calls, self._watch, lambda connection: None)
             try:
                 while not self._stopping:
                     self._poll.wait(min(exchange.seconds(), WAIT_SECONDS_MAX))

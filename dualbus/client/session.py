@@ -6,23 +6,23 @@ import secrets
 import time
 from collections.abc import Callable
 
-from dualbus.client.calls import Calls
+from dualbus.client.calls import PendingCalls
 from dualbus.runtime.settings import Settings
 from dualbus.transport.sockets import Connection
 
 
-def new_calls(address: str | None, src: str | None, timeout: float | None) -> Calls:
-    """Make the calls of a client; what it is not given, the settings say. Raises ConfigFault."""
+def new_calls(address: str | None, src: str | None, timeout: float | None) -> PendingCalls:
+    """Make the calls of a client; what it is not given, the settings say. Raises ConfigError."""
     settings = Settings.from_env(os.environ | ({"DUALBUS_FRONT": address} if address else {}))
     seconds = settings.timeout_ms / 1000 if timeout is None else timeout
-    return Calls(settings.front, src, seconds, random.random, lambda: secrets.token_urlsafe(12))
+    return PendingCalls(settings.front, src, seconds, random.random, lambda: secrets.token_urlsafe(12))
 
 
-class Exchange:
+class ClientSession:
     """What both clients do, each in its own loop. `watch` is told of every new connection, `unwatch` of its end."""
 
     def __init__(
-        self, calls: Calls, watch: Callable[[Connection], None], unwatch: Callable[[Connection], None]
+        self, calls: PendingCalls, watch: Callable[[Connection], None], unwatch: Callable[[Connection], None]
     ) -> None:
         self._calls = calls
         self._watch = watch

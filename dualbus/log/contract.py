@@ -8,12 +8,12 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from dualbus.log.identity import Identity
-from dualbus.runtime.errors import DataFault
+from dualbus.runtime.errors import DataError
 
 NO_HASH = bytes(16)  # what the chain starts from
 
 
-class LogError(DataFault):
+class LogError(DataError):
     """Something about the log that a person must look at; the text says what and what to do."""
 
 

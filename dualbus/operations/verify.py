@@ -14,16 +14,16 @@ from dualbus.application.messages import Event
 from dualbus.log.contract import LogDamaged, RecordedEvent
 from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.log.head import Acknowledged, read_head
-from dualbus.log.sqlite.audit import Broken, Walk
-from dualbus.readmodel.file import Checkpoint, Damaged, Unavailable, file_name
-from dualbus.readmodel.replay import Compared, Live, Scratch
+from dualbus.log.sqlite.audit import LogAudit, VerificationError
+from dualbus.readmodel.file import Checkpoint, Damaged, ReadModelBusyError, file_name
+from dualbus.readmodel.replay import Comparison, ReadModelSnapshot, Replay
 
 REPORT_EVENTS = 500
 
 Progress = Callable[[int, int], None]  # positions done, positions there are
 
 
-class Proof(NamedTuple):
+class VerificationReport(NamedTuple):
     """What was proven."""
 
     position: int
@@ -32,7 +32,7 @@ class Proof(NamedTuple):
     refused: int
     acknowledged: int | None  # the position in log.head; None where there is none
     read_model: int | None  # the position it was compared at; None where there is none
-    compared: Compared | None
+    compared: Comparison | None
 
     def __str__(self) -> str:
         log = (
@@ -58,22 +58,22 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def verify(folder: Path, app: App, progress: Progress = lambda done, total: None) -> Proof:
+def verify(folder: Path, app: App, progress: Progress = lambda done, total: None) -> VerificationReport:
     """Return what was proven, or raise Broken (or another LogError) that says what is wrong, and where first."""
     try:
-        with Scratch(app) as scratch:
+        with Replay(app) as scratch:
             return _verify(folder, app, scratch, progress)
-    except Unavailable as full:
-        raise Broken(
+    except ReadModelBusyError as full:
+        raise VerificationError(
             0, f"There is no room to fold the log again ({full}): set TMPDIR to a folder that has some."
         ) from None
 
 
-def _verify(folder: Path, app: App, scratch: Scratch, progress: Progress) -> Proof:
+def _verify(folder: Path, app: App, scratch: Replay, progress: Progress) -> VerificationReport:
     path = folder / file_name(app.projections)
     until = _position(path)  # asked before the log is looked at, so that the log is never behind it
     acknowledged = read_head(folder)  # as this is
-    walk = Walk(folder, app)
+    walk = LogAudit(folder, app)
     try:
         for recorded, event in walk.events():
             if recorded.position <= until:
@@ -90,10 +90,12 @@ def _verify(folder: Path, app: App, scratch: Scratch, progress: Progress) -> Pro
     finally:
         walk.close()
     witnessed = acknowledged.head.position if acknowledged else None
-    return Proof(walk.position, walk.commits, walk.outcomes_seen - 1, walk.refused, witnessed, at, compared)
+    return VerificationReport(
+        walk.position, walk.commits, walk.outcomes_seen - 1, walk.refused, witnessed, at, compared
+    )
 
 
-def _check_head(acknowledged: Acknowledged | None, walk: Walk, folder: Path) -> None:
+def _check_head(acknowledged: Acknowledged | None, walk: LogAudit, folder: Path) -> None:
     """Raise Broken if the log is not, or does not have, what commandbus has recorded as acknowledged."""
     if acknowledged is None:
         return
@@ -101,33 +103,33 @@ def _check_head(acknowledged: Acknowledged | None, walk: Walk, folder: Path) -> 
         acknowledged.check(walk, folder)
     except LogDamaged as damaged:
         position = min(acknowledged.head.position, walk.position + 1)
-        raise Broken(position, str(damaged)) from None
+        raise VerificationError(position, str(damaged)) from None
 
 
 def _position(path: Path) -> int:
     """Return how far a read model is; 0 where that cannot be read, which will come out later."""
     try:
-        with Live(path) as live:
+        with ReadModelSnapshot(path) as live:
             return live.checkpoint.position
     except Damaged:
         return 0
 
 
-def _fold(scratch: Scratch, recorded: RecordedEvent, event: Event) -> None:
+def _fold(scratch: Replay, recorded: RecordedEvent, event: Event) -> None:
     try:
         scratch.apply(recorded, event)
     except Damaged as failed:
-        raise Broken(recorded.position, str(failed)) from None
+        raise VerificationError(recorded.position, str(failed)) from None
 
 
-def _live(path: Path, walk: Walk) -> Live:
+def _live(path: Path, walk: LogAudit) -> ReadModelSnapshot:
     try:
-        return Live(path)
+        return ReadModelSnapshot(path)
     except Damaged as damaged:
         raise _bad_read_model(walk.position, damaged) from None
 
 
-def _compare(path: Path, walk: Walk, scratch: Scratch) -> tuple[int, Compared]:
+def _compare(path: Path, walk: LogAudit, scratch: Replay) -> tuple[int, Comparison]:
     """Compare the read model with what the log gives at its position, all in one snapshot of it."""
     with _live(path, walk) as live:
         position = live.checkpoint.position
@@ -137,7 +139,7 @@ def _compare(path: Path, walk: Walk, scratch: Scratch) -> tuple[int, Compared]:
                 pass
         _check_witness(path, live.checkpoint, walk)
         if position < scratch.position:
-            raise Broken(
+            raise VerificationError(
                 position, f"{path} went back from position {scratch.position} to {position} while we looked."
             )
         for recorded, event in walk.proven(scratch.position, position):
@@ -150,32 +152,32 @@ def _compare(path: Path, walk: Walk, scratch: Scratch) -> tuple[int, Compared]:
     return position, compared
 
 
-def _check_witness(path: Path, seen: Checkpoint, walk: Walk) -> None:
+def _check_witness(path: Path, seen: Checkpoint, walk: LogAudit) -> None:
     """See that the log is the one, and reaches as far as, a read model has seen it."""
     if seen.identity.log != walk.identity.log:
-        raise Broken(0, f"{path} was made from another log ({seen.identity.log}): move it away.")
+        raise VerificationError(0, f"{path} was made from another log ({seen.identity.log}): move it away.")
     if seen.identity != walk.identity:
-        raise Broken(
+        raise VerificationError(
             0,
             f"{path} follows an earlier life of this log: start the projector, which takes it over or makes it "
             "anew, and verify again.",
         )
     if seen.position > walk.position:
-        raise Broken(
+        raise VerificationError(
             walk.position + 1,
             f"The log has lost acknowledged events from position {walk.position + 1} on: {path} has seen position "
             f"{seen.position}. Restore the log from a backup.",
         )
     if walk.hash_at(seen.position) != seen.hash:
-        raise Broken(
+        raise VerificationError(
             seen.position,
             f"At position {seen.position} the log is whole, and not the one that {path} was made from: one of them "
             "was changed. Restore the log from a backup, or have the read model made anew.",
         )
 
 
-def _bad_read_model(position: int, damaged: Damaged) -> Broken:
-    return Broken(
+def _bad_read_model(position: int, damaged: Damaged) -> VerificationError:
+    return VerificationError(
         position,
         f"The log is whole up to position {position}, and the read model is not what it gives there. {damaged} "
         "Stop the projector, take the file away and start it again: it makes the file anew.",

@@ -12,7 +12,7 @@ from dualbus.protocol.frames import (
     DONE,
     Frames,
 )
-from dualbus.protocol.records import Done
+from dualbus.protocol.records import Response
 
 _DONE_BYTES = 24  # of a Done around its body, at most
 
@@ -33,7 +33,7 @@ def batches(kind: bytes, packed: list[bytes]) -> list[Frames]:
     return [joined(kind, part) for part in parts(packed)]
 
 
-def answer_batches(done: Sequence[Done]) -> list[Frames]:
+def answer_batches(done: Sequence[Response]) -> list[Frames]:
     """Pack answers into as few messages as the size of a batch allows: as a rule it is one, and packed at once."""
     if sum([len(body) for _, _, body in done]) + _DONE_BYTES * len(done) <= BATCH_BYTES:
         return [batch(DONE, done)] if done else []

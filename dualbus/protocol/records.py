@@ -23,16 +23,16 @@ class Work(NamedTuple):
     body: dict[str, Any]
 
 
-Done: TypeAlias = tuple[int, int, bytes]
+Response: TypeAlias = tuple[int, int, bytes]
 """An answer on its way back: the id of the sending, the position of the log at which it was made, and the body, which
 stays packed, since the gateway only passes it on."""
 
 
-class Greeting(NamedTuple):
+class Registration(NamedTuple):
     """How a worker registers. `life` is new for every start of a process."""
 
     dest: str
-    life: str
+    instance_id: str
     registration: int  # rises with every READY of the process; it has discarded what earlier ones were sent
     pid: int
     types: list[str]
@@ -41,7 +41,7 @@ class Greeting(NamedTuple):
     position: int
 
 
-class Beat(NamedTuple):
+class Heartbeat(NamedTuple):
     """What a worker says of itself every so often."""
 
     registration: int
@@ -83,25 +83,29 @@ class Job(NamedTuple):
         return str(self.body["type"])
 
 
-def read_greeting(items: Any) -> Greeting:
+def read_registration(items: Any) -> Registration:
     """Return what is in a READY."""
     match items:
-        case [[str(dest), str(life), int(registration), int(pid), [*types], int(credit), identity, int(position)]]:
+        case [
+            [str(dest), str(instance_id), int(registration), int(pid), [*types], int(credit), identity, int(position)]
+        ]:
             if all(type(one) is str for one in types):
-                return Greeting(dest, life, registration, pid, types, credit, _identity(identity), position)
+                return Registration(
+                    dest, instance_id, registration, pid, types, credit, _identity(identity), position
+                )
     raise WireError("It is not the greeting of a worker.")
 
 
-def read_beat(items: Any) -> Beat:
+def read_heartbeat(items: Any) -> Heartbeat:
     """Return what is in a worker's BEAT."""
     match items:
         case [[int(registration), int(running), identity, int(position), int(credit), dict(status)]]:
             check(status)  # it goes into the answer to Status
-            return Beat(registration, running, _identity(identity), position, credit, status)
+            return Heartbeat(registration, running, _identity(identity), position, credit, status)
     raise WireError("It is not the beat of a worker.")
 
 
-def read_done(items: Any) -> list[Done]:
+def read_done(items: Any) -> list[Response]:
     """Return what is in a DONE."""
     return [_done(item) for item in _list(items)]
 
@@ -140,7 +144,7 @@ def _identity(item: Any) -> Identity | None:
 # Those that come by the ten thousand are looked at without `match`, which takes ten times as long.
 
 
-def _done(item: Any) -> Done:
+def _done(item: Any) -> Response:
     if type(item) is list and len(item) == 3:
         id_, position, body = item
         if type(id_) is int and type(position) is int and type(body) is bytes:

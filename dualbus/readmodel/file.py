@@ -12,7 +12,7 @@ import apsw.ext
 from dualbus.application.app import Projection
 from dualbus.log.contract import NO_HASH
 from dualbus.log.identity import Identity
-from dualbus.runtime.errors import ConfigFault
+from dualbus.runtime.errors import ConfigError
 from dualbus.runtime.sqlite_errors import is_full
 
 CHECKPOINT_TABLE = "dualbus_checkpoint"
@@ -39,7 +39,7 @@ class NoRoom(Damaged):
     """The file cannot be read, since the disk has no room for what SQLite keeps beside it."""
 
 
-class Unavailable(Exception):
+class ReadModelBusyError(Exception):
     """The file cannot be written or read now; the text says why."""
 
 
@@ -56,7 +56,7 @@ def file_name(projections: Sequence[Projection]) -> str:
 def create(path: Path, projections: Sequence[Projection], identity: Identity) -> None:
     """Make an empty read model.
 
-    Raises ConfigFault with every projection whose tables are not SQL, Unavailable if the disk does not have it.
+    Raises ConfigError with every projection whose tables are not SQL, Unavailable if the disk does not have it.
     """
     errors = []
     try:
@@ -73,9 +73,9 @@ def create(path: Path, projections: Sequence[Projection], identity: Identity) ->
                 errors.append(f"The tables of projection {projection.name} are not SQL that SQLite takes: {error}.")
         db.close()
     except apsw.Error as error:
-        raise Unavailable(f"{path} cannot be made ({error})") from None
+        raise ReadModelBusyError(f"{path} cannot be made ({error})") from None
     if errors:
-        raise ConfigFault(*errors)
+        raise ConfigError(*errors)
 
 
 def unreadable(path: Path, error: apsw.Error) -> Damaged:

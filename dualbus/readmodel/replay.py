@@ -22,14 +22,14 @@ from dualbus.runtime.errors import RAISED_UNDER_CTRL_C
 CHUNK_EVENTS = 5000  # of one transaction
 
 
-class Compared(NamedTuple):
+class Comparison(NamedTuple):
     """How much was found to be the same."""
 
     tables: int
     rows: int
 
 
-class Scratch:
+class Replay:
     """Has no part of the projector in it, so that one does not repeat a mistake of the other."""
 
     def __init__(self, app: App) -> None:
@@ -59,14 +59,14 @@ class Scratch:
             self._writer.commit(recorded.position, recorded.hash)
             self._writer.begin()
 
-    def compare(self, live: "Live") -> Compared:
+    def compare(self, live: "ReadModelSnapshot") -> Comparison:
         """Compare table by table and row by row. Raises Damaged at the first difference."""
         self._writer.commit(self.position, b"")
-        with Live(self._path) as ours:
+        with ReadModelSnapshot(self._path) as ours:
             if ours.tables() != live.tables():
                 raise Damaged(f"The tables of {live.path} are not those that the projections make.")
             found = [_same_rows(table, ours, live) for table in ours.compared()]
-        return Compared(len(found), sum(found))
+        return Comparison(len(found), sum(found))
 
     def close(self) -> None:
         """Take the folder away."""
@@ -82,7 +82,7 @@ class Scratch:
         self.close()
 
 
-class Live:
+class ReadModelSnapshot:
     """One snapshot of a read model, opened so that it cannot be written."""
 
     def __init__(self, path: Path) -> None:
@@ -153,7 +153,7 @@ class Live:
         self._db.close()
 
 
-def _same_rows(table: str, ours: Live, live: Live) -> int:
+def _same_rows(table: str, ours: ReadModelSnapshot, live: ReadModelSnapshot) -> int:
     """Count the rows of a table; raise Damaged at the first that is not the same in both."""
     count = 0
     for right, found in zip_longest(ours.rows(table), live.rows(table)):

@@ -11,7 +11,7 @@ from dualbus.log.identity import Identity
 from dualbus.readmodel.file import (
     CHECKPOINT_TABLE,
     NotAllowed,
-    Unavailable,
+    ReadModelBusyError,
     unreadable,
 )
 from dualbus.readmodel.guard import WRITE_ACTIONS, Handle
@@ -45,18 +45,20 @@ class ReadModelWriter(Handle):
         try:
             self.own("BEGIN IMMEDIATE")
         except apsw.Error as error:
-            raise Unavailable(f"The read model cannot be written: {error}.") from None
+            raise ReadModelBusyError(f"The read model cannot be written: {error}.") from None
 
     def commit(self, position: int, hash_: bytes) -> None:
         """Commit the rows together with the checkpoint that says what they hold."""
         if not self.db.in_transaction:
-            raise Unavailable("The read model was not written: a projection's statement has rolled back all of it.")
+            raise ReadModelBusyError(
+                "The read model was not written: a projection's statement has rolled back all of it."
+            )
         try:
             self.own(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))  # noqa: S608
             self.own("COMMIT")
         except apsw.Error as error:
             self.roll_back()
-            raise Unavailable(f"The read model could not be written: {error}.") from None
+            raise ReadModelBusyError(f"The read model could not be written: {error}.") from None
 
     def adopt(self, identity: Identity) -> None:
         """Take a restored log, whose events up to the checkpoint are the same, for the one we follow."""
@@ -73,5 +75,5 @@ class ReadModelWriter(Handle):
             self.own("PRAGMA synchronous = full")
             self.own("PRAGMA wal_checkpoint(TRUNCATE)")
         except apsw.Error as error:
-            raise Unavailable(f"{self.path} could not be finished: {error}.") from None
+            raise ReadModelBusyError(f"{self.path} could not be finished: {error}.") from None
         self.close()

@@ -14,7 +14,7 @@ RAISED_UNDER_CTRL_C = (Exception, SystemExit, GeneratorExit)
 RAISED = (*RAISED_UNDER_CTRL_C, KeyboardInterrupt)
 
 
-class Fault(Exception):
+class FatalError(Exception):
     """Ends a process; `errors` holds every problem, each a sentence that says what to do."""
 
     exit_code = EXIT_SOFTWARE
@@ -24,19 +24,19 @@ class Fault(Exception):
         self.errors = list(errors)
 
 
-class ConfigFault(Fault):
+class ConfigError(FatalError):
     """Settings or an application that cannot be used."""
 
     exit_code = EXIT_CONFIG
 
 
-class Taken(Fault):
+class AlreadyRunningError(FatalError):
     """Another process has what this one needs: a lock, an address, a place at the gateway."""
 
     exit_code = EXIT_UNAVAILABLE
 
 
-class DataFault(Fault):
+class DataError(FatalError):
     """The log or the read model is not as it should be."""
 
     exit_code = EXIT_DATA

@@ -12,20 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dualbus.runtime.errors import ConfigFault, DataFault, Fault, Taken
+from dualbus.runtime.errors import AlreadyRunningError, ConfigError, DataError, FatalError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DISK = {errno.EROFS, errno.EIO}
 _OTHER_FOLDER = "point DUALBUS_DATA to a folder that this user can make, read and write"
 
 
-def refusal(what: object, reason: str | None, number: int | None, otherwise: str) -> Fault:
+def refusal(what: object, reason: str | None, number: int | None, otherwise: str) -> FatalError:
     """Return the Fault for an error of the system: a disk to look after, or else a setting to put right."""
     if number in _FULL:
-        return DataFault(f"{what} ({reason}): free some space.")
+        return DataError(f"{what} ({reason}): free some space.")
     if number in _DISK:
-        return DataFault(f"{what} ({reason}): look after the disk.")
-    return ConfigFault(f"{what} ({reason}): {otherwise}.")
+        return DataError(f"{what} ({reason}): look after the disk.")
+    return ConfigError(f"{what} ({reason}): {otherwise}.")
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def usable(folder: Path) -> Iterator[None]:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ConfigFault if the path of the data folder is taken by anything else; a path with nothing is right."""
+    """Raise ConfigError if the path of the data folder is taken by anything else; a path with nothing is right."""
     reason = ""
     try:
         if not stat.S_ISDIR(os.stat(folder).st_mode):
@@ -119,7 +119,7 @@ class Lock:
         except BlockingIOError:
             holder = os.pread(self._descriptor, 20, 0).decode(errors="replace").strip()
             os.close(self._descriptor)
-            raise Taken(f"Another {what} (pid {holder or 'unknown'}): stop it first.") from None
+            raise AlreadyRunningError(f"Another {what} (pid {holder or 'unknown'}): stop it first.") from None
         with suppress(OSError):  # a full disk has no room for the pid, which only a sentence needs
             os.truncate(self._descriptor, 0)
             os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)

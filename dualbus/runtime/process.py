@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from dualbus.application.causes import ExcInfo, own_traceback
-from dualbus.runtime.errors import EXIT_SOFTWARE, Fault
+from dualbus.runtime.errors import EXIT_SOFTWARE, FatalError
 from dualbus.runtime.files import check_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
@@ -36,7 +36,7 @@ def run(name: str, serve: Callable[[Settings, Stop], int], environ: Mapping[str,
         log.info("pid %d, %s", os.getpid(), settings)
         check_folder(settings.data)
         return serve(settings, stop)
-    except Fault as fault:
+    except FatalError as fault:
         for sentence in fault.errors:
             log.error("%s", sentence)
         return fault.exit_code

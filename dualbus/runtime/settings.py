@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
-from dualbus.runtime.errors import ConfigFault
+from dualbus.runtime.errors import ConfigError
 
 _ADDRESSES = ("front", "back", "events", "progress")
 _IPC = "ipc://"
@@ -31,7 +31,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Read the settings, or raise ConfigFault with every problem at once."""
+        """Read the settings, or raise ConfigError with every problem at once."""
         known = {f"DUALBUS_{field.name.upper()}": field.name for field in fields(cls)}
         given = {name: environ[variable] for variable, name in known.items() if environ.get(variable)}
         errors = [
@@ -52,7 +52,7 @@ class Settings:
         if data.startswith("~"):
             errors.append(f"DUALBUS_DATA is {data!r}, and there is no such user: give the path of a folder.")
         if errors:
-            raise ConfigFault(*errors)
+            raise ConfigError(*errors)
         addresses_and_app = {k: v for k, v in given.items() if k not in ("data", "timeout_ms")}
         return cls(**addresses_and_app, data=Path(data), timeout_ms=int(timeout))
 

@@ -14,7 +14,7 @@ from typing import Self
 import zmq
 
 from dualbus.protocol.frames import FRAME_BYTES_MAX, Frames
-from dualbus.runtime.errors import ConfigFault, Fault, Taken
+from dualbus.runtime.errors import AlreadyRunningError, ConfigError, FatalError
 from dualbus.runtime.files import Lock, refusal
 
 LINGER_MS = 1000  # for the replies at the end; a socket with nothing to say closes at once
@@ -26,7 +26,7 @@ _AT_ONCE, _AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 DRAIN_MESSAGES, DRAIN_BYTES = 256, 4 << 20  # that one `receive` returns, so that one peer cannot hold the loop
 
 
-class Gone(Exception):
+class PeerUnreachableError(Exception):
     """There is no such peer any more."""
 
 
@@ -97,7 +97,7 @@ class Socket:
             return False
         except zmq.ZMQError as error:
             if error.errno == zmq.EHOSTUNREACH:
-                raise Gone from None
+                raise PeerUnreachableError from None
             raise
         return True
 
@@ -160,11 +160,11 @@ class Sockets:
             if address.startswith("ipc://"):
                 lock = _lock_path(Path(address.removeprefix("ipc://")), address)
             socket.bind(address)
-        except (Fault, OSError, zmq.ZMQError) as error:
+        except (FatalError, OSError, zmq.ZMQError) as error:
             socket.close(0)
             if lock:
                 lock.release()
-            raise error if isinstance(error, Fault) else _not_bound(address, error) from None
+            raise error if isinstance(error, FatalError) else _not_bound(address, error) from None
         return self._keep(Socket(socket, lock))
 
     def _connect(self, kind: int, address: str, send_queue: int, receive_queue: int) -> Socket:
@@ -209,16 +209,18 @@ def _lock_path(path: Path, address: str) -> Lock:
     lock = Lock(path.with_name(path.name + ".lock"), f"process listens on {address}")
     if path.exists() and not path.is_socket():
         lock.release()
-        raise ConfigFault(f"{address} cannot be listened on ({path} is not a socket): give another address.")
+        raise ConfigError(f"{address} cannot be listened on ({path} is not a socket): give another address.")
     return lock
 
 
-def _not_bound(address: str, error: OSError | zmq.ZMQError) -> Fault:
+def _not_bound(address: str, error: OSError | zmq.ZMQError) -> FatalError:
     """Return the Fault for an address that cannot be listened on."""
     what = f"{address} cannot be listened on"
     number = error.errno or 0
     if number == errno.EADDRINUSE:
-        return Taken(f"{what} ({zmq.strerror(number)}): stop the process that has it, or give another address.")
+        return AlreadyRunningError(
+            f"{what} ({zmq.strerror(number)}): stop the process that has it, or give another address."
+        )
     return refusal(what, zmq.strerror(number), number, "give an address that this user can use on this machine")
 
 
@@ -226,7 +228,7 @@ def _connect(socket: Socket, address: str) -> None:
     try:
         socket.zmq.connect(address)
     except zmq.ZMQError as error:
-        raise ConfigFault(f"{address} cannot be connected to ({error.strerror}): give another address.") from None
+        raise ConfigError(f"{address} cannot be connected to ({error.strerror}): give another address.") from None
 
 
 class Connection:
@@ -245,7 +247,7 @@ class Connection:
         self.close.atexit = False  # a thread may be using it
         try:
             self.socket, self.monitor = sockets.watched_dealer(address)
-        except ConfigFault:
+        except ConfigError:
             self.close()
             raise
 

@@ -16,7 +16,7 @@ from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, MessageId, error
 from dualbus.runtime.errors import EXIT_SOFTWARE
 from dualbus.worker.interrupt import Interrupt
-from dualbus.worker.link import Link
+from dualbus.worker.link import WorkerLink
 
 LOOK_SECONDS = 0.05  # a handler that is seen twice has been running for as long
 WARN_SECONDS = 1.0
@@ -43,7 +43,7 @@ class Attendant:
 
     def __init__(
         self,
-        link: Link,
+        link: WorkerLink,
         interrupt: Interrupt,
         status: Status,
         *,

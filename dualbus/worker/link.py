@@ -18,8 +18,8 @@ from dualbus.protocol.batches import answer_batches, batch
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import ANNOUNCE, BEAT, BYE, CANCEL, LEAVING, READY, REFUSED, RETURNED, WORK, Frames
-from dualbus.protocol.records import Beat, Done, Greeting, Job, read_numbers, read_work
-from dualbus.runtime.errors import Taken
+from dualbus.protocol.records import Heartbeat, Job, Registration, Response, read_numbers, read_work
+from dualbus.runtime.errors import AlreadyRunningError
 from dualbus.runtime.signals import GRACE_SECONDS, Stop
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Socket
@@ -32,7 +32,7 @@ GATEWAY_SILENT_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
-class Link:
+class WorkerLink:
     """The line of one worker. `identity` and `position` are those of its log or read model.
 
     A registration is the fence against work that was sent twice: whoever registers has discarded, unhandled, all work
@@ -53,7 +53,7 @@ class Link:
         self.lock.acquire()
         self.clock = ArrivalClock(time.monotonic())
         self._types = types
-        self._life = uuid.uuid4().hex
+        self._instance_id = uuid.uuid4().hex
         self._started = time.monotonic()
         self._next_beat = 0.0
         self._gateway_seen = float("-inf")
@@ -73,9 +73,9 @@ class Link:
         self._released = False  # another gateway than the one that may have sent BYE
         self.clock.registered()
         credit = self.credit.announced()
-        greeting = Greeting(
+        greeting = Registration(
             self.dest,
-            self._life,
+            self._instance_id,
             self.registration,
             os.getpid(),
             self._types,
@@ -114,11 +114,11 @@ class Link:
     def receive(self) -> None:
         """Put the work that has arrived into `jobs`, and follow what else the gateway sends."""
         if self._refused:
-            raise Taken(self._refused)
+            raise AlreadyRunningError(self._refused)
         for frames in self.socket.receive(ready=True) if self._ready else ():
             self._handle(frames)
         if self._refused:
-            raise Taken(self._refused)
+            raise AlreadyRunningError(self._refused)
 
     def receive_while_handling(self) -> None:
         """Do the same from the attendant."""
@@ -154,7 +154,7 @@ class Link:
         self.jobs += [job for job in waiting if job.id not in self.cancelled]
         self.give_back([job for job in waiting if job.id in self.cancelled], self.position)
 
-    def answer(self, done: Sequence[Done]) -> None:
+    def answer(self, done: Sequence[Response]) -> None:
         """Send answers; what the queue has no room for waits here, bounded by the credit of this worker."""
         self._unsent += answer_batches(done)
         while self._unsent and self.socket.send(self._unsent[0]):
@@ -174,7 +174,7 @@ class Link:
         self._next_beat = time_now + BEAT_SECONDS
         credit = self.credit.announced()
         shown = {"pid": os.getpid(), "uptime_s": round(time_now - self._started, 1), **status()}
-        beat = Beat(self.registration, running, self.identity, self.position, credit, shown)
+        beat = Heartbeat(self.registration, running, self.identity, self.position, credit, shown)
         self.socket.send(batch(BEAT, [beat]))
         self.answer(())
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dualbus import Closed, CommandResult, Error, Failed, Refused, Timeout, Unavailable
-from dualbus.runtime.errors import ConfigFault
+from dualbus.runtime.errors import ConfigError
 from dualbus.testing import Cluster, until
 from tests.clients.notes import Break, CountNotes, Dwell, Note, Ponder
 from tests.clients.seeing import logged, unique
@@ -159,7 +159,7 @@ def test_the_address_and_the_timeout_are_those_of_the_settings(
     assert client.query(CountNotes(text="a"), timeout=SECONDS) == 0
     with pytest.raises((Timeout, Unavailable), match=r"deadline|within 0\.1 s"):
         client.command(Ponder(text=unique(), seconds=0.5))
-    with pytest.raises(ConfigFault, match="give tcp://"):
+    with pytest.raises(ConfigError, match="give tcp://"):
         make("nonsense")
     with pytest.raises(ValueError, match="give seconds"):
         make(timeout=0)

@@ -8,7 +8,7 @@ import pytest
 
 from dualbus import Closed, CommandResult, Executed, Failed, Refused, Timeout, Unavailable
 from dualbus.client.call import Call
-from dualbus.client.calls import PATIENCE_SECONDS, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX, Calls
+from dualbus.client.calls import PATIENCE_SECONDS, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX, PendingCalls
 from dualbus.gateway.envelope import read_request
 from dualbus.protocol.batches import batch
 from dualbus.protocol.codec import unpack, unpack_hostile
@@ -24,7 +24,7 @@ class Desk:
     """Calls, the time, and what was sent."""
 
     def __init__(self, chance: float = 1.0) -> None:
-        self.calls = Calls(ADDRESS, "desk", 5.0, lambda: chance, unique)
+        self.calls = PendingCalls(ADDRESS, "desk", 5.0, lambda: chance, unique)
         self.calls.connected = True
         self.now = 100.0
 
@@ -408,4 +408,4 @@ def test_a_name_and_fields_or_a_whole_message(desk: Desk) -> None:
     with pytest.raises(TypeError, match="the name of one"):
         desk.calls.command(17, {}, None, None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="src is"):
-        Calls(ADDRESS, "x" * 257, 1.0, lambda: 0.0, unique)
+        PendingCalls(ADDRESS, "x" * 257, 1.0, lambda: 0.0, unique)

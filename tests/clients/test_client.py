@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dualbus import Client, Closed, CommandResult, Error, Executed, Refused, Timeout
-from dualbus.runtime.errors import ConfigFault
+from dualbus.runtime.errors import ConfigError
 from dualbus.testing import Cluster, until
 from tests.clients.notes import CountNotes, Note
 from tests.clients.seeing import data, held, logged, under_way
@@ -152,7 +152,7 @@ def test_a_client_made_before_a_fork_serves_both_and_one_that_was_used_says_so(n
 
 
 def test_an_address_that_no_socket_takes_is_refused() -> None:
-    with pytest.raises(ConfigFault, match="give a shorter one"):
+    with pytest.raises(ConfigError, match="give a shorter one"):
         Client("ipc://" + "x" * 200)
 
 

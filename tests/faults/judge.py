@@ -22,7 +22,7 @@ from dualbus.log.contract import NO_HASH, Head, RecordedEvent
 from dualbus.log.identity import Identity
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME
-from dualbus.projector.applier import Projecting
+from dualbus.projector.applier import Applier
 from dualbus.protocol.codes import Code
 from dualbus.readmodel.file import CHECKPOINT_TABLE, create, file_name
 from dualbus.readmodel.reader import ReadModelReader
@@ -286,7 +286,7 @@ def _read_model(folder: Path, app: App, log: Log) -> Iterator[Fault]:
         create(made, app.projections, log.identity)
         writer = ReadModelWriter(made, building=True)
         writer.begin()
-        projecting = Projecting(app)
+        projecting = Applier(app)
         for event in log.events[:position]:
             projecting.apply(event, writer)
         writer.commit(position, checkpoint.hash)

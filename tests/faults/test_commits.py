@@ -16,7 +16,7 @@ from dualbus.log.identity import Identity
 from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.operations.verify import verify
-from dualbus.readmodel.file import Unavailable, create
+from dualbus.readmodel.file import ReadModelBusyError, create
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.testing import Cluster, until
@@ -98,7 +98,7 @@ def test_rows_whose_checkpoint_cannot_be_written_are_not_written_either(folder: 
     writer.begin()
     writer.execute("INSERT INTO things VALUES ('one')")
     # when what is to be the checkpoint is refused
-    with pytest.raises(Unavailable):
+    with pytest.raises(ReadModelBusyError):
         writer.commit(1, None)  # type: ignore[arg-type]
     # then the rows are not there
     assert reader.begin().position == 0

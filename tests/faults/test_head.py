@@ -15,7 +15,7 @@ from dualbus.application.loader import load
 from dualbus.log.contract import Head, LogDamaged
 from dualbus.log.head import BLOCK, FILE_NAME, Acknowledged, HeadFile, read_head, write_head
 from dualbus.log.identity import Identity
-from dualbus.log.sqlite.audit import Broken
+from dualbus.log.sqlite.audit import VerificationError
 from dualbus.operations.verify import verify
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
@@ -40,7 +40,7 @@ FIRST_START = [
 A_COMMAND = [
     *[(when, "dualbus.log.sqlite.writer:SqliteLog.append", 1) for when in ("before", "after")],
     *[(when, "dualbus.log.head:HeadFile.write", 1) for when in ("before", "after")],
-    *[(when, "dualbus.worker.link:Link.answer", 1) for when in ("before", "after")],
+    *[(when, "dualbus.worker.link:WorkerLink.answer", 1) for when in ("before", "after")],
     *[(when, "dualbus.log.head:HeadFile.sync", 1) for when in ("before", "after")],
 ]
 
@@ -156,7 +156,7 @@ def test_a_log_that_lost_its_wal_together_with_that_of_the_read_model_is_refused
         said = refused(cluster, name)
         assert f"{LOST} from position 2 on" in said
         assert f"position {position} was acknowledged" in said
-    with pytest.raises(Broken, match=f"{LOST}.* position {position} was acknowledged") as found:
+    with pytest.raises(VerificationError, match=f"{LOST}.* position {position} was acknowledged") as found:
         verify(cluster.data, load("users:app"))
     assert found.value.position == 2
 
@@ -239,7 +239,7 @@ def test_refusals_that_were_acknowledged_are_witnessed(cluster: Cluster) -> None
     for path in cluster.data.glob("log.db-*"):
         path.unlink()
     assert "The log has lost acknowledged refusals" in refused(cluster, "commandbus")
-    with pytest.raises(Broken, match="The log has lost acknowledged refusals"):
+    with pytest.raises(VerificationError, match="The log has lost acknowledged refusals"):
         verify(cluster.data, load("users:app"))
 
 

@@ -13,7 +13,7 @@ from tests.raw import RawClient, create, query
 POINTS = {
     "received, and nothing done": ("before", "dualbus.commandbus.node:CommandBus._drain"),
     "decided, and not committed": ("before", "dualbus.log.sqlite.writer:SqliteLog.append"),
-    "committed, and not answered": ("before", "dualbus.worker.link:Link.answer"),
+    "committed, and not answered": ("before", "dualbus.worker.link:WorkerLink.answer"),
     "answered, and not published": ("before", "dualbus.commandbus.publisher:Publisher.publish"),
     "published": ("after", "dualbus.commandbus.publisher:Publisher.publish"),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dualbus.application.loader import load
-from dualbus.runtime.errors import ConfigFault
+from dualbus.runtime.errors import ConfigError
 from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.faults.seeing import process_status, said
@@ -103,5 +103,5 @@ def test_an_application_that_exits_while_it_is_imported_cannot_be_used(
 ) -> None:
     (folder / "exits.py").write_text("import sys\nsys.exit(0)\n")
     monkeypatch.syspath_prepend(str(folder))
-    with pytest.raises(ConfigFault, match=r"Module 'exits' cannot be imported: SystemExit: 0 \(.*exits.py, line 2\)"):
+    with pytest.raises(ConfigError, match=r"Module 'exits' cannot be imported: SystemExit: 0 \(.*exits.py, line 2\)"):
         load("exits:app")

@@ -19,7 +19,7 @@ import pytest
 from dualbus.application.app import App
 from dualbus.application.loader import load
 from dualbus.log.contract import Decision, LogError, NewEvent
-from dualbus.log.sqlite.audit import Broken
+from dualbus.log.sqlite.audit import VerificationError
 from dualbus.log.sqlite.schema import FILE_NAME, GENESIS
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.operations.verify import verify
@@ -186,7 +186,7 @@ def test_every_edited_deleted_or_swapped_row_is_detected_and_its_position_named(
             print(f"{done.table}, {done.rows} was not detected:", verify(tmp_path / "copy", app))
         position = first_bad_position(path, done, head)
         if position is not None:
-            assert isinstance(found.value, Broken)
+            assert isinstance(found.value, VerificationError)
             assert (found.value.position, done.rows) == (position, done.rows), str(found.value)
             assert f"position {position}" in str(found.value).lower()
 
@@ -228,7 +228,7 @@ def test_a_log_whose_wal_is_cut_or_gone_after_a_crash_is_refused_at_start(cluste
         assert commandbus.wait() == EXIT_DATA
         assert "the log has lost acknowledged events" in commandbus.said.lower()
         assert "Restore it from a backup" in commandbus.said
-        with pytest.raises(Broken, match="The log has lost acknowledged events from position"):
+        with pytest.raises(VerificationError, match="The log has lost acknowledged events from position"):
             verify(killed, load("users:app"))
 
     shutil.rmtree(killed)
@@ -267,7 +267,7 @@ def test_what_is_too_much_or_of_another_log_is_detected(
     db.execute(change.format(head=head, next=head + 1))
     db.close()
 
-    with pytest.raises(Broken) as found:
+    with pytest.raises(VerificationError) as found:
         verify(tmp_path / "copy", app)
 
     assert said.format(head=head, next=head + 1) in str(found.value)
@@ -278,7 +278,7 @@ def test_an_event_that_lacks_a_tag_of_the_application_is_detected(tmp_path: Path
     SqliteLog(tmp_path, lambda secret: Decision(GENESIS, "2026", [untagged])).close()
 
     with pytest.raises(
-        Broken, match="Position 1 is as it was written, and the application gives its UserRenamed tags"
+        VerificationError, match="Position 1 is as it was written, and the application gives its UserRenamed tags"
     ):
         verify(tmp_path, load("users:app"))
 
@@ -300,5 +300,5 @@ def test_a_damaged_index_of_a_read_model_is_detected(tmp_path: Path) -> None:
     at = raw.index(b"John Doe", (page - 1) * 4096, page * 4096)
     path.write_bytes(raw[:at] + b"Jane Doe" + raw[at + 8 :])
 
-    with pytest.raises(Broken, match=r"SQLite finds the file damaged .*by_name"):
+    with pytest.raises(VerificationError, match=r"SQLite finds the file damaged .*by_name"):
         verify(tmp_path, app)

@@ -13,7 +13,7 @@ from typing import Protocol
 import pytest
 
 from dualbus.log.contract import NO_HASH, Appended, Decision, Head, Log, LogUnavailable, NewEvent, ReadableLog
-from dualbus.runtime.errors import Taken
+from dualbus.runtime.errors import AlreadyRunningError
 
 TIME = "2026-01-31T12:00:00.000000Z"
 GENESIS = Decision("genesis", TIME, [NewEvent("Begun", "{}", ())])
@@ -256,7 +256,7 @@ class LogContract:
 
     def test_a_second_writer_is_refused_and_the_first_writes_on(self, engine: Engine) -> None:
         with engine.writer() as log:
-            with pytest.raises(Taken, match="stop it first"), engine.writer():
+            with pytest.raises(AlreadyRunningError, match="stop it first"), engine.writer():
                 pass
 
             assert log.append([decided("c1", event())]).decisions == 1

@@ -14,7 +14,7 @@ from dualbus.log.contract import Log, LogDamaged, LogError
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.log.sqlite.writer import SqliteLog
-from dualbus.runtime.errors import Taken
+from dualbus.runtime.errors import AlreadyRunningError
 from tests.log.contract import GENESIS, Engine, LogContract, decided, event
 
 
@@ -194,7 +194,7 @@ def test_a_part_of_a_log_that_is_gone_is_not_written_into_a_new_one(engine: Sqli
 
 
 def test_the_lock_says_who_holds_it(engine: SqliteEngine) -> None:
-    with engine.writer(), pytest.raises(Taken) as taken:
+    with engine.writer(), pytest.raises(AlreadyRunningError) as taken:
         engine.writer()
 
     assert str(os.getpid()) in str(taken.value)

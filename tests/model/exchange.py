@@ -61,7 +61,7 @@ RUNNING, STOPPED, ENDED = "running", "stopped", "ended"
 BEAT, READY, DONE, WORK, ANNOUNCE = "BEAT", "READY", "DONE", "WORK", "ANNOUNCE"
 
 Answer: TypeAlias = "str | Sending"  # OPEN, DEFINITE, UNKNOWN, or acknowledged with that outcome
-Done: TypeAlias = tuple[Sending, Answer]
+Response: TypeAlias = tuple[Sending, Answer]
 
 
 class Message(NamedTuple):
@@ -80,7 +80,7 @@ class Hand(NamedTuple):
     """The decisions that commandbus has not committed, and the answers that wait for the commit."""
 
     decided: tuple[Sending, ...]
-    answers: tuple[Done, ...]
+    answers: tuple[Response, ...]
 
 
 class State(NamedTuple):
@@ -103,7 +103,7 @@ class State(NamedTuple):
     registration: int = 1
     jobs: tuple[Message, ...] = ()
     hand: Hand | None = None
-    unsent: tuple[Done, ...] = ()
+    unsent: tuple[Response, ...] = ()
 
     @property
     def connection(self) -> int:
@@ -365,7 +365,7 @@ def _decide(rules: Rules, state: State, jobs: list[tuple[Sending, bool]]) -> tup
     """Commandbus reads the log for all keys first; then it refuses the expired commands, and decides the others."""
     known = {state.keys[one.attempt]: one for one in state.log}
     decided: dict[int, Sending] = {}
-    answers: list[Done] = []
+    answers: list[Response] = []
     texts: list[str] = []
     for sending, expired in jobs:
         key = state.keys[sending.attempt]

@@ -13,10 +13,10 @@ from dualbus.application.tables import Interrupted
 from dualbus.log.contract import NO_HASH
 from dualbus.log.identity import Identity
 from dualbus.readmodel.checkpoints import witnesses
-from dualbus.readmodel.file import Checkpoint, Damaged, NotAllowed, Unavailable, create, file_name
+from dualbus.readmodel.file import Checkpoint, Damaged, NotAllowed, ReadModelBusyError, create, file_name
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter
-from dualbus.runtime.errors import ConfigFault
+from dualbus.runtime.errors import ConfigError
 from tests.read_model.conftest import LOG, USERS, ages
 
 # Rows and checkpoint.
@@ -72,7 +72,7 @@ def test_a_second_writer_waits_its_turn_or_says_so(path: Path, writer: ReadModel
     writer.begin()
     with closing(ReadModelWriter(path)) as second:
         second.db.set_busy_timeout(10)
-        with pytest.raises(Unavailable, match="cannot be written"):
+        with pytest.raises(ReadModelBusyError, match="cannot be written"):
             second.begin()
 
 
@@ -86,7 +86,7 @@ def test_a_transaction_that_was_rolled_back_from_within_writes_nothing_more(
 
     with pytest.raises(NotAllowed, match="rolled back"):
         writer.execute("INSERT INTO users VALUES ('u9', 5)")
-    with pytest.raises(Unavailable, match="rolled back"):
+    with pytest.raises(ReadModelBusyError, match="rolled back"):
         writer.commit(4, b"four")
 
     assert (ages(reader), reader.checkpoint().position) == ([20, 21, 22], 3)
@@ -184,7 +184,7 @@ def test_the_name_of_the_file_tells_which_projections_made_it() -> None:
 def test_tables_that_are_not_sql_are_all_named(folder: Path) -> None:
     broken = [Projection("one", 1, "CREATE TABEL x", {}), USERS, Projection("two", 1, "CREATE TABLE users (id)", {})]
 
-    with pytest.raises(ConfigFault) as fault:
+    with pytest.raises(ConfigError) as fault:
         create(folder / "new.db", broken, LOG)
 
     assert [sentence.partition(" are not SQL")[0] for sentence in fault.value.errors] == [

@@ -26,7 +26,7 @@ _COMMIT_KINDS = (int, int, int, bytes)
 _OUTCOME_KINDS = ((int,), (str,), (bytes, type(None)), (int,), (int,), (str,))
 
 
-class Broken(LogDamaged):
+class VerificationError(LogDamaged):
     """What does not hold; the text says what and where, `position` where the log stops being proven."""
 
     def __init__(self, position: int, text: str) -> None:
@@ -34,7 +34,7 @@ class Broken(LogDamaged):
         self.position = position
 
 
-class Walk(SqliteLogReader):
+class LogAudit(SqliteLogReader):
     """What has been proven so far: everything up to `position`, and nothing beyond."""
 
     def __init__(self, folder: Path, app: App) -> None:
@@ -58,7 +58,9 @@ class Walk(SqliteLogReader):
         except UnicodeDecodeError:
             same = False
         if not same:
-            raise Broken(0, f"The tables of {self._path} are not those of a log: restore it from a backup.")
+            raise VerificationError(
+                0, f"The tables of {self._path} are not those of a log: restore it from a backup."
+            )
 
     def _sort_tags(self) -> None:
         """Make room, in SQLite's temporary storage, for the tags by position: their own table is by tag."""
@@ -83,7 +85,9 @@ class Walk(SqliteLogReader):
         except (apsw.Error, UnicodeDecodeError) as error:
             raise self._unreadable(error) from None
         if type(self._last_commit) is not int or type(self.end) is not int:
-            raise Broken(self.position + 1, "The last commit is not of the form it was written in: restore the log.")
+            raise VerificationError(
+                self.position + 1, "The last commit is not of the form it was written in: restore the log."
+            )
 
     def events(self) -> Iterator[tuple[RecordedEvent, Event]]:
         """Yield each event, proven, in order; raise Broken at the first thing that does not hold."""
@@ -92,7 +96,9 @@ class Walk(SqliteLogReader):
                 before = self.commits
                 yield from self._chunk()
                 if self.commits == before:
-                    raise Broken(self.position + 1, f"Commit {before + 1} was there, and is gone: restore the log.")
+                    raise VerificationError(
+                        self.position + 1, f"Commit {before + 1} was there, and is gone: restore the log."
+                    )
             self._check_rest()
         except (apsw.Error, UnicodeDecodeError) as error:
             raise self._unreadable(error) from None
@@ -111,14 +117,14 @@ class Walk(SqliteLogReader):
         except (apsw.Error, UnicodeDecodeError) as error:
             said = str(error)
         if said != "ok":
-            raise Broken(
+            raise VerificationError(
                 self.position,
                 f"Every row of the log can be read up to position {self.position}, and SQLite finds its file "
                 f"damaged ({one_line(said)}): restore it from a backup.",
             )
 
-    def _unreadable(self, error: Exception) -> Broken:
-        return Broken(
+    def _unreadable(self, error: Exception) -> VerificationError:
+        return VerificationError(
             self.position + 1,
             f"{self._path} cannot be read at position {self.position + 1} or soon after ({one_line(error)}): "
             "restore it from a backup.",
@@ -184,7 +190,7 @@ class Walk(SqliteLogReader):
         rows = self._db.execute("SELECT position, tag FROM temp.carried WHERE position BETWEEN ? AND ?", limits)
         for position, tag in rows:
             if type(position) is not int or position < self._first:
-                raise Broken(
+                raise VerificationError(
                     self._first, f"Before position {self._first} there is a tag of no position: restore the log."
                 )
             tags.setdefault(position, []).append(tag)
@@ -202,7 +208,9 @@ class Walk(SqliteLogReader):
             self.position, self.hash = recorded.position, recorded.hash
             yield recorded, event
         if self.position != last:
-            raise Broken(self.position + 1, f"Position {self.position + 1} is missing in the log: restore it.")
+            raise VerificationError(
+                self.position + 1, f"Position {self.position + 1} is missing in the log: restore it."
+            )
 
     def _event(self, recorded: RecordedEvent, tags: list[str]) -> Event:
         """Return the event, if it is as it was written and carries the tags that the application gives it."""
@@ -213,20 +221,20 @@ class Walk(SqliteLogReader):
         except Unreadable as unreadable:
             if not right:
                 raise self._changed(position) from None
-            raise Broken(
+            raise VerificationError(
                 position,
                 f"Position {position} is as it was written, and the application cannot read it as "
                 f"{recorded.type} ({unreadable.cause}): give it an upcast from that shape.",
             ) from None
         given = sorted(set(self._tagger.tags(event.tags())))
         if not right and self._matches(recorded, given):
-            raise Broken(
+            raise VerificationError(
                 position, f"The tags of position {position} are not those it was written with: restore the log."
             )
         if not right:
             raise self._changed(position)
         if not set(given) <= set(tags):
-            raise Broken(
+            raise VerificationError(
                 position,
                 f"Position {position} is as it was written, and the application gives its {recorded.type} tags that "
                 "it was not written with: a decision that reads those does not find it.",
@@ -239,26 +247,32 @@ class Walk(SqliteLogReader):
     def _read(self, recorded: RecordedEvent) -> Event:
         return self._app.decode(recorded.type, recorded.data)
 
-    def _changed(self, position: int) -> Broken:
-        return Broken(position, f"Position {position} is not as it was written: restore the log from a backup.")
+    def _changed(self, position: int) -> VerificationError:
+        return VerificationError(
+            position, f"Position {position} is not as it was written: restore the log from a backup."
+        )
 
-    def _bad_commit(self, what: str) -> Broken:
+    def _bad_commit(self, what: str) -> VerificationError:
         number, first = self.commits + 1, self._first
-        return Broken(first, f"Commit {number}, from position {first} on, {what}: restore the log from a backup.")
+        return VerificationError(
+            first, f"Commit {number}, from position {first} on, {what}: restore the log from a backup."
+        )
 
     def _check_rest(self) -> None:
         """See that there is nothing but what the commits hold."""
         beyond = self.position + 1
         if self._last_event != self.position:
-            raise Broken(beyond, f"Position {beyond} is in the log, and no commit has it: restore the log.")
+            raise VerificationError(
+                beyond, f"Position {beyond} is in the log, and no commit has it: restore the log."
+            )
         if self._last_outcome != self.outcomes_seen:
-            raise Broken(
+            raise VerificationError(
                 beyond, f"After position {self.position} there is an outcome that no commit has: restore it."
             )
         stray = self._db.execute(
             "SELECT position FROM temp.carried WHERE position NOT BETWEEN 1 AND ?", (self.end,)
         ).get
         if stray is not None:
-            raise Broken(
+            raise VerificationError(
                 beyond, f"There is a tag for position {stray}, and the log has no such position: restore it."
             )

@@ -102,7 +102,7 @@ class LogCopy(SqliteLogReader):
     def _one(self, sql: str, value: int) -> Any:
         return self._db.execute(sql, (value,)).get
 
-    def begin_new_life(self) -> None:
+    def begin_new_incarnation(self) -> None:
         """Give the log a new incarnation: what followed its earlier life finds that this is another."""
         self.identity = Identity(self.identity.log, str(uuid_utils.uuid7()))
         self._db.execute(
