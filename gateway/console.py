@@ -14,7 +14,7 @@ from collections.abc import Container, Iterator
 from typing import Any
 
 from dualbus.protocol.codec import unpack
-from dualbus.protocol.json_stream import Garbage, JsonStream
+from dualbus.protocol.json_stream import DecodeError, JsonStream
 from dualbus.transport.poller import Poll
 
 from .clients import CONSOLE, Clients
@@ -44,7 +44,7 @@ class Console:
         self._clients: Clients = routing.clients
         self._poll = poll
         self._stream = JsonStream()
-        self._found: Iterator[dict[str, Any] | Garbage] = iter(())
+        self._found: Iterator[dict[str, Any] | DecodeError] = iter(())
         self._more = False  # in what was found; it rests there while too much of it is unanswered
         self._ended = not self.speaks
         self._out = bytearray()
@@ -116,7 +116,7 @@ class Console:
             found = next(self._found, None)
             if found is None:
                 self._more = False
-            elif isinstance(found, Garbage):
+            elif isinstance(found, DecodeError):
                 self._routing.malformed(CONSOLE, found.text, found.msg_id)
             else:
                 self._routing.accept(CONSOLE, [found], now)
