@@ -75,7 +75,7 @@ class Gateway:
     def run(self) -> int:
         """Serve; then answer what is under way, within the time there is for that."""
         self._console.greet(self._data)
-        while not (self._stop.told or self._console.finished):
+        while not (self._stop.requested or self._console.finished):
             self._turn()
         self._routing.stop()
         until = time.monotonic() + GRACE_SECONDS

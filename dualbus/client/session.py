@@ -37,7 +37,7 @@ class ClientSession:
         sign that something has come.
         """
         calls, connection, now = self._calls, self._connection, time.monotonic()
-        connection.look()
+        connection.update()
         calls.connected = connection.up and not connection.lost
         if calls.connected:
             self._send(now)
