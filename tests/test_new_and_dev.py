@@ -107,8 +107,8 @@ def test_a_changed_file_starts_the_cluster_again(made: Path, dev: Dev) -> None:
     decisions = made / "shop" / "decisions.py"
     right = decisions.read_text()
     decisions.write_text(right + "\nnonsense =\n")
-    dev.wait_for("decisions.py changed: starting again.")
-    dev.wait_for("The cluster has ended, with exit code")
+    dev.wait_for("decisions.py changed: restarting.")
+    dev.wait_for("The cluster has ended with exit code")
 
     # When the mistake is gone and a rule has changed, then the new rule holds, for what was there before as well
     decisions.write_text(right.replace("There is already an item", "You have got a"))
@@ -130,5 +130,7 @@ def test_the_end_of_the_input_is_the_end(made: Path, dev: Dev) -> None:
 
 def test_a_folder_without_a_procfile_is_told(folder: Path) -> None:
     done = run([*DUALBUS, "dev"], folder)
-    sentence = "There is no Procfile here: go to the folder of an application, or make one: dualbus new.\n"
+    sentence = (
+        "No Procfile in this folder: change to the folder of an application, or create one with `dualbus new`.\n"
+    )
     assert (done.returncode, done.stderr) == (2, sentence)

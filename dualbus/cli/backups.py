@@ -20,52 +20,52 @@ from dualbus.log.sqlite.copy import LogCopy, move_into
 from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.runtime.files import is_there, lock_data, make_folder
 
-To = Annotated[int | None, typer.Option(metavar="POSITION", help="Only up to this position; all, if not given.")]
+To = Annotated[int | None, typer.Option(metavar="POSITION", help="Last position to include; default: all.")]
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(help="The file to make.")],
+    file: Annotated[Path, typer.Argument(help="Backup file to create.")],
     to: To = None,
 ) -> None:
-    """Copy the log into a file while the cluster runs, and prove that the copy is whole.
+    """Copy the log to a file and verify the copy.
 
-    Read models are not copied: the projector makes them from the log.
+    The cluster may run meanwhile. Read models are not copied: the projector rebuilds them from the log.
     """
     found = settings()
     app = load(found.app)
     source = found.data / FILE_NAME
     if not is_there(source):
-        raise output.CliError(f"There is no log at {source}: point DUALBUS_DATA to the folder that has it.")
+        raise output.CliError(f"No log at {source}: point DUALBUS_DATA to the folder of the log.")
     if file.exists():
-        raise output.CliError(f"{file} is there already: give another name, or move it away.")
+        raise output.CliError(f"{file} already exists: use another name, or move the file away.")
     if not file.parent.is_dir():
-        raise output.WrongUse(f"There is no folder {file.parent}: make it first.")
-    with aside(file.parent) as folder:
+        raise output.WrongUse(f"Folder {file.parent} does not exist: create it first.")
+    with temporary_folder(file.parent) as folder:
         copy = _copied(source, folder, to)
-        position = _proven(folder, app)
+        position = _verified(folder, app)
         copy.move_to(file)
     output.line(f"{file} holds the log up to position {position}, and its chain is whole.")
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="A file that `dualbus backup` made.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="File of `dualbus backup`.", exists=True, dir_okay=False)],
     to: To = None,
 ) -> None:
-    """Make the log of the data folder from a backup, once it is proven to be whole.
+    """Restore the log from a backup.
 
-    It never overwrites a log, and never works beside a commandbus. The log begins a new life: read models that
-    have seen more than it has are made anew. Where log.head was left behind, what was acknowledged and is not in
-    the restored log is reported.
+    The copy is verified before it becomes the log. An existing log is never overwritten; commandbus and projector
+    must be stopped. The restored log is a new incarnation: read models beyond its last position are rebuilt. If
+    log.head still exists, acknowledged positions that the backup lacks are reported.
     """
     found = settings()
     app = load(found.app)
-    with alone(found.data), aside(found.data) as folder:
+    with exclusive_access(found.data), temporary_folder(found.data) as folder:
         acknowledged = read_head(found.data)
         copy = _copied(file, folder, to)
         if acknowledged and acknowledged.identity.log != copy.identity.log:
             raise output.CliError(_another_log(found.data, acknowledged, f"{file} holds {copy.identity.log}"))
         copy.begin_new_incarnation()
-        position = _proven(folder, app)
+        position = _verified(folder, app)
         copy.record_head()
         if acknowledged and (lacks := copy.lacks(acknowledged)):
             output.note(lacks)
@@ -77,35 +77,35 @@ def restore(
 def _another_log(data: Path, acknowledged: Acknowledged, found: str) -> str:
     return (
         f"{data / HEAD_FILE_NAME} belongs to the log {acknowledged.identity.log}, of which position "
-        f"{acknowledged.head.position} was acknowledged, and {found}: point DUALBUS_DATA to another folder, or move "
+        f"{acknowledged.head.position} was acknowledged, but {found}: point DUALBUS_DATA to another folder, or move "
         "this one away."
     )
 
 
-def no_head(data: Path) -> None:
-    """Raise Failed if a log that is gone has left its log.head in the data folder."""
+def check_no_head(data: Path) -> None:
+    """Raise CliError if the data folder has the log.head of a missing log."""
     if acknowledged := read_head(data):
-        raise output.CliError(_another_log(data, acknowledged, "import makes a new log"))
+        raise output.CliError(_another_log(data, acknowledged, "import creates a new log"))
 
 
 @contextmanager
-def alone(data: Path) -> Iterator[None]:
-    """Keep the writers of a data folder out. Raises Taken if one of them runs, Failed if there is a log already."""
+def exclusive_access(data: Path) -> Iterator[None]:
+    """Lock the data folder. Raise AlreadyRunningError if a writer runs, CliError if a log exists."""
     make_folder(data)
     with ExitStack() as held:
         for name, what in (("log", "commandbus writes the log"), ("projector", "projector writes the read model")):
             held.callback(lock_data(data, name, what).release)
         for path in sorted(data.glob(f"{FILE_NAME}*")):
-            raise output.CliError(f"{path} is there: move it away, all of {FILE_NAME}* together, and begin again.")
+            raise output.CliError(f"{path} exists: move all of {FILE_NAME}* away together, then retry.")
         yield
 
 
 @contextmanager
-def aside(beside: Path) -> Iterator[Path]:
-    """Give a folder on the same disk that goes away, with files that only their owner may read."""
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Create a private temporary folder in `parent`, and so on the same disk."""
     before = os.umask(0o077)
     try:
-        with tempfile.TemporaryDirectory(dir=beside, prefix=".dualbus-") as folder:
+        with tempfile.TemporaryDirectory(dir=parent, prefix=".dualbus-") as folder:
             yield Path(folder)
     finally:
         os.umask(before)
@@ -119,15 +119,15 @@ def _copied(source: Path, folder: Path, to: int | None) -> LogCopy:
     return copy
 
 
-def _proven(folder: Path, app: App) -> int:
-    """Walk through a copy; return up to where it goes. Raises Broken where it does not hold."""
-    walk = LogAudit(folder, app)
+def _verified(folder: Path, app: App) -> int:
+    """Verify a copy; return its last position. Raise VerificationError for a damaged copy."""
+    audit = LogAudit(folder, app)
     try:
         with output.bar("Verifying the copy") as progress:
-            for recorded, _ in walk.events():
+            for recorded, _ in audit.events():
                 if recorded.position % 500 == 0:
-                    progress(recorded.position, walk.end)
-        walk.check_file()
+                    progress(recorded.position, audit.end)
+        audit.check_file()
     finally:
-        walk.close()
-    return walk.position
+        audit.close()
+    return audit.position

@@ -16,64 +16,76 @@ from dualbus.cli.settings import settings
 from dualbus.client.client import Client
 from dualbus.client.errors import Error, Refused
 
-Fields = Annotated[list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="Lists and objects as JSON.")]
-Timeout = Annotated[float | None, typer.Option(min=0.001, max=3600, help="Seconds; DUALBUS_TIMEOUT_MS if not given.")]
+Fields = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[FIELD=VALUE]...", help="Values of the fields; lists and objects as JSON."),
+]
+Timeout = Annotated[
+    float | None, typer.Option(min=0.001, max=3600, help="Seconds to wait; default: DUALBUS_TIMEOUT_MS.")
+]
 
 
 def command(
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as CreateUser; see `dualbus describe`.")],
+    type_: Annotated[
+        str, typer.Argument(metavar="TYPE", help="Type of the command, such as CreateUser; see `dualbus describe`.")
+    ],
     fields: Fields = None,
     key: Annotated[
-        str | None, typer.Option(help="An idempotency key: what was done under it is not done again.")
+        str | None, typer.Option(help="Idempotency key: a command with the same key runs at most once.")
     ] = None,
     timeout: Timeout = None,
 ) -> None:
-    """Have a command done; print its events and the position of the log after them."""
+    """Execute a command and print its events.
+
+    Also prints the position of the log after the events.
+    """
     ours = settings()
-    given = _fields(find("command", type_, load(ours.app).command_types), fields or ())
+    values = _fields(find("command", type_, load(ours.app).command_types), fields or ())
     with Client(ours.front, timeout=timeout or ours.timeout_ms / 1000) as client:
         try:
-            result = client.command(type_, given, idempotency_key=key)
+            result = client.command(type_, values, idempotency_key=key)
         except Error as problem:
             raise output.CliError(_sentences(problem)) from None
     _print({"events": result.events, "position": result.position})
 
 
 def query(
-    type_: Annotated[str, typer.Argument(metavar="TYPE", help="Such as GetUser; see `dualbus describe`.")],
+    type_: Annotated[
+        str, typer.Argument(metavar="TYPE", help="Type of the query, such as GetUser; see `dualbus describe`.")
+    ],
     fields: Fields = None,
     timeout: Timeout = None,
 ) -> None:
-    """Print the answer to a query."""
+    """Execute a query and print its answer."""
     ours = settings()
-    given = _fields(find("query", type_, load(ours.app).query_types), fields or ())
+    values = _fields(find("query", type_, load(ours.app).query_types), fields or ())
     with Client(ours.front, timeout=timeout or ours.timeout_ms / 1000) as client:
         try:
-            answer = client.query(type_, given)
+            answer = client.query(type_, values)
         except Error as problem:
             raise output.CliError(_sentences(problem)) from None
     _print(answer)
 
 
 def _fields(kind: type[Message], pairs: Sequence[str]) -> dict[str, Any]:
-    """Return what was given for each field; the cluster says whether it is right."""
+    """Return the values of the fields; the cluster validates them."""
     schema = kind.model_json_schema()
     properties: Mapping[str, Any] = schema.get("properties", {})
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise output.WrongUse(f"{pair!r} gives no field a value: write FIELD=VALUE.")
+            raise output.WrongUse(f"{pair!r} has no value: write FIELD=VALUE.")
         if name not in properties:
             raise output.WrongUse(f"{kind.__name__} has no field {name!r}{nearest(name, properties)}")
-        if name in found:
-            raise output.WrongUse(f"{name} is given twice: give it once.")
-        found[name] = _value(text, json_types(properties[name]))
-    return found
+        if name in values:
+            raise output.WrongUse(f"Duplicate field {name}: write it once.")
+        values[name] = _value(text, json_types(properties[name]))
+    return values
 
 
 def _value(text: str, types: Sequence[str]) -> Any:
-    """Return a value as its field means it: text stays text, and the rest is JSON, where it is JSON."""
+    """Parse a value for the JSON types of its field: text for a text field, otherwise JSON, if valid."""
     if list(types) == ["string"]:
         return text
     try:
@@ -97,5 +109,5 @@ def _sentences(problem: Error) -> str:
 
 
 def _print(value: object) -> None:
-    """Print a result: for a person with lines and indents, for a program on one line."""
+    """Print a result: indented on a terminal, else on a single line."""
     output.line(json.dumps(value, ensure_ascii=False, indent=2) if sys.stdout.isatty() else json.dumps(value))

@@ -23,10 +23,13 @@ _WORDS = {
 
 def describe(
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object, with the schema of every message.")
+        bool, typer.Option("--json", help="Print a JSON object with the schema of every message.")
     ] = False,
 ) -> None:
-    """Show all that the application can do, from its table; no cluster need run."""
+    """Show the messages and projections of the application.
+
+    Needs no running cluster.
+    """
     name = settings().app
     app = load(name)
     if as_json:
@@ -34,9 +37,11 @@ def describe(
         return
     for what, kinds in (("Command", app.commands), ("Query", app.queries), ("Event", app.event_types.values())):
         rows = [(kind.__name__, _fields(kind), _about(kind)) for kind in kinds]
-        output.show(output.table([what, "Fields", "What it is"], rows))
-    made = [(one.name, one.version, ", ".join(kind.__name__ for kind in one.on)) for one in app.projections]
-    output.show(output.table(["Projection", "Version", "On"], made))
+        output.show(output.table([what, "Fields", "Description"], rows))
+    projections = [
+        (each.name, each.version, ", ".join(kind.__name__ for kind in each.on)) for each in app.projections
+    ]
+    output.show(output.table(["Projection", "Version", "On"], projections))
 
 
 def _described(app: App) -> dict[str, Any]:
@@ -63,8 +68,8 @@ def _message(kind: type[Message]) -> dict[str, Any]:
 
 
 def _about(kind: type[Message]) -> str:
-    said = (vars(kind).get("__doc__") or "").strip()
-    return " ".join(said.split("\n\n")[0].split())
+    text = (vars(kind).get("__doc__") or "").strip()
+    return " ".join(text.split("\n\n")[0].split())
 
 
 def _fields(kind: type[Message]) -> str:
@@ -72,18 +77,18 @@ def _fields(kind: type[Message]) -> str:
     required = schema.get("required", ())
     tags = dict(kind.tag_fields) if issubclass(kind, Event) else {}
     private = kind.private_fields if issubclass(kind, Event) else ()
-    said = []
+    shown = []
     for name, field in schema.get("properties", {}).items():
         marks = [" or ".join(_WORDS.get(one, one) for one in json_types(field)) or "any value"]
         marks += [] if name in required else [f"default {field.get('default')!r}"]
         marks += [f"tag {tags[name]}"] if name in tags else []
         marks += ["private"] if name in private else []
-        said.append(f"{name} ({', '.join(marks)})")
-    return ", ".join(said)
+        shown.append(f"{name} ({', '.join(marks)})")
+    return ", ".join(shown)
 
 
 def json_types(schema: dict[str, Any]) -> list[str]:
-    """Return the JSON types that a field may have; none if its schema does not say."""
+    """Return the JSON types of a field; no types if its schema does not name types."""
     found = [schema["type"]] if isinstance(schema.get("type"), str) else []
     for one in schema.get("anyOf", ()):
         found += json_types(one)

@@ -14,51 +14,52 @@ import watchfiles
 from dualbus.cli import output
 from dualbus.runtime.signals import stop_signals
 
-POLL_MS = 200  # how often to see whether the cluster has ended
+POLL_MS = 200  # between checks for the end of the cluster
 STOP_SECONDS = 10
 WATCHED = {".py", ".env", "Procfile"}
 
 
 def dev() -> None:
-    """Run the cluster of the Procfile in this folder, and start it again whenever a file has changed.
+    """Run the cluster and restart it after every file change.
 
-    Standard input goes to the gateway, as with honcho. Ends when the gateway does, at the end of its input.
+    Runs the Procfile of this folder. The gateway reads standard input, as with honcho; the end of the input ends the
+    cluster.
     """
     folder = Path.cwd()
     if not (folder / "Procfile").exists():
         raise output.WrongUse(
-            "There is no Procfile here: go to the folder of an application, or make one: dualbus new."
+            "No Procfile in this folder: change to the folder of an application, or create one with `dualbus new`."
         )
-    stop = _stop_when_told()
-    cluster, told = _start(), False
+    stop = _stop_on_signals()
+    cluster, reported = _start(), False
     try:
         for changed in _changes(folder, stop):
             if changed:
                 _stop(cluster)
-                output.note(f"{', '.join(sorted(changed))} changed: starting again.")
-                cluster, told = _start(), False
+                output.note(f"{', '.join(sorted(changed))} changed: restarting.")
+                cluster, reported = _start(), False
             elif cluster.poll() == 0:
                 return
-            elif cluster.poll() is not None and not told:
-                told = True
-                output.note(f"The cluster has ended, with exit code {cluster.returncode}: waiting for a change.")
+            elif cluster.poll() is not None and not reported:
+                reported = True
+                output.note(f"The cluster has ended with exit code {cluster.returncode}: waiting for a change.")
     finally:
         _stop(cluster)
 
 
-def _stop_when_told() -> threading.Event:
+def _stop_on_signals() -> threading.Event:
     stop = threading.Event()
 
-    def told(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         stop.set()
 
     for number in stop_signals():
-        signal.signal(number, told)
+        signal.signal(number, handle)
     return stop
 
 
 def _changes(folder: Path, stop: threading.Event) -> Iterator[set[str]]:
-    """Yield the names of the files that have changed, again and again: none, if nothing has for a while."""
+    """Yield the names of changed files, at least every POLL_MS: an empty set without changes."""
     watch = watchfiles.watch(
         folder,
         watch_filter=_Sources(),
@@ -72,7 +73,7 @@ def _changes(folder: Path, stop: threading.Event) -> Iterator[set[str]]:
 
 
 class _Sources(watchfiles.DefaultFilter):
-    """What an application is made of."""
+    """The files of an application."""
 
     def __call__(self, change: watchfiles.Change, path: str) -> bool:
         name = Path(path)
@@ -80,7 +81,7 @@ class _Sources(watchfiles.DefaultFilter):
 
 
 def _start() -> subprocess.Popen[bytes]:
-    """Start the Procfile, in our process group: in another, the gateway could not read the terminal."""
+    """Start the Procfile in this process group: in another group, the gateway could not read the terminal."""
     beside = Path(sys.executable).parent
     environ = {**os.environ, "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', '')}"}
     command = [sys.executable, "-m", "dualbus.cli.honcho", str(os.getpid()), "start"]

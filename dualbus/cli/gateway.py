@@ -1,4 +1,4 @@
-"""The wire by hand, for what a client's calls do not say: envelopes as they are, and the gateway's status."""
+"""Send envelopes to the gateway without validation, and query its status."""
 
 import time
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Body = dict[str, Any]
 
 
 class Gateway:
-    """A connection to the gateway of a running cluster. Raises Failed if there is none, or no longer."""
+    """A connection to the gateway of a running cluster. Raises CliError without a gateway, and after its loss."""
 
     def __init__(self, settings: Settings) -> None:
         self._address = settings.front
@@ -28,19 +28,19 @@ class Gateway:
         while not self._connection.up:
             if time.monotonic() > deadline:
                 self.close()
-                raise output.CliError(no_cluster(self._address))
+                raise output.CliError(unreachable(self._address))
             Poll(self._connection.monitor).wait(0.1)
             self._connection.update()
 
     def send(self, packed: Sequence[bytes]) -> None:
-        """Send envelopes, packed already, as one message."""
+        """Send packed envelopes as a message."""
         while not self._connection.socket.send(joined(SEND, packed)):
             Poll(self._connection.monitor).wait(0.01)
-            self._look()
+            self._check_connection()
 
     def replies(self) -> list[Body]:
-        """Return the bodies of the replies that are there."""
-        self._look()
+        """Return the bodies of the received replies."""
+        self._check_connection()
         return [
             reply["body"]
             for kind, packed in self._connection.socket.receive()
@@ -48,8 +48,8 @@ class Gateway:
             for reply in unpack(packed)
         ]
 
-    def ask(self, body: Body, dest: str) -> Body:
-        """Ask one thing, and wait for the answer."""
+    def request(self, body: Body, dest: str) -> Body:
+        """Send a request and wait for its reply."""
         self.send([pack({"dest": dest, "body": body})])
         deadline = time.monotonic() + self._seconds
         while time.monotonic() < deadline:
@@ -57,16 +57,16 @@ class Gateway:
             for reply in self.replies():
                 return reply
         raise output.CliError(
-            f"The gateway at {self._address} gave no answer in {self._seconds:g} s: look at its log."
+            f"The gateway at {self._address} did not reply within {self._seconds:g} s: check its log."
         )
 
-    def _look(self) -> None:
+    def _check_connection(self) -> None:
         self._connection.update()
         if self._connection.lost:
-            raise output.CliError(f"The gateway at {self._address} has gone: start it again.")
+            raise output.CliError(f"Lost the connection to the gateway at {self._address}: is it running?")
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -78,6 +78,6 @@ class Gateway:
         self.close()
 
 
-def no_cluster(address: str) -> str:
-    """Return what to say where nobody answers."""
-    return f"No cluster answers at {address}: start it with `honcho start`, or point DUALBUS_FRONT to one."
+def unreachable(address: str) -> str:
+    """Return the error text for a gateway that does not accept the connection."""
+    return f"Cannot reach a gateway at {address}. Is it running? Is DUALBUS_FRONT correct?"

@@ -1,4 +1,4 @@
-"""The commands of `dualbus`, and what an error comes to: a sentence and an exit code, never a traceback."""
+"""The commands of `dualbus`. Errors are a sentence and an exit code, without a traceback."""
 
 import sys
 import traceback
@@ -40,7 +40,8 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
 )
 
 app = typer.Typer(
-    help="Call a dualbus cluster, look at it, and look after its log. The settings come from DUALBUS_… variables.",
+    help="Send commands and queries to a dualbus cluster, inspect it, and maintain its log.\n\n"
+    "Settings are read from DUALBUS_… variables and from the file .env.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -66,35 +67,35 @@ def options(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; return its exit code: 0 done, 1 refused or failed, 2 wrong use."""
+    """Run a command line; return its exit code: 0 done, 1 rejected or failed, 2 wrong use."""
     fill_standard_streams()
     try:
         return _run(arguments)
     except output.CliError as failed:
         output.note(str(failed))
         return failed.exit_code
-    except FatalError as fault:
-        for sentence in fault.errors:
+    except FatalError as fatal:
+        for sentence in fatal.errors:
             output.note(sentence)
-        return output.EXIT_WRONG_USE if isinstance(fault, ConfigError) else output.EXIT_FAILED
-    except Exception as mistake:
-        output.note(_where(mistake))
+        return output.EXIT_WRONG_USE if isinstance(fatal, ConfigError) else output.EXIT_FAILED
+    except Exception as unexpected:
+        output.note(_described(unexpected))
         return output.EXIT_FAILED
 
 
-def _where(mistake: Exception) -> str:
-    """Return what went wrong that nobody foresaw, in the application, in a file or in dualbus, as a sentence."""
-    last = traceback.extract_tb(mistake.__traceback__)[-1]
-    said = " ".join(own_text(mistake).split())
+def _described(error: Exception) -> str:
+    """Return a sentence for an unexpected exception, of the application or of dualbus."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(own_text(error).split())
     where = f"{last.filename}, line {last.lineno}"
-    return f"{type(mistake).__name__}: {said} ({where}). If that is not a file of yours, please report it."
+    return f"{type(error).__name__}: {text} ({where}). If the file is part of dualbus, please report this error."
 
 
 def _run(arguments: Sequence[str] | None) -> int:
     code: object = output.EXIT_DONE
     try:
         app(arguments, prog_name="dualbus")
-    except SystemExit as ended:  # this is how Typer ends, also when all went well
+    except SystemExit as ended:  # Typer raises SystemExit, also without an error
         code = ended.code
     except OSError as problem:
         if problem.filename is not None:

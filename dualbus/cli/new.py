@@ -38,7 +38,7 @@ def _copy(source: Traversable, folder: Path, name: str) -> None:
     """Copy a folder of the template for the application `name`."""
     folder.mkdir()
     for entry in source.iterdir():
-        if entry.name in NOT_COPIED:
+        if entry.name in NOT_COPIED or entry.name.startswith("."):  # a cache of a tool
             continue
         path = folder / DOTFILES.get(entry.name, entry.name.replace(TEMPLATE_NAME, name))
         if entry.is_dir():

@@ -1,4 +1,4 @@
-"""Results go to stdout, and everything else to stderr: notes, errors, bars."""
+"""Write results to stdout; notes, errors and progress bars to stderr."""
 
 import json
 import os
@@ -15,84 +15,84 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE = 0, 1, 2
-PIPE_COLUMNS = 200  # how wide a table may be where no terminal says
+PIPE_COLUMNS = 200  # the width of a table without a terminal
 
 
 class CliError(Exception):
-    """It was refused, or did not work; the text is a sentence that says what to do."""
+    """The command was rejected or failed; the text is a sentence with the next step."""
 
     exit_code = EXIT_FAILED
 
 
 class WrongUse(CliError):
-    """It was asked for in a way that cannot be; the text is a sentence that says how it can."""
+    """The arguments are wrong; the text is a sentence with the correction."""
 
     exit_code = EXIT_WRONG_USE
 
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """End the command where its result cannot be written: well if nobody reads on, and else with a sentence."""
+    """End the command if stdout fails: with exit code 0 after the reader has closed the pipe, else with an error."""
     try:
         yield
     except BrokenPipeError:
-        hang_up()
+        discard_stdout()
         raise typer.Exit(EXIT_DONE) from None
     except OSError as problem:
-        hang_up()
+        discard_stdout()
         raise CliError(
-            f"Standard output cannot be written ({problem.strerror}): the command was run, and its result is lost."
+            f"Standard output cannot be written ({problem.strerror}): the command has run, but its result is lost."
         ) from None
 
 
 def line(text: str) -> None:
-    """Write a line of a result; where nobody reads on, end as if all had been read."""
+    """Write a line of a result; end with exit code 0 if the reader has closed the pipe."""
     with _writing():
         sys.stdout.write(text + "\n")
 
 
 def flush() -> None:
-    """Let a reader see the lines that were written."""
+    """Flush the written lines."""
     with _writing():
         sys.stdout.flush()
 
 
-def rest(seconds: float) -> None:
-    """Wait so long; where nobody reads on, end as if all had been read."""
+def sleep_or_exit(seconds: float) -> None:
+    """Sleep; end with exit code 0 if the reader has closed the pipe."""
     poll = select.poll()
     poll.register(sys.stdout, select.POLLERR)
     if poll.poll(seconds * 1000):
-        hang_up()
+        discard_stdout()
         raise typer.Exit(EXIT_DONE)
 
 
-def hang_up() -> None:
-    """Give what is still in the buffer somewhere to go, or Python complains about it when it ends."""
+def discard_stdout() -> None:
+    """Redirect stdout to /dev/null: otherwise Python reports the unwritten buffer at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def json_line(value: object) -> None:
-    """Write a value as one line of JSON."""
+    """Write a value as a line of JSON."""
     line(json.dumps(value))
 
 
 def note(text: str) -> None:
-    """Say something that is not a result."""
+    """Write a note or an error to stderr."""
     sys.stderr.write(text + "\n")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a table of these cells."""
-    made = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    """Return a table of the rows."""
+    cells = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
-    return made
+        cells.add_row(*("" if cell is None else str(cell) for cell in row))
+    return cells
 
 
 def show(*tables: Table) -> None:
-    """Write tables, as wide as the terminal, or as they need where there is none."""
+    """Write tables, in the width of the terminal, or of PIPE_COLUMNS without a terminal."""
     console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False)
-    with _writing(), console.capture() as captured:  # which flushes standard output
+    with _writing(), console.capture() as captured:  # capture() flushes standard output
         console.print(*tables)
     for text in captured.get().splitlines():
         line(text.rstrip())
@@ -100,7 +100,7 @@ def show(*tables: Table) -> None:
 
 @contextmanager
 def bar(what: str, *, wanted: bool = True) -> Iterator[Callable[[int, int], None]]:
-    """Show how far something is, on a terminal and for as long as it takes; give a function to say it with."""
+    """Show a progress bar, if stderr is a terminal; yield the function that updates the bar."""
     console = Console(stderr=True)
     if not (wanted and console.is_terminal):
         yield lambda done, total: None

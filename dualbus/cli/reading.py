@@ -17,26 +17,31 @@ from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.tags import Tagger
 
 CHUNK_EVENTS = 1000
-LOOK_SECONDS = 0.1  # how often to see whether the log has grown
+HEAD_POLL_SECONDS = 0.1  # between checks for new events
 
 
 def events(
-    first: Annotated[int, typer.Option("--from", min=1, metavar="POSITION", help="Begin at this position.")] = 1,
-    types: Annotated[list[str] | None, typer.Option("--type", help="Only of this type; may be given again.")] = None,
-    tag: Annotated[str | None, typer.Option(metavar="NAME:VALUE", help="Only the history of this tag.")] = None,
-    follow: Annotated[bool, typer.Option(help="Go on with what is appended, until Ctrl-C.")] = False,
-    private: Annotated[bool, typer.Option(help="Show private fields too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    first: Annotated[int, typer.Option("--from", min=1, metavar="POSITION", help="First position to show.")] = 1,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="Show only events of this type; repeatable.")
+    ] = None,
+    tag: Annotated[str | None, typer.Option(metavar="NAME:VALUE", help="Show only events with this tag.")] = None,
+    follow: Annotated[bool, typer.Option(help="Keep showing new events, until Ctrl-C.")] = False,
+    private: Annotated[bool, typer.Option(help="Show private fields, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line.")] = False,
 ) -> None:
-    """Show events from the log, in the shape that they have today. Reads the data folder, not the cluster."""
+    """Show events of the log.
+
+    Reads the data folder, not the cluster. Old events are upcast to their current types.
+    """
     found = settings()
     app = load(found.app)
     for name in types or ():
         find("event", name, app.event_types)
     log = SqliteLogReader(found.data)
-    carried = _tag(tag, app, log.secret) if tag else None
+    stored_tag = _tag(tag, app, log.secret) if tag else None
     try:
-        for recorded in _read(log, first - 1, carried, follow=follow):
+        for recorded in _read(log, first - 1, stored_tag, follow=follow):
             _show(recorded, app, types, private=private, as_json=as_json)
     except KeyboardInterrupt:
         pass
@@ -44,12 +49,12 @@ def events(
         log.close()
 
 
-def _tag(said: str, app: App, secret: bytes) -> str:
-    """Return a tag as the log's index holds it."""
-    name, colon, value = said.partition(":")
+def _tag(text: str, app: App, secret: bytes) -> str:
+    """Return a tag in the form of the log's index."""
+    name, colon, value = text.partition(":")
     names = {name for kind in app.event_types.values() for _, name in kind.tag_fields}
     if not colon or name not in names:
-        raise output.WrongUse(f"There is no tag {name!r}{nearest(name, names)} Give NAME:VALUE.")
+        raise output.WrongUse(f"Unknown tag {name!r}{nearest(name, names)} Write NAME:VALUE.")
     return Tagger(app.private_tags, secret).tag(name, value)
 
 
@@ -63,7 +68,7 @@ def _read(log: SqliteLogReader, after: int, tag: str | None, *, follow: bool) ->
             return
         else:
             output.flush()
-            output.rest(LOOK_SECONDS)
+            output.sleep_or_exit(HEAD_POLL_SECONDS)
 
 
 def _show(recorded: RecordedEvent, app: App, types: list[str] | None, *, private: bool, as_json: bool) -> None:
@@ -72,7 +77,7 @@ def _show(recorded: RecordedEvent, app: App, types: list[str] | None, *, private
     except Unreadable as unreadable:
         raise output.CliError(
             f"The application cannot read position {recorded.position} as {recorded.type} ({unreadable.cause}): "
-            "`dualbus verify` says whether the log is whole."
+            "check the log with `dualbus verify`."
         ) from None
     name = type(event).__name__
     if types and name not in types:

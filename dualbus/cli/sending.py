@@ -19,20 +19,20 @@ from dualbus.protocol.values import check
 from dualbus.transport.poller import Poll
 
 READ_BYTES = 1 << 16
-UNDER_WAY_MAX = 2000  # messages without an answer before reading rests
-SHARED_BYTES_MAX = NODES_MAX  # so few bytes cannot hold more lists and objects than one message may
-PATIENCE_SECONDS = 5.0  # beyond the deadline of what is under way; the gateway answers at the deadline
+IN_FLIGHT_MAX = 2000  # messages without a reply; reading pauses at this number
+BATCH_BYTES_MAX = NODES_MAX  # a batch of so few bytes cannot exceed the limit of lists and objects
+GRACE_SECONDS = 5.0  # beyond the deadline, at which the gateway replies
 
 
 def send(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="[MESSAGE|FILE]", help="A message, or a file of them; standard input if not given."),
+        typer.Argument(metavar="[MESSAGE|FILE]", help="A message, or a file of messages; default: standard input."),
     ] = None,
 ) -> None:
-    """Send messages as they are, one after another in JSON; print the body of each reply on a line.
+    """Send JSON messages and print their replies.
 
-    Ends with 1 if one of them was refused or failed.
+    Prints the body of each reply on a line. The exit code is 1 if a message was rejected or failed.
     """
     source = _source(what)
     with source, Gateway(settings()) as gateway, output.bar("Answered", wanted=not sys.stdout.isatty()) as progress:
@@ -43,7 +43,7 @@ def send(
 
 
 def _source(what: str | None) -> io.RawIOBase | io.BytesIO:
-    """Return what to read messages from."""
+    """Open the source of the messages."""
     if what is None or what == "-":
         return io.FileIO(0, closefd=False)
     if what.lstrip().startswith("{"):
@@ -51,11 +51,11 @@ def _source(what: str | None) -> io.RawIOBase | io.BytesIO:
     try:
         return io.FileIO(Path(what))
     except OSError as problem:
-        raise output.WrongUse(f"{what} cannot be read ({problem.strerror}): give a message or a file.") from None
+        raise output.WrongUse(f"{what} cannot be read ({problem.strerror}): pass a message or a file.") from None
 
 
 class Sender:
-    """Reads, sends and prints, each when it can be done."""
+    """Reads messages, sends them and prints replies, without blocking on any of the three."""
 
     def __init__(
         self,
@@ -64,41 +64,41 @@ class Sender:
         timeout: float,
         progress: Callable[[int, int], None],
     ) -> None:
-        self.failed = False  # whether a message was refused, or came to an error
+        self.failed = False  # whether a message was rejected or failed
         self._gateway = gateway
         self._source = source
         self._progress = progress
         self._stream = JsonStream()
         self._ended = False
-        self._sent = self._answered = 0
-        self._patience = timeout + PATIENCE_SECONDS
-        self._heard = time.monotonic()
+        self._sent = self._replied = 0
+        self._silence_max = timeout + GRACE_SECONDS
+        self._last_reply = time.monotonic()
 
     @property
-    def _under_way(self) -> int:
-        return self._sent - self._answered
+    def _in_flight(self) -> int:
+        return self._sent - self._replied
 
     def run(self) -> None:
-        """Send all there is, and wait for every answer."""
+        """Send all messages and wait for all replies."""
         try:
-            while not self._ended or self._under_way:
+            while not self._ended or self._in_flight:
                 if self._may_read():
                     self._read()
                 for body in self._gateway.replies():
-                    self._answered += 1
-                    self._heard = time.monotonic()
+                    self._replied += 1
+                    self._last_reply = time.monotonic()
                     self._print(body)
-                self._progress(self._answered, self._sent)
+                self._progress(self._replied, self._sent)
                 output.flush()
-                self._check_patience()
+                self._check_silence()
         except KeyboardInterrupt:
             raise output.CliError(f"Stopped. {self._unanswered()}") from None
         except output.CliError as failed:
             raise output.CliError(f"{failed} {self._unanswered()}") from None
 
     def _may_read(self) -> bool:
-        """Wait until there is something to do; tell whether it is reading."""
-        wanted = not self._ended and self._under_way < UNDER_WAY_MAX
+        """Wait for input or replies; return whether input is readable."""
+        wanted = not self._ended and self._in_flight < IN_FLIGHT_MAX
         if wanted and isinstance(self._source, io.BytesIO):
             return True
         watched = [self._source.fileno()] if wanted else []
@@ -111,18 +111,18 @@ class Sender:
         packed: list[bytes] = []
         size = 0
         for found in self._stream.feed(data, final=self._ended):
-            one = self._packed(found)
-            if packed and size + len(one) > SHARED_BYTES_MAX:
+            message = self._packed(found)
+            if packed and size + len(message) > BATCH_BYTES_MAX:
                 self._send(packed)
                 packed, size = [], 0
-            if one:
-                packed.append(one)
-                size += len(one)
+            if message:
+                packed.append(message)
+                size += len(message)
         if packed:
             self._send(packed)
 
     def _packed(self, found: dict[str, Any] | DecodeError) -> bytes:
-        """Return a message as it is sent; answer at once what cannot be, and return nothing."""
+        """Pack a message; for an invalid message, print an error and return no bytes."""
         if isinstance(found, DecodeError):
             self._print(error(found.msg_id, Code.MALFORMED, found.text))
             return b""
@@ -134,12 +134,12 @@ class Sender:
             return b""
         own = found.get("timeout_ms")
         if type(own) is int:
-            self._patience = max(self._patience, own / 1000 + PATIENCE_SECONDS)
+            self._silence_max = max(self._silence_max, own / 1000 + GRACE_SECONDS)
         return packed
 
     def _send(self, packed: list[bytes]) -> None:
-        if not self._under_way:
-            self._heard = time.monotonic()
+        if not self._in_flight:
+            self._last_reply = time.monotonic()
         self._gateway.send(packed)
         self._sent += len(packed)
 
@@ -147,16 +147,16 @@ class Sender:
         self.failed |= body["type"] == "error" or body.get("success") is False
         output.json_line(body)
 
-    def _check_patience(self) -> None:
-        if self._under_way and time.monotonic() > self._heard + self._patience:
-            raise output.CliError("The gateway gives no answer: look at its log.")
+    def _check_silence(self) -> None:
+        if self._in_flight and time.monotonic() > self._last_reply + self._silence_max:
+            raise output.CliError("The gateway does not reply: check its log.")
 
     def _unanswered(self) -> str:
-        if not self._under_way:
-            return "Every message that was sent is answered."
+        if not self._in_flight:
+            return "All sent messages have a reply."
         return (
-            f"{self._under_way} messages have no answer, and commands among them may have been done: send them "
-            "again; one with an idempotency_key is done once."
+            f"{self._in_flight} messages have no reply; their commands may have been executed. Send them again: "
+            "a command with an idempotency_key runs at most once."
         )
 
 

@@ -1,4 +1,4 @@
-"""The settings of the command line: those of the cluster, from the same environment."""
+"""The settings of the command line: the settings of the cluster, from the environment and the file .env."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,9 @@ from dualbus.runtime.settings import Settings
 
 
 def settings() -> Settings:
-    """Return the settings; raise ConfigError with every problem.
+    """Return the settings; raise ConfigError with all problems.
 
-    What a file .env in this folder says comes first, as it does for the cluster that honcho starts here.
+    The file .env of this folder overrides the environment, as in honcho.
     """
     file = Path(".env")
     return Settings.from_env(os.environ | (parse(file.read_text()) if file.exists() else {}))

@@ -13,14 +13,14 @@ from dualbus.cli.gateway import Gateway
 from dualbus.cli.settings import settings
 
 WATCH_SECONDS = 1.0
-_SHOWN = ("name", "pid", "state", "position", "in_flight", "uptime_s", "seen_s")  # the rest of a process follows
+_SHOWN = ("name", "pid", "state", "position", "in_flight", "uptime_s", "seen_s")  # in columns of their own
 
 
 def status(
-    watch: Annotated[bool, typer.Option(help="Go on showing it, every second, until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    watch: Annotated[bool, typer.Option(help="Refresh every second, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line.")] = False,
 ) -> None:
-    """Show the processes of the cluster, how far each is, and what waits."""
+    """Show processes, positions and queues of the cluster."""
     with Gateway(settings()) as gateway:
         try:
             if as_json:
@@ -33,46 +33,46 @@ def status(
             pass
 
 
-def _ask(gateway: Gateway) -> dict[str, Any]:
-    body = gateway.ask({"type": "Status", "msg_id": 1}, "gateway")
+def _status(gateway: Gateway) -> dict[str, Any]:
+    body = gateway.request({"type": "Status", "msg_id": 1}, "gateway")
     if body["type"] == "error":
-        raise output.CliError(f"The gateway does not say its status: {body['text']}")
+        raise output.CliError(f"The gateway cannot report its status: {body['text']}")
     data: dict[str, Any] = body["data"]
     return data
 
 
 def _lines(gateway: Gateway, *, watch: bool) -> None:
     while True:
-        output.json_line(_ask(gateway))
+        output.json_line(_status(gateway))
         output.flush()
         if not watch:
             return
-        output.rest(WATCH_SECONDS)
+        output.sleep_or_exit(WATCH_SECONDS)
 
 
 def _tables(gateway: Gateway, *, watch: bool) -> None:
     while True:
-        output.show(*_shown(_ask(gateway)))
+        output.show(*_shown(_status(gateway)))
         output.flush()
         if not watch:
             return
-        output.rest(WATCH_SECONDS)
+        output.sleep_or_exit(WATCH_SECONDS)
 
 
 def _live(gateway: Gateway) -> None:
     with Live(console=Console(highlight=False), auto_refresh=False) as live:
         while True:
-            live.update(Group(*_shown(_ask(gateway))), refresh=True)
-            output.rest(WATCH_SECONDS)
+            live.update(Group(*_shown(_status(gateway))), refresh=True)
+            output.sleep_or_exit(WATCH_SECONDS)
 
 
 def _shown(data: dict[str, Any]) -> list[Any]:
-    """Return the head line, and a table of the processes."""
+    """Return a summary and a table of the processes."""
     head, model = data["log_position"], data["read_model_position"]
     lag = "" if data["lag_events"] is None else f", {data['lag_events']} events behind"
     text = f"Log at position {'?' if head is None else head}, read model at {'?' if model is None else model}{lag}."
     rows = [[*(process.get(name) for name in _SHOWN), _rest(process)] for process in data["processes"]]
-    columns = ["Process", "Pid", "State", "Position", "In flight", "Up (s)", "Heard (s ago)", "Counted"]
+    columns = ["Process", "Pid", "State", "Position", "In flight", "Up (s)", "Seen (s ago)", "Counters"]
     return [Text(text), output.table(columns, rows), Text(f"Gateway: {_rest(data['gateway'])}")]
 
 
@@ -81,7 +81,5 @@ def _rest(values: dict[str, Any]) -> str:
     for name, value in values.items():
         if name in _SHOWN:
             continue
-        found += (
-            [f"{name} {key} {one}" for key, one in value.items()] if isinstance(value, dict) else [f"{name} {value}"]
-        )
+        found += [f"{name} {key} {n}" for key, n in value.items()] if isinstance(value, dict) else [f"{name} {value}"]
     return ", ".join(found)

@@ -9,7 +9,7 @@ import typer
 
 from dualbus.application.loader import load
 from dualbus.cli import output
-from dualbus.cli.backups import alone, aside, no_head
+from dualbus.cli.backups import check_no_head, exclusive_access, temporary_folder
 from dualbus.cli.settings import settings
 from dualbus.log.sqlite.copy import move_into
 from dualbus.log.sqlite.reader import SqliteLogReader
@@ -20,34 +20,36 @@ CHUNK_EVENTS = 1000
 
 
 def export() -> None:
-    """Write every event of the log as a line of JSON, private fields too.
+    """Write the events of the log as lines of JSON.
 
-    Refusals and idempotency keys are not among them: `dualbus backup` copies a log with all it knows.
+    Private fields are included. Rejections and idempotency keys are not exported; `dualbus backup` copies the whole
+    log.
     """
     log = SqliteLogReader(settings().data)
     try:
         head = log.head().position
         with output.bar("Exporting", wanted=not sys.stdout.isatty()) as progress:
-            at = 0
-            while at < head:
-                for recorded in log.read(at, min(CHUNK_EVENTS, head - at)):
+            position = 0
+            while position < head:
+                for recorded in log.read(position, min(CHUNK_EVENTS, head - position)):
                     output.line(exported(recorded))
-                    at = recorded.position
-                progress(at, head)
+                    position = recorded.position
+                progress(position, head)
     finally:
         log.close()
 
 
 def import_(
-    file: Annotated[
-        Path | None, typer.Argument(help="What `dualbus export` wrote; standard input if not given.")
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(help="Output of `dualbus export`; default: standard input.")] = None,
 ) -> None:
-    """Make a new log of lines of JSON, each an event; nothing is made if one of them cannot be taken."""
+    """Create a new log from exported events.
+
+    No log is created if a line is invalid.
+    """
     found = settings()
     app = load(found.app)
-    with alone(found.data), aside(found.data) as folder:
-        no_head(found.data)
+    with exclusive_access(found.data), temporary_folder(found.data) as folder:
+        check_no_head(found.data)
         with output.bar("Importing") as progress:
             position = import_lines(_lines(file), folder, app, lambda done: progress(done, done))
         sync_folder(folder)

@@ -3,15 +3,16 @@
 from dualbus.application.loader import load
 from dualbus.cli import output
 from dualbus.cli.settings import settings
-from dualbus.operations.verify import verify as prove
+from dualbus.operations.verify import verify as verify_data
 
 
 def verify() -> None:
-    """Prove that nothing was lost, changed or skipped; the cluster may run meanwhile.
+    """Verify the log and the read model.
 
-    Walks the whole log, folds it again, and compares the read model with it row by row.
+    Checks the whole log for lost and changed events, and compares the read model row by row with a read model that is
+    rebuilt from the log. The cluster may run meanwhile.
     """
     found = settings()
     with output.bar("Verifying") as progress:
-        proof = prove(found.data, load(found.app), progress)
-    output.line(str(proof))
+        report = verify_data(found.data, load(found.app), progress)
+    output.line(str(report))

@@ -105,7 +105,7 @@ def test_restore_never_overwrites_a_log(run: Run, data: Path, tmp_path: Path) ->
     refused = run("restore", tmp_path / "b.db")
 
     assert refused.code == 1
-    assert refused.err == f"{data}/log.db is there: move it away, all of log.db* together, and begin again.\n"
+    assert refused.err == f"{data}/log.db exists: move all of log.db* away together, then retry.\n"
     assert (data / "log.db").read_bytes() == before
 
 
@@ -205,7 +205,7 @@ def test_import_only_makes_new_logs(run: Run, data: Path, tmp_path: Path) -> Non
     refused = run("import", tmp_path / "events.jsonl")
 
     assert refused.code == 1
-    assert "log.db is there: move it away" in refused.err
+    assert "log.db exists: move all of log.db* away" in refused.err
     assert (data / "log.db").read_bytes() == before
 
 

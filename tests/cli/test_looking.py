@@ -6,10 +6,20 @@ from pathlib import Path
 import apsw
 import pytest
 
+from dualbus.cli.main import COMMANDS
 from dualbus.commandbus.node import genesis
 from dualbus.log.sqlite.writer import SqliteLog
 from tests.cli.conftest import Run
 from tests.cli.members import app as members
+
+
+def test_help_shows_the_whole_sentence_of_each_command(run: Run) -> None:
+    shown = run("--help").out
+
+    for command in COMMANDS:
+        sentence = (command.__doc__ or "").split("\n")[0]
+        assert len(sentence) <= 60
+        assert sentence in shown
 
 
 def test_describe_tells_what_an_application_can_do_without_a_cluster(run: Run) -> None:
@@ -69,13 +79,13 @@ def test_events_are_found_by_a_tag_whose_value_the_log_hides(run: Run, tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["events", "--type", "UserRenmed"], "There is no event 'UserRenmed': did you mean UserRenamed?"),
-        (["events", "--tag", "usr:1"], "There is no tag 'usr': did you mean user?"),
-        (["command", "createuser"], "There is no command 'createuser': did you mean CreateUser?"),
-        (["query", "Get"], "There is no query 'Get'"),
+        (["events", "--type", "UserRenmed"], "Unknown event 'UserRenmed': did you mean UserRenamed?"),
+        (["events", "--tag", "usr:1"], "Unknown tag 'usr': did you mean user?"),
+        (["command", "createuser"], "Unknown command 'createuser': did you mean CreateUser?"),
+        (["query", "Get"], "Unknown query 'Get'"),
         (["command", "CreateUser", "nmae=Ada"], "CreateUser has no field 'nmae': did you mean name?"),
-        (["command", "CreateUser", "name"], "'name' gives no field a value: write FIELD=VALUE."),
-        (["command", "CreateUser", "name=A", "name=B"], "name is given twice: give it once."),
+        (["command", "CreateUser", "name"], "'name' has no value: write FIELD=VALUE."),
+        (["command", "CreateUser", "name=A", "name=B"], "Duplicate field name: write it once."),
         (["send", "no-such-file"], "no-such-file cannot be read"),
         (["nosuch"], "No such command 'nosuch'"),
     ],
