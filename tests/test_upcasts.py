@@ -76,7 +76,7 @@ def test_a_projection_on_the_event_of_today_gets_the_old_ones() -> None:
 def test_upcasts_that_cannot_work_are_all_refused_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
         people(
-            PeerUnreachableError=Upcast("Nowhere"),
+            Gone=Upcast("Nowhere"),
             Ping=Upcast("Pong"),
             Pong=Upcast("Ping"),
             PersonAdded=Upcast("Ping"),

@@ -185,7 +185,9 @@ class Round:
     def _settle(self) -> None:
         """Everything that has a key is known, and the read model has all there is."""
         if self._load.unknown:
-            self._wrong(f"{len(self._load.unknown)} keys never came to anything.")
+            keys = self._load.unknown
+            known = [one for one in self._load.history if one.key in keys][-5:]
+            self._wrong(f"{len(keys)} keys never came to anything: {known}, after {self._load.refusals[-3:]}")
         path = self._cluster.data / file_name(app.projections)
 
         def caught_up() -> bool:
