@@ -92,8 +92,8 @@ def test_without_a_bus_the_deadline_is_answered_11(cluster: Cluster) -> None:
         sent = [create("A"), query("ListUsers"), {"body": query("ListUsers")["body"]}]
         answers = client.ask(*({**one, "timeout_ms": 50} for one in sent))
     assert [answer["code"] for answer in answers] == [11, 11, 11]
-    absent = [answer["text"].split(" is not there")[0] for answer in answers]
-    assert absent == ["commandbus", "querybus", "The bus for it"]
+    absent = [answer["text"].split(" is not running")[0] for answer in answers]
+    assert absent == ["commandbus", "querybus", "The bus for 'ListUsers'"]
 
 
 def test_processes_start_in_any_order_and_find_what_was_there_when_they_stopped(cluster: Cluster) -> None:

@@ -134,7 +134,9 @@ def test_another_commandbus_with_another_log_is_turned_away_at_the_gateway(
     [stranger] = running.start("commandbus", DUALBUS_DATA=data, DUALBUS_EVENTS=road)
     # then it is told so, and all commands go where they went
     assert stranger.wait() == EXIT_UNAVAILABLE
-    assert "Another commandbus, with another log, is at this gateway: stop one of the two." in stranger.said
+    assert (
+        "Another commandbus, with another log, is registered at this gateway: stop one of the two." in stranger.said
+    )
     assert client.ask(create("Ada"))[0]["success"]
     assert status(client)["log"] == log
     assert len(fields(running.data)) == 2
@@ -232,7 +234,7 @@ def test_after_a_restart_of_the_gateway_a_new_session_sees_all_that_was_acknowle
         # when the gateway is killed and started again, and the querybuses find it before commandbus does
         running.process("commandbus").send(signal.SIGSTOP)
         running.restart("gateway")
-        until(lambda: "querybus is here" in running.process("gateway").said)
+        until(lambda: "querybus registered" in running.process("gateway").said)
 
         # then a new session is shown the user or told to wait, and never that there is none
         with RawClient(running.front) as newcomer:
