@@ -16,7 +16,7 @@ from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import EVENTS, PROGRESS, Frames
 from dualbus.protocol.records import Progress, Published, read_published
-from dualbus.readmodel.witness import check_witnesses
+from dualbus.readmodel.witness import check_log_is_complete
 from dualbus.runtime.errors import EXIT_OK, DataError
 from dualbus.runtime.files import is_there, lock_data, make_folder
 from dualbus.runtime.settings import Settings
@@ -80,7 +80,7 @@ class Projector:
         self._link.announce()
         log = self._wait_for_log()
         if log:
-            check_witnesses(self._folder, log)
+            check_log_is_complete(self._folder, log)
             self._app.check_stored(log.types())
         while log and self._turn(0):
             self._model = Model(self._folder, self._app, log, self._interrupt)

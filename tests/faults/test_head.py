@@ -256,7 +256,7 @@ def test_another_life_of_the_log_is_refused_unless_it_was_restored(cluster: Clus
     commandbus_starts(cluster)
     put(earlier, cluster.data)
     for name in ("commandbus", "projector", "commandbus"):
-        assert "is not the restored one" in refused(cluster, name)
+        assert "is not the restored log" in refused(cluster, name)
 
 
 def test_restore_and_import_refuse_the_log_head_of_another_log(cluster: Cluster) -> None:
@@ -363,7 +363,7 @@ def test_a_folder_without_log_head_is_taken_over_where_its_read_model_agrees(clu
     fill(cluster)
     stop_all(cluster)
     (cluster.data / FILE_NAME).unlink()
-    assert "There is no log.head" in str(verify(cluster.data, load("users:app")))
+    assert "The folder has no log.head" in str(verify(cluster.data, load("users:app")))
     # when the projector starts first, it follows the log and makes no log.head
     [projector] = cluster.start("projector")
     until(lambda: "is at position" in projector.said)

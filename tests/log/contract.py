@@ -36,9 +36,11 @@ def event(*tags: str, data: str = "{}", type_: str = "Done") -> NewEvent:
     return NewEvent(type_, data, tags)
 
 
-def decided(id_: str, *events: NewEvent, reads: dict[str, int] | None = None, errors: Sequence[str] = ()) -> Decision:
+def decided(
+    id_: str, *events: NewEvent, condition: dict[str, int] | None = None, errors: Sequence[str] = ()
+) -> Decision:
     """Make what a command came to."""
-    return Decision(id_, TIME, events, errors, reads or {}, None)
+    return Decision(id_, TIME, events, errors, condition or {}, None)
 
 
 def positions(log: ReadableLog, tag: str, after: int = 0) -> list[int]:
@@ -77,7 +79,7 @@ class LogContract:
     def test_positions_have_no_holes_whatever_is_left_out_or_refused(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event("a")), decided("c2", errors=["No"]), decided("c3", event("a"), event())])
-            log.append([decided("c4", event("b"), reads={"a": 2}), decided("c5", event())])
+            log.append([decided("c4", event("b"), condition={"a": 2}), decided("c5", event())])
             log.append([decided("c6", event())])
 
             assert [one.position for one in log.read(0, 100)] == [1, 2, 3, 4, 5]
@@ -163,7 +165,7 @@ class LogContract:
         with engine.writer() as log:
             log.append([decided("c1", event("a"))])
 
-            appended = log.append([decided("c2", event("a"), reads={"a": 2, "never": 0})])
+            appended = log.append([decided("c2", event("a"), condition={"a": 2, "never": 0})])
 
             assert appended.decisions == 1
 
@@ -171,7 +173,7 @@ class LogContract:
         with engine.writer() as log:
             log.append([decided("c1", event("b"), event("a"))])
 
-            appended = log.append([decided("c2", event("a"), event("c"), reads={"b": 2, "a": 2})])
+            appended = log.append([decided("c2", event("a"), event("c"), condition={"b": 2, "a": 2})])
 
             assert appended == Appended(0, [])
             assert log.outcomes(["c2"]) == {}
@@ -182,13 +184,13 @@ class LogContract:
         with engine.writer() as log:
             log.append([decided("c1", event("email:x"))])
 
-            assert log.append([decided("c2", event("email:x"), reads={"email:x": 1})]).decisions == 0
+            assert log.append([decided("c2", event("email:x"), condition={"email:x": 1})]).decisions == 0
 
     def test_a_refusal_falls_as_well_if_what_it_read_has_changed(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event("a"))])
 
-            assert log.append([decided("c2", errors=["No"], reads={"a": 1})]).decisions == 0
+            assert log.append([decided("c2", errors=["No"], condition={"a": 1})]).decisions == 0
             assert log.outcomes(["c2"]) == {}
 
     def test_within_a_batch_what_stands_before_the_first_that_falls_is_appended(self, engine: Engine) -> None:
@@ -196,8 +198,8 @@ class LogContract:
             appended = log.append(
                 [
                     decided("c1", event("a")),
-                    decided("c2", event("b"), reads={"b": 1}),
-                    decided("c3", event("c"), reads={"a": 1}),  # c1 came between
+                    decided("c2", event("b"), condition={"b": 1}),
+                    decided("c3", event("c"), condition={"a": 1}),  # c1 came between
                     decided("c4", event("d")),  # it may have read what c3 did
                 ]
             )
@@ -209,16 +211,16 @@ class LogContract:
 
     def test_within_a_batch_a_decision_may_have_read_the_one_before_it(self, engine: Engine) -> None:
         with engine.writer() as log:
-            batch = [decided("c1", event("a")), decided("c2", event("a"), reads={"a": 2})]
+            batch = [decided("c1", event("a")), decided("c2", event("a"), condition={"a": 2})]
 
             assert log.append(batch).decisions == 2
 
     def test_what_fell_is_appended_when_it_has_been_decided_again(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event("a"))])
-            log.append([decided("c2", event("a"), reads={"a": 1})])
+            log.append([decided("c2", event("a"), condition={"a": 1})])
 
-            assert log.append([decided("c2", event("a"), reads={"a": log.head().position})]).decisions == 1
+            assert log.append([decided("c2", event("a"), condition={"a": log.head().position})]).decisions == 1
             assert log.outcomes(["c2"])["c2"].first == 3
 
     # Writers, readers, and what is there when it is opened again.
@@ -241,7 +243,7 @@ class LogContract:
             log.append([decided("c1", event("a"))])
 
         with engine.writer() as log:
-            assert log.append([decided("c2", event("a"), reads={"a": 1})]).decisions == 0
+            assert log.append([decided("c2", event("a"), condition={"a": 1})]).decisions == 0
 
     def test_a_reader_sees_what_the_writer_appends_and_is_told_the_same(self, engine: Engine) -> None:
         with engine.writer() as log, engine.reader() as reader:
