@@ -1,15 +1,26 @@
-"""The contract of the event log. Every engine implements `Log` and `ReadableLog`.
+"""The contract of the event log. Every engine implements `Log`, `ReadableLog` and `Audit`.
 
-Positions start at 1 and have no holes. An append is conditional on the tags that each decision has read.
+Positions start at 1 and have no holes. An append is conditional on the tags that each decision has read. The hashes
+of events and commits are defined in `dualbus.log.chain`. An engine must also, when opened by the writer,
+
+- refuse a second writer with AlreadyRunningError;
+- create a missing log with a random identity and secret, and append the genesis decision;
+- call `dualbus.readmodel.witness.check_log_is_complete`, and then record commits in `dualbus.log.head.HeadFile`.
+
+`dualbus.testing.log_contract` has the tests for an engine.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dualbus.log.identity import Identity
 from dualbus.runtime.errors import DataError
 
+if TYPE_CHECKING:
+    from dualbus.application.messages import Event
+
+GENESIS = "genesis"  # the command id of the first events of a log
 NO_HASH = bytes(16)  # the hash before the first event and before the first commit
 
 
@@ -19,6 +30,14 @@ class LogError(DataError):
 
 class LogDamaged(LogError):
     """The log was changed after its events were committed, or has lost some of them."""
+
+
+class VerificationError(LogDamaged):
+    """The audit has found an error; `position` is the position where verification stopped."""
+
+    def __init__(self, position: int, text: str) -> None:
+        super().__init__(text)
+        self.position = position
 
 
 class LogUnavailable(LogError):
@@ -92,6 +111,7 @@ class ReadableLog(Protocol):
     """The log as any process may use it."""
 
     identity: Identity
+    secret: bytes  # the key that hides the values of private tags in the index
 
     def head(self) -> Head:
         """Return the last position and its hash; position 0 when the log is empty."""
@@ -113,11 +133,21 @@ class ReadableLog(Protocol):
         """Return the outcomes of these commands by command id, without those the log does not know."""
         ...
 
+    def hash_at(self, position: int) -> bytes | None:
+        """Return the hash of the event at a position, NO_HASH for 0, None beyond the head."""
+        ...
+
+    def commit_hash_at(self, number: int) -> bytes | None:
+        """Return the hash of a commit, NO_HASH for 0, None beyond the last; an `append` is a commit."""
+        ...
+
+    def close(self) -> None:
+        """Release the log."""
+        ...
+
 
 class Log(ReadableLog, Protocol):
     """The log as its only writer may use it."""
-
-    secret: bytes  # hides the values of private tags in the index
 
     def append(self, decisions: Sequence[Decision]) -> Appended:
         """Append the decisions durably, in order, up to the first with a conflict.
@@ -130,4 +160,34 @@ class Log(ReadableLog, Protocol):
 
     def when_idle(self) -> None:
         """Do deferred work; called when no command is queued. Raises LogError."""
+        ...
+
+
+class Audit(ReadableLog, Protocol):
+    """The log as `dualbus verify` uses it: an audit in progress, with all rows up to `position` verified."""
+
+    position: int
+    hash: bytes  # at this position
+    end: int  # the head at the latest `refresh`
+    commits: int  # verified
+    outcomes_seen: int  # verified, with genesis
+    refused: int  # outcomes with errors
+
+    def refresh(self) -> None:
+        """Read the end of the log; `events` stops there."""
+        ...
+
+    def events(self) -> Iterator[tuple[RecordedEvent, "Event"]]:
+        """Yield verified events in order, up to the end; raise VerificationError at the first error.
+
+        Verification covers hashes, tags and outcomes, and compares the tags with those of the application.
+        """
+        ...
+
+    def verified(self, after: int, until: int) -> Iterator[tuple[RecordedEvent, "Event"]]:
+        """Yield events that are already verified, again."""
+        ...
+
+    def check_file(self) -> None:
+        """Check the storage beyond the rows, such as indexes. Raises VerificationError."""
         ...

@@ -15,9 +15,9 @@ import struct
 import time
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from dualbus.log.contract import CommitFailed, Head, LogDamaged, LogError
+from dualbus.log.contract import CommitFailed, Head, LogDamaged, LogError, ReadableLog
 from dualbus.log.identity import Identity
 from dualbus.runtime.files import is_there, sync_folder
 
@@ -32,18 +32,6 @@ _RECORD_BYTES = _IDENTITY.size + _COMMIT.size + _CHECKSUM_BYTES
 _RESTORE = "move log.db* away, all of it together, and use `dualbus restore`."
 
 
-class Witnessed(Protocol):
-    """A log that can be compared with log.head."""
-
-    identity: Identity
-
-    def head(self) -> Head: ...
-
-    def hash_at(self, position: int) -> bytes | None: ...
-
-    def commit_hash_at(self, number: int) -> bytes | None: ...
-
-
 class Acknowledged(NamedTuple):
     """A commit of a log and its head."""
 
@@ -52,7 +40,7 @@ class Acknowledged(NamedTuple):
     head: Head
     commit_hash: bytes
 
-    def check(self, log: Witnessed, folder: Path) -> None:
+    def check(self, log: ReadableLog, folder: Path) -> None:
         """Raise LogDamaged if the log in the folder is a different log, or lacks this commit."""
         position = self.head.position
         if log.identity.log != self.identity.log:
@@ -88,7 +76,7 @@ def read_head(folder: Path) -> Acknowledged | None:
     return found[1] if found else None
 
 
-def check_head(folder: Path, log: Witnessed | None) -> None:
+def check_head(folder: Path, log: ReadableLog | None) -> None:
     """Raise LogDamaged if log.head in the folder contradicts the log, or the absence of a log (None)."""
     acknowledged = read_head(folder)  # before the log is read: the log only grows
     if acknowledged and log is None:

@@ -9,9 +9,8 @@ from pydantic_core import to_json
 
 from dualbus.application.app import App
 from dualbus.application.causes import cause
-from dualbus.log.contract import Decision, LogError, NewEvent, RecordedEvent
-from dualbus.log.sqlite.schema import GENESIS
-from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.log.contract import GENESIS, Decision, LogError, NewEvent, RecordedEvent
+from dualbus.log.engine import open_log
 from dualbus.log.tags import Tagger
 from dualbus.runtime.errors import RAISED_UNDER_CTRL_C
 
@@ -55,7 +54,7 @@ def import_lines(lines: Iterable[str], folder: Path, app: App, progress: Callabl
         tagger = Tagger(app.private_tags, secret)
         return _decision(first, app, tagger) if has_genesis else Decision(GENESIS, first[0].time)
 
-    log = SqliteLog(folder, genesis)
+    log = open_log(folder, genesis)
     try:
         tagger = Tagger(app.private_tags, log.secret)
         decisions = [] if has_genesis else [_decision(first, app, tagger)]

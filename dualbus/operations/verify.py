@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from dualbus.application.app import App
 from dualbus.application.messages import Event
-from dualbus.log.contract import LogDamaged, RecordedEvent
+from dualbus.log.contract import Audit, LogDamaged, RecordedEvent, VerificationError
+from dualbus.log.engine import open_audit
 from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.log.head import Acknowledged, read_head
-from dualbus.log.sqlite.audit import LogAudit, VerificationError
 from dualbus.readmodel.file import Checkpoint, Damaged, ReadModelBusyError, file_name
 from dualbus.readmodel.replay import Comparison, ReadModelSnapshot, Replay
 
@@ -71,7 +71,7 @@ def _verify(folder: Path, app: App, replay: Replay, progress: Progress) -> Verif
     path = folder / file_name(app.projections)
     until = _position(path)  # read before the log, so that the log has this position
     acknowledged = read_head(folder)  # before the log, too
-    audit = LogAudit(folder, app)
+    audit = open_audit(folder, app)
     try:
         for recorded, event in audit.events():
             if recorded.position <= until:
@@ -93,7 +93,7 @@ def _verify(folder: Path, app: App, replay: Replay, progress: Progress) -> Verif
     )
 
 
-def _check_head(acknowledged: Acknowledged | None, audit: LogAudit, folder: Path) -> None:
+def _check_head(acknowledged: Acknowledged | None, audit: Audit, folder: Path) -> None:
     """Raise VerificationError if the log lacks the commit recorded in log.head."""
     if acknowledged is None:
         return
@@ -120,14 +120,14 @@ def _apply(replay: Replay, recorded: RecordedEvent, event: Event) -> None:
         raise VerificationError(recorded.position, str(failed)) from None
 
 
-def _snapshot(path: Path, audit: LogAudit) -> ReadModelSnapshot:
+def _snapshot(path: Path, audit: Audit) -> ReadModelSnapshot:
     try:
         return ReadModelSnapshot(path)
     except Damaged as damaged:
         raise _bad_read_model(audit.position, damaged) from None
 
 
-def _compare(path: Path, audit: LogAudit, replay: Replay) -> tuple[int, Comparison]:
+def _compare(path: Path, audit: Audit, replay: Replay) -> tuple[int, Comparison]:
     """Compare a snapshot of the read model with a replay up to the same position."""
     with _snapshot(path, audit) as snapshot:
         position = snapshot.checkpoint.position
@@ -150,7 +150,7 @@ def _compare(path: Path, audit: LogAudit, replay: Replay) -> tuple[int, Comparis
     return position, compared
 
 
-def _check_checkpoint(path: Path, checkpoint: Checkpoint, audit: LogAudit) -> None:
+def _check_checkpoint(path: Path, checkpoint: Checkpoint, audit: Audit) -> None:
     """Check that a read model was built from this log, and only from events in this log."""
     if checkpoint.identity.log != audit.identity.log:
         raise VerificationError(

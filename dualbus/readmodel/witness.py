@@ -6,13 +6,13 @@ A data folder of an early version has no log.head.
 
 from pathlib import Path
 
-from dualbus.log.contract import LogDamaged
-from dualbus.log.head import Witnessed, check_head
+from dualbus.log.contract import LogDamaged, ReadableLog
+from dualbus.log.head import check_head
 from dualbus.readmodel.checkpoints import checkpoints
 from dualbus.readmodel.file import Checkpoint
 
 
-def check_log_is_complete(folder: Path, log: Witnessed | None) -> None:
+def check_log_is_complete(folder: Path, log: ReadableLog | None) -> None:
     """Raise LogDamaged if the log (None: missing) lacks events that log.head or a read model in the folder proves."""
     found = checkpoints(folder)  # before the log is read: the log only grows
     check_head(folder, log)
@@ -27,7 +27,7 @@ def check_log_is_complete(folder: Path, log: Witnessed | None) -> None:
             )
 
 
-def check_checkpoint(log: Witnessed, checkpoint: Checkpoint) -> None:
+def check_checkpoint(log: ReadableLog, checkpoint: Checkpoint) -> None:
     """Raise LogDamaged if a read model was built from a different log, or from events missing in this log.
 
     A read model of an earlier incarnation is no error: the projector adopts the file or builds it again.

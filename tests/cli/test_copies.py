@@ -8,9 +8,8 @@ import apsw
 import pytest
 
 from dualbus.application.loader import load
-from dualbus.log.contract import Decision, NewEvent
+from dualbus.log.contract import GENESIS, Decision, NewEvent
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.log.sqlite.schema import GENESIS
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.projector.builder import Model
 from dualbus.worker.interrupt import Interrupt

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from dualbus.application.loader import load
-from dualbus.log.contract import Head, LogDamaged
+from dualbus.log.contract import Head, LogDamaged, VerificationError
 from dualbus.log.head import BLOCK, FILE_NAME, Acknowledged, HeadFile, read_head, write_head
 from dualbus.log.identity import Identity
-from dualbus.log.sqlite.audit import VerificationError
 from dualbus.operations.verify import verify
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.runtime.errors import EXIT_DATA, EXIT_OK

@@ -18,9 +18,8 @@ import pytest
 
 from dualbus.application.app import App
 from dualbus.application.loader import load
-from dualbus.log.contract import Decision, LogError, NewEvent
-from dualbus.log.sqlite.audit import VerificationError
-from dualbus.log.sqlite.schema import FILE_NAME, GENESIS
+from dualbus.log.contract import GENESIS, Decision, LogError, NewEvent, VerificationError
+from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.operations.verify import verify
 from dualbus.runtime.errors import EXIT_DATA

@@ -15,23 +15,15 @@ from dualbus.application.causes import Unreadable
 from dualbus.application.error_text import one_line
 from dualbus.application.messages import Event
 from dualbus.log.chain import OutcomeRow, commit_hash, event_hash
-from dualbus.log.contract import NO_HASH, Head, LogDamaged, RecordedEvent
+from dualbus.log.contract import GENESIS, NO_HASH, Head, RecordedEvent, VerificationError
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.log.sqlite.schema import EVENT_COLUMNS, GENESIS, SCHEMA
+from dualbus.log.sqlite.schema import EVENT_COLUMNS, SCHEMA
 from dualbus.log.tags import Tagger
 
 CHUNK_COMMITS = 1000
 _LOWEST = -(2**63)  # lower bound that includes rows with invalid numbers
 _COMMIT_TYPES = (int, int, int, bytes)
 _OUTCOME_TYPES = ((int,), (str,), (bytes, type(None)), (int,), (int,), (str,))
-
-
-class VerificationError(LogDamaged):
-    """The audit has found an error; `position` is the position where verification stopped."""
-
-    def __init__(self, position: int, text: str) -> None:
-        super().__init__(text)
-        self.position = position
 
 
 class LogAudit(SqliteLogReader):

@@ -27,7 +27,6 @@ MANY_OUTCOMES = ONE_OUTCOME.replace("= ?", "IN (SELECT value FROM json_each(?))"
 ROWS_A_STATEMENT = 32
 FEW = 10  # up to this number, one query per command id is faster
 EVENT_COLUMNS = "position, type, data, time, command_id, hash"
-GENESIS = "genesis"  # the command id of the first events of a log
 
 
 @cache
