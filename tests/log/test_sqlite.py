@@ -15,7 +15,7 @@ from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.runtime.errors import AlreadyRunningError
-from tests.log.contract import GENESIS, Engine, LogContract, decided, event
+from dualbus.testing.log_contract import GENESIS, Engine, LogContract, decided, event
 
 
 class SqliteEngine:
