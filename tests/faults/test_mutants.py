@@ -43,9 +43,9 @@ MUTANTS = {
     ),
     "dedup in memory only": Mutant(
         "dualbus/log/sqlite/reader.py",
-        "rows: Iterable[Any] = (row for id_ in ids for row in self._db.execute(ONE_OUTCOME, (id_,)))",
+        "rows = self._db.execute(OUTCOMES, (json.dumps(ids),))",
         "since = self.__dict__.setdefault('_since', getattr(self, '_outcomes', 0)); "
-        "rows = (row for id_ in ids for row in self._db.execute(f'{ONE_OUTCOME} AND number > {since}', (id_,)))",
+        "rows = self._db.execute(f'{OUTCOMES} AND number > {since}', (json.dumps(ids),))",
         f"{FAULTS}/test_commits.py::test_what_a_command_came_to_is_known_when_the_log_is_opened_again",
     ),
     "publish before commit": Mutant(

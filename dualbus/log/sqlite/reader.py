@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import apsw
 
@@ -21,11 +20,9 @@ from dualbus.log.sqlite.schema import (
     ANY_OUTCOME,
     APPLICATION_ID,
     EVENT_COLUMNS,
-    FEW,
     FILE_NAME,
     FORMAT,
-    MANY_OUTCOMES,
-    ONE_OUTCOME,
+    OUTCOMES,
 )
 from dualbus.runtime.files import is_there
 from dualbus.runtime.sqlite_errors import readable
@@ -100,11 +97,9 @@ class SqliteLogReader:
     def outcomes(self, command_ids: Iterable[str]) -> dict[str, Outcome]:
         ids = list(command_ids)
         # Keys created in sequence are adjacent in the index: this range query usually finds no row.
-        if len(ids) > FEW and not self._db.execute(ANY_OUTCOME, (min(ids), max(ids))).get:
+        if not ids or not self._db.execute(ANY_OUTCOME, (min(ids), max(ids))).get:
             return {}
-        rows: Iterable[Any] = (row for id_ in ids for row in self._db.execute(ONE_OUTCOME, (id_,)))
-        if len(ids) > FEW:
-            rows = self._db.execute(MANY_OUTCOMES, (json.dumps(ids),))
+        rows = self._db.execute(OUTCOMES, (json.dumps(ids),))
         return {
             id_: Outcome(id_, fingerprint, first, events, json.loads(errors))
             for id_, fingerprint, first, events, errors in rows

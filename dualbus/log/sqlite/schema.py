@@ -21,11 +21,12 @@ CREATE TABLE commits (number INTEGER PRIMARY KEY, position INTEGER NOT NULL, out
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """
-ONE_OUTCOME = "SELECT command_id, fingerprint, first, events, errors FROM outcomes WHERE command_id = ?"
+OUTCOMES = (
+    "SELECT command_id, fingerprint, first, events, errors FROM outcomes "
+    "WHERE command_id IN (SELECT value FROM json_each(?))"
+)
 ANY_OUTCOME = "SELECT 1 FROM outcomes WHERE command_id BETWEEN ? AND ? LIMIT 1"
-MANY_OUTCOMES = ONE_OUTCOME.replace("= ?", "IN (SELECT value FROM json_each(?))")
 ROWS_A_STATEMENT = 32
-FEW = 10  # up to this number, one query per command id is faster
 EVENT_COLUMNS = "position, type, data, time, command_id, hash"
 
 
