@@ -184,7 +184,7 @@ def test_tables_that_are_not_sql_are_named_by_the_projector(folder: Path) -> Non
     with Cluster(folder, "troubled:app", cwd=folder) as cluster:
         _, projector = cluster.start("commandbus", "projector")
         assert projector.wait() == 78
-        assert "The tables of projection words are not SQL that SQLite takes" in projector.said
+        assert "The tables of projection words are not valid SQL for SQLite" in projector.said
         assert "Traceback" not in projector.said
 
 

@@ -11,6 +11,8 @@ import pytest
 from dualbus.testing.cluster import Cluster
 from dualbus.testing.differences import differences
 
+pytest.register_assert_rewrite("dualbus.testing.log_contract")
+
 
 @pytest.fixture
 def dualbus_app() -> str:

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from dualbus.application.loader import load
-from dualbus.log.contract import Head, LogDamaged
+from dualbus.log.contract import Head, LogDamaged, VerificationError
 from dualbus.log.head import BLOCK, FILE_NAME, Acknowledged, HeadFile, read_head, write_head
 from dualbus.log.identity import Identity
-from dualbus.log.sqlite.audit import VerificationError
 from dualbus.operations.verify import verify
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
@@ -256,7 +255,7 @@ def test_another_life_of_the_log_is_refused_unless_it_was_restored(cluster: Clus
     commandbus_starts(cluster)
     put(earlier, cluster.data)
     for name in ("commandbus", "projector", "commandbus"):
-        assert "is not the restored one" in refused(cluster, name)
+        assert "is not the restored log" in refused(cluster, name)
 
 
 def test_restore_and_import_refuse_the_log_head_of_another_log(cluster: Cluster) -> None:
@@ -363,7 +362,7 @@ def test_a_folder_without_log_head_is_taken_over_where_its_read_model_agrees(clu
     fill(cluster)
     stop_all(cluster)
     (cluster.data / FILE_NAME).unlink()
-    assert "There is no log.head" in str(verify(cluster.data, load("users:app")))
+    assert "The folder has no log.head" in str(verify(cluster.data, load("users:app")))
     # when the projector starts first, it follows the log and makes no log.head
     [projector] = cluster.start("projector")
     until(lambda: "is at position" in projector.said)
