@@ -199,6 +199,7 @@ def test_a_rejection_may_have_several_sentences_and_never_none() -> None:
     assert Rejected("One", "Two").errors == ["One", "Two"]
     assert Rejected().errors == ["The command was rejected"]
     assert str(Rejected("One", "Two")) == "One; Two"
+    assert Rejected("One").outcome_known
 
 
 def test_what_cannot_be_sent_as_it_is_can_be_sent_all_the_same() -> None:

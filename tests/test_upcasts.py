@@ -5,9 +5,8 @@ from typing import Annotated
 
 import pytest
 
-from dualbus import App, Event, Projection, Tables, Tag, Upcast
+from dualbus import App, Event, Fields, Projection, Tables, Tag, Upcast
 from dualbus.application.loader import load
-from dualbus.application.upcasts import Fields
 from dualbus.operations.verify import verify
 from dualbus.readmodel.replay import Comparison
 from dualbus.runtime.errors import EXIT_CONFIG, ConfigError

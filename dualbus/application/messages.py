@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import to_json
 
 from dualbus.application.error_text import EMAIL_PATTERN, sentences
+from dualbus.application.errors import replace_surrogates
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.values import check
 from dualbus.runtime.errors import ConfigError
@@ -19,21 +20,8 @@ class Invalid(Exception):
     """A message that breaks its own rules; `errors` holds every problem, a sentence each."""
 
     def __init__(self, errors: list[str]) -> None:
-        self.errors = [_replace_surrogates(error) for error in errors]
+        self.errors = [replace_surrogates(error) for error in errors]
         super().__init__("; ".join(self.errors))
-
-
-class Rejected(Exception):
-    """Raised by a decision to refuse its command: `raise Rejected("Email is already taken")`."""
-
-    def __init__(self, *errors: str) -> None:
-        self.errors = [_replace_surrogates(error) for error in errors] or ["The command was rejected"]
-        super().__init__("; ".join(self.errors))
-
-
-def _replace_surrogates(sentence: object) -> str:
-    """Return a sentence as one that can be sent: half a character, of text that was cut, becomes "?"."""
-    return str(sentence).encode(errors="replace").decode()
 
 
 class Tag:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
+from dualbus.application.errors import ClientClosed
 from dualbus.application.messages import Command, Query
 from dualbus.client.call import Call, CommandResult
-from dualbus.client.errors import Closed
 from dualbus.client.session import ClientSession, new_calls
 from dualbus.transport.sockets import Connection
 
@@ -44,7 +44,7 @@ class AsyncClient:
         idempotency_key: str | None = None,
         **more: Any,
     ) -> CommandResult:
-        """Have a command done, once; return its events. Raises an `Error`, of which `Refused` is one."""
+        """Have a command done, once; return its events. Raises a `DualbusError`, of which `Rejected` is one."""
         loop = self._open()
         call = self._calls.command(message, {**fields, **more}, timeout, idempotency_key)
         result: CommandResult = await self._ask(call, loop)
@@ -64,7 +64,7 @@ class AsyncClient:
         return await self._ask(self._calls.query(message, {**fields, **more}, timeout), loop)
 
     async def close(self) -> None:
-        """Close the connection. Calls that are not answered raise `Closed`."""
+        """Close the connection. Calls that are not answered raise `ClientClosed`."""
         self._close()
 
     async def __aenter__(self) -> Self:
@@ -79,7 +79,7 @@ class AsyncClient:
         """Connect at the first call: only then there is a loop to belong to."""
         loop = asyncio.get_running_loop()
         if self._closed:
-            raise Closed("This client is closed: make another one.")
+            raise ClientClosed("This client is closed: make another one.")
         if self._exchange is None:
             self._loop = loop
             self._exchange = ClientSession(self._calls, self._watch, self._unwatch)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dualbus.application.errors import DeadlineExceeded, DualbusError, Executed, HandlerError, Rejected, Unavailable
 from dualbus.application.messages import Message
-from dualbus.client.errors import Error, Executed, Failed, Refused, Timeout, Unavailable
 from dualbus.protocol.batches import joined
 from dualbus.protocol.codec import NODES_MAX, pack, unpack_hostile
 from dualbus.protocol.codes import Code, WireError
@@ -54,7 +54,7 @@ class Call:
         """Nobody will ever answer what was sent."""
         self.doubtful = self.key is not None
 
-    def unknown(self, kind: type[Error], text: str) -> Error:
+    def unknown(self, kind: type[DualbusError], text: str) -> DualbusError:
         """Make an error that says whether the outcome is known, and under which key to ask for it."""
         return kind(text, outcome_known=not self.doubtful, idempotency_key=self.key)
 
@@ -64,40 +64,40 @@ class Call:
         return b"\x85" + pack(head)[1:] + b"\xa4body" + self.body
 
     def outcome(self, position: int, body: dict[str, Any]) -> tuple[Any, bool]:
-        """Return what a reply comes to, a result or an Error, and whether to try again while there is time.
+        """Return what a reply comes to, a result or a DualbusError, and whether to try again while there is time.
 
         A command is sent again under its key. So "unavailable" says nothing about an earlier try that was lost.
         """
         if body["type"] == "query_result":
             return body["data"], False
         if body["type"] == "command_result":
-            return CommandResult(body["events"], position) if body["success"] else Refused(body["errors"]), False
+            return CommandResult(body["events"], position) if body["success"] else Rejected(*body["errors"]), False
         code, text = Code(body["code"]), str(body["text"])
         self.doubtful |= self.key is not None and not code.definite
         if code == Code.EXECUTED:
             return Executed(text, position=position, idempotency_key=self.key), False
         if code == Code.UNAVAILABLE:
-            return self.unknown(Timeout, text) if self.doubtful else Unavailable(text), True
+            return self.unknown(DeadlineExceeded, text) if self.doubtful else Unavailable(text), True
         if code == Code.CRASH:
-            return self.unknown(Failed, text), True
+            return self.unknown(HandlerError, text), True
         if code == Code.TIMEOUT:
-            return self.unknown(Timeout, text), False
+            return self.unknown(DeadlineExceeded, text), False
         if code == Code.ABORTED:
-            return Failed(text), False
-        return Refused(body.get("errors") or [text]), False
+            return HandlerError(text), False
+        return Rejected(*(body.get("errors") or [text])), False
 
     def finish(self, outcome: Any) -> None:
         """Give the caller a result or an error; one that waits no more gets nothing."""
         if self.future.done():
             return
-        if isinstance(outcome, Error):
+        if isinstance(outcome, DualbusError):
             self.future.set_exception(outcome)
         else:
             self.future.set_result(outcome)
 
 
 def packed_body(body: dict[str, Any]) -> bytes:
-    """Pack a body; raise Refused for what the gateway could not even read, and would blame on its whole batch."""
+    """Pack a body; raise Rejected for what the gateway could not even read, and would blame on its whole batch."""
     try:
         check(body)
         packed = pack(body)
@@ -106,7 +106,7 @@ def packed_body(body: dict[str, Any]) -> bytes:
         if len(packed) > SHARED_BYTES_MAX:
             unpack_hostile(joined(SEND, [b"\x91" + packed])[1])  # a list of one stands for the envelope
     except WireError as error:
-        raise Refused([str(error)]) from None
+        raise Rejected(str(error)) from None
     return packed
 
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from dualbus.application.errors import ClientClosed, DeadlineExceeded, DualbusError, Unavailable
 from dualbus.application.messages import Message
 from dualbus.client.call import (
     COMMANDS,
@@ -20,7 +21,6 @@ from dualbus.client.call import (
     packed_body,
     type_and_fields,
 )
-from dualbus.client.errors import Closed, Error, Timeout, Unavailable
 from dualbus.protocol.batches import joined
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
@@ -189,7 +189,9 @@ class PendingCalls:
             self._landed(call)
             call.lost()
             text = f"{call.type} was not answered within {call.seconds:g} s."
-            call.finish(call.unknown(Timeout, f"{text} The outcome is not known." if call.doubtful else text))
+            call.finish(
+                call.unknown(DeadlineExceeded, f"{text} The outcome is not known." if call.doubtful else text)
+            )
         if late := [call for call in self._waiting if call.deadline <= now]:
             self._waiting = deque(call for call in self._waiting if call.deadline > now)
             for call in late:
@@ -204,11 +206,11 @@ class PendingCalls:
             return min(self._next_look, self._resting[0][0])
         return self._next_look
 
-    def _too_late(self, call: Call) -> Error:
+    def _too_late(self, call: Call) -> DualbusError:
         """Say why a call was not sent, or not sent again, while there was time."""
         if call.doubtful:
             text = f"{call.type} was sent, and the connection was lost before its answer. The outcome is not known."
-            return call.unknown(Timeout, text)
+            return call.unknown(DeadlineExceeded, text)
         if self.connected:
             return Unavailable("Too many calls came before this one, and it was not sent: try again later.")
         return Unavailable(f"There is no gateway at {self.address}: start it, or give the address it has.")
@@ -218,7 +220,7 @@ class PendingCalls:
         for call in self._under_way.values():
             call.lost()
         for call in (*self._under_way.values(), *self._waiting, *(call for _, _, call in self._resting)):
-            call.finish(call.unknown(Closed, "The client was closed before the answer came."))
+            call.finish(call.unknown(ClientClosed, "The client was closed before the answer came."))
         self._under_way.clear()
         self._waiting.clear()
         self._resting.clear()

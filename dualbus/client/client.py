@@ -12,10 +12,10 @@ from concurrent.futures import Future
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
+from dualbus.application.errors import ClientClosed
 from dualbus.application.messages import Command, Query
 from dualbus.client.call import Call, CommandResult
 from dualbus.client.calls import PendingCalls
-from dualbus.client.errors import Closed
 from dualbus.client.session import ClientSession, new_calls
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Connection
@@ -56,7 +56,7 @@ class Client:
         idempotency_key: str | None = None,
         **more: Any,
     ) -> CommandResult:
-        """Have a command done, once; return its events. Raises an `Error`, of which `Refused` is one."""
+        """Have a command done, once; return its events. Raises a `DualbusError`, of which `Rejected` is one."""
         with self._lock:
             talk = self._open()
             future = talk.ask(self._calls.command(message, {**fields, **more}, timeout, idempotency_key))
@@ -79,7 +79,7 @@ class Client:
         return future.result()
 
     def close(self) -> None:
-        """Close the connection. Calls that are not answered raise `Closed`."""
+        """Close the connection. Calls that are not answered raise `ClientClosed`."""
         with self._lock:
             self._closed = True
         if self._talk:
@@ -96,7 +96,7 @@ class Client:
     def _open(self) -> "_ClientThread":
         """Connect at the first call, so that a process may make a client and then fork."""
         if self._closed:
-            raise Closed("This client is closed: make another one.")
+            raise ClientClosed("This client is closed: make another one.")
         if self._talk is None:
             self._talk = _ClientThread(self._calls)
             weakref.finalize(self, self._talk.stop)  # when it is forgotten, and at the end of the program
@@ -126,7 +126,7 @@ class _ClientThread:
         future: Future[Any] = Future()
         with self._lock:
             if self._ended:
-                raise Closed(self._ended)
+                raise ClientClosed(self._ended)
             self._inbox.append((call, future, time.monotonic()))
             self._wake()
         return future
@@ -180,6 +180,6 @@ class _ClientThread:
         with self._lock:
             self._ended = ended
         for _, future, _ in self._inbox:
-            future.set_exception(Closed(ended))
+            future.set_exception(ClientClosed(ended))
         self._wakeup.close()
         self._waker.close()

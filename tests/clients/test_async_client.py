@@ -12,7 +12,7 @@ import msgpack
 import pytest
 import zmq
 
-from dualbus import AsyncClient, Closed, CommandResult, Refused, Unavailable
+from dualbus import AsyncClient, ClientClosed, CommandResult, Rejected, Unavailable
 from dualbus.client.calls import UNDER_WAY_MAX
 from dualbus.testing import Cluster
 from tests.clients.notes import CountNotes, Note, Ponder
@@ -62,7 +62,7 @@ def test_a_refusal_among_many_harms_no_other(notes: Cluster) -> None:
             calls = [client.command("Note", payload) for payload in payloads]
             return await asyncio.gather(*calls, return_exceptions=True)
 
-    assert Counter(map(type, asyncio.run(run()))) == {CommandResult: 100, Refused: 300}
+    assert Counter(map(type, asyncio.run(run()))) == {CommandResult: 100, Rejected: 300}
 
 
 def test_a_call_that_is_cancelled_leaves_the_others_alone(notes: Cluster) -> None:
@@ -101,10 +101,10 @@ def test_closing_ends_the_calls_that_are_under_way(notes: Cluster) -> None:
         for _ in range(3):
             await asyncio.sleep(0)
         await client.close()
-        with pytest.raises(Closed, match="was closed before the answer came") as caught:
+        with pytest.raises(ClientClosed, match="was closed before the answer came") as caught:
             await call
         assert not caught.value.outcome_known
-        with pytest.raises(Closed, match="make another one"):
+        with pytest.raises(ClientClosed, match="make another one"):
             await client.query(CountNotes(text="a"))
 
     asyncio.run(run())

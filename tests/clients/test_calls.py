@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dualbus import Closed, CommandResult, Executed, Failed, Refused, Timeout, Unavailable
+from dualbus import ClientClosed, CommandResult, DeadlineExceeded, Executed, HandlerError, Rejected, Unavailable
 from dualbus.client.call import Call
 from dualbus.client.calls import PATIENCE_SECONDS, UNDER_WAY_BYTES_MAX, UNDER_WAY_MAX, PendingCalls
 from dualbus.gateway.envelope import read_request
@@ -211,7 +211,7 @@ def test_unavailable_says_nothing_of_an_earlier_try_that_was_lost(desk: Desk) ->
     desk.fail(desk.next_try(), Code.UNAVAILABLE)
 
     # Then nobody claims that nothing happened
-    with pytest.raises(Timeout) as caught:
+    with pytest.raises(DeadlineExceeded) as caught:
         future.result(0)
     assert not caught.value.outcome_known
     assert caught.value.idempotency_key == "k"
@@ -268,7 +268,7 @@ def test_without_an_answer_a_commands_outcome_is_not_known_and_a_query_had_none(
     desk.wait(1)
     assert not future.done()  # the gateway may have the last word
     desk.wait(PATIENCE_SECONDS)
-    with pytest.raises(Timeout, match=r"was not answered within 1 s\.") as caught:
+    with pytest.raises(DeadlineExceeded, match=r"was not answered within 1 s\.") as caught:
         future.result(0)
     assert caught.value.outcome_known is known
     assert caught.value.idempotency_key == sent["body"].get("idempotency_key")
@@ -281,7 +281,7 @@ def test_the_last_word_of_the_gateway(desk: Desk) -> None:
     desk.fail(command, Code.TIMEOUT, "It did not answer.")
     desk.fail(query, Code.TIMEOUT, "It did not answer.")
     for one, known in ((future, False), (other, True)):
-        with pytest.raises(Timeout, match=r"It did not answer\.") as caught:
+        with pytest.raises(DeadlineExceeded, match=r"It did not answer\.") as caught:
             one.result(0)
         assert caught.value.outcome_known is known
 
@@ -289,7 +289,7 @@ def test_the_last_word_of_the_gateway(desk: Desk) -> None:
 def test_a_crash_to_the_end_leaves_the_outcome_unknown(desk: Desk) -> None:
     future = desk.command(timeout=0.04)
     desk.fail(desk.one(), Code.CRASH, "It died.")
-    with pytest.raises(Failed, match=r"It died\.") as caught:
+    with pytest.raises(HandlerError, match=r"It died\.") as caught:
         future.result(0)
     assert not caught.value.outcome_known
 
@@ -311,10 +311,10 @@ def test_what_is_wrong_is_refused_and_not_tried_again(desk: Desk, code: Code) ->
     desk.reply(error(desk.one()["body"]["msg_id"], code, "Wrong.", ["A is required", "B is required"]))
     other = desk.query()
     desk.fail(desk.one(), code, "Wrong.")
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Rejected) as caught:
         future.result(0)
     assert caught.value.errors == ["A is required", "B is required"]
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(Rejected) as caught:
         other.result(0)
     assert caught.value.errors == ["Wrong."]
     assert desk.calls.next_time() > desk.now + 1
@@ -359,7 +359,7 @@ def test_closing_tells_every_call_what_is_known(desk: Desk) -> None:
     waiting = desk.command()
     desk.calls.close()
     for future, known in ((sent, False), (resting, True), (waiting, True)):
-        with pytest.raises(Closed) as caught:
+        with pytest.raises(ClientClosed) as caught:
             future.result(0)
         assert caught.value.outcome_known is known
 
@@ -385,12 +385,12 @@ def test_a_timeout_that_is_none_is_refused(desk: Desk, timeout: float) -> None:
 def test_what_the_gateway_could_not_read_is_refused_before_it_harms_its_neighbours(
     desk: Desk, value: Any, why: str
 ) -> None:
-    with pytest.raises(Refused, match=why):
+    with pytest.raises(Rejected, match=why):
         desk.calls.query("GetUser", {"user_id": value}, None)
     deep: list[Any] = []
     for _ in range(600):
         deep = [deep]
-    with pytest.raises(Refused, match="nested"):
+    with pytest.raises(Rejected, match="nested"):
         desk.calls.query("GetUser", {"user_id": deep}, None)
     desk.query()
     assert desk.one()
