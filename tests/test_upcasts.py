@@ -154,7 +154,7 @@ def test_a_cluster_goes_on_with_the_log_of_an_earlier_version(folder: Path, monk
         for name in ("commandbus", "projector"):
             [process] = cluster.start(name, DUALBUS_APP="careless:app")
             assert process.wait() == EXIT_CONFIG
-            assert "The log holds events that the application does not have: Registered. Bring" in process.said
+            assert "The log holds events that the application does not have: Registered. Bring" in process.stderr_text
 
         # When a version starts that has an upcast, then decisions and projections read the old records
         cluster.start(DUALBUS_APP="second:app")
