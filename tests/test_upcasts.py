@@ -83,11 +83,11 @@ def test_upcasts_that_cannot_work_are_all_refused_at_once() -> None:
         )
     assert refused.value.errors == [
         "The upcast of Gone leads to Nowhere, which is not an event of the application.",
-        "The upcast of Ping leads back to Ping: let one of them lead to an event of the application.",
-        "The upcast of Pong leads back to Pong: let one of them lead to an event of the application.",
+        "The upcasts of Ping form a cycle: one of them must lead to an event of the application.",
+        "The upcasts of Pong form a cycle: one of them must lead to an event of the application.",
         "PersonAdded is still an event of the application, and its records are upcast to Ping: remove the class, or "
         "the upcast.",
-        "The upcast of Old has 'split' as its change, which is not a function.",
+        "The change of the upcast of Old is 'split', which is not a function.",
     ]
 
 
