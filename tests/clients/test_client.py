@@ -56,7 +56,7 @@ def test_closing_ends_the_calls_of_other_threads_and_leaves_no_thread(notes: Clu
         client.close()
 
         # Then the call ends, and says that the outcome is not known; and the client's thread is gone
-        with pytest.raises(ClientClosed, match="was closed before the answer came") as caught:
+        with pytest.raises(ClientClosed, match="was closed before the reply arrived") as caught:
             called.result()
         assert not caught.value.outcome_known
         assert caught.value.idempotency_key
@@ -145,7 +145,7 @@ def test_a_client_made_before_a_fork_serves_both_and_one_that_was_used_says_so(n
     assert logged(notes, "forked") == 2
     used = ran("USED = True" + FORK, notes)
     assert sorted(used.stdout.splitlines()) == [
-        "This client was used before the process was forked: make one in each process.",
+        "This client was used before the process was forked: create a client in each process.",
         "parent called",
     ]
     assert unused.stderr == used.stderr == ""
