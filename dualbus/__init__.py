@@ -1,4 +1,4 @@
-"""What an application is written with, and what it is called with."""
+"""The public API: applications, clients and their errors."""
 
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the clients when they are used: an application that calls nobody needs no ZeroMQ."""
+    """Import the clients on first use, because an application without clients needs no ZeroMQ."""
     if name == "__version__":
         return metadata.version("dualbus")
     if name == "Client":

@@ -20,7 +20,7 @@ STOP_SECONDS = 30.0
 
 
 def until(ask: Callable[[], T], seconds: float = UNTIL_SECONDS, what: str = "") -> T:
-    """Poll `ask` until the returned value is true, and return this value; an AssertionError counts as false."""
+    """Poll a function until the result is true, and return the result; an AssertionError counts as false."""
     deadline = time.monotonic() + seconds
     while True:
         failure = ""
