@@ -272,7 +272,7 @@ def test_the_projector_s_own_log_has_what_the_author_wrote(deployed: Deployed) -
 
     deployed.deploy(raising("raise ValueError('people are full')"), REBUILT)
 
-    until(lambda: "ValueError: people are full" in deployed.cluster.process("projector").said)
+    until(lambda: "ValueError: people are full" in deployed.cluster.process("projector").stderr_text)
     with RawClient(deployed.cluster.front) as client:
         until(lambda: state(client).startswith("Projection people raised ValueError at position 1"))
         assert "full" not in state(client)

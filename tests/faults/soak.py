@@ -147,8 +147,8 @@ class Round:
         except subprocess.TimeoutExpired:
             process.send(signal.SIGABRT)  # it says where it is
             code = process.wait()
-        if code != 0 and process.said:  # until it says something, it has not even begun
-            self._wrong(f"{process.name}, told to stop, ended with {code}: {process.said[-2000:]}")
+        if code != 0 and process.stderr_text:  # until it says something, it has not even begun
+            self._wrong(f"{process.name}, told to stop, ended with {code}: {process.stderr_text[-2000:]}")
         self._totals["restarts"] += 1
         self._replace(process)
 
@@ -180,7 +180,7 @@ class Round:
         """Nobody ends without being told to."""
         for process in self._running:
             if not process.running:
-                self._wrong(f"{process.name} ended by itself: {process.said[-500:]}")
+                self._wrong(f"{process.name} ended by itself: {process.stderr_text[-500:]}")
 
     def _settle(self) -> None:
         """Everything that has a key is known, and the read model has all there is."""

@@ -77,16 +77,16 @@ def stop_all(cluster: Cluster) -> None:
 def refused(cluster: Cluster, name: str) -> str:
     """Start a process, expect that it ends with 74 and one sentence for its operator; return what it wrote."""
     [process] = cluster.start(name)
-    assert process.wait() == EXIT_DATA, process.said
-    assert "Traceback" not in process.said
-    return process.said
+    assert process.wait() == EXIT_DATA, process.stderr_text
+    assert "Traceback" not in process.stderr_text
+    return process.stderr_text
 
 
 def commandbus_starts(cluster: Cluster) -> None:
     """Start commandbus, wait until it writes the log, and stop it."""
     [commandbus] = cluster.start("commandbus")
-    until(lambda: "Writing the log" in commandbus.said or not commandbus.running)
-    assert commandbus.running, commandbus.said
+    until(lambda: "Writing the log" in commandbus.stderr_text or not commandbus.running)
+    assert commandbus.running, commandbus.stderr_text
     assert cluster.stop("commandbus") == EXIT_OK
 
 
@@ -365,7 +365,7 @@ def test_a_folder_without_log_head_is_taken_over_where_its_read_model_agrees(clu
     assert "The folder has no log.head" in str(verify(cluster.data, load("users:app")))
     # when the projector starts first, it follows the log and makes no log.head
     [projector] = cluster.start("projector")
-    until(lambda: "is at position" in projector.said)
+    until(lambda: "is at position" in projector.stderr_text)
     assert cluster.stop("projector") == EXIT_OK
     assert not (cluster.data / FILE_NAME).exists()
     # and commandbus makes it
@@ -403,7 +403,7 @@ def test_commandbus_killed_anywhere_around_its_record_starts_again_and_lost_noth
             recorded = read_head(cluster.data)
             cluster.commands["commandbus"] = usual
             [commandbus] = cluster.start("commandbus")
-            until(lambda commandbus=commandbus: "Writing the log" in commandbus.said)  # type: ignore[misc]
+            until(lambda commandbus=commandbus: "Writing the log" in commandbus.stderr_text)  # type: ignore[misc]
             [reply] = client.wait_for([key])
             assert reply["body"]["success"] is True, point
             assert recorded

@@ -225,8 +225,8 @@ def test_a_log_whose_wal_is_cut_or_gone_after_a_crash_is_refused_at_start(cluste
         [commandbus] = cluster.start("commandbus")
 
         assert commandbus.wait() == EXIT_DATA
-        assert "the log has lost acknowledged events" in commandbus.said.lower()
-        assert "Restore it from a backup" in commandbus.said
+        assert "the log has lost acknowledged events" in commandbus.stderr_text.lower()
+        assert "Restore it from a backup" in commandbus.stderr_text
         with pytest.raises(VerificationError, match="The log has lost acknowledged events from position"):
             verify(killed, load("users:app"))
 
