@@ -14,7 +14,7 @@ from collections.abc import Container, Iterator
 from typing import Any
 
 from dualbus.protocol.codec import unpack
-from dualbus.protocol.json_stream import Garbage, JsonStream
+from dualbus.protocol.json_stream import DecodeError, JsonStream
 from dualbus.transport.poller import Poll
 
 from .clients import CONSOLE, Clients
@@ -44,7 +44,7 @@ class Console:
         self._clients: Clients = router.clients
         self._poll = poll
         self._stream = JsonStream()
-        self._messages: Iterator[dict[str, Any] | Garbage] = iter(())
+        self._messages: Iterator[dict[str, Any] | DecodeError] = iter(())
         self._more = False  # whether `_messages` may have more
         self._ended = not self.enabled
         self._out = bytearray()
@@ -116,7 +116,7 @@ class Console:
             message = next(self._messages, None)
             if message is None:
                 self._more = False
-            elif isinstance(message, Garbage):
+            elif isinstance(message, DecodeError):
                 self._router.malformed(CONSOLE, message.text, message.msg_id)
             else:
                 self._router.accept(CONSOLE, [message], now)

@@ -75,7 +75,7 @@ class Gateway:
     def run(self) -> int:
         """Serve; on a stop, finish pending requests within the grace period."""
         self._console.print_banner(self._data)
-        while not (self._stop.told or self._console.finished):
+        while not (self._stop.requested or self._console.finished):
             self._step()
         self._router.stop()
         until = time.monotonic() + GRACE_SECONDS

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
-from dualbus.protocol.json_stream import Garbage, JsonStream
+from dualbus.protocol.json_stream import DecodeError, JsonStream
 
 Found = list[dict[str, Any] | str]
 
@@ -17,7 +17,7 @@ def read(*chunks: bytes | str) -> Found:
     stream = JsonStream()
     found = [one for chunk in chunks for one in stream.feed(_bytes(chunk))]
     found += stream.feed(b"", final=True)
-    return [one.text if isinstance(one, Garbage) else one for one in found]
+    return [one.text if isinstance(one, DecodeError) else one for one in found]
 
 
 def _bytes(chunk: bytes | str) -> bytes:
@@ -81,7 +81,7 @@ def test_an_object_is_given_out_as_soon_as_it_is_whole() -> None:
     assert list(stream.feed(b": 5}")) == [{"body": 5}]
 
 
-# Garbage.
+# DecodeError.
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_another_encoding_is_no_reason_to_be_silent(encoding: str) -> None:
 def test_a_whole_object_that_is_refused_is_answered_under_its_id(text: str, complaint: str) -> None:
     [found] = JsonStream().feed(text.encode())
 
-    assert found == Garbage(complaint, 7)
+    assert found == DecodeError(complaint, 7)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_only_an_id_that_an_answer_can_carry_is_answered_to(bad: object) -> None
 
     [found] = JsonStream().feed(text.encode())
 
-    assert found == Garbage("An object has the same key twice.", None)
+    assert found == DecodeError("An object has the same key twice.", None)
 
 
 # However it is cut.

@@ -45,12 +45,12 @@ def test_the_code_of_a_new_application_is_clean(made: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "sentence"),
     [
-        ("shop", 1, "shop is there already: take another name, or go to another folder."),
-        ("My-Shop", 2, "'My-Shop' cannot be the name of a package: take small letters, such as myapp."),
-        ("../shop", 2, "'../shop' cannot be the name of a package: take small letters, such as myapp."),
-        ("class", 2, "'class' cannot be the name of a package: take small letters, such as myapp."),
-        ("json", 2, "There is a package json already: take another name."),
-        ("tests", 2, "There is a package tests already: take another name."),
+        ("shop", 1, "shop already exists: use another name or another folder."),
+        ("My-Shop", 2, "'My-Shop' cannot be the name of a package: use small letters, such as myapp."),
+        ("../shop", 2, "'../shop' cannot be the name of a package: use small letters, such as myapp."),
+        ("class", 2, "'class' cannot be the name of a package: use small letters, such as myapp."),
+        ("json", 2, "Package json already exists: use another name."),
+        ("tests", 2, "Package tests already exists: use another name."),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(

@@ -10,7 +10,7 @@ import pytest
 
 from dualbus.testing import until
 from dualbus.transport.poller import Poll
-from dualbus.transport.sockets import DRAIN_MESSAGES, Socket, Sockets
+from dualbus.transport.sockets import RECEIVE_MESSAGES, Socket, Sockets
 
 SECONDS = 30  # no wait here takes that long, unless something is overlooked
 
@@ -74,12 +74,12 @@ def test_what_ended_a_wait_is_received_alone_and_what_came_with_it_at_the_next(l
 
 
 def test_one_receive_takes_no_more_than_some_hundreds_and_the_rest_is_not_overlooked(line: Line) -> None:
-    many = [b"%d" % number for number in range(DRAIN_MESSAGES + 50)]
+    many = [b"%d" % number for number in range(RECEIVE_MESSAGES + 50)]
     line.come(*many)
     found: list[bytes] = []
     while len(found) < len(many):
         some = line.waited()
-        assert len(some) <= DRAIN_MESSAGES
+        assert len(some) <= RECEIVE_MESSAGES
         found += some
     assert found == many
 

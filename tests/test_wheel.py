@@ -89,7 +89,7 @@ def test_the_wheel_has_one_import_name_and_its_types(wheel: Path) -> None:
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"dualbus"}
     packages = {str(path.parent) for path in map(Path, names) if path.name == "__init__.py"}
     assert {"dualbus", "dualbus/gateway", "dualbus/commandbus", "dualbus/projector", "dualbus/querybus"} <= packages
-    assert "dualbus/py.typed" in names
+    assert {"dualbus/py.typed", "dualbus/cli/template/dotenv", "dualbus/cli/template/myapp/messages.py"} <= {*names}
     # and the same modules as the checkout
     tracked = run("git", "ls-files", "dualbus", "gateway", "commandbus", "projector", "querybus").splitlines()
     assert len([name for name in names if name.endswith(".py")]) == len(

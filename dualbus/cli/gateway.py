@@ -30,7 +30,7 @@ class Gateway:
                 self.close()
                 raise output.CliError(no_cluster(self._address))
             Poll(self._connection.monitor).wait(0.1)
-            self._connection.look()
+            self._connection.update()
 
     def send(self, packed: Sequence[bytes]) -> None:
         """Send envelopes, packed already, as one message."""
@@ -61,7 +61,7 @@ class Gateway:
         )
 
     def _look(self) -> None:
-        self._connection.look()
+        self._connection.update()
         if self._connection.lost:
             raise output.CliError(f"The gateway at {self._address} has gone: start it again.")
 

@@ -3,30 +3,45 @@
 import keyword
 import re
 import sys
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dualbus.cli import output
-from dualbus.cli.template import FILES
 
-TAKEN = {"dualbus", "tests"}
+TEMPLATE = resources.files("dualbus.cli") / "template"
+TEMPLATE_NAME = "myapp"
+DOTFILES = {"dotenv": ".env", "gitignore": ".gitignore"}  # package data cannot include names with a leading dot
+NOT_COPIED = {"ruff.toml", "__pycache__"}
+RESERVED = {"dualbus", "tests"}
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="The application's name: also of its folder and of its package.")],
+    name: Annotated[str, typer.Argument(help="Name of the application, of its folder and of its package.")],
 ) -> None:
-    """Make a folder with a small application that runs and is tested, to begin from."""
+    """Create a small application with tests."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise output.WrongUse(f"{name!r} cannot be the name of a package: take small letters, such as myapp.")
-    if name in TAKEN or name in sys.stdlib_module_names:
-        raise output.WrongUse(f"There is a package {name} already: take another name.")
+        raise output.WrongUse(f"{name!r} cannot be the name of a package: use small letters, such as myapp.")
+    if name in RESERVED or name in sys.stdlib_module_names:
+        raise output.WrongUse(f"Package {name} already exists: use another name.")
     folder = Path(name)
     if folder.exists():
-        raise output.CliError(f"{folder} is there already: take another name, or go to another folder.")
-    for path, text in FILES.items():
-        made = folder / path.replace("NAME", name)
-        made.parent.mkdir(parents=True, exist_ok=True)
-        made.write_text(text.replace("NAME", name))
+        raise output.CliError(f"{folder} already exists: use another name or another folder.")
+    _copy(TEMPLATE, folder, name)
     output.line(f"Made {folder}. Next: cd {folder}, then `pytest` to test it, `dualbus dev` to run it.")
+
+
+def _copy(source: Traversable, folder: Path, name: str) -> None:
+    """Copy a folder of the template for the application `name`."""
+    folder.mkdir()
+    for entry in source.iterdir():
+        if entry.name in NOT_COPIED:
+            continue
+        path = folder / DOTFILES.get(entry.name, entry.name.replace(TEMPLATE_NAME, name))
+        if entry.is_dir():
+            _copy(entry, path, name)
+        else:
+            path.write_text(entry.read_text("utf-8").replace(TEMPLATE_NAME, name), "utf-8")

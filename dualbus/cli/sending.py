@@ -14,7 +14,7 @@ from dualbus.cli.gateway import Body, Gateway
 from dualbus.cli.settings import settings
 from dualbus.protocol.codec import NODES_MAX, pack
 from dualbus.protocol.codes import Code, MessageId, WireError, error
-from dualbus.protocol.json_stream import Garbage, JsonStream
+from dualbus.protocol.json_stream import DecodeError, JsonStream
 from dualbus.protocol.values import check
 from dualbus.transport.poller import Poll
 
@@ -121,9 +121,9 @@ class Sender:
         if packed:
             self._send(packed)
 
-    def _packed(self, found: dict[str, Any] | Garbage) -> bytes:
+    def _packed(self, found: dict[str, Any] | DecodeError) -> bytes:
         """Return a message as it is sent; answer at once what cannot be, and return nothing."""
-        if isinstance(found, Garbage):
+        if isinstance(found, DecodeError):
             self._print(error(found.msg_id, Code.MALFORMED, found.text))
             return b""
         try:

@@ -36,7 +36,7 @@ class ClientSession:
         Call again until False: zmq.FD is edge-triggered, and a send can consume the event.
         """
         calls, connection, now = self._calls, self._connection, time.monotonic()
-        connection.look()
+        connection.update()
         calls.connected = connection.up and not connection.lost
         if calls.connected:
             self._send(now)

@@ -1,20 +1,12 @@
-"""Many items in few messages."""
+"""Batches: many items in few messages."""
 
 from collections.abc import Sequence
 
-from dualbus.protocol.codec import (
-    pack,
-    packer,
-)
-from dualbus.protocol.frames import (
-    BATCH_BYTES,
-    BATCH_ITEMS_MAX,
-    DONE,
-    Frames,
-)
+from dualbus.protocol.codec import pack, packer
+from dualbus.protocol.frames import BATCH_BYTES, BATCH_ITEMS_MAX, DONE, Frames
 from dualbus.protocol.records import Response
 
-_DONE_BYTES = 24  # of a Done around its body, at most
+_DONE_BYTES = 24  # at most, of a response without its body
 
 
 def batch(kind: bytes, items: Sequence[object]) -> Frames:
@@ -23,27 +15,27 @@ def batch(kind: bytes, items: Sequence[object]) -> Frames:
 
 
 def joined(kind: bytes, packed: Sequence[bytes]) -> Frames:
-    """Put items that are already packed into the frames of one message, without touching them again."""
+    """Join packed items into the frames of one message, without packing them again."""
     header: bytes = packer.pack_array_header(len(packed))
     return [kind, header + b"".join(packed)]
 
 
 def batches(kind: bytes, packed: list[bytes]) -> list[Frames]:
-    """Join packed items into as few messages as the size of a batch allows."""
+    """Join packed items into as few messages as the size limit of a batch allows."""
     return [joined(kind, part) for part in parts(packed)]
 
 
 def answer_batches(done: Sequence[Response]) -> list[Frames]:
-    """Pack answers into as few messages as the size of a batch allows: as a rule it is one, and packed at once."""
+    """Pack responses into as few messages as the size limit of a batch allows: usually one, packed in one call."""
     if sum([len(body) for _, _, body in done]) + _DONE_BYTES * len(done) <= BATCH_BYTES:
         return [batch(DONE, done)] if done else []
-    return batches(DONE, [pack(one) for one in done])
+    return batches(DONE, [pack(response) for response in done])
 
 
 def parts(packed: list[bytes]) -> list[list[bytes]]:
-    """Gather packed items into lists that each fit into one message."""
+    """Split packed items into lists that each fit into one message."""
     if len(packed) <= BATCH_ITEMS_MAX and sum(map(len, packed)) <= BATCH_BYTES:
-        return [packed] if packed else []  # as nearly always
+        return [packed] if packed else []  # the usual case
     gathered: list[list[bytes]] = [[]]
     size = 0
     for item in packed:

@@ -1,4 +1,4 @@
-"""The codes of errors, and the body of an error reply."""
+"""Error codes, and the body of an error reply."""
 
 from enum import IntEnum
 from typing import Any, TypeAlias
@@ -7,7 +7,7 @@ MessageId: TypeAlias = int | str
 
 
 class Code(IntEnum):
-    """Error codes, after Maelstrom's table. Definite: nothing happened, and never will."""
+    """Error codes, after Maelstrom's table. After a definite error, nothing has happened or will happen."""
 
     TIMEOUT = 0  # indefinite
     UNKNOWN_DEST = 1
@@ -16,20 +16,20 @@ class Code(IntEnum):
     MALFORMED = 12
     CRASH = 13  # indefinite
     ABORTED = 14
-    EXECUTED = 15  # under this idempotency key, earlier; the first answer cannot be made any more
+    EXECUTED = 15  # earlier, under the same idempotency key; the first answer can no longer be computed
 
     @property
     def definite(self) -> bool:
-        """Tell whether a client may be sure that nothing happened."""
+        """Return whether the client can be sure that nothing happened."""
         return self not in (Code.TIMEOUT, Code.CRASH, Code.EXECUTED)
 
 
 class WireError(ValueError):
-    """Bytes or values that are not what the protocol says; the text says what is wrong."""
+    """Bytes or values that violate the protocol; the text is the reason."""
 
 
 def error(in_reply_to: MessageId | None, code: Code, text: str, errors: list[str] | None = None) -> dict[str, Any]:
-    """Make the body of an error reply."""
+    """Return the body of an error reply."""
     body: dict[str, Any] = {"type": "error", "in_reply_to": in_reply_to, "code": int(code), "text": text}
     if errors is not None:
         body["errors"] = errors

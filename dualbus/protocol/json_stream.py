@@ -1,9 +1,10 @@
-"""JSON objects out of a stream of bytes: one a line, pretty-printed, or several on one line. No I/O here."""
+"""Decode JSON objects from a stream of bytes: object per line, pretty-printed, or several on a line. Does no I/O."""
 
 import codecs
 import json
 import re
 from collections.abc import Iterator
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from dualbus.protocol.codes import MessageId, WireError
@@ -12,41 +13,48 @@ from dualbus.protocol.values import read_msg_id
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _JUNK = re.compile(r"[^{\n]*")
-_CUT_CHARS_MAX = 10  # of a token that the end of a chunk cut in two: "-Infinit", "\u12", "fals"
-_TRIES_MAX = 100  # to find a message on a line that began as garbage: a megabyte of braces must not hold us up
-_DONE_CHARS_MAX = 4096  # kept in front of where we are: the decoder counts lines from the beginning
+_CUT_CHARS_MAX = 10  # at most, of a token before the end of a chunk: "-Infinit", "\u12", "fals"
+_TRIES_MAX = 100  # attempts to decode an object on an invalid line: bounds the time for a megabyte of braces
+_DONE_CHARS_MAX = 4096  # decoded text is dropped beyond this size: the decoder counts lines from the beginning
 
 
-class Garbage(NamedTuple):
-    """What is not a message, and to whom to say so, where that could be made out."""
+class DecodeError(NamedTuple):
+    """The reason why input is not a message, and the id of the message, if known."""
 
     text: str
     msg_id: MessageId | None = None
 
 
-class JsonStream:
-    """Finds objects, and after garbage finds the next: at most one complaint a line, and on it goes.
+class _State(Enum):
+    READING = auto()
+    SEEKING_BRACE = auto()  # on the current line
+    SEEKING_LINE = auto()  # a line that starts with a brace
 
-    After a broken object, the next begins at the next line that starts with a brace, or, if the break was
-    on the object's first line, at one of the next braces on that line.
+
+class JsonStream:
+    """Decodes objects, and continues after invalid input with at most one error per line.
+
+    After an invalid object, decoding continues at the next line that starts with a brace. If the error was on the
+    first line of the object, decoding continues at the next brace on the same line.
     """
 
     def __init__(self) -> None:
-        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")  # later checks see those
+        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")(
+            "surrogateescape"
+        )  # later checks reject the surrogates
         self._json = json.JSONDecoder(object_pairs_hook=self._object)
         self._text = ""
         self._at = 0
-        self._complaints = 0  # about the line we are on; only the first is said
-        self._skipping = False  # looking for a brace on the line we are on
-        self._resuming = False  # looking for a line that starts with a brace
+        self._state = _State.READING
+        self._errors = 0  # on the current line; only the first error is reported
         self._repeated_key = False
 
-    def feed(self, data: bytes, *, final: bool = False) -> Iterator[dict[str, Any] | Garbage]:
-        """Yield what is complete now; `final` when nothing more will come."""
+    def feed(self, data: bytes, *, final: bool = False) -> Iterator[dict[str, Any] | DecodeError]:
+        """Yield complete objects and errors; `final` marks the end of the stream."""
         self._text = self._text[self._at :] + self._utf8.decode(data, final)
         self._at = 0
         if not final and self._text[:1] == "{" and b"}" not in data and len(self._text) < MESSAGE_BYTES_MAX:
-            return  # an object that is not yet whole cannot have become so
+            return  # without a closing brace, the object is still incomplete
         while True:
             if self._at > _DONE_CHARS_MAX:
                 self._text, self._at = self._text[self._at :], 0
@@ -57,112 +65,112 @@ class JsonStream:
             elif self._at == before:
                 return
 
-    def _next(self, final: bool) -> dict[str, Any] | Garbage | None:
-        """Take the next thing; None with no step forward when more is needed, with a step when to go on."""
-        if self._skipping:
-            self._skip()
+    def _next(self, final: bool) -> dict[str, Any] | DecodeError | None:
+        """Return the next object or error; None after skipping input, or without progress if more input is needed."""
+        if self._state is _State.SEEKING_BRACE:
+            self._seek_brace()
         self._skip_space()
-        if self._resuming:
-            self._resume(final)
+        if self._state is _State.SEEKING_LINE:
+            self._seek_line(final)
             return None
         if self._at == len(self._text):
             return None
         if self._text[self._at] != "{":
-            return self._junk(final)
+            return self._not_an_object(final)
         try:
             self._repeated_key = False
             value, end = self._json.raw_decode(self._text, self._at)
         except json.JSONDecodeError as error:
-            if not final and self._cut(error):
+            if not final and self._may_be_incomplete(error):
                 return self._too_long()
-            return self._broken(error.pos, f"That is not JSON: {error.msg}.")
+            return self._invalid(error.pos, f"That is not JSON: {error.msg}.")
         except RecursionError:
-            return self._broken(None, "The message is nested too deep.")
+            return self._invalid(None, "The message is nested too deep.")
         except ValueError:
-            return self._broken(None, "A number has too many digits.")
-        return self._whole(value, end)
+            return self._invalid(None, "A number has too many digits.")
+        return self._checked(value, end)
 
-    def _whole(self, value: dict[str, Any], end: int) -> dict[str, Any] | Garbage | None:
+    def _checked(self, value: dict[str, Any], end: int) -> dict[str, Any] | DecodeError | None:
         size = end - self._at
         self._at = end
-        if self._complaints and "body" not in value:
-            return None  # a part of what was complained about
-        self._complaints = 0
+        if self._errors and "body" not in value:
+            return None  # part of the invalid message that was reported
+        self._errors = 0
         msg_id = _msg_id(value)
         if size > MESSAGE_BYTES_MAX:
-            return Garbage(f"The message is over {MESSAGE_BYTES_MAX} bytes.", msg_id)
+            return DecodeError(f"The message is over {MESSAGE_BYTES_MAX} bytes.", msg_id)
         if self._repeated_key:
-            return Garbage("An object has the same key twice.", msg_id)
+            return DecodeError("An object has the same key twice.", msg_id)
         return value
 
-    def _junk(self, final: bool) -> Garbage | None:
+    def _not_an_object(self, final: bool) -> DecodeError | None:
         match = _JUNK.match(self._text, self._at)
         end = match.end() if match else self._at
         if end == len(self._text) and not final and end - self._at < MESSAGE_BYTES_MAX:
-            return None  # the line may go on
+            return None  # the line may continue in the next chunk
         self._at = end
-        return self._complain("A message is a JSON object that begins with a brace.")
+        return self._report("A message is a JSON object that begins with a brace.")
 
-    def _broken(self, position: int | None, text: str) -> Garbage | None:
-        self._skipping = (
-            position is not None and self._complaints < _TRIES_MAX and "\n" not in self._text[self._at : position]
-        )
-        self._resuming = not self._skipping
-        self._at = max(position or 0, self._at + 1) if self._skipping else self._at + 1
-        return self._complain(text)
+    def _invalid(self, position: int | None, text: str) -> DecodeError | None:
+        if position is not None and self._errors < _TRIES_MAX and "\n" not in self._text[self._at : position]:
+            self._state = _State.SEEKING_BRACE
+            self._at = max(position, self._at + 1)
+        else:
+            self._state = _State.SEEKING_LINE
+            self._at += 1
+        return self._report(text)
 
-    def _skip(self) -> None:
+    def _seek_brace(self) -> None:
         brace, line_end = self._text.find("{", self._at), self._text.find("\n", self._at)
         if brace >= 0 and (line_end < 0 or brace < line_end):
-            self._at, self._skipping = brace, False
+            self._at, self._state = brace, _State.READING
         elif line_end >= 0:
-            self._at, self._skipping, self._resuming = line_end, False, True
+            self._at, self._state = line_end, _State.SEEKING_LINE
         else:
-            self._at = len(self._text)  # the line may go on
+            self._at = len(self._text)  # the line may continue in the next chunk
 
-    def _resume(self, final: bool) -> None:
+    def _seek_line(self, final: bool) -> None:
         next_line = self._text.find("\n{", max(0, self._at - 1))
         if next_line >= 0:
             self._at = next_line + 1
-            self._resuming, self._complaints = False, 0
+            self._state, self._errors = _State.READING, 0
             return
-        keep = 0 if final or not self._text.endswith("\n") else 1  # the brace may come with the next chunk
+        keep = 0 if final or not self._text.endswith("\n") else 1  # the brace may be in the next chunk
         self._at = max(self._at, len(self._text) - keep)
 
-    def _too_long(self) -> Garbage | None:
+    def _too_long(self) -> DecodeError | None:
         if len(self._text) - self._at < MESSAGE_BYTES_MAX:
             return None
-        return self._broken(None, f"A message is over {MESSAGE_BYTES_MAX} bytes, or has no end.")
+        return self._invalid(None, f"A message is over {MESSAGE_BYTES_MAX} bytes, or has no end.")
 
-    def _complain(self, text: str) -> Garbage | None:
-        self._complaints += 1
-        return Garbage(text) if self._complaints == 1 else None
+    def _report(self, text: str) -> DecodeError | None:
+        self._errors += 1
+        return DecodeError(text) if self._errors == 1 else None
 
     def _skip_space(self) -> None:
         match = _SPACE.match(self._text, self._at)
         end = match.end() if match else self._at
-        if self._resuming and end > self._at:
-            return  # the end of the line is what is looked for
-        if self._complaints and "\n" in self._text[self._at : end]:
-            self._complaints = 0
+        if self._state is _State.SEEKING_LINE and end > self._at:
+            return  # _seek_line needs the end of the line
+        if self._errors and "\n" in self._text[self._at : end]:
+            self._errors = 0
         self._at = end
 
-    def _cut(self, error: json.JSONDecodeError) -> bool:
-        """Tell whether the error may be no more than the end of a chunk."""
+    def _may_be_incomplete(self, error: json.JSONDecodeError) -> bool:
+        """Return whether the end of the chunk may be the cause of the error."""
         if error.msg.startswith("Unterminated string") or _SPACE.fullmatch(self._text, error.pos):
             return True
         rest = self._text[error.pos : error.pos + _CUT_CHARS_MAX]
         return len(rest) < _CUT_CHARS_MAX and "\n" not in rest
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            self._repeated_key = True
-        return made
+        found = dict(pairs)
+        self._repeated_key |= len(found) != len(pairs)
+        return found
 
 
 def _msg_id(message: dict[str, Any]) -> MessageId | None:
-    """Return the id to answer to, if there is one that an answer can carry."""
+    """Return the id of a message, if valid."""
     body = message.get("body")
     try:
         return read_msg_id(body) if isinstance(body, dict) else None

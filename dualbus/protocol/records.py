@@ -1,4 +1,4 @@
-"""The items of frames: written as tuples, and checked when they are read."""
+"""Items of frames: written as tuples, and checked when read."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -6,46 +6,44 @@ from typing import Any, NamedTuple, TypeAlias
 from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
 from dualbus.protocol.codes import WireError
-from dualbus.protocol.values import (
-    check,
-)
+from dualbus.protocol.values import check
 
 
 class Work(NamedTuple):
-    """A command or a query on its way to a bus: one sending of a request, which may be sent again."""
+    """A sending of a request to a bus. A request may be sent several times."""
 
-    id: int  # of this sending; no other sending has it, not even of the same request
-    registration: int  # under which the worker was sent it: a later registration discards it
+    id: int  # of the sending: unique, also among sendings of the same request
+    registration: int  # of the worker at the time of sending; a later registration discards the sending
     src: str
-    ms: int  # what is left until the deadline, when the gateway sent it
-    key: str | None  # a command's id: what makes it happen once. None for a query
-    after: int  # a query's answer must not be older than this position
+    ms: int  # until the deadline, at the time of sending
+    key: str | None  # idempotency key of a command; None for a query
+    after: int  # the position that the read model must have reached to answer a query
     body: dict[str, Any]
 
 
 Response: TypeAlias = tuple[int, int, bytes]
-"""An answer on its way back: the id of the sending, the position of the log at which it was made, and the body, which
-stays packed, since the gateway only passes it on."""
+"""An answer: the id of the sending, the position of the log that the answer is based on, and the packed body, which
+the gateway forwards without unpacking."""
 
 
 class Registration(NamedTuple):
-    """How a worker registers. `life` is new for every start of a process."""
+    """The registration of a worker. `instance_id` is new for every start of a process."""
 
     dest: str
     instance_id: str
-    registration: int  # rises with every READY of the process; it has discarded what earlier ones were sent
+    registration: int  # rises with every READY; the worker has discarded the sendings of earlier registrations
     pid: int
     types: list[str]
-    credit: int  # how many items it takes before it has answered the first
+    credit: int  # how many items the worker accepts before its first answer
     identity: Identity | None
     position: int
 
 
 class Heartbeat(NamedTuple):
-    """What a worker says of itself every so often."""
+    """The periodic report of a worker."""
 
     registration: int
-    running: int  # the id of the sending whose handler has been running for long; 0 if there is none
+    running: int  # the id of the sending whose handler has been running for long; 0 without such a handler
     identity: Identity | None
     position: int
     credit: int
@@ -53,22 +51,22 @@ class Heartbeat(NamedTuple):
 
 
 class Published(NamedTuple):
-    """The events of a commit, or of a part of one; none when it only repeats the head."""
+    """The events of a commit, or of a part of a commit; no events if only the head is repeated."""
 
     identity: Identity
-    before: int  # the position before the first of `events`: how a subscriber sees a gap
-    events: Sequence[Any]  # of log.RecordedEvent: position, type, data, time, command_id, hash
+    before: int  # the position before the first event: subscribers detect gaps with this position
+    events: Sequence[Any]  # RecordedEvent: position, type, data, time, command_id, hash
 
 
 class Progress(NamedTuple):
-    """How far the read model is."""
+    """The position of the read model."""
 
     identity: Identity
     position: int
 
 
 class Job(NamedTuple):
-    """A Work that has come; what was left of its time is now the moment, by our clock, when it ends."""
+    """A received Work, with the deadline on the clock of this process."""
 
     id: int
     registration: int
@@ -79,57 +77,57 @@ class Job(NamedTuple):
 
     @property
     def what(self) -> str:
-        """The type of its command or query."""
+        """The type of the command or query."""
         return str(self.body["type"])
 
 
 def read_registration(items: Any) -> Registration:
-    """Return what is in a READY."""
+    """Return the registration in a READY."""
     match items:
         case [
             [str(dest), str(instance_id), int(registration), int(pid), [*types], int(credit), identity, int(position)]
         ]:
-            if all(type(one) is str for one in types):
+            if all(type(name) is str for name in types):
                 return Registration(
                     dest, instance_id, registration, pid, types, credit, _identity(identity), position
                 )
-    raise WireError("It is not the greeting of a worker.")
+    raise WireError("Invalid registration of a worker.")
 
 
 def read_heartbeat(items: Any) -> Heartbeat:
-    """Return what is in a worker's BEAT."""
+    """Return the heartbeat in a worker's BEAT."""
     match items:
         case [[int(registration), int(running), identity, int(position), int(credit), dict(status)]]:
-            check(status)  # it goes into the answer to Status
+            check(status)  # the answer to Status contains this
             return Heartbeat(registration, running, _identity(identity), position, credit, status)
-    raise WireError("It is not the beat of a worker.")
+    raise WireError("Invalid heartbeat of a worker.")
 
 
 def read_done(items: Any) -> list[Response]:
-    """Return what is in a DONE."""
+    """Return the responses in a DONE."""
     return [_done(item) for item in _list(items)]
 
 
 def read_work(items: Any, since: float) -> list[Job]:
-    """Return what is in a WORK that is here since a moment."""
+    """Return the jobs in a WORK that arrived at `since`."""
     return [_work(item, since) for item in _list(items)]
 
 
 def read_numbers(items: Any) -> list[int]:
-    """Return what is in a RETURNED, a CANCEL or an ANNOUNCE."""
-    if type(items) is not list or not all(type(one) is int for one in items):
-        raise WireError("It is not a list of numbers.")
+    """Return the numbers in a RETURNED, a CANCEL or an ANNOUNCE."""
+    if type(items) is not list or not all(type(number) is int for number in items):
+        raise WireError("Invalid list of numbers.")
     return items
 
 
 def read_published(items: Any) -> list[Published]:
-    """Return what is in an EVENTS."""
+    """Return the publications in an EVENTS."""
     return [_published(item) for item in _list(items)]
 
 
 def _list(items: Any) -> list[Any]:
     if type(items) is not list:
-        raise WireError("It is not a list of items.")
+        raise WireError("Invalid list of items.")
     return items
 
 
@@ -138,10 +136,10 @@ def _identity(item: Any) -> Identity | None:
         return None
     if type(item) is list and len(item) == 2 and type(item[0]) is str and type(item[1]) is str:
         return Identity(*item)
-    raise WireError("It is not the identity of a log.")
+    raise WireError("Invalid identity of a log.")
 
 
-# Those that come by the ten thousand are looked at without `match`, which takes ten times as long.
+# Frequent items are checked without `match`, which is ten times slower.
 
 
 def _done(item: Any) -> Response:
@@ -149,7 +147,7 @@ def _done(item: Any) -> Response:
         id_, position, body = item
         if type(id_) is int and type(position) is int and type(body) is bytes:
             return id_, position, body
-    raise WireError("It is not an answer.")
+    raise WireError("Invalid response.")
 
 
 def _work(item: Any, since: float) -> Job:
@@ -160,7 +158,7 @@ def _work(item: Any, since: float) -> Job:
         named = type(body) is dict and type(body.get("type")) is str and type(body.get("msg_id")) in (int, str)
         if envelope and named and (key is None or type(key) is str):
             return Job(id_, registration, since + ms / 1000, key, after, body)
-    raise WireError("It is not a command or a query.")
+    raise WireError("Invalid command or query.")
 
 
 def _event(item: Any, position: int) -> RecordedEvent:
@@ -169,7 +167,7 @@ def _event(item: Any, position: int) -> RecordedEvent:
         texts = type(type_) is str and type(data) is str and type(time) is str and type(command_id) is str
         if type(at) is int and at == position and texts and type(hash_) is bytes:
             return RecordedEvent(at, type_, data, time, command_id, hash_)
-    raise WireError("It is not an event, or not the one whose turn it is.")
+    raise WireError("Invalid event record, or out of sequence.")
 
 
 def _published(item: Any) -> Published:
@@ -178,4 +176,4 @@ def _published(item: Any) -> Published:
         if identity and type(before) is int and type(events) is list:
             found = [_event(event, position) for position, event in enumerate(events, before + 1)]
             return Published(identity, before, found)
-    raise WireError("It is not a publication.")
+    raise WireError("Invalid publication.")

@@ -1,21 +1,21 @@
-"""What keeps a process from running, said to a person, and the exit code that says it to a script."""
+"""Fatal errors: sentences for the operator, and exit codes for scripts."""
 
 EXIT_OK = 0
-EXIT_UNAVAILABLE = 69  # something else has what this process needs
-EXIT_SOFTWARE = 70  # a mistake of ours
-EXIT_DATA = 74  # the log or the read model must be looked at
-EXIT_CONFIG = 78  # the settings or the application must be put right
+EXIT_UNAVAILABLE = 69  # another process holds a lock, an address or a registration
+EXIT_SOFTWARE = 70  # internal error
+EXIT_DATA = 74  # the log or the read model needs repair
+EXIT_CONFIG = 78  # the settings or the application need a correction
 
-# What a function of the application may raise without ending anything but itself. sys.exit() raises SystemExit, which
-# is no Exception. A process handles SIGINT itself, so a KeyboardInterrupt there is the function's own too; a command
-# of the command line has it from Ctrl-C. BaseException is not named, so that whatever a signal handler raises to end
-# a function passes through every one of these clauses but its own.
+# Exceptions of application functions that must not end the process. sys.exit() raises SystemExit, which is not an
+# Exception. The processes handle SIGINT, so a KeyboardInterrupt can only be raised by the function; in the command
+# line, Ctrl-C raises KeyboardInterrupt. BaseException is not listed: an exception that a signal handler raises to
+# interrupt a function must pass through these clauses.
 RAISED_UNDER_CTRL_C = (Exception, SystemExit, GeneratorExit)
 RAISED = (*RAISED_UNDER_CTRL_C, KeyboardInterrupt)
 
 
 class FatalError(Exception):
-    """Ends a process; `errors` holds every problem, each a sentence that says what to do."""
+    """Ends a process. `errors` holds all problems: sentences with the next step for the operator."""
 
     exit_code = EXIT_SOFTWARE
 
@@ -25,18 +25,18 @@ class FatalError(Exception):
 
 
 class ConfigError(FatalError):
-    """Settings or an application that cannot be used."""
+    """The settings or the application are invalid."""
 
     exit_code = EXIT_CONFIG
 
 
 class AlreadyRunningError(FatalError):
-    """Another process has what this one needs: a lock, an address, a place at the gateway."""
+    """Another process holds the lock, the address or the registration."""
 
     exit_code = EXIT_UNAVAILABLE
 
 
 class DataError(FatalError):
-    """The log or the read model is not as it should be."""
+    """The log or the read model is damaged or unusable."""
 
     exit_code = EXIT_DATA

@@ -1,6 +1,6 @@
-"""Files and folders that only their owner may read, and the lock that keeps a second process out.
+"""Private files and folders, fsync, and locks against a second process.
 
-What the system refuses on the way becomes a Fault here: a sentence with the path, the reason and what to do.
+Errors of the operating system become a FatalError: a sentence with the path, the reason and the next step.
 """
 
 import errno
@@ -20,17 +20,17 @@ _OTHER_FOLDER = "point DUALBUS_DATA to a folder that this user can make, read an
 
 
 def refusal(what: object, reason: str | None, number: int | None, otherwise: str) -> FatalError:
-    """Return the Fault for an error of the system: a disk to look after, or else a setting to put right."""
+    """Return the FatalError for an error of the system: DataError for a disk, else ConfigError."""
     if number in _FULL:
         return DataError(f"{what} ({reason}): free some space.")
     if number in _DISK:
-        return DataError(f"{what} ({reason}): look after the disk.")
+        return DataError(f"{what} ({reason}): check the disk.")
     return ConfigError(f"{what} ({reason}): {otherwise}.")
 
 
 @contextmanager
 def usable(folder: Path) -> Iterator[None]:
-    """Raise a Fault where the system refuses what is done in the data folder."""
+    """Convert an OSError of an operation in the data folder into a FatalError."""
     try:
         yield
     except OSError as error:
@@ -40,7 +40,7 @@ def usable(folder: Path) -> Iterator[None]:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ConfigError if the path of the data folder is taken by anything else; a path with nothing is right."""
+    """Raise ConfigError if the path of the data folder exists and is not a folder."""
     reason = ""
     try:
         if not stat.S_ISDIR(os.stat(folder).st_mode):
@@ -49,7 +49,7 @@ def check_folder(folder: Path) -> None:
         if folder.is_symlink():
             reason = f"it is a link to {os.readlink(folder)}, which does not exist"
     except PermissionError:
-        pass  # whoever needs the folder finds out, and the gateway does not
+        pass  # only the gateway, which does not use the folder, can continue
     except OSError as error:
         reason = error.strerror or str(error)
     if reason:
@@ -57,7 +57,7 @@ def check_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the data folder, of mode 0700, and its parents, durably. Raises a Fault if it cannot be used."""
+    """Create the data folder durably, with mode 0700, and its parents. Raise a FatalError if it is unusable."""
     check_folder(folder)
     with usable(folder):
         if not _exists(folder):
@@ -69,14 +69,14 @@ def make_folder(folder: Path) -> None:
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether a file is in the data folder. Raises a Fault if the folder cannot be used."""
+    """Return whether a file of the data folder exists. Raise a FatalError if the folder is unusable."""
     check_folder(path.parent)
     with usable(path.parent):
         return _exists(path)
 
 
 def _exists(path: Path) -> bool:
-    """Tell whether a path exists; raise OSError where that cannot be known, which Path.exists does not always."""
+    """Return whether a path exists; raise OSError if unknown, unlike Path.exists."""
     try:
         os.stat(path)
     except FileNotFoundError:
@@ -85,14 +85,14 @@ def _exists(path: Path) -> bool:
 
 
 def raise_descriptor_limit() -> None:
-    """Allow this process as many open descriptors as the system lets it: each connection has one."""
+    """Raise the limit of open descriptors to the hard limit: every connection needs a descriptor."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def sync_folder(folder: Path) -> None:
-    """Make durable what was created, renamed or removed in a folder."""
+    """Flush the entries of a folder to disk, after files were created, renamed or removed."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -101,7 +101,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make durable what was written to a file, by whichever process."""
+    """Flush the content of a file to disk, whichever process wrote it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -110,7 +110,7 @@ def sync_file(path: Path) -> None:
 
 
 class Lock:
-    """A lock on a file, held for life: the kernel lets go of it whatever way the process ends."""
+    """An exclusive lock on a file. The kernel releases the lock when the process ends, however it ends."""
 
     def __init__(self, path: Path, what: str) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -120,16 +120,16 @@ class Lock:
             holder = os.pread(self._descriptor, 20, 0).decode(errors="replace").strip()
             os.close(self._descriptor)
             raise AlreadyRunningError(f"Another {what} (pid {holder or 'unknown'}): stop it first.") from None
-        with suppress(OSError):  # a full disk has no room for the pid, which only a sentence needs
+        with suppress(OSError):  # on a full disk; only an error text needs the pid
             os.truncate(self._descriptor, 0)
             os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         os.close(self._descriptor)
 
 
 def lock_data(folder: Path, name: str, what: str) -> Lock:
-    """Lock `name` in the data folder. Raises Taken if another process has it, a Fault if it cannot be made."""
+    """Lock `name` in the data folder. Raise AlreadyRunningError if another process holds the lock."""
     with usable(folder):
         return Lock(folder / f"{name}.lock", f"{what} in {folder}")

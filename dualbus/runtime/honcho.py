@@ -1,25 +1,26 @@
-"""When honcho ends, so do the processes that it has started: else nobody would be left to end them.
+"""Detect the end of honcho: the processes that honcho has started must not outlive honcho.
 
-Between honcho and the command of a line of the Procfile there is a reader: a process of honcho's own that passes the
-command's output on. Killed, honcho ends neither the readers nor the commands. Only Linux shows whether it has ended.
+Honcho runs every command of the Procfile through a reader: a child process that forwards the output of the command.
+A killed honcho ends neither readers nor commands. Only Linux can report the end of another process.
 """
 
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-_STARTED_BY_HONCHO = "HONCHO_PROCESS_NAME"  # in the units that `honcho export` writes too
-_READER = "multiprocessing"  # in the command line of a reader that was not forked
+_STARTED_BY_HONCHO = "HONCHO_PROCESS_NAME"  # also set by the units of `honcho export`
+_READER = "multiprocessing"  # in the command line of a spawned (not forked) reader
 
 
-class Ended(Exception):
-    """honcho started this process, and has ended already."""
+class SupervisorEnded(Exception):
+    """Honcho started this process, and has already ended."""
 
 
 def watch_honcho(environ: Mapping[str, str]) -> list[int]:
-    """Return descriptors that can be read once honcho, or the reader of this process, has ended.
+    """Return descriptors that become readable when honcho, or the reader of this process, ends.
 
-    None if another supervisor started it, or a shell: they may leave it behind, on purpose. Raises Ended.
+    Return no descriptors under another supervisor or a shell, which may detach processes on purpose.
+    Raise SupervisorEnded if honcho has already ended.
     """
     if _STARTED_BY_HONCHO not in environ or not hasattr(os, "pidfd_open"):
         return []
@@ -27,18 +28,18 @@ def watch_honcho(environ: Mapping[str, str]) -> list[int]:
     try:
         watched = [os.pidfd_open(pid) for pid in found]
     except ProcessLookupError:
-        raise Ended from None
-    except OSError:  # a kernel that cannot do it
+        raise SupervisorEnded from None
+    except OSError:  # not supported by this kernel
         return []
-    if _honcho() != found:  # one of them ended before it was watched, and another process may have its number
-        raise Ended
+    if _honcho() != found:  # a process ended before pidfd_open, and its pid may be reused
+        raise SupervisorEnded
     return watched
 
 
 def _honcho() -> list[int]:
-    """Return honcho, and before it the reader that it has forked, among the ancestors."""
+    """Return the pids of the forked reader and of honcho, among the ancestors."""
     found: list[int] = []
-    spawned = False  # whether there is a reader that was not forked, and so has a command line of its own
+    spawned = False  # whether a reader was spawned: it has another command line than honcho
     for pid, line in _ancestors():
         if any(word.rpartition("/")[2].rpartition(".")[2] == "honcho" for word in line[:3]):
             found.append(pid)
@@ -46,14 +47,14 @@ def _honcho() -> list[int]:
             break
         else:
             spawned |= _READER in " ".join(line)
-    # A reader without a honcho above it is what a honcho that has ended leaves.
+    # A reader whose ancestors do not include honcho is an orphan.
     if len(found) == (0 if spawned else 1):
-        raise Ended
+        raise SupervisorEnded
     return found
 
 
 def _ancestors() -> Iterator[tuple[int, list[str]]]:
-    """Yield process id and command line of each process above this one, as far as they can be seen."""
+    """Yield the pid and the command line of every ancestor, as far as they are visible."""
     pid = os.getppid()
     while pid > 0:
         process = Path("/proc", str(pid))

@@ -1,4 +1,4 @@
-"""What every process does the same: read its settings, log to stderr, stop when told, exit with a reason."""
+"""Run a process: read the settings, log to stderr, stop on signals, exit with a code."""
 
 import gc
 import logging
@@ -14,32 +14,32 @@ from dualbus.runtime.streams import fill_standard_streams
 
 
 class Formatter(logging.Formatter):
-    """Writes lines and tracebacks; a value of a record that failed a validation stays out of them."""
+    """Formats log records. Tracebacks omit values of events that failed validation."""
 
-    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - the name that logging has for it
+    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - overrides logging
         return own_traceback(ei[1]) if ei[1] else ""
 
 
 def run(name: str, serve: Callable[[Settings, Stop], int], environ: Mapping[str, str] = os.environ) -> int:
-    """Run a process until it is told to stop; return its exit code. Errors are a sentence on stderr."""
+    """Run a process until the request to stop; return its exit code. Errors are sentences on stderr."""
     fill_standard_streams()
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter(f"{name}: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO)
     log = logging.getLogger(name)
     os.umask(0o077)
-    gc.freeze()  # what was imported stays for life
-    gc.set_threshold(50_000, 20, 100)  # a batch is thousands of small objects, and none of them is a cycle
+    gc.freeze()  # imported modules are never garbage
+    gc.set_threshold(50_000, 20, 100)  # batches are thousands of small objects without cycles
     stop = Stop(environ)
     try:
         settings = Settings.from_env(environ)
         log.info("pid %d, %s", os.getpid(), settings)
         check_folder(settings.data)
         return serve(settings, stop)
-    except FatalError as fault:
-        for sentence in fault.errors:
+    except FatalError as fatal:
+        for sentence in fatal.errors:
             log.error("%s", sentence)
-        return fault.exit_code
+        return fatal.exit_code
     except Exception:
-        log.exception("A mistake in dualbus itself. Please report it with what follows.")
+        log.exception("Internal error in dualbus; please report it with the traceback below.")
         return EXIT_SOFTWARE

@@ -1,4 +1,4 @@
-"""The settings: one frozen object, read once from the environment."""
+"""The settings of a process: a frozen object, read once from the environment."""
 
 import ipaddress
 import os
@@ -13,13 +13,13 @@ from dualbus.runtime.errors import ConfigError
 
 _ADDRESSES = ("front", "back", "events", "progress")
 _IPC = "ipc://"
-_IPC_BYTES_MAX = 107 if sys.platform == "linux" else 103  # of a socket's path, as the system has it
+_IPC_BYTES_MAX = 107 if sys.platform == "linux" else 103  # the system's limit for the path of a socket
 _TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a process is told from outside. The variable of `front` is DUALBUS_FRONT, and so on."""
+    """Settings of the cluster. The variable of `front` is DUALBUS_FRONT, and so on."""
 
     front: str = "tcp://127.0.0.1:5570"
     back: str = "tcp://127.0.0.1:5571"
@@ -31,37 +31,35 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """Read the settings, or raise ConfigError with every problem at once."""
-        known = {f"DUALBUS_{field.name.upper()}": field.name for field in fields(cls)}
-        given = {name: environ[variable] for variable, name in known.items() if environ.get(variable)}
+        """Read the settings; raise ConfigError with all problems at once."""
+        known = {f"DUALBUS_{field.name.upper()}": field for field in fields(cls)}
+        values = {field.name: environ.get(variable) or str(field.default) for variable, field in known.items()}
         errors = [
             f"{variable} is not a setting. The settings are {', '.join(known)}."
             for variable in environ
             if variable.startswith("DUALBUS_") and variable not in known
         ]
         for name in _ADDRESSES:
-            if name in given:
-                given[name] = _expanded(given[name])
-                errors += _address_errors(f"DUALBUS_{name.upper()}", given[name])
-        timeout = given.get("timeout_ms", "5000")
+            values[name] = _expanded(values[name])
+            errors += _address_errors(f"DUALBUS_{name.upper()}", values[name])
+        timeout = values.pop("timeout_ms")
         if not re.fullmatch(r"[0-9]{1,7}", timeout) or int(timeout) == 0:
             errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.")
-        if not re.fullmatch(r"\w+(\.\w+)*:\w+", given.get("app", "users:app")):
-            errors.append(f"DUALBUS_APP is {given['app']!r}; give module:name, such as users:app.")
-        data = os.path.expanduser(given.get("data", "data"))
+        if not re.fullmatch(r"\w+(\.\w+)*:\w+", values["app"]):
+            errors.append(f"DUALBUS_APP is {values['app']!r}; give module:name, such as users:app.")
+        data = os.path.expanduser(values.pop("data"))
         if data.startswith("~"):
             errors.append(f"DUALBUS_DATA is {data!r}, and there is no such user: give the path of a folder.")
         if errors:
             raise ConfigError(*errors)
-        addresses_and_app = {k: v for k, v in given.items() if k not in ("data", "timeout_ms")}
-        return cls(**addresses_and_app, data=Path(data), timeout_ms=int(timeout))
+        return cls(**values, data=Path(data), timeout_ms=int(timeout))
 
     def __str__(self) -> str:
         return ", ".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
 
 
 def _expanded(address: str) -> str:
-    """Return an address with the home folder in place of a `~`, as a shell has it in a path of its own."""
+    """Expand `~` in the path of an ipc address, like a shell."""
     return _IPC + os.path.expanduser(address.removeprefix(_IPC)) if address.startswith(_IPC) else address
 
 
@@ -74,13 +72,13 @@ def _address_errors(variable: str, address: str) -> list[str]:
     if _is_loopback(match["host"].strip("[]")):
         return []
     return [
-        f"{variable} is {address!r}, which other machines can reach, and there are no keys to keep "
-        "strangers out: give a loopback address such as tcp://127.0.0.1:PORT."
+        f"{variable} is {address!r}, which other machines can reach, but connections are not "
+        "authenticated yet: give a loopback address such as tcp://127.0.0.1:PORT."
     ]
 
 
 def _path_problems(path: str) -> list[str]:
-    """Return what keeps a path from being that of a socket."""
+    """Return the problems of a path as the path of a socket."""
     if path.startswith("~"):
         return ["and there is no such user: give the path of a socket"]
     if path.endswith(("/", "/.", "/..")) or path in (".", "..", "*"):
@@ -88,7 +86,7 @@ def _path_problems(path: str) -> list[str]:
     size = len(os.fsencode(path))
     if size > _IPC_BYTES_MAX:
         return [f"whose path has {size} bytes, and a socket's has at most {_IPC_BYTES_MAX}: give a shorter one"]
-    if not path.isprintable():  # which a byte that is no text is not, either
+    if not path.isprintable():  # also false for invalid UTF-8
         return ["whose path has a character that cannot be printed: give another one"]
     return []
 

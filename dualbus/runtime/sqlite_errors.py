@@ -1,4 +1,4 @@
-"""What an error of SQLite means: a log that was damaged, or a file that cannot be used now."""
+"""Classify errors of SQLite: damaged, full, or unusable at the moment."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,20 +14,20 @@ _DAMAGE = (apsw.NotADBError, apsw.CorruptError, apsw.IOError, apsw.SQLError, Typ
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Raise LogDamaged where a log cannot be read, LogError where its file cannot be opened."""
+    """Raise LogDamaged if a log is unreadable, LogError if its file cannot be opened."""
     try:
         yield
     except (*_DAMAGE, apsw.Error) as error:
         if isinstance(error, _DAMAGE) and not is_full(error):
-            raise LogDamaged(f"{path} is not a log that can be read ({error}): restore it.") from None
+            raise LogDamaged(f"{path} is not a readable log ({error}): restore it from a backup.") from None
         raise unusable(path, "opened", error) from None
 
 
 def is_full(error: Exception) -> bool:
-    """Tell whether the disk has no room, for the file or for the files that SQLite keeps beside it."""
+    """Return whether the disk is full, for the database or for the WAL and shared memory files of SQLite."""
     return isinstance(error, apsw.FullError) or getattr(error, "extendedresult", None) in _NO_ROOM
 
 
 def unusable(path: Path, done: str, error: Exception) -> LogError:
-    """Return the LogError for a file that cannot be opened, or made, now."""
-    return LogError(f"{path} cannot be {done} ({error}): see what it is, whose, and whether there is room.")
+    """Return the LogError for a file that cannot be opened or created."""
+    return LogError(f"{path} cannot be {done} ({error}): check its type, its owner and the free space.")

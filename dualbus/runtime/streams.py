@@ -1,13 +1,13 @@
-"""Standard input, output and error, of which whoever started the process may have closed any."""
+"""Standard input, output and error, any of which may be closed at the start of a process."""
 
 import os
 import sys
 
 
 def fill_standard_streams() -> None:
-    """Open /dev/null where standard input, output or error was closed.
+    """Open /dev/null in place of closed standard streams.
 
-    Else a socket or a file of ours takes the descriptor, and Python has None in the stream's place.
+    Otherwise the next socket or file uses the descriptor, and sys.stdin, sys.stdout or sys.stderr is None.
     """
     while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(lowest, True)

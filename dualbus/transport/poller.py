@@ -1,4 +1,4 @@
-"""What a process waits with: for its sockets, for descriptors, and to be told to stop."""
+"""Wait for sockets, for file descriptors, and for the request to stop."""
 
 import math
 import os
@@ -11,17 +11,17 @@ from dualbus.transport.sockets import Socket
 
 SPIN_SECONDS = 0.0004
 SHORT_WAITS = 2
-_SECONDS_MAX = 86_400.0  # which a poll can count in milliseconds
+_SECONDS_MAX = 86_400.0  # poll(2) counts milliseconds in an int
 
 
 class Poll:
-    """Waits until one of its sockets or file descriptors can be read, or the process is told to stop.
+    """Waits until a socket or a file descriptor is readable, or the process must stop.
 
-    A ZeroMQ socket has a descriptor that becomes readable when something happens to it, and then must be asked
-    what. pyzmq's own poll asks every socket, twice a turn; this one asks only where it can matter.
+    The descriptor of a ZeroMQ socket only signals that the state of the socket may have changed. zmq.Poller therefore
+    checks the state of every socket, twice per turn; this class checks only sockets with a signal or after a send.
 
-    One that `spins` looks again and again for a moment before it sleeps, if it was woken within that moment the
-    last times: to be woken takes a third of the time that a query takes. Whoever else wants the processor gets it.
+    With `spins`, a wait polls without sleeping for up to SPIN_SECONDS, if the previous waits were that short: waking
+    up costs a third of the time of a query. Between two polls, other threads and processes may run.
     """
 
     def __init__(self, *readable: Socket | int, stop: Stop | None = None, spins: bool = False) -> None:
@@ -29,19 +29,19 @@ class Poll:
         self._sockets: dict[int, Socket] = {}  # by descriptor
         self._stop = stop
         self._spins = spins
-        self._short_waits = 0  # one after another
-        for one in readable:
-            self.watch(one, read=True)
+        self._short_waits = 0  # in a row
+        for source in readable:
+            self.watch(source, read=True)
         if stop:
             self.watch(stop.wakeup, read=True)
             for sign, event in stop.signs.items():
                 self._poll.register(sign, event)
 
-    def watch(self, one: Socket | int, *, read: bool = False, write: bool = False) -> None:
-        """Change what is waited for; with neither, nothing."""
-        descriptor = one if isinstance(one, int) else one.zmq.fileno()
-        if isinstance(one, Socket):
-            self._sockets[descriptor] = one
+    def watch(self, source: Socket | int, *, read: bool = False, write: bool = False) -> None:
+        """Set the events to wait for; without `read` and `write`, ignore the source."""
+        descriptor = source if isinstance(source, int) else source.zmq.fileno()
+        if isinstance(source, Socket):
+            self._sockets[descriptor] = source
         if read or write:
             self._poll.register(descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
         else:
@@ -49,22 +49,22 @@ class Poll:
                 self._poll.unregister(descriptor)
 
     def wait(self, seconds: float) -> set[Socket | int]:
-        """Wait up to that long; return what is ready. A socket may turn out to have nothing."""
-        ready: set[Socket | int] = {socket for socket in self._sockets.values() if socket.overlooked}
+        """Wait for at most `seconds`; return the ready sockets and descriptors. A socket may have no message."""
+        ready: set[Socket | int] = {socket for socket in self._sockets.values() if socket.has_unsignalled}
         found = self._poll.poll(0) if ready or seconds <= 0 else self._found(seconds)
         for descriptor, _ in found:
             ready.add(self._sockets.get(descriptor, descriptor))
         if self._stop and self._stop.wakeup in ready:
             self._stop.clear()
         if self._stop and (signs := self._stop.signs.keys() & ready):
-            self._stop.told = True
+            self._stop.requested = True
             for sign in signs:
-                self._poll.unregister(sign)  # it would say so for ever
+                self._poll.unregister(sign)  # the descriptor stays ready permanently
         return ready
 
     def _found(self, seconds: float) -> list[tuple[int, int]]:
-        """Wait for descriptors; return those that are ready, with what they are ready for."""
-        # In whole milliseconds, and rather one more than turns with nothing to do.
+        """Wait for descriptors; return the ready descriptors with their events."""
+        # Round up: a wait that ends too early causes an idle turn.
         milliseconds = math.ceil(min(seconds, _SECONDS_MAX) * 1000)
         if not self._spins:
             return self._poll.poll(milliseconds)

@@ -1,6 +1,6 @@
-"""The sockets, all of them: the only file that names zmq.
+"""ZeroMQ sockets: the only module that imports zmq.
 
-Explicit high-water marks, lingers and size limits; no send blocks, and no receive waits.
+Every socket has explicit high-water marks, linger and size limits. Neither send nor receive blocks.
 """
 
 import errno
@@ -17,17 +17,17 @@ from dualbus.protocol.frames import FRAME_BYTES_MAX, Frames
 from dualbus.runtime.errors import AlreadyRunningError, ConfigError, FatalError
 from dualbus.runtime.files import Lock, refusal
 
-LINGER_MS = 1000  # for the replies at the end; a socket with nothing to say closes at once
+LINGER_MS = 1000  # for the last replies; a socket without unsent messages closes at once
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 500
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 1500
-# As numbers: pyzmq's own are members of an enumeration, which cost more than what they are asked for.
+# Plain integers: using the enumeration members of pyzmq is slower than the calls themselves.
 _READABLE, _EVENTS = int(zmq.POLLIN), int(zmq.EVENTS)
 _AT_ONCE, _AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
-DRAIN_MESSAGES, DRAIN_BYTES = 256, 4 << 20  # that one `receive` returns, so that one peer cannot hold the loop
+RECEIVE_MESSAGES, RECEIVE_BYTES = 256, 4 << 20  # limits of a `receive`, so that a peer cannot occupy the loop
 
 
 class PeerUnreachableError(Exception):
-    """There is no such peer any more."""
+    """The peer is not connected any more."""
 
 
 class Socket:
@@ -37,22 +37,22 @@ class Socket:
         self.zmq = socket
         self.linger_ms = LINGER_MS
         self._lock = lock
-        self._send = super(zmq.Socket, socket).send  # what pyzmq adds to it is nothing of ours
+        self._send = super(zmq.Socket, socket).send  # without the Python layer of pyzmq
         self._addressed = socket.type == zmq.ROUTER
-        self._unsure = True  # whether there may be a message that the descriptor does not tell of
-        self.empty_at = time.monotonic()  # when it was last seen to have no message
+        self._unsure = True  # whether a message may be readable without a signal of the descriptor
+        self.empty_at = time.monotonic()  # the last time without a readable message
 
     def receive(self, *, ready: bool = False) -> list[Frames]:
-        """Return the messages that are there, some hundreds at most; `ready` where a poll has just said so.
+        """Return the readable messages, within limits; pass `ready` if a poll has just returned this socket.
 
-        A message that ended a wait is returned alone: whoever sent it waits for us, and most likely nobody else.
+        The message that ended a wait is returned alone: its sender is waiting, and further messages are unlikely.
         """
         if ready and not self._unsure:
             return self._receive_one()
         messages: list[Frames] = []
         size = 0
-        # Asking is far cheaper than the exception that says there is nothing.
-        while len(messages) < DRAIN_MESSAGES and size < DRAIN_BYTES and self._readable():
+        # Checking first is far cheaper than the exception of an empty socket.
+        while len(messages) < RECEIVE_MESSAGES and size < RECEIVE_BYTES and self._readable():
             messages.append(self._receive())
             size += len(messages[-1][-1])
         return messages
@@ -61,24 +61,24 @@ class Socket:
         self._unsure = True
         try:
             return [self._receive()]
-        except zmq.Again:  # the descriptor tells of more than messages
+        except zmq.Again:  # the descriptor signals other events, too
             return []
 
     @property
-    def overlooked(self) -> bool:
-        """Tell whether there is a message that the descriptor does not tell of: what we do can use up that sign."""
+    def has_unsignalled(self) -> bool:
+        """Return whether a message is readable without a signal: zmq.FD is edge-triggered, a send can consume it."""
         return self._unsure and self._readable()
 
     def _readable(self) -> bool:
-        """Tell whether there is a message. If not, the descriptor tells of the next one, until we do something."""
+        """Return whether a message is readable. If not, the descriptor signals the next message until a send."""
         self._unsure = bool(int(self.zmq.getsockopt(_EVENTS)) & _READABLE)
         if not self._unsure:
             self.empty_at = time.monotonic()
         return self._unsure
 
     def _receive(self) -> Frames:
-        """Receive a message; as pyzmq's recv_multipart does, which takes half as long again."""
-        frames: Frames = [self.zmq.recv(_AT_ONCE)] if self._addressed else []  # an address is never the last frame
+        """Receive a message. Equals recv_multipart of pyzmq, which is 50 % slower."""
+        frames: Frames = [self.zmq.recv(_AT_ONCE)] if self._addressed else []  # the address is never the last frame
         while True:
             frame = self.zmq.recv(_AT_ONCE, copy=False)
             frames.append(frame.bytes)
@@ -86,9 +86,9 @@ class Socket:
                 return frames
 
     def send(self, frames: Frames) -> bool:
-        """Send, or return False when the queue is full. Raises Gone if a router has no such peer."""
+        """Send a message; return False if the queue is full. Raise PeerUnreachableError for an unknown peer."""
         try:
-            # As pyzmq's send_multipart does, which takes more than twice as long.
+            # Equals send_multipart of pyzmq, which is less than half as fast.
             self._unsure = True
             for frame in frames[:-1]:
                 self._send(frame, _AND_MORE)
@@ -102,33 +102,33 @@ class Socket:
         return True
 
     def close(self) -> None:
-        """Close, after what was sent has left or `linger_ms` have passed."""
+        """Close; unsent messages leave within `linger_ms`, or are dropped."""
         self.zmq.close(self.linger_ms)
         if self._lock:
             self._lock.release()
 
 
 class Sockets:
-    """Makes the sockets of one process, and closes them all."""
+    """Creates the sockets of a process, and closes them together."""
 
     def __init__(self) -> None:
         self._context = zmq.Context()
         self._made: list[Socket] = []
 
     def front(self, address: str) -> Socket:
-        """Make the gateway's socket for clients."""
-        return self._bind(zmq.ROUTER, address, send_queue=16, receive_queue=8)  # of messages of 2 MiB at most
+        """Create the gateway's socket for clients."""
+        return self._bind(zmq.ROUTER, address, send_queue=16, receive_queue=8)  # messages, of at most 2 MiB each
 
     def back(self, address: str) -> Socket:
-        """Make the gateway's socket for the buses and the projector."""
+        """Create the gateway's socket for workers."""
         return self._bind(zmq.ROUTER, address, send_queue=1000, receive_queue=1000, heartbeats=True)
 
     def dealer(self, address: str) -> Socket:
-        """Make a worker's, or a client's, socket to the gateway."""
+        """Create the socket of a worker or a client to the gateway."""
         return self._connect(zmq.DEALER, address, send_queue=1000, receive_queue=1000)
 
     def watched_dealer(self, address: str) -> tuple[Socket, Socket]:
-        """Make a client's socket to the gateway, and one that tells when they have met and when they have parted."""
+        """Create a client's socket to the gateway, and a monitor that receives connects and disconnects."""
         dealer = self._keep(Socket(self._make(zmq.DEALER, send_queue=1000, receive_queue=1000)))
         dealer.linger_ms = 0
         dealer.zmq.monitor("inproc://monitor", zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
@@ -138,13 +138,13 @@ class Sockets:
         return dealer, monitor
 
     def publisher(self, address: str) -> Socket:
-        """Make a socket that tells whoever listens; what a slow listener misses, it must fetch."""
+        """Create a publisher. Slow subscribers lose messages, and must read the log instead."""
         return self._bind(zmq.PUB, address, send_queue=256, receive_queue=1)
 
     def subscriber(self, address: str) -> Socket:
-        """Make a socket that listens to a publisher."""
+        """Create a subscriber to a publisher."""
         socket = self._connect(zmq.SUB, address, send_queue=1, receive_queue=256)
-        socket.linger_ms = 0  # what it has to say is said to the publisher, which may be gone
+        socket.linger_ms = 0  # only subscriptions are sent, and the publisher may be down
         socket.zmq.subscribe(b"")
         return socket
 
@@ -153,7 +153,7 @@ class Sockets:
     ) -> Socket:
         socket = self._make(kind, send_queue, receive_queue)
         if heartbeats:
-            # The I/O thread of a peer answers them, also while its Python is busy: else the peer is stopped or gone.
+            # The I/O thread of the peer answers even while Python is busy: a silent peer is stopped or dead.
             socket.heartbeat_ivl, socket.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
         lock = None
         try:
@@ -177,7 +177,7 @@ class Sockets:
         socket.sndhwm = send_queue
         socket.rcvhwm = receive_queue
         socket.maxmsgsize = FRAME_BYTES_MAX
-        socket.ipv6 = True  # an address may be [::1]; those of the old kind work as before
+        socket.ipv6 = True  # allows [::1]; IPv4 still works
         socket.linger = 0
         socket.reconnect_ivl = RECONNECT_MS
         socket.reconnect_ivl_max = RECONNECT_MAX_MS
@@ -198,14 +198,14 @@ class Sockets:
         self.close()
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all sockets."""
         for socket in self._made:
             socket.close()
         self._context.term()
 
 
 def _lock_path(path: Path, address: str) -> Lock:
-    """Lock the path of an ipc address, since a bind takes the path away from whoever has it: a process or a file."""
+    """Lock the path of an ipc address: bind() would replace the socket of another process, or a file."""
     lock = Lock(path.with_name(path.name + ".lock"), f"process listens on {address}")
     if path.exists() and not path.is_socket():
         lock.release()
@@ -214,7 +214,7 @@ def _lock_path(path: Path, address: str) -> Lock:
 
 
 def _not_bound(address: str, error: OSError | zmq.ZMQError) -> FatalError:
-    """Return the Fault for an address that cannot be listened on."""
+    """Return the FatalError for an address that cannot be bound."""
     what = f"{address} cannot be listened on"
     number = error.errno or 0
     if number == errno.EADDRINUSE:
@@ -232,17 +232,17 @@ def _connect(socket: Socket, address: str) -> None:
 
 
 class Connection:
-    """A client's connection to the gateway, for as long as it holds; when it is `lost`, close it and make another.
+    """A client's connection to the gateway. After a loss (`lost`), close this connection and create another.
 
-    ZeroMQ would connect again by itself, and give the next gateway what it had kept for the one that is gone:
-    commands for which perhaps nobody waits any more. Closing drops them, and whoever sent them knows.
+    ZeroMQ would reconnect, and send queued commands to the next gateway, perhaps after their callers have stopped
+    waiting. Closing drops those commands, and the client reports the loss.
     """
 
     def __init__(self, address: str) -> None:
         self.up = False
         self.lost = False
         sockets = Sockets()
-        # Closed also when it is forgotten: a context that the garbage collector meets before its sockets hangs.
+        # Close on garbage collection, too: a context that is collected before its sockets hangs.
         self.close = weakref.finalize(self, sockets.close)
         self.close.atexit = False  # a thread may be using it
         try:
@@ -251,8 +251,8 @@ class Connection:
             self.close()
             raise
 
-    def look(self) -> None:
-        """Note what has become of the connection."""
+    def update(self) -> None:
+        """Update `up` and `lost` from the events of the monitor."""
         for event, *_ in self.monitor.receive():
             kind = int.from_bytes(event[:2], sys.byteorder)
             if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
@@ -261,5 +261,5 @@ class Connection:
                 self.lost = True
 
     def descriptors(self) -> list[int]:
-        """Return what an event loop may watch. Readable only means: look at everything, until nothing is there."""
-        return [one.zmq.fileno() for one in (self.socket, self.monitor)]
+        """Return the descriptors for an event loop. After a signal, read both sockets until they are empty."""
+        return [socket.zmq.fileno() for socket in (self.socket, self.monitor)]

@@ -183,7 +183,7 @@ class WorkerLink:
 
         The first time, ask the gateway for no more work; it sends BYE when it waits for nothing from here.
         """
-        if not stop.told:
+        if not stop.requested:
             return False
         now = time.monotonic()
         if self._released or now - self._gateway_seen > GATEWAY_SILENT_SECONDS:

@@ -155,7 +155,7 @@ def test_a_damaged_backup_is_refused_and_nothing_is_made(run: Run, data: Path, t
 
     assert (refused.code, refused.err) == (1, "Position 7 is missing in the log: restore the log.\n")
     assert strange.code == 1
-    assert strange.err.startswith(f"{__file__} is not a log that can be read")
+    assert strange.err.startswith(f"{__file__} is not a readable log")
     assert sorted(path.name for path in target.iterdir()) == ["log.lock", "projector.lock"]
 
 

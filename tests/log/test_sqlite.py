@@ -116,7 +116,7 @@ def refused(engine: SqliteEngine, kind: type[LogError], match: str) -> None:
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(folder: Path) -> None:
     (folder / FILE_NAME).write_bytes(b"my diary, which nobody may overwrite\n" * 100)
 
-    refused(SqliteEngine(folder), LogDamaged, "is not a log that can be read")
+    refused(SqliteEngine(folder), LogDamaged, "is not a readable log")
     assert (folder / FILE_NAME).read_bytes().startswith(b"my diary")
 
 
@@ -143,7 +143,7 @@ def test_a_log_of_a_later_format_is_refused(engine: SqliteEngine) -> None:
 def test_a_folder_in_the_place_of_the_log_is_refused(folder: Path) -> None:
     (folder / FILE_NAME).mkdir()
 
-    refused(SqliteEngine(folder), LogError, "cannot be opened|is not a log that can be read")
+    refused(SqliteEngine(folder), LogError, "cannot be opened|is not a readable log")
 
 
 def test_a_log_whose_last_events_are_gone_is_refused(engine: SqliteEngine) -> None:

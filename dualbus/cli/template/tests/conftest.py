@@ -1,0 +1,8 @@
+"""Fixtures: the application of the fixture `dualbus_cluster`."""
+
+import pytest
+
+
+@pytest.fixture
+def dualbus_app() -> str:
+    return "myapp:app"
