@@ -61,25 +61,25 @@ class Stopwatch:
 def gateway() -> Costs:
     """A command's way through the gateway, there and back."""
     watch, envelopes = Stopwatch(), wire.commands()
-    routing = Router(5000, 1 << 47, lambda id_: f"abcdefghijklmnop/{id_:x}")
-    routing.announced(b"worker", Registration("commandbus", "life", 1, 1, ["CreateUser"], ITEMS, LOG, 0), 0.0)
+    router = Router(5000, 1 << 47, lambda id_: f"abcdefghijklmnop/{id_:x}")
+    router.register(b"worker", Registration("commandbus", "life", 1, 1, ["CreateUser"], ITEMS, LOG, 0), 0.0)
     body = pack({"type": "command_result", "in_reply_to": 1, "success": True, "events": [{"payload": "x" * 120}]})
     for _ in range(DRAINS):
         frame = b"".join(wire.frames(list(islice(envelopes, wire.ITEMS_A_MESSAGE))))
         frames = [frame] * (ITEMS // wire.ITEMS_A_MESSAGE)
         with watch.stage("read the messages"):
             for one in frames:
-                routing.accept(b"client", unpack_hostile(one), 1.0)
+                router.accept(b"client", unpack_hostile(one), 1.0)
         with watch.stage("give out the work"):
-            given = [batches(WORK, work) for _, work in routing.dispatch(1.0)]
+            given = [batches(WORK, work) for _, work in router.dispatch(1.0)]
         work = [item for messages in given for message in messages for item in unpack(message[1])]
         _, done = joined(DONE, [pack((item[0], 5, body)) for item in work])
         with watch.stage("take the answers"):
-            worker = routing.workers.worker(b"worker")
+            worker = router.workers.worker(b"worker")
             assert worker
-            routing.workers.done(worker, read_done(unpack(done)), 1.0)
+            router.workers.done(worker, read_done(unpack(done)), 1.0)
         with watch.stage("give out the answers"):
-            client = routing.clients.of(b"client")
+            client = router.clients.of(b"client")
             for part in parts(list(client.outbox)):
                 joined(b"reply", part)
                 for _ in part:

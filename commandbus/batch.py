@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
-from dualbus.application.messages import Command, Event, Invalid, Rejected
+from dualbus.application.errors import Rejected
+from dualbus.application.messages import Command, Event, Invalid
 from dualbus.application.past import S, limited, one_tag
 from dualbus.application.tables import Interrupted
 from dualbus.log.contract import Decision, Log, NewEvent, Outcome, RecordedEvent

@@ -7,9 +7,8 @@ from typing import Any
 
 from dualbus.application.app import App
 from dualbus.application.loader import load
-from dualbus.log.contract import Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent
-from dualbus.log.sqlite.schema import GENESIS
-from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.log.contract import GENESIS, Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent
+from dualbus.log.engine import open_log
 from dualbus.log.tags import Tagger
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, error
@@ -43,7 +42,7 @@ def serve(settings: Settings, stop: Stop) -> int:
     """Run the command bus until it is told to stop, or its log fails."""
     app = load(settings.app)
     make_folder(settings.data)
-    log = SqliteLog(settings.data, lambda secret: genesis(app, secret))
+    log = open_log(settings.data, lambda secret: genesis(app, secret))
     app.check_stored(log.types())
     with closing(log), Sockets() as sockets:
         publisher = Publisher(sockets.publisher(settings.events), log)

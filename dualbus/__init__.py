@@ -1,15 +1,23 @@
-"""What an application is written with, and what it is called with."""
+"""The public API: applications, clients and their errors."""
 
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from dualbus.application.app import App, Projection
-from dualbus.application.messages import Command, Email, Event, Private, Query, Rejected, Tag, Text
+from dualbus.application.errors import (
+    ClientClosed,
+    DeadlineExceeded,
+    DualbusError,
+    Executed,
+    HandlerError,
+    Rejected,
+    Unavailable,
+)
+from dualbus.application.messages import Command, Email, Event, Private, Query, Tag, Text
 from dualbus.application.past import Past, State
 from dualbus.application.tables import ReadOnlyTables, Tables
-from dualbus.application.upcasts import Upcast
+from dualbus.application.upcasts import Fields, Upcast
 from dualbus.client.call import CommandResult
-from dualbus.client.errors import Closed, Error, Executed, Failed, Refused, Timeout, Unavailable
 
 if TYPE_CHECKING:
     __version__: str
@@ -20,26 +28,26 @@ __all__ = [
     "App",
     "AsyncClient",
     "Client",
-    "Closed",
+    "ClientClosed",
     "Command",
     "CommandResult",
+    "DeadlineExceeded",
+    "DualbusError",
     "Email",
-    "Error",
     "Event",
     "Executed",
-    "Failed",
+    "Fields",
+    "HandlerError",
     "Past",
     "Private",
     "Projection",
     "Query",
     "ReadOnlyTables",
-    "Refused",
     "Rejected",
     "State",
     "Tables",
     "Tag",
     "Text",
-    "Timeout",
     "Unavailable",
     "Upcast",
     "__version__",
@@ -47,7 +55,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the clients when they are used: an application that calls nobody needs no ZeroMQ."""
+    """Import the clients on first use, because an application without clients needs no ZeroMQ."""
     if name == "__version__":
         return metadata.version("dualbus")
     if name == "Client":

@@ -1,4 +1,4 @@
-"""python -m dualbus"""
+"""Run the command line: python -m dualbus."""
 
 import sys
 

@@ -1,1 +1,1 @@
-"""The front door: takes messages, routes them by dest, keeps sessions, deadlines and fair shares."""
+"""The gateway process: receives messages, routes each by `dest`, and keeps sessions, deadlines and fairness."""

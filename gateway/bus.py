@@ -1,7 +1,8 @@
-"""A bus: its workers, what is queued for them, and whose turn it is.
+"""A bus: its workers, the requests queued for them, and the order of sending.
 
-Requests of a type that has kept a worker for long wait in a lane of their own. Each has a worker to itself, and one
-worker is always left to the quick ones; where there is only one, it serves a slow one and the quick ones in turn.
+Clients share a bus by round robin. A type of request with a long-running handler is slow, and its requests are queued
+in a separate lane. A worker runs a slow request alone, and at least one worker always remains for quick requests. The
+only worker of a bus alternates between slow and quick requests.
 """
 
 from collections import deque
@@ -16,103 +17,103 @@ from .throughput import ThroughputEstimate
 from .worker import Worker
 
 COMMANDS, QUERIES, PROJECTOR = "commandbus", "querybus", "projector"
-SHARED_SECONDS = 1.0  # for so long after several clients had something queued
-SLOW_SECONDS = 0.05  # a type whose request is answered within it is not a slow one any more
+SHARED_SECONDS = 1.0  # a bus remains shared for this long after several clients had requests queued
+SLOW_SECONDS = 0.05  # a slow type that is answered faster becomes quick again
 
 
 class Bus:
-    """What goes to one dest."""
+    """The workers and queues of one dest."""
 
     def __init__(self, dest: str) -> None:
         self.dest = dest
         self.workers: dict[bytes, Worker] = {}
         self.types: set[str] = set()
-        self.again: Queue = deque()  # to be sent again, before all others
+        self.requeued: Queue = deque()  # returned or lost by a worker; sent before all others
         self.quick = Lane()
         self.slow = Lane()
         self.slow_types: set[str] = set()
-        self.in_flight = 0  # at all its workers
-        self.shared = False  # several clients take turns
+        self.in_flight = 0  # at all workers
+        self.shared = False  # by several clients
         self._shared_until = 0.0
-        self.pace = ThroughputEstimate()
-        self._reserved: Worker | None = None  # has no more quick ones, and when it is idle a slow one
-        self._quick_next = False  # with one worker: it has served a slow one
+        self.throughput = ThroughputEstimate()
+        self._reserved: Worker | None = None  # receives no more quick requests, and a slow request once idle
+        self._quick_next = False  # the only worker has just run a slow request
 
     @property
     def queued(self) -> int:
-        """How many requests wait for a worker."""
-        return len(self.again) + self.quick.queued + self.slow.queued
+        """The number of requests that wait for a worker."""
+        return len(self.requeued) + self.quick.queued + self.slow.queued
 
     def put(self, request: Request) -> None:
         """Queue a request behind those of the same client."""
         (self.slow if request.type in self.slow_types else self.quick).put(request)
 
-    def put_again(self, requests: list[Request]) -> None:
-        """Queue requests that a worker did not answer before all others, in the order in which they arrived."""
+    def requeue(self, requests: list[Request]) -> None:
+        """Queue requests that a worker did not answer before all others, in the order of arrival."""
         if requests:
-            self.again = in_order([*self.again, *requests])
+            self.requeued = in_order([*self.requeued, *requests])
 
     def put_in_order(self, requests: list[Request]) -> None:
-        """Queue requests whose place has become known, each before those that its client sent later."""
+        """Queue requests whose dest has just been found, each before later requests of the same client."""
         self.quick.put_in_order(requests)
 
     def drop_answered(self) -> None:
-        """Drop requests that were answered while they waited."""
-        self.again = unanswered(self.again)
+        """Drop queued requests that have been answered, e.g. timed out."""
+        self.requeued = unanswered(self.requeued)
         self.quick.drop_answered()
         self.slow.drop_answered()
 
     def drop_client(self, client: Client) -> None:
-        """Drop what a client that is gone has queued."""
+        """Drop the queued requests of a disconnected client."""
         self.quick.drop_client(client)
         self.slow.drop_client(client)
 
-    # Who is sent what.
+    # Assign requests to workers.
 
-    def note_turns(self, now: float) -> None:
-        """Note whether several clients take turns. What is sent to a worker waits there as it came, without turns."""
+    def update_shared(self, now: float) -> None:
+        """Update whether several clients share the bus. A worker's own queue is FIFO, so sharing limits it."""
         if self.quick.clients > 1:
             self._shared_until = now + SHARED_SECONDS
         self.shared = now < self._shared_until
 
     def assign(self, identity: Identity | None) -> tuple[Worker, list[Request]] | None:
-        """Return a worker that has room, and what to send it; None if there is nothing to send, or no room."""
+        """Return a worker with capacity and the requests to send to the worker; None without capacity or requests."""
         if self.slow.queued and (worker := self._worker_for_slow(identity)):
             self._quick_next = True
-            return worker, self.slow.take(1)
-        if not (self.again or self.quick.queued):
+            return worker, self.slow.pop(1)
+        if not (self.requeued or self.quick.queued):
             return None
         worker = self.least_busy(identity)
         if worker is None:
             return None
         self._quick_next = False
-        share = -(-(len(self.again) + self.quick.queued) // len(self.workers))
-        return worker, self._take(min(worker.room(shared=self.shared), share))
+        share = -(-(len(self.requeued) + self.quick.queued) // len(self.workers))
+        return worker, self._pop(min(worker.capacity(shared=self.shared), share))
 
-    def _take(self, most: int) -> list[Request]:
-        """Remove what is next: requests to be sent again, then of each client in turn. A suspect comes alone."""
-        taken: list[Request] = []
-        while self.again and len(taken) < most and not (taken and self.again[0].suspect):
-            request = self.again.popleft()
+    def _pop(self, most: int) -> list[Request]:
+        """Remove the next requests: the requeued first, then of each client in turn. A suspect is returned alone."""
+        requests: list[Request] = []
+        while self.requeued and len(requests) < most and not (requests and self.requeued[0].suspect):
+            request = self.requeued.popleft()
             if request.answered:
                 continue
             if request.suspect:
                 return [request]
-            taken.append(request)
-        if len(taken) < most and not self.again:
-            taken += self.quick.take(most - len(taken))
+            requests.append(request)
+        if len(requests) < most and not self.requeued:
+            requests += self.quick.pop(most - len(requests))
         if self.slow_types:
-            for request in taken:
+            for request in requests:
                 if request.type in self.slow_types:
                     self.slow.put(request)
-            taken = [request for request in taken if request.type not in self.slow_types]
-        return taken
+            requests = [request for request in requests if request.type not in self.slow_types]
+        return requests
 
     def least_busy(self, identity: Identity | None) -> Worker | None:
-        """Return the worker with the least in flight, of those that have room and belong to the log, if any."""
-        while self.again and self.again[0].answered:
-            self.again.popleft()
-        alone = bool(self.again) and self.again[0].suspect
+        """Return the worker of the log with the fewest requests in flight, or None if no worker has capacity."""
+        while self.requeued and self.requeued[0].answered:
+            self.requeued.popleft()
+        alone = bool(self.requeued) and self.requeued[0].suspect
         best: Worker | None = None
         for worker in self.workers.values():
             if worker is self._reserved or not worker.accepts(identity, alone=alone, shared=self.shared):
@@ -122,12 +123,12 @@ class Bus:
         return best
 
     def _worker_for_slow(self, identity: Identity | None) -> Worker | None:
-        """Return an idle worker for a slow request, or reserve one until it is idle."""
-        serving = [worker for worker in self.workers.values() if worker.serves(identity)]
-        free = [worker for worker in serving if not worker.slow]
-        if len(serving) == 1 and self._quick_next and (self.again or self.quick.queued):
+        """Return an idle worker for a slow request, or reserve the least busy worker and return None."""
+        available = [worker for worker in self.workers.values() if worker.available(identity)]
+        free = [worker for worker in available if not worker.slow]
+        if len(available) == 1 and self._quick_next and (self.requeued or self.quick.queued):
             free = []
-        if not free or (len(free) == 1 and len(serving) > 1):
+        if not free or (len(free) == 1 and len(available) > 1):
             self._reserved = None
             return None
         if self._reserved not in free:
@@ -137,45 +138,45 @@ class Bus:
         worker, self._reserved = self._reserved, None
         return worker
 
-    # Which types are slow.
+    # Slow types.
 
-    def note_slow(self, worker: Worker, sending: int, now: float) -> None:
-        """A handler has been running for long: its worker is kept from all others, and its type is a slow one."""
+    def mark_slow(self, worker: Worker, sending: int, now: float) -> None:
+        """Mark the type of a long-running sending as slow, and send its worker nothing else meanwhile."""
         request = worker.in_flight.get(sending)
         if request and not worker.slow:
             worker.slow, worker.slow_since = sending, now - SLOW_SECONDS
             self.slow_types.add(request.type)
 
-    def note_quick(self, request: Request) -> None:
-        """A request from the slow lane was answered quickly: its type is not a slow one."""
+    def mark_quick(self, request: Request) -> None:
+        """Mark the type of a slow request as quick again, because the answer arrived quickly."""
         self.slow_types.discard(request.type)
         if not self.slow_types:
-            for waiting in self.slow.take(self.slow.queued):
-                self.quick.put(waiting)
+            for queued in self.slow.pop(self.slow.queued):
+                self.quick.put(queued)
 
     def to_cancel(self, identity: Identity | None) -> Iterator[Worker]:
-        """Yield the worker that must stop its slow request, where all have one: the others must be served."""
-        serving = [worker for worker in self.workers.values() if worker.serves(identity)]
-        if len(serving) < 2 or not all(worker.slow for worker in serving):
+        """Yield the worker to cancel: quick requests are queued, and every worker runs a slow request."""
+        available = [worker for worker in self.workers.values() if worker.available(identity)]
+        if len(available) < 2 or not all(worker.slow for worker in available):
             return
-        if (self.again or self.quick.queued) and not any(worker.cancelling for worker in serving):
-            yield max(serving, key=lambda worker: worker.slow_since)
+        if (self.requeued or self.quick.queued) and not any(worker.cancelling for worker in available):
+            yield max(available, key=lambda worker: worker.slow_since)
 
-    # How fast it is.
+    # Throughput.
 
-    def count(self, done: int, now: float) -> None:
-        """Count answers, for the pace: it is one while requests wait although there is a worker for them."""
+    def record_answers(self, count: int, now: float) -> None:
+        """Record answers for the throughput estimate: only a bus with workers and queued requests is saturated."""
         saturated = bool(self.workers) and self.queued > 0
-        if saturated or self.pace.counting:
-            self.pace.note(done, saturated=saturated, now=now)
+        if saturated or self.throughput.counting:
+            self.throughput.record(count, saturated=saturated, now=now)
 
-    def serves(self, client: Client, seconds: float) -> bool:
-        """Estimate whether a request of the client that arrives now is served within so many seconds.
+    def can_serve(self, client: Client, seconds: float) -> bool:
+        """Estimate whether a request of the client that arrives now is served within `seconds`.
 
-        Of what is queued, others have only their turns before it.
+        Of the requests queued by other clients, only those of earlier turns are served first.
         """
-        before = self.pace.per_second * seconds  # so many are
-        if not before or self.in_flight + self.queued <= before:
+        served = self.throughput.per_second * seconds
+        if not served or self.in_flight + self.queued <= served:
             return True
         turns = (self.quick.queued_by(client) + 1) * (self.quick.clients + (not self.quick.has(client)))
-        return self.in_flight + len(self.again) + min(self.queued, turns) <= before
+        return self.in_flight + len(self.requeued) + min(self.queued, turns) <= served

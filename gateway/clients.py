@@ -1,15 +1,15 @@
-"""Clients: what each has asked and is owed; the round robin is between them."""
+"""Clients: the requests and the outbox of each connection."""
 
 from collections import OrderedDict, deque
 from itertools import islice
 
 from .sessions import Sessions, Totals
 
-REPLIES_MAX, REPLY_BYTES_MAX = 20_000, 8 << 20  # that a client has not received
+REPLIES_MAX, REPLY_BYTES_MAX = 20_000, 8 << 20  # in one outbox
 ALL_REPLY_BYTES_MAX = 256 << 20
 CLIENTS_MAX = 10_000
 
-CONSOLE = b""  # the client that is our own standard input; a ROUTER never gives this name
+CONSOLE = b""  # the id of the gateway's own standard input; a ROUTER socket never assigns an empty id
 
 
 class Client:
@@ -22,14 +22,14 @@ class Client:
         self._totals = totals
         self.sessions = Sessions(floor, totals)
         self.requests = 0  # not answered yet
-        self.bytes = 0
-        self.outbox: deque[bytes] = deque()  # replies, packed
+        self.bytes = 0  # of these requests
+        self.outbox: deque[bytes] = deque()  # packed replies
         self.outbox_bytes = 0
         self.stalled_until = 0.0
-        self.quiet = False  # nothing was sent to it since the last probe
+        self.quiet = False  # no reply was enqueued since the last probe
 
     def enqueue_reply(self, reply: bytes) -> int:
-        """Put a reply into the outbox; return how many old ones had to go because it does not take them."""
+        """Append a reply to the outbox; return the number of oldest replies dropped because the outbox is full."""
         totals = self._totals
         self.quiet = False
         self.outbox.append(reply)
@@ -37,7 +37,7 @@ class Client:
         totals.reply_bytes += len(reply)
         dropped = 0
         if self.id == CONSOLE:
-            return dropped  # it gets every reply: it asks no more until these are written
+            return dropped  # the console stops reading input while its outbox is full
         while self.outbox and (
             len(self.outbox) > REPLIES_MAX
             or self.outbox_bytes > REPLY_BYTES_MAX
@@ -48,14 +48,14 @@ class Client:
         return dropped
 
     def pop_reply(self) -> bytes:
-        """Take the oldest reply out of the outbox."""
+        """Remove and return the oldest reply of the outbox."""
         reply = self.outbox.popleft()
         self.outbox_bytes -= len(reply)
         self._totals.reply_bytes -= len(reply)
         return reply
 
     def close(self) -> None:
-        """The connection is gone: what it held is free."""
+        """Release the outbox and the sessions of a closed connection."""
         self._totals.reply_bytes -= self.outbox_bytes
         self.outbox.clear()
         self.outbox_bytes = 0
@@ -63,7 +63,7 @@ class Client:
 
 
 class Clients:
-    """All clients, those heard of last kept, and a floor for the others' sessions."""
+    """All clients, least recently used first, and the floor: the lowest position of a new client's sessions."""
 
     def __init__(self) -> None:
         self.floor = 0
@@ -75,7 +75,7 @@ class Clients:
         """Return the client of a connection."""
         client = self._by_id.get(id_)
         if client is None:
-            self._forget_idle()
+            self._evict_idle()
             client = self._by_id[id_] = Client(id_, self.floor, self._totals)
         else:
             self._by_id.move_to_end(id_)
@@ -85,7 +85,7 @@ class Clients:
         return len(self._by_id)
 
     def to_probe(self) -> list[Client]:
-        """Return the clients that have waited for an answer since this was called the last time."""
+        """Return the clients with unanswered requests that were sent no reply since the previous call."""
         waiting = [client for client in self._by_id.values() if client.requests and client.id != CONSOLE]
         quiet = [client for client in waiting if client.quiet]
         for client in waiting:
@@ -93,24 +93,24 @@ class Clients:
         return quiet
 
     def forget(self, client: Client) -> None:
-        """The connection is gone."""
+        """Remove a client, and raise the floor to its highest position."""
         self.floor = max(self.floor, client.sessions.highest())
         client.close()
         self._by_id.pop(client.id, None)
         self.with_unsent_replies.pop(client.id, None)
 
     def raise_floor(self, position: int) -> None:
-        """Whoever comes from now on must see at least this."""
+        """Raise the position at which sessions of new clients start."""
         self.floor = max(self.floor, position)
 
     def reset(self, position: int) -> None:
-        """Begin again: the positions belonged to another log."""
+        """Replace all positions, which belonged to another log."""
         self.floor = position
         for client in self._by_id.values():
             client.sessions.reset(position)
 
-    def _forget_idle(self) -> None:
-        """Where there are too many, let go of those heard of longest ago that are owed nothing; look at two."""
+    def _evict_idle(self) -> None:
+        """Above the limit, forget idle clients among the two least recently used; checking two bounds the cost."""
         for client in list(islice(self._by_id.values(), 2)) if len(self._by_id) >= CLIENTS_MAX else ():
             if client.requests or client.outbox or client.id == CONSOLE:
                 self._by_id.move_to_end(client.id)

@@ -1,7 +1,7 @@
-"""Standard input and output as a client of the gateway: JSON in, one reply body a line out.
+"""Standard input and output as a client of the gateway: JSON messages in, one reply body per line out.
 
-Nothing here blocks: input is read when there is some, output is written when there is room, and input rests
-while too much of it is unanswered.
+The console never blocks: the poller reports when input can be read and output written. Reading pauses while too many
+requests are pending or too many replies unwritten.
 """
 
 import errno
@@ -21,13 +21,13 @@ from .clients import CONSOLE, Clients
 from .router import Router
 
 READ_BYTES = 1 << 16
-WRITE_BYTES = 4096  # a pipe that says it has room has room for this much
-UNDER_WAY_MAX = 2000  # requests of ours that are unanswered before input rests
+WRITE_BYTES = 4096  # POSIX: a writable pipe accepts this many bytes without blocking
+PENDING_MAX = 2000  # pending requests and unwritten replies; reading pauses above
 OUT_BYTES_MAX = 1 << 20
 
 logger = logging.getLogger(__name__)
 
-GREETING = """\
+BANNER = """\
 The cluster is running; its data is in {data}. Type or paste a message, such as
 {{"src": "me", "dest": "commandbus", "body": {{"type": "CreateUser", "msg_id": 1, "payload": \
 {{"name": "Ada", "email": "ada@example.org"}}}}}}
@@ -36,61 +36,61 @@ End with Ctrl-D."""
 
 
 class Console:
-    """Standard input, if it is one that can speak, and standard output."""
+    """The client behind standard input and output, enabled if input is open and not /dev/null."""
 
-    def __init__(self, routing: Router, poll: Poll) -> None:
-        self.speaks = _speaks(0)
-        self._routing = routing
-        self._clients: Clients = routing.clients
+    def __init__(self, router: Router, poll: Poll) -> None:
+        self.enabled = _is_open(0)
+        self._router = router
+        self._clients: Clients = router.clients
         self._poll = poll
         self._stream = JsonStream()
-        self._found: Iterator[dict[str, Any] | DecodeError] = iter(())
-        self._more = False  # in what was found; it rests there while too much of it is unanswered
-        self._ended = not self.speaks
+        self._messages: Iterator[dict[str, Any] | DecodeError] = iter(())
+        self._more = False  # whether `_messages` may have more
+        self._ended = not self.enabled
         self._out = bytearray()
         self._closed = False
-        self.failed = False  # whether input was not read, or replies not written, to their end
+        self.failed = False  # input or output failed before its end
         self._watched: tuple[bool, bool] = False, False
 
     @property
     def finished(self) -> bool:
-        """Tell whether input has ended and every reply is out; never, where there was none to begin with."""
-        if not self.speaks or not self._ended or self._more:
+        """Whether input has ended and every reply is written; always False while disabled."""
+        if not self.enabled or not self._ended or self._more:
             return False
         client = self._clients.of(CONSOLE)
         return self._closed or not (client.requests or client.outbox or self._out)
 
     @property
     def unwritten(self) -> bool:
-        """Tell whether something waits to be written."""
+        """Whether replies are unwritten."""
         return bool(self._out or self._clients.of(CONSOLE).outbox) and not self._closed
 
     @property
-    def eager(self) -> bool:
-        """Tell whether it can go on without waiting for anything."""
+    def ready(self) -> bool:
+        """Whether messages can be accepted without waiting."""
         return self._more and not self._full
 
     @property
     def _full(self) -> bool:
         client = self._clients.of(CONSOLE)
         unwritten = len(self._out) + client.outbox_bytes
-        return client.requests + len(client.outbox) >= UNDER_WAY_MAX or unwritten > OUT_BYTES_MAX
+        return client.requests + len(client.outbox) >= PENDING_MAX or unwritten > OUT_BYTES_MAX
 
-    def greet(self, data: str) -> None:
-        """Tell a person at a terminal what this is."""
-        if self.speaks and os.isatty(0):
-            sys.stderr.write(GREETING.format(data=data) + "\n")
+    def print_banner(self, data: str) -> None:
+        """Print instructions if standard input is a terminal."""
+        if self.enabled and os.isatty(0):
+            sys.stderr.write(BANNER.format(data=data) + "\n")
 
-    def turn(self, ready: Container[object], now: float) -> None:
-        """Write and read what the poll says can be, and hand on what was read."""
+    def step(self, ready: Container[object], now: float) -> None:
+        """Write and read the descriptors that are ready, and route the messages."""
         if 1 in ready:
             self._write()
         if 0 in ready:
             self._read()
-        self._take(now)
+        self._accept(now)
 
     def watch(self) -> None:
-        """Have the poll wait for what we can use now."""
+        """Register the descriptors that can be used now with the poller."""
         wanted = (not (self._ended or self._more or self._full), bool(self._out))
         if wanted != self._watched:
             self._poll.watch(0, read=wanted[0])
@@ -98,42 +98,42 @@ class Console:
             self._watched = wanted
 
     def _read(self) -> None:
-        """Read what there is."""
+        """Read a chunk of input and start its parser."""
         try:
             data = os.read(0, READ_BYTES)
         except OSError as error:
-            if error.errno != errno.EIO:  # which a terminal that was closed gives
-                logger.error("Standard input cannot be read (%s): give a file, a pipe or a terminal.", error.strerror)
+            if error.errno != errno.EIO:  # EIO: the terminal was closed
+                logger.error("Standard input cannot be read (%s): use a file, a pipe or a terminal.", error.strerror)
                 self.failed = True
             data = b""
         self._ended = not data
-        self._found = self._stream.feed(data, final=self._ended)
+        self._messages = self._stream.feed(data, final=self._ended)
         self._more = True
 
-    def _take(self, now: float) -> None:
-        """Hand on what was read, as long as not too much is unanswered."""
-        while self.eager:
-            found = next(self._found, None)
-            if found is None:
+    def _accept(self, now: float) -> None:
+        """Route the messages until the limits are reached."""
+        while self.ready:
+            message = next(self._messages, None)
+            if message is None:
                 self._more = False
-            elif isinstance(found, DecodeError):
-                self._routing.malformed(CONSOLE, found.text, found.msg_id)
+            elif isinstance(message, DecodeError):
+                self._router.malformed(CONSOLE, message.text, message.msg_id)
             else:
-                self._routing.accept(CONSOLE, [found], now)
+                self._router.accept(CONSOLE, [message], now)
 
-    def collect(self) -> None:
-        """Turn the replies that are there into lines."""
+    def collect_replies(self) -> None:
+        """Format the replies of the outbox as lines of output."""
         client = self._clients.of(CONSOLE)
         while client.outbox and len(self._out) <= OUT_BYTES_MAX:
             self._out += json.dumps(unpack(client.pop_reply())["body"]).encode() + b"\n"
 
     def _write(self) -> None:
-        """Write what there is room for, in whole lines: what we log may go into the same pipe, as under honcho."""
+        """Write up to WRITE_BYTES in whole lines, since logs may share the pipe, e.g. under honcho."""
         end = self._out.rfind(b"\n", 0, WRITE_BYTES) + 1
         try:
             written = os.write(1, self._out[: end or WRITE_BYTES])
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):  # nobody reads, and a terminal that was closed
+            if error.errno not in (errno.EPIPE, errno.EIO):  # the reader or the terminal was closed
                 logger.error("Standard output cannot be written (%s): replies are lost.", error.strerror)
                 self.failed = True
             self.close()
@@ -141,19 +141,19 @@ class Console:
         del self._out[:written]
 
     def close(self) -> None:
-        """Nobody reads what we write: as if input had ended and all were written."""
+        """Stop reading and discard unwritten output."""
         self._out.clear()
         self._ended = self._closed = True
         self._more = False
 
 
-def _speaks(descriptor: int) -> bool:
-    """Tell whether a descriptor is open and is not /dev/null."""
+def _is_open(descriptor: int) -> bool:
+    """Check whether a descriptor is open and not /dev/null."""
     try:
-        found = os.fstat(descriptor)
+        status = os.fstat(descriptor)
     except OSError as error:
         if error.errno == errno.EBADF:
             return False
         raise
     null = os.stat(os.devnull)
-    return not (stat.S_ISCHR(found.st_mode) and found.st_rdev == null.st_rdev)
+    return not (stat.S_ISCHR(status.st_mode) and status.st_rdev == null.st_rdev)

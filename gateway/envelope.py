@@ -1,4 +1,4 @@
-"""An envelope from outside, checked: `{"src", "dest", "body": {"type", "msg_id", …}}`, and nothing else."""
+"""Validate the envelope of a message: `{"src", "dest", "body": {"type", "msg_id", …}}`, without unknown fields."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from .request import Request
 TIMEOUT_MS_MAX = 3_600_000
 _ENVELOPE = frozenset({"src", "dest", "body", "timeout_ms", "after"})
 _BODY = frozenset({"type", "msg_id", "payload", "params", "idempotency_key"})
-_FREE = ("payload", "params")  # what may be in them, only the application knows; all else is read below
+_FREE = ("payload", "params")  # validated by the application; the gateway validates all other fields
 
 
 class BadEnvelope(WireError):
-    """A message that is not one; `msg_id` is its id, where it has one to answer to."""
+    """An invalid message; `msg_id` is the id for the error reply, or None if missing."""
 
     def __init__(self, text: str, msg_id: MessageId | None) -> None:
         super().__init__(text)
@@ -24,7 +24,7 @@ class BadEnvelope(WireError):
 
 
 def read_request(message: Any) -> Request:
-    """Check a message and return what it asks; raise BadEnvelope with a sentence."""
+    """Validate a message and return the request; raise BadEnvelope with an error text."""
     msg_id: MessageId | None = None
     try:
         if type(message) is not dict:
@@ -68,4 +68,4 @@ def _whole(values: dict[str, Any], name: str, least: int, most: int) -> int | No
 
 def _unknown(where: str, names: set[Any]) -> str:
     shown = ", ".join(sorted(repr(name)[:60] for name in names)[:5])
-    return f"{where} has fields that are not known: {shown}."
+    return f"{where} has unknown fields: {shown}."

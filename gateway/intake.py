@@ -1,4 +1,4 @@
-"""What clients have sent and the gateway has not read: batches by client, read a slice at a time, clients in turn."""
+"""Unread batches by client. The gateway reads a slice of each client in turn."""
 
 from collections import OrderedDict, deque
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from dualbus.protocol.codec import unpack_hostile
 from dualbus.protocol.codes import WireError
 
-SLICE_MESSAGES = 32  # of one client, before the next has its turn
+SLICE_MESSAGES = 32  # of one client per turn
 BYTES_MAX, ALL_BYTES_MAX = 8 << 20, 64 << 20
 
 
@@ -16,28 +16,28 @@ class Inbox:
     def __init__(self) -> None:
         self.batches: deque[bytes] = deque()
         self.bytes = 0
-        self._messages: list[Any] = []  # of the batch that is being read
-        self._at = 0
+        self._messages: list[Any] = []  # of the current batch
+        self._offset = 0
 
     def next_slice(self) -> list[Any]:
-        """Return the next messages. Raises WireError for a batch that is none."""
-        if self._at >= len(self._messages):
-            self._messages, self._at = [], 0
+        """Return the next messages. Raises WireError for an invalid batch."""
+        if self._offset >= len(self._messages):
+            self._messages, self._offset = [], 0
             packed = self.batches.popleft()
             self.bytes -= len(packed)
             self._messages = unpack_hostile(packed)
-        found = self._messages[self._at : self._at + SLICE_MESSAGES]
-        self._at += SLICE_MESSAGES
-        return found
+        messages = self._messages[self._offset : self._offset + SLICE_MESSAGES]
+        self._offset += SLICE_MESSAGES
+        return messages
 
     @property
     def empty(self) -> bool:
-        """Tell whether everything has been read."""
-        return not self.batches and self._at >= len(self._messages)
+        """Whether all messages have been read."""
+        return not self.batches and self._offset >= len(self._messages)
 
 
 class Intake:
-    """The inboxes of all clients that have sent more than was read."""
+    """The inboxes of all clients with unread messages."""
 
     def __init__(self) -> None:
         self._inboxes: OrderedDict[bytes, Inbox] = OrderedDict()
@@ -47,18 +47,20 @@ class Intake:
         return bool(self._inboxes)
 
     def put(self, client_id: bytes, packed: bytes) -> None:
-        """Keep a batch until its client's turn. Raises WireError if the client has sent too much already."""
+        """Queue a batch until the client's turn. Raises WireError if the client's inbox is full."""
         inbox = self._inboxes.get(client_id)
         if inbox is None:
             inbox = self._inboxes[client_id] = Inbox()
         elif inbox.bytes >= min(BYTES_MAX, ALL_BYTES_MAX - self._bytes):
-            raise WireError("Too much was sent at once, and this batch was not read: receive some answers first.")
+            raise WireError(
+                "Too many unread messages: this batch was dropped. Receive some replies before sending more."
+            )
         inbox.batches.append(packed)
         inbox.bytes += len(packed)
         self._bytes += len(packed)
 
     def next_slice(self) -> tuple[bytes, list[Any]]:
-        """Return a client whose turn it is, and messages of it. Raises Unreadable for a batch that is none."""
+        """Return the next client and its next messages. Raises Unreadable for an invalid batch."""
         client_id, inbox = next(iter(self._inboxes.items()))
         before = inbox.bytes
         try:
@@ -74,7 +76,7 @@ class Intake:
 
 
 class Unreadable(WireError):
-    """A batch that is none, and whose it is."""
+    """An invalid batch, with the id of its client."""
 
     def __init__(self, client_id: bytes, text: str) -> None:
         super().__init__(text)

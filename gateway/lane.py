@@ -1,4 +1,4 @@
-"""A lane of a bus: requests by client, served in turn, so that no client waits for all that another has queued."""
+"""A lane of a bus: requests by client, sent in turn (round robin)."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
@@ -10,23 +10,23 @@ Queue = deque[Request]
 
 
 class Lane:
-    """Requests that wait for a worker. Answered ones are dropped on the way."""
+    """Queued requests. Answered requests are dropped on `pop`."""
 
     def __init__(self) -> None:
         self.queued = 0
-        self._queues: OrderedDict[Client, Queue] = OrderedDict()  # in the order of their turns
+        self._queues: OrderedDict[Client, Queue] = OrderedDict()  # in the order of turns
 
     @property
     def clients(self) -> int:
-        """How many clients have something queued."""
+        """The number of clients with queued requests."""
         return len(self._queues)
 
     def queued_by(self, client: Client) -> int:
-        """How much a client has queued."""
+        """Return the number of requests queued by a client."""
         return len(self._queues.get(client, ()))
 
     def has(self, client: Client) -> bool:
-        """Tell whether a client has something queued."""
+        """Check whether a client has queued requests."""
         return client in self._queues
 
     def put(self, request: Request) -> None:
@@ -38,50 +38,50 @@ class Lane:
         self.queued += 1
 
     def put_in_order(self, requests: list[Request]) -> None:
-        """Queue requests whose place has become known, each before those that its client sent later."""
+        """Queue requests whose dest has just been found, each before later requests of the same client."""
         for request in requests:
             self.put(request)
         for client in {request.client for request in requests}:
             self._queues[client] = in_order(self._queues[client])
 
-    def take(self, most: int) -> list[Request]:
-        """Remove the next requests, of each client in turn."""
-        taken: list[Request] = []
-        while self._queues and len(taken) < most:
+    def pop(self, most: int) -> list[Request]:
+        """Remove and return the next requests, of each client in turn."""
+        requests: list[Request] = []
+        while self._queues and len(requests) < most:
             client, queue = next(iter(self._queues.items()))
-            # A client that is alone need not wait for a turn after each.
-            count = 1 if len(self._queues) > 1 else min(most - len(taken), len(queue))
+            # The only client needs no turns.
+            count = 1 if len(self._queues) > 1 else min(most - len(requests), len(queue))
             self.queued -= count
             for _ in range(count):
                 request = queue.popleft()
                 if not request.answered:
-                    taken.append(request)
+                    requests.append(request)
             if queue:
                 self._queues.move_to_end(client)
             else:
                 del self._queues[client]
-        return taken
+        return requests
 
     def drop_answered(self) -> None:
-        """Drop requests that were answered while they waited."""
+        """Drop queued requests that have been answered, e.g. timed out."""
         for client in list(self._queues):
-            kept = unanswered(self._queues[client])
-            if kept:
-                self._queues[client] = kept
+            remaining = unanswered(self._queues[client])
+            if remaining:
+                self._queues[client] = remaining
             else:
                 del self._queues[client]
         self.queued = sum(map(len, self._queues.values()))
 
     def drop_client(self, client: Client) -> None:
-        """Drop what a client that is gone has queued."""
+        """Drop the queued requests of a disconnected client."""
         self.queued -= len(self._queues.pop(client, ()))
 
 
 def in_order(requests: Iterable[Request]) -> Queue:
-    """Return requests in the order in which they arrived."""
+    """Return requests in the order of arrival."""
     return deque(sorted(requests, key=lambda request: request.id))
 
 
 def unanswered(queue: Queue) -> Queue:
-    """Return those that are not answered."""
+    """Return the requests that have not been answered."""
     return deque(request for request in queue if not request.answered)

@@ -1,4 +1,4 @@
-"""The sockets of the gateway, and its loop: take in, route, give out, answer."""
+"""The gateway's sockets and loop: receive, route, dispatch, reply."""
 
 import logging
 import math
@@ -38,17 +38,17 @@ from .intake import Intake, Unreadable
 from .router import Router
 from .worker import Worker
 
-BEAT_SECONDS = 0.4
-READ_SECONDS = 0.001  # of a turn, for what clients have sent
-PROBE_SECONDS = 1.0  # how often a client that waits for answers is sent none, which tells whether it is still there
-FLUSH_SECONDS = 0.25  # for standard output to take the last lines
-STALLED_SECONDS = 0.02  # until a client that took nothing is tried again
+HEARTBEAT_SECONDS = 0.4
+READ_SECONDS = 0.001  # per step, to read messages of clients
+PROBE_SECONDS = 1.0  # between two empty replies to a waiting client, which detect a lost connection
+FLUSH_SECONDS = 0.25  # to write the last lines to standard output
+STALLED_SECONDS = 0.02  # before the next attempt to send to a client with a full socket
 
 logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, stop: Stop) -> int:
-    """Run the gateway until its input ends or it is told to stop."""
+    """Run the gateway until standard input ends or a signal requests a stop."""
     raise_descriptor_limit()
     with Sockets() as sockets:
         gateway = Gateway(settings, sockets.front(settings.front), sockets.back(settings.back), stop)
@@ -56,177 +56,177 @@ def serve(settings: Settings, stop: Stop) -> int:
 
 
 class Gateway:
-    """The front door."""
+    """The loop between clients and workers."""
 
     def __init__(self, settings: Settings, front: Socket, back: Socket, stop: Stop) -> None:
         key_prefix = secrets.token_urlsafe(12)
         first_id, now = secrets.randbits(48), time.monotonic()
-        self._routing = Router(settings.timeout_ms, first_id, lambda id_: f"{key_prefix}/{id_:x}", now)
+        self._router = Router(settings.timeout_ms, first_id, lambda id_: f"{key_prefix}/{id_:x}", now)
         self._front = front
         self._back = back
         self._stop = stop
         self._poll = Poll(front, back, stop=stop, spins=True)
-        self._console = Console(self._routing, self._poll)
+        self._console = Console(self._router, self._poll)
         self._data = str(settings.data)
-        self._next_beat = 0.0
+        self._next_heartbeat = 0.0
         self._next_probe = 0.0
         self._intake = Intake()
 
     def run(self) -> int:
-        """Serve; then answer what is under way, within the time there is for that."""
-        self._console.greet(self._data)
+        """Serve; on a stop, finish pending requests within the grace period."""
+        self._console.print_banner(self._data)
         while not (self._stop.requested or self._console.finished):
-            self._turn()
-        self._routing.stop()
+            self._step()
+        self._router.stop()
         until = time.monotonic() + GRACE_SECONDS
-        while self._has_unsent and time.monotonic() < until:
-            self._turn(until)
-        self._routing.give_up()
+        while self._busy and time.monotonic() < until:
+            self._step(until)
+        self._router.give_up()
         until = time.monotonic() + FLUSH_SECONDS
         while self._console.unwritten and time.monotonic() < until:
-            self._turn(until)
+            self._step(until)
         self._flush_replies()
-        for bus in self._routing.workers.buses.values():
+        for bus in self._router.workers.buses.values():
             for id_ in list(bus.workers):
-                self._tell(id_, batch(BYE, []))
+                self._send(id_, batch(BYE, []))
         return EXIT_DATA if self._console.failed else EXIT_OK
 
     @property
-    def _has_unsent(self) -> bool:
-        """Tell whether somebody waits for an answer, or for us to send it."""
+    def _busy(self) -> bool:
+        """Whether messages are unread, requests pending or replies unsent."""
         return bool(
             self._intake
-            or self._routing.under_way
+            or self._router.pending
             or self._console.unwritten
-            or self._routing.clients.with_unsent_replies
+            or self._router.clients.with_unsent_replies
         )
 
-    def _turn(self, until: float = math.inf) -> None:
-        if self._console.speaks:
+    def _step(self, until: float = math.inf) -> None:
+        if self._console.enabled:
             self._console.watch()
-        ready = self._poll.wait(min(self._patience(), until - time.monotonic()))
+        ready = self._poll.wait(min(self._wait_seconds(), until - time.monotonic()))
         now = time.monotonic()
         if self._back in ready:
-            self._hear_workers(now)
+            self._receive_from_workers(now)
         if self._front in ready:
-            self._hear_clients(now)
+            self._receive_from_clients()
         if self._intake:
             self._read_clients(now)
-        if self._console.speaks:
-            self._console.turn(ready, now)
-        for id_, work in self._routing.dispatch(now):
-            # Once a batch is not taken, all of it goes elsewhere: what comes behind must not come first.
-            all(self._tell(id_, frames) for frames in batches(WORK, work))
-        for id_, sendings in self._routing.workers.cancelled():
-            self._tell(id_, batch(CANCEL, sendings))
+        if self._console.enabled:
+            self._console.step(ready, now)
+        for id_, work in self._router.dispatch(now):
+            # A failed send removes the worker and requeues all its work, so later batches must not be sent.
+            all(self._send(id_, frames) for frames in batches(WORK, work))
+        for id_, sendings in self._router.workers.pop_cancelled():
+            self._send(id_, batch(CANCEL, sendings))
         self._flush_replies()
-        self._beat(now)
+        self._send_heartbeats(now)
         self._probe(now)
 
-    def _patience(self) -> float:
-        if self._console.eager or self._intake:
+    def _wait_seconds(self) -> float:
+        if self._console.ready or self._intake:
             return 0.0
         now = time.monotonic()
-        stalled = STALLED_SECONDS if self._routing.clients.with_unsent_replies else BEAT_SECONDS
-        return max(0.0, min(stalled, self._next_beat - now, self._routing.seconds_to_deadline(now)))
+        stalled = STALLED_SECONDS if self._router.clients.with_unsent_replies else HEARTBEAT_SECONDS
+        return max(0.0, min(stalled, self._next_heartbeat - now, self._router.pending.seconds_to_deadline(now)))
 
-    def _hear_clients(self, now: float) -> None:
+    def _receive_from_clients(self) -> None:
         for frames in self._front.receive(ready=True):
             try:
-                self._intake.put(frames[0], _sent(frames))
+                self._intake.put(frames[0], _packed_messages(frames))
             except WireError as error:
-                self._routing.malformed(frames[0], str(error), None)
+                self._router.malformed(frames[0], str(error), None)
 
     def _read_clients(self, now: float) -> None:
-        """Read what clients have sent, in turns, for a while: no batch keeps the others waiting."""
+        """Read slices of all clients in turn, for at most READ_SECONDS, so that no large batch delays the others."""
         until = time.monotonic() + READ_SECONDS
         reading = True
         while reading:
             try:
                 client_id, messages = self._intake.next_slice()
-                self._routing.accept(client_id, messages, now)
+                self._router.accept(client_id, messages, now)
             except Unreadable as error:
-                self._routing.malformed(error.client_id, str(error), None)
+                self._router.malformed(error.client_id, str(error), None)
             reading = bool(self._intake) and time.monotonic() < until
 
-    def _hear_workers(self, now: float) -> None:
+    def _receive_from_workers(self, now: float) -> None:
         for id_, *frames in self._back.receive(ready=True):
             try:
                 kind, items = frames[0], unpack(frames[1])
                 if kind == READY:
-                    self._welcome(id_, read_registration(items), now)
-                elif worker := self._routing.workers.worker(id_):
-                    self._hear(worker, kind, items, now)
+                    self._register(id_, read_registration(items), now)
+                elif worker := self._router.workers.worker(id_):
+                    self._handle(worker, kind, items, now)
                 elif kind == BEAT:
-                    # Only its beats: what it has answered before, it must not register again for.
-                    self._tell(id_, batch(ANNOUNCE, [read_heartbeat(items).registration]))
+                    # Only for a heartbeat: other messages may belong to an earlier registration.
+                    self._send(id_, batch(ANNOUNCE, [read_heartbeat(items).registration]))
                 elif kind == LEAVING:
-                    self._tell(id_, batch(BYE, []))
+                    self._send(id_, batch(BYE, []))
             except (WireError, IndexError) as error:
-                logger.warning("Dropped a message of a worker that is not of the protocol: %s", error)
+                logger.warning("Dropped an invalid message of a worker: %s", error)
 
-    def _hear(self, worker: Worker, kind: bytes, items: Any, now: float) -> None:
+    def _handle(self, worker: Worker, kind: bytes, items: Any, now: float) -> None:
         if kind == DONE:
-            self._routing.workers.done(worker, read_done(items), now)
+            self._router.workers.done(worker, read_done(items), now)
         elif kind == BEAT:
-            self._routing.beat(worker, read_heartbeat(items), now)
+            self._router.workers.heartbeat(worker, read_heartbeat(items), now)
         elif kind == RETURNED:
             position, *sendings = read_numbers(items)
-            self._routing.workers.returned(worker, position, sendings)
+            self._router.workers.returned(worker, position, sendings)
         elif kind == LEAVING:
-            self._routing.workers.leave(worker)
+            self._router.workers.leave(worker)
 
-    def _welcome(self, id_: bytes, greeting: Registration, now: float) -> None:
-        if unwanted := self._routing.announced(id_, greeting, now):
-            logger.error("Turned away pid %d: %s", greeting.pid, unwanted)
-            self._tell(id_, batch(REFUSED, [unwanted]))
+    def _register(self, id_: bytes, registration: Registration, now: float) -> None:
+        if refusal := self._router.register(id_, registration, now):
+            logger.error("Refused the registration of pid %d: %s", registration.pid, refusal)
+            self._send(id_, batch(REFUSED, [refusal]))
 
-    def _beat(self, now: float) -> None:
-        for id_ in self._routing.dismissed():
-            self._tell(id_, batch(BYE, []))
-        if now < self._next_beat:
+    def _send_heartbeats(self, now: float) -> None:
+        for id_ in self._router.pop_leaving():
+            self._send(id_, batch(BYE, []))
+        if now < self._next_heartbeat:
             return
-        self._next_beat = now + BEAT_SECONDS
-        for bus in self._routing.workers.buses.values():
+        self._next_heartbeat = now + HEARTBEAT_SECONDS
+        for bus in self._router.workers.buses.values():
             for id_ in list(bus.workers):
-                self._tell(id_, batch(BEAT, []))
+                self._send(id_, batch(BEAT, []))
 
     def _probe(self, now: float) -> None:
-        """Find out which of the clients that wait for an answer are gone: what they have asked is in others' way."""
+        """Send empty replies to waiting clients, to drop the requests of disconnected clients."""
         if now < self._next_probe:
             return
         self._next_probe = now + PROBE_SECONDS
-        for client in self._routing.clients.to_probe():
+        for client in self._router.clients.to_probe():
             try:
                 self._front.send([client.id, *joined(REPLY, [])])
             except PeerUnreachableError:
-                self._routing.client_gone(client)
+                self._router.client_disconnected(client)
 
-    def _tell(self, id_: bytes, frames: Frames) -> bool:
-        """Send to a worker; one that is gone, or takes nothing, loses what it had: False."""
+    def _send(self, id_: bytes, frames: Frames) -> bool:
+        """Send to a worker. On failure remove the worker and return False."""
         try:
-            taken = self._back.send([id_, *frames])
+            sent = self._back.send([id_, *frames])
         except PeerUnreachableError:
-            self._routing.workers.lost(id_, "is gone")
+            self._router.workers.lost(id_, "disconnected")
             return False
-        if not taken:
-            self._routing.workers.lost(id_, "does not take what it is sent")
-        return taken
+        if not sent:
+            self._router.workers.lost(id_, "stopped receiving")
+        return sent
 
     def _flush_replies(self) -> None:
-        """Send clients what they are owed; what one does not take now waits in its outbox."""
-        if self._console.speaks:
-            self._console.collect()
-        owed = self._routing.clients.with_unsent_replies
-        for client in list(owed.values()):
+        """Send the replies of all outboxes, as far as the sockets accept them."""
+        if self._console.enabled:
+            self._console.collect_replies()
+        unsent = self._router.clients.with_unsent_replies
+        for client in list(unsent.values()):
             try:
                 if client.id == CONSOLE or self._flush_client(client):
-                    del owed[client.id]
+                    del unsent[client.id]
             except PeerUnreachableError:
-                self._routing.client_gone(client)
+                self._router.client_disconnected(client)
 
     def _flush_client(self, client: Client) -> bool:
-        """Send a client what it is owed; False if it does not take it now."""
+        """Send a client's replies; return False if its socket is full."""
         now = time.monotonic()
         if now < client.stalled_until:
             return False
@@ -239,8 +239,8 @@ class Gateway:
         return True
 
 
-def _sent(frames: Frames) -> bytes:
-    """Return a client's batch, packed, which has its address before it; raise WireError if it is none."""
+def _packed_messages(frames: Frames) -> bytes:
+    """Return the packed messages of a client's batch; raise WireError for unexpected frames."""
     if len(frames) != 3 or frames[1] != SEND:
         raise WireError("A ZeroMQ message to the gateway has two frames: send, and a msgpack list of messages.")
     return frames[2]

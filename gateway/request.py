@@ -1,4 +1,4 @@
-"""A request: a message that the gateway has read, and then has taken on, and has not answered."""
+"""A request: a message of a client, checked and not answered yet."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from .clients import Client
     from .sessions import Session
 
-TRIES_MAX = 3  # of a request whose worker died: perhaps it is what kills them
+TRIES_MAX = 3  # of a request whose worker was lost: the request itself may be the cause
 
 
 class Request:
-    """What is known of one. The body stays packed from here on."""
+    """The fields that the gateway needs. The body remains packed."""
 
     __slots__ = (
         "after", "answered", "body", "client", "deadline", "dest", "id", "key", "msg_id", "sent", "session", "src",
         "timeout_ms", "tries", "type",
     )  # fmt: skip
 
-    # Given when the gateway takes it on. Ids rise in the order in which requests came.
+    # Set by the router on acceptance. Ids rise in the order of arrival.
     id: int
     client: Client
     session: Session
@@ -30,7 +30,7 @@ class Request:
     def __init__(
         self,
         src: str,
-        dest: str,  # empty where the sender left it out: the type tells
+        dest: str,  # empty if omitted by the client: the type determines the bus
         type_: str,
         msg_id: MessageId,
         key: str | None,
@@ -47,15 +47,15 @@ class Request:
         self.after = after
         self.body = body
         self.tries = 0
-        self.sent = False  # to a bus, which may act on it, or have acted on it
-        self.answered = False  # it may lie in a queue for a while yet
+        self.sent = False  # to a worker, which may have executed the request
+        self.answered = False  # an answered request may remain in a queue for a while
 
     @property
     def needs(self) -> int:
-        """The position that the answer to a query must not be older than."""
+        """The lowest position of the read model at which a query may be answered."""
         return max(self.after, self.session.position)
 
     @property
     def suspect(self) -> bool:
-        """Tell whether so many workers died with it that the next one must be given it alone."""
+        """Whether all but the last try lost a worker, so that the last try must run alone."""
         return self.tries == TRIES_MAX - 1

@@ -1,7 +1,7 @@
-"""Where a message goes, and what becomes of it. No socket, no clock: time is handed in.
+"""The router: accepts requests, and answers each exactly once. Pure: no socket, and callers pass the time.
 
-A request is queued by client, sent to a worker of its bus that has room, and answered once: by the bus, or,
-when its deadline has passed, from here. Never definite when the bus may have acted on it.
+A request is queued by client, sent to a worker with capacity, and answered by the worker, or by the router after the
+deadline. The router's answer is definite only if no worker can have executed the request.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ from typing import Any
 from dualbus.log.identity import Identity
 from dualbus.protocol.codec import pack, packed_reply
 from dualbus.protocol.codes import Code, MessageId, error
-from dualbus.protocol.records import Heartbeat, Registration
+from dualbus.protocol.records import Registration
 
 from .bus import COMMANDS, PROJECTOR, QUERIES
 from .clients import CONSOLE, Client, Clients
@@ -19,41 +19,40 @@ from .envelope import BadEnvelope, read_request
 from .request import Request
 from .scheduler import Scheduler
 from .status import status
-from .worker import Worker
 from .workers import SILENT_SECONDS, Workers
 
 GATEWAY, STATUS = "gateway", "Status"
-CHECK_SECONDS = 0.05  # how often to check whether a worker is silent
+SILENCE_CHECK_SECONDS = 0.05  # between two checks for silent workers
 
 
 class Router:
-    """The state of the gateway. `first_id` keeps its requests apart from those of an earlier life."""
+    """The state of the gateway. A random `first_id` separates its requests from those of an earlier gateway."""
 
     def __init__(self, timeout_ms: int, first_id: int, make_key: Callable[[int], str], now: float = 0.0) -> None:
         self.clients = Clients()
         self.workers = Workers(self, first_id, now)
         self.stopping = False
-        self._next_check = now
+        self._next_silence_check = now
         self.counters = {"accepted": 0, "answered": 0, "refused": 0, "timed_out": 0, "malformed": 0}
         self.counters |= {"dropped_replies": 0, "clients_gone": 0}
         self._timeout_ms = timeout_ms
         self._next_id = first_id
-        self._pending = PendingRequests()
-        self._placing = Scheduler(self.workers, make_key)
+        self.pending = PendingRequests()
+        self._scheduler = Scheduler(self.workers, make_key)
 
-    # What clients say.
+    # Messages from clients.
 
     def accept(self, client_id: bytes, messages: Iterable[Any], now: float) -> None:
-        """Take on messages of a client, or answer them at once."""
+        """Accept or refuse the messages of a client."""
         client = self.clients.of(client_id)
         for message in messages:
             try:
                 request = read_request(message)
-            except BadEnvelope as bad:
-                self.malformed(client_id, str(bad), bad.msg_id, message)
+            except BadEnvelope as problem:
+                self.malformed(client_id, str(problem), problem.msg_id, message)
                 continue
             if not request.dest:
-                request.dest = GATEWAY if request.type == STATUS else self._placing.dest_of(request)
+                request.dest = GATEWAY if request.type == STATUS else self._scheduler.find_dest(request)
             request.client = client
             if request.dest == GATEWAY:
                 self._status(request, now)
@@ -61,62 +60,58 @@ class Router:
                 self.counters["refused"] += 1
                 self._enqueue_reply(client, request.src, GATEWAY, 0, pack(error(request.msg_id, *refusal)))
             else:
-                self._take(request, now)
+                self._accept(request, now)
 
     def malformed(self, client_id: bytes, text: str, msg_id: MessageId | None, message: Any = None) -> None:
-        """Answer what is not a message."""
+        """Reply to an invalid message."""
         self.counters["malformed"] += 1
         src = message.get("src") if isinstance(message, dict) else None
         to = src if isinstance(src, str) and src.isprintable() and len(src) < 100 else ""
         self._enqueue_reply(self.clients.of(client_id), to, GATEWAY, 0, pack(error(msg_id, Code.MALFORMED, text)))
 
     def _refusal(self, request: Request) -> tuple[Code, str] | None:
-        """Say why a request cannot be taken on now, if it cannot."""
+        """Return the code and text of a refusal, or None to accept the request."""
         client, dest = request.client, request.dest
         if dest not in (COMMANDS, QUERIES, ""):
             text = f"There is no dest {dest!r}: send commands to commandbus and queries to querybus."
             return Code.UNKNOWN_DEST, text
-        if not dest and self._placing.complete:
+        if not dest and self._scheduler.complete:
             return Code.NOT_SUPPORTED, _unrouted_type(request.type)
         if self.stopping:
-            return Code.UNAVAILABLE, "The gateway is stopping: try again when it is back."
-        if self._pending.full(client):
-            return Code.UNAVAILABLE, "Too much is waiting: take some answers first, then try again."
-        if not dest or client.id == CONSOLE:  # which rests by itself while much of it is unanswered
+            return Code.UNAVAILABLE, "The gateway is shutting down. Retry later."
+        if self.pending.full(client):
+            return Code.UNAVAILABLE, "Too many requests are pending. Receive some replies, then retry."
+        if not dest or client.id == CONSOLE:  # the console limits its pending requests itself
             return None
-        # Half of the time: the pace is the best one seen, and what is refused can still be tried elsewhere.
-        if not self.workers.buses[dest].serves(client, (request.timeout_ms or self._timeout_ms) / 2000):
-            text = f"{dest} is overloaded: the deadline would pass before it gets there. Try again later."
+        # Half of the timeout: the estimate is optimistic, and a refused client still has time to retry.
+        if not self.workers.buses[dest].can_serve(client, (request.timeout_ms or self._timeout_ms) / 2000):
+            text = f"{dest} is overloaded: the request would miss its deadline. Retry later."
             return Code.UNAVAILABLE, text
         return None
 
-    def _take(self, request: Request, now: float) -> None:
+    def _accept(self, request: Request, now: float) -> None:
         request.id = self._next_id
         self._next_id += 1
         request.session = request.client.sessions.of(request.src)
         request.deadline = now + (request.timeout_ms or self._timeout_ms) / 1000
         self.counters["accepted"] += 1
-        self._pending.add(request)
-        self._placing.place(request)
+        self.pending.add(request)
+        self._scheduler.enqueue(request)
 
-    # What workers report.
+    # Messages from workers.
 
-    def announced(self, id_: bytes, greeting: Registration, now: float) -> str | None:
-        """Welcome a worker; or return a sentence why it is turned away."""
-        if unwanted := self.workers.welcome(id_, greeting, now):
-            return unwanted
-        if greeting.dest == COMMANDS:
-            self._follow_log(greeting.identity, greeting.position)
-        for request in self._placing.route_deferred():
+    def register(self, id_: bytes, registration: Registration, now: float) -> str | None:
+        """Register a worker, or return the reason for a refusal."""
+        if refusal := self.workers.register(id_, registration, now):
+            return refusal
+        if registration.dest == COMMANDS:
+            self._follow_log(registration.identity, registration.position)
+        for request in self._scheduler.route_deferred():
             self.answer(request, error(request.msg_id, Code.NOT_SUPPORTED, _unrouted_type(request.type)))
         return None
 
-    def beat(self, worker: Worker, beat: Heartbeat, now: float) -> None:
-        """Note a worker's beat."""
-        self.workers.beat(worker, beat, now)
-
     def _follow_log(self, identity: Identity | None, position: int) -> None:
-        """Whoever connects from now on sees at least what the log holds now: also after a restart of the gateway."""
+        """Start new sessions at the log's position, as sessions of an earlier gateway may have read up to there."""
         workers = self.workers
         if identity == workers.identity:
             self.clients.raise_floor(position)
@@ -125,116 +120,101 @@ class Router:
             self.clients.reset(position)
             workers.identity, workers.head = identity, position
 
-    # What time does.
+    # Deadlines and sending.
 
     def dispatch(self, now: float) -> list[tuple[bytes, list[bytes]]]:
-        """Return what workers are to be sent now: worker ids, each with packed Work."""
-        self.expire(now)  # first, so that what it lets go does not wait for another turn
+        """Assign queued requests to workers; return worker ids with packed Work."""
+        self.expire(now)  # first: an expired command may release deferred queries
         return self.workers.dispatch(now, blind=self._blind(now))
 
     def _blind(self, now: float) -> bool:
-        """Tell whether the gateway does not know how far the log is.
+        """Check whether the gateway does not know the log's position yet.
 
-        Clients may have seen more through an earlier gateway than the read model has: an answer now could be older. A
-        commandbus that lives reports it; after the time in which it would have, the projector does.
+        Clients of an earlier gateway may have read later positions than the read model has reached, so an answer
+        could be older. Commandbus reports the log's position on registration; without commandbus, use the projector's
+        report.
         """
         workers = self.workers
-        if workers.identity is None and now - workers.began >= SILENT_SECONDS:
+        if workers.identity is None and now - workers.started >= SILENT_SECONDS:
             for projector in workers.buses[PROJECTOR].workers.values():
                 if projector.identity and projector.log_position is not None:
                     self._follow_log(projector.identity, projector.log_position)
         return workers.identity is None
 
     def expire(self, now: float) -> None:
-        """Answer what has passed its deadline, and give up on workers that hang."""
-        if now >= self._next_check:
-            self._next_check = now + CHECK_SECONDS
+        """Answer requests whose deadline has passed, and check for silent workers."""
+        if now >= self._next_silence_check:
+            self._next_silence_check = now + SILENCE_CHECK_SECONDS
             self.workers.check_silence(now)
-        if late := self._pending.late(now):
+        if late := self.pending.late(now):
             for request in late:
                 self.time_out(request)
-            self._placing.drop(late)
-
-    def seconds_to_deadline(self, now: float) -> float:
-        """How long until `expire` has something to do."""
-        return self._pending.seconds_to_deadline(now)
+            self._scheduler.drop(late)
 
     def time_out(self, request: Request) -> None:
-        """Answer a request whose deadline has passed: definite only if no bus can have acted on it."""
+        """Answer a request whose deadline has passed; the answer is definite only if the request was never sent."""
         self.counters["timed_out"] += 1
         code = Code.TIMEOUT if request.sent else Code.UNAVAILABLE
-        self.answer(request, error(request.msg_id, code, self._why_late(request)))
+        self.answer(request, error(request.msg_id, code, self._timeout_text(request)))
 
-    def _why_late(self, request: Request) -> str:
+    def _timeout_text(self, request: Request) -> str:
         if request.sent:
-            what = "The outcome is not known" if request.key else "It may be tried again"
-            return f"{request.dest} did not answer before the deadline. {what}."
-        dest, workers = request.dest or "The bus for it", self.workers
+            outcome = "The outcome is not known." if request.key else "Retry later."
+            return f"{request.dest} did not answer before the deadline. {outcome}"
+        dest, workers = request.dest or f"The bus for {request.type!r}", self.workers
         bus = workers.buses.get(request.dest)
         if not (bus and bus.workers):
-            return f"{dest} is not there: start it, and send the message again."
+            return f"{dest} is not running. Start it, then retry."
         if workers.identity is None:
-            return (
-                "Nobody has said how far the log is: start commandbus, or the projector, and send the message again."
-            )
+            return "The gateway does not know the log's position yet. Start commandbus or projector, then retry."
         if request.dest == QUERIES and workers.deferred and request.needs > workers.deferred.position:
             at = workers.deferred.position
-            where = f"at position {at}" if at >= 0 else "being built"
-            return f"The read model has not caught up: it is {where}, and you have seen {request.needs}. Try again."
-        return f"The deadline passed before {dest} got to it: try again later."
+            state = f"at position {at}" if at >= 0 else "being built"
+            return f"The read model is {state}, and the query needs position {request.needs}. Retry later."
+        return f"The deadline passed while the request was queued for {dest}. Retry later."
 
     def stop(self) -> None:
-        """Take on nothing more, and answer what no bus has seen."""
+        """Refuse new requests, and answer requests that were never sent."""
         self.stopping = True
-        text = "The gateway is stopping: nothing was done. Try again when it is back."
-        for request in self._pending:
+        text = "The gateway is shutting down; the request was not executed. Retry later."
+        for request in self.pending:
             if not request.sent:
                 self.answer(request, error(request.msg_id, Code.UNAVAILABLE, text))
 
     def give_up(self) -> None:
-        """Answer all that is left: buses had their time."""
-        for request in self._pending:
+        """Time out all pending requests."""
+        for request in self.pending:
             self.time_out(request)
 
-    @property
-    def under_way(self) -> int:
-        """How many requests are not answered."""
-        return len(self._pending)
+    def pop_leaving(self) -> list[bytes]:
+        """Remove and return the leaving workers with nothing in flight."""
+        return self.workers.pop_leaving(idle=not self.pending)
 
-    @property
-    def bytes_under_way(self) -> int:
-        """How many bytes they have."""
-        return self._pending.bytes
+    # Messages to clients.
 
-    def dismissed(self) -> list[bytes]:
-        """Remove the workers that wanted to leave and that nobody waits for any more."""
-        return self.workers.dismissed(idle=not self._pending)
-
-    # What clients are sent.
-
-    def client_gone(self, client: Client) -> None:
-        """Drop what a client that is gone has asked, wherever it is; a command that was sent is done all the same."""
+    def client_disconnected(self, client: Client) -> None:
+        """Drop the requests of a disconnected client; a command in flight is executed nevertheless."""
         self.counters["clients_gone"] += 1
         self.workers.cancel_client(client)
-        gone = [request for request in self._pending if request.client is client]
-        for request in gone:
-            self._settle(request)
-        self._placing.drop(gone)
+        requests = [request for request in self.pending if request.client is client]
+        for request in requests:
+            self._complete(request)
+        self._scheduler.drop(requests)
         self.clients.forget(client)
 
     def answer(self, request: Request, body: dict[str, Any]) -> None:
-        """Answer a request from here."""
+        """Answer a request with a body of the gateway."""
         self._enqueue_reply(request.client, request.src, request.dest or GATEWAY, 0, pack(body))
-        self._settle(request)
+        self._complete(request)
 
     def deliver(self, request: Request, position: int, body: bytes) -> None:
-        """Answer a request with a worker's answer."""
+        """Answer a request with the body of a worker's response."""
         self._enqueue_reply(request.client, request.src, request.dest, position, body)
-        self._settle(request)
+        self._complete(request)
 
-    def _settle(self, request: Request) -> None:
-        self._pending.remove(request)
-        self._placing.settled(request)
+    def _complete(self, request: Request) -> None:
+        self.pending.remove(request)
+        self._scheduler.complete_request(request)
 
     def _enqueue_reply(self, client: Client, to: str, src: str, position: int, body: bytes) -> None:
         self.counters["answered"] += 1
@@ -247,7 +227,7 @@ class Router:
             body = {"type": "status_result", "in_reply_to": request.msg_id, "data": status(self, now)}
         else:
             self.counters["refused"] += 1
-            text = f"The gateway answers Status, and nothing of type {request.type!r}."
+            text = f"The gateway answers Status only, not {request.type!r}."
             body = error(request.msg_id, Code.NOT_SUPPORTED, text)
         self._enqueue_reply(request.client, request.src, GATEWAY, 0, pack(body))
 

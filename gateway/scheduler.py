@@ -1,4 +1,4 @@
-"""Which bus a request goes to, and when: a query waits behind the commands that its session sent before it."""
+"""The scheduler: queues each request at a bus, and defers a query until its session's commands are answered."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,86 +9,86 @@ from .workers import Workers
 
 
 class Scheduler:
-    """Puts requests into the queues of the buses."""
+    """Enqueues requests at the buses."""
 
     def __init__(self, workers: Workers, make_key: Callable[[int], str]) -> None:
         self._workers = workers
         self._buses = workers.buses
         self._make_key = make_key
-        self._unplaced: list[Request] = []  # without dest, and no bus has announced the type yet
+        self._unrouted: list[Request] = []  # without dest, and of a type that no bus has registered yet
 
     @property
     def complete(self) -> bool:
-        """Tell whether every type of the application has been announced."""
+        """Whether both buses have registered their types."""
         return bool(self._buses[COMMANDS].types and self._buses[QUERIES].types)
 
-    def dest_of(self, request: Request) -> str:
-        """Return where a request's type lives; empty if no bus has announced it.
+    def find_dest(self, request: Request) -> str:
+        """Return the bus of a request's type, or an empty string if no bus has registered the type.
 
-        What has an idempotency key and a type that is gone may have been executed: commandbus knows.
+        A request of a removed type with an idempotency key goes to commandbus, which may have recorded an outcome.
         """
-        found = next((dest for dest, bus in self._buses.items() if request.type in bus.types), "")
-        return found or (COMMANDS if request.key and self.complete else "")
+        dest = next((dest for dest, bus in self._buses.items() if request.type in bus.types), "")
+        return dest or (COMMANDS if request.key and self.complete else "")
 
-    def place(self, request: Request) -> None:
-        """Put a request where its dest says; without one, keep it until a bus announces its type."""
+    def enqueue(self, request: Request) -> None:
+        """Queue a request at its bus; defer a request without dest until a bus registers the type."""
         if request.dest == QUERIES:
-            self._place_query(request)
+            self._enqueue_query(request)
             return
-        request.session.commands[request.id] = request  # without a dest it may be a command: queries must wait
+        request.session.commands[request.id] = request  # without dest possibly a command, so later queries must wait
         if request.dest:
-            self._buses[COMMANDS].put(self._keyed(request))
+            self._buses[COMMANDS].put(self._with_key(request))
         else:
-            self._unplaced.append(request)
+            self._unrouted.append(request)
 
     def route_deferred(self) -> list[Request]:
-        """A bus has announced its types: place what waited for that; return what has no place at all."""
-        waiting, self._unplaced = self._unplaced, []
+        """Queue deferred requests whose type is registered by now; return those of unknown types."""
+        deferred, self._unrouted = self._unrouted, []
         commands: list[Request] = []
-        homeless: list[Request] = []
-        for request in waiting:
+        unknown: list[Request] = []
+        for request in deferred:
             if request.answered:
                 continue
-            request.dest = self.dest_of(request)
+            request.dest = self.find_dest(request)
             if request.dest == COMMANDS:
-                commands.append(self._keyed(request))
+                commands.append(self._with_key(request))
             elif request.dest == QUERIES:
                 del request.session.commands[request.id]
-                self._place_query(request)
-                self._release(request.session)
+                self._enqueue_query(request)
+                self._enqueue_ready(request.session)
             elif self.complete:
-                homeless.append(request)
+                unknown.append(request)
             else:
-                self._unplaced.append(request)
+                self._unrouted.append(request)
         self._buses[COMMANDS].put_in_order(commands)
-        return homeless
+        return unknown
 
-    def settled(self, request: Request) -> None:
-        """A request is answered: what waited for it may go."""
+    def complete_request(self, request: Request) -> None:
+        """Queue the queries that were deferred until this request is answered."""
         session = request.session
-        if session.commands.pop(request.id, None) and session.held:
-            self._release(session)
+        if session.commands.pop(request.id, None) and session.deferred:
+            self._enqueue_ready(session)
 
     def drop(self, answered: Iterable[Request]) -> None:
-        """Let go of requests that were answered while they waited: nobody may ever come to take them."""
-        if self._unplaced:
-            self._unplaced = [request for request in self._unplaced if not request.answered]
+        """Drop answered requests from all queues, including queues without a worker to drain them."""
+        if self._unrouted:
+            self._unrouted = [request for request in self._unrouted if not request.answered]
         for session in {request.session for request in answered}:
-            session.held = [request for request in session.held if not request.answered]
+            session.deferred = [request for request in session.deferred if not request.answered]
         self._workers.drop_answered()
 
-    def _keyed(self, command: Request) -> Request:
+    def _with_key(self, command: Request) -> Request:
         command.key = command.key or self._make_key(command.id)
         return command
 
-    def _place_query(self, request: Request) -> None:
+    def _enqueue_query(self, request: Request) -> None:
         request.key = None
-        if request.session.must_wait(request):
-            request.session.hold(request)
+        if request.session.must_defer(request):
+            request.session.defer(request)
         else:
             self._buses[QUERIES].put(request)
 
-    def _release(self, session: Session) -> None:
-        for query in session.released():
+    def _enqueue_ready(self, session: Session) -> None:
+        for query in session.pop_ready():
             if not query.answered:
                 self._buses[QUERIES].put(query)

@@ -1,7 +1,7 @@
-"""Sessions: what a client has written and seen, so that no answer it gets is older.
+"""Sessions: read-your-writes and monotonic reads for each client.
 
-A session is a connection and a `src`. When a session that has nothing under way is forgotten, its position
-lives on as a floor: whoever comes without a session starts there, and sees a little more, never less.
+A session is a connection and a `src`, with the latest position of its replies. An evicted session raises a floor, at
+which new sessions start: a client may read newer data than required, never older.
 """
 
 from collections import OrderedDict
@@ -10,11 +10,11 @@ from .request import Request
 
 SESSIONS_MAX = 1000  # of one client
 ALL_SESSIONS_MAX = 100_000
-SESSIONS_MIN = 8  # that any client may have
+SESSIONS_MIN = 8  # allowed for every client
 
 
 class Totals:
-    """What all clients hold together. A client may hold no more than is left: so there is room for newcomers."""
+    """Totals of all clients. The limit of a client is at most the capacity left, so new clients always find some."""
 
     def __init__(self) -> None:
         self.sessions = 0
@@ -24,35 +24,35 @@ class Totals:
 class Session:
     """One session."""
 
-    __slots__ = ("commands", "held", "position", "under_way")
+    __slots__ = ("commands", "deferred", "pending", "position")
 
     def __init__(self, position: int) -> None:
         self.position = position  # of the latest answer
-        self.under_way = 0  # requests that are not answered
-        self.commands: dict[int, Request] = {}  # sent and not answered, in order
-        self.held: list[Request] = []  # queries that were sent after one of those, in order
+        self.pending = 0  # requests that are not answered
+        self.commands: dict[int, Request] = {}  # unanswered, in order of arrival
+        self.deferred: list[Request] = []  # queries that arrived after an unanswered command, in order of arrival
 
-    def must_wait(self, query: Request) -> bool:
-        """Tell whether a command that was sent before the query is unanswered."""
+    def must_defer(self, query: Request) -> bool:
+        """Check whether a command that arrived before the query is unanswered."""
         return bool(self.commands) and next(iter(self.commands)) < query.id
 
-    def hold(self, query: Request) -> None:
-        """Keep a query until its commands are answered."""
-        late = bool(self.held) and self.held[-1].id > query.id  # it was not known to be a query until now
-        self.held.append(query)
+    def defer(self, query: Request) -> None:
+        """Defer a query until all earlier commands are answered."""
+        late = bool(self.deferred) and self.deferred[-1].id > query.id  # its type was unknown until now
+        self.deferred.append(query)
         if late:
-            self.held.sort(key=lambda one: one.id)
+            self.deferred.sort(key=lambda request: request.id)
 
-    def released(self) -> list[Request]:
-        """Take out the queries that need not wait any more."""
+    def pop_ready(self) -> list[Request]:
+        """Remove and return the deferred queries without an earlier unanswered command."""
         first = next(iter(self.commands), None)
-        count = len(self.held) if first is None else sum(query.id < first for query in self.held)
-        released, self.held = self.held[:count], self.held[count:]
-        return released
+        count = len(self.deferred) if first is None else sum(query.id < first for query in self.deferred)
+        ready, self.deferred = self.deferred[:count], self.deferred[count:]
+        return ready
 
 
 class Sessions:
-    """The sessions of one client, those used last kept, and a floor for the others."""
+    """The sessions of one client, least recently used first, and the floor at which new sessions start."""
 
     def __init__(self, floor: int, totals: Totals) -> None:
         self.floor = floor
@@ -63,7 +63,7 @@ class Sessions:
         """Return the session of a src."""
         session = self._by_src.get(src)
         if session is None:
-            self._forget_idle()
+            self._evict_idle()
             session = self._by_src[src] = Session(self.floor)
             self._totals.sessions += 1
         elif len(self._by_src) > 1:
@@ -71,30 +71,30 @@ class Sessions:
         return session
 
     def highest(self) -> int:
-        """Return the position that none of the sessions has passed."""
+        """Return the highest position of all sessions, evicted ones included."""
         return max([self.floor, *(session.position for session in self._by_src.values())])
 
     def reset(self, position: int) -> None:
-        """Begin again: the positions belonged to another log."""
+        """Replace all positions, which belonged to another log."""
         self.floor = position
         for session in self._by_src.values():
             session.position = position
 
-    def _forget_idle(self) -> None:
-        """Where there are too many, let go of those used longest ago, except what has something under way.
+    def _evict_idle(self) -> None:
+        """Above the limit, evict the sessions without pending requests among the two least recently used.
 
-        Only two are looked at, whatever a client has under way: it must not keep us from all the others.
+        Checking only two bounds the cost, whatever the number of busy sessions.
         """
         most = min(SESSIONS_MAX, max(SESSIONS_MIN, ALL_SESSIONS_MAX - self._totals.sessions))
         for _ in range(2 if len(self._by_src) >= most else 0):
             src, session = self._by_src.popitem(last=False)
-            if session.under_way:
+            if session.pending:
                 self._by_src[src] = session
             else:
                 self.floor = max(self.floor, session.position)
                 self._totals.sessions -= 1
 
     def close(self) -> None:
-        """The client is gone."""
+        """Release the sessions of a closed connection."""
         self._totals.sessions -= len(self._by_src)
         self._by_src.clear()

@@ -1,4 +1,4 @@
-"""What the gateway says of the cluster when it is asked for its Status."""
+"""The answer to Status: the state of the cluster as reported by the workers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from .router import Router
 
 
-def status(routing: Router, now: float) -> dict[str, Any]:
-    """Return what runs: each process, how far it is, what waits and what has been counted."""
-    workers, clients = routing.workers, routing.clients
+def status(router: Router, now: float) -> dict[str, Any]:
+    """Return the processes, positions, queue lengths and counters."""
+    workers, clients = router.workers, router.clients
     buses, identity = workers.buses, workers.identity
     heads = [worker.position for worker in buses[COMMANDS].workers.values()]
     models = [worker.position for worker in buses[PROJECTOR].workers.values()]
@@ -27,16 +27,16 @@ def status(routing: Router, now: float) -> dict[str, Any]:
         "lag_events": None if head is None or model is None else max(0, head - model),
         "lag_s": min(lags, default=None),
         "processes": [
-            {"name": "gateway", "pid": os.getpid(), "uptime_s": round(now - workers.began, 1)},
+            {"name": "gateway", "pid": os.getpid(), "uptime_s": round(now - workers.started, 1)},
             *(_process(worker, now) for bus in buses.values() for worker in bus.workers.values()),
         ],
         "gateway": {
             "clients": len(clients),
-            "under_way": routing.under_way,
-            "bytes_under_way": routing.bytes_under_way,
+            "under_way": len(router.pending),
+            "bytes_under_way": router.pending.bytes,
             "queued": {bus.dest: bus.queued for bus in buses.values() if bus.dest != PROJECTOR},
             "deferred": len(workers.deferred),
-            **routing.counters,
+            **router.counters,
             **workers.counters,
         },
     }
@@ -48,13 +48,13 @@ def _process(worker: Worker, now: float) -> dict[str, Any]:
         "pid": worker.pid,
         "position": worker.position,
         "in_flight": len(worker.in_flight),
-        "seen_s": round(now - worker.seen, 3),
+        "seen_s": round(now - worker.last_seen, 3),
         **worker.status,
-        **({"running": _held(worker, now)} if worker.silent else {}),
+        **({"running": _running(worker, now)} if worker.silent else {}),
     }
 
 
-def _held(worker: Worker, now: float) -> dict[str, Any]:
-    """Return what probably keeps a worker from beating: the first of what it has not answered."""
+def _running(worker: Worker, now: float) -> dict[str, Any]:
+    """Return the first request in flight of a silent worker: the probable cause of its silence."""
     first = next(iter(worker.in_flight.values()), None)
-    return {"type": first.type if first else "", "seconds": round(now - worker.seen, 2)}
+    return {"type": first.type if first else "", "seconds": round(now - worker.last_seen, 2)}

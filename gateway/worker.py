@@ -1,4 +1,4 @@
-"""One process of a bus, as the gateway knows it."""
+"""A registered worker: one process of a bus."""
 
 from typing import Any
 
@@ -7,69 +7,68 @@ from dualbus.protocol.records import Heartbeat, Registration
 
 from .request import Request
 
-SHARED_PART, SHARED_MIN = 8, 16  # of its credit, where several clients take turns
+SHARED_PART, SHARED_MIN = 8, 16  # of a worker's credit, used while several clients share the bus
 
 
 class Worker:
-    """A registered worker, with the sendings that it has not answered."""
+    """A registered worker, with its sendings in flight."""
 
-    def __init__(self, id_: bytes, greeting: Registration, now: float) -> None:
+    def __init__(self, id_: bytes, registration: Registration, now: float) -> None:
         self.id = id_
-        self.dest = greeting.dest
-        self.instance_id = greeting.instance_id
-        self.registration = greeting.registration
-        self.pid = greeting.pid
-        self.credit = greeting.credit
-        self.identity = Identity(*greeting.identity) if greeting.identity else None
-        self.position = greeting.position
+        self.dest = registration.dest
+        self.instance_id = registration.instance_id
+        self.registration = registration.registration
+        self.pid = registration.pid
+        self.credit = registration.credit
+        self.identity = Identity(*registration.identity) if registration.identity else None
+        self.position = registration.position
         self.status: dict[str, Any] = {}
-        self.in_flight: dict[
-            int, Request
-        ] = {}  # by sending; also what was answered in its place: it holds its credit
-        self.seen = now
-        self.silent = False  # its connection holds, and its beats are overdue
+        # By sending. A request that timed out remains here until the worker answers, because it still uses credit.
+        self.in_flight: dict[int, Request] = {}
+        self.last_seen = now
+        self.silent = False  # connected, but heartbeats are overdue
         self.leaving = False
-        self.slow = 0  # the sending that keeps it from all others, if one does
+        self.slow = 0  # the slow sending that the worker runs alone; 0 for none
         self.slow_since = 0.0
-        self.cancelling = False  # it was told to stop that one
+        self.cancelling = False  # the slow sending has been cancelled
 
-    def beat(self, beat: Heartbeat, now: float) -> None:
-        """Note a sign of life."""
-        self.seen = now
+    def update(self, heartbeat: Heartbeat, now: float) -> None:
+        """Update the worker's state from a heartbeat."""
+        self.last_seen = now
         self.silent = False
-        self.credit = beat.credit
-        self.identity = Identity(*beat.identity) if beat.identity else None
-        self.position = beat.position
-        self.status = beat.status
+        self.credit = heartbeat.credit
+        self.identity = Identity(*heartbeat.identity) if heartbeat.identity else None
+        self.position = heartbeat.position
+        self.status = heartbeat.status
 
     @property
     def log_position(self) -> int | None:
-        """Return how far a projector sees the log to be, once it has reported that."""
+        """The position of the log as seen by a projector, or None before the first report."""
         lag = self.status.get("lag_events")
         return self.position + lag if type(lag) is int else None
 
-    def room(self, *, shared: bool) -> int:
-        """How many more requests it can be sent; little where clients share it, so that each has a turn soon."""
+    def capacity(self, *, shared: bool) -> int:
+        """Return how many more requests fit; a shared bus uses a part of the credit, so that turns are short."""
         most = min(self.credit, max(SHARED_MIN, self.credit // SHARED_PART)) if shared else self.credit
         return most - len(self.in_flight)
 
-    def serves(self, identity: Identity | None) -> bool:
-        """Tell whether it serves a log, and can be reached."""
+    def available(self, identity: Identity | None) -> bool:
+        """Check whether the worker can be reached and belongs to the log."""
         if self.leaving or self.silent:
             return False
         return identity is None or self.identity is None or self.identity == identity
 
     def accepts(self, identity: Identity | None, *, alone: bool, shared: bool) -> bool:
-        """Tell whether it has room for a request that belongs to a log, and may have to be `alone` there."""
+        """Check whether the worker is available and has capacity for a request, which may have to run `alone`."""
         count = len(self.in_flight)
-        if self.room(shared=shared) <= 0 or self.slow or (count and alone):
+        if self.capacity(shared=shared) <= 0 or self.slow or (count and alone):
             return False
         if count == 1 and next(iter(self.in_flight.values())).suspect:
             return False
-        return self.serves(identity)
+        return self.available(identity)
 
     def remove(self, sending: int) -> Request | None:
-        """Remove a sending that it has answered or returned."""
+        """Remove a sending that the worker has returned."""
         if sending == self.slow:
             self.slow, self.cancelling = 0, False
         return self.in_flight.pop(sending, None)

@@ -1,7 +1,7 @@
-"""The workers of the gateway, and what each was sent. No socket, no clock: time is handed in.
+"""The registered workers and their requests in flight. Pure: no socket, and callers pass the time.
 
-Each sending of a request has a number of its own, and an answer belongs to one sending: a request that was sent again
-is not answered by what became of an earlier copy. docs/guarantees.md has why a definite answer is true.
+Each sending of a request has its own number, and an answer belongs to one sending: the answer to an earlier sending
+never answers a request that was sent again. docs/guarantees.md explains when an answer is definite.
 """
 
 import logging
@@ -19,14 +19,14 @@ from .deferred import Deferred
 from .request import TRIES_MAX, Request
 from .worker import Worker
 
-SILENT_SECONDS = 1.5  # without a beat: a worker is sent nothing more
-HUNG_SECONDS = 30.0  # without a beat, although its connection holds: it counts as dead
+SILENT_SECONDS = 1.5  # without a heartbeat: the worker receives no more requests
+HUNG_SECONDS = 30.0  # without a heartbeat: the worker counts as lost, even if still connected
 
 logger = logging.getLogger(__name__)
 
 
 class Answers(Protocol):
-    """Where answers go: the router."""
+    """The receiver of answers: the router."""
 
     def answer(self, request: Request, body: dict[str, Any]) -> None: ...
     def deliver(self, request: Request, position: int, body: bytes) -> None: ...
@@ -34,7 +34,7 @@ class Answers(Protocol):
 
 
 class Workers:
-    """All buses with their workers. `first_sending` keeps sendings apart from those of an earlier gateway."""
+    """All buses with their workers. A random `first_sending` separates sendings from those of an earlier gateway."""
 
     def __init__(self, answers: Answers, first_sending: int, now: float) -> None:
         self.buses = {COMMANDS: Bus(COMMANDS), QUERIES: Bus(QUERIES), PROJECTOR: Bus(PROJECTOR)}
@@ -42,60 +42,61 @@ class Workers:
         self.head = 0  # the highest position of the log that any worker has reported
         self.deferred = Deferred()
         self.counters = {"sent_again": 0, "late_answers": 0, "lost_workers": 0}
-        self.began = now
+        self.started = now
         self._answers = answers
         self._sendings = first_sending
         self._cancelled: dict[bytes, list[int]] = {}
-        self._leaving = False  # some worker
+        self._any_leaving = False
 
-    # What workers send.
+    # Messages from workers.
 
-    def welcome(self, id_: bytes, greeting: Registration, now: float) -> str | None:
-        """Register a worker; or return a sentence why it is turned away."""
-        bus = self.buses.get(greeting.dest)
+    def register(self, id_: bytes, registration: Registration, now: float) -> str | None:
+        """Register a worker, or return the reason for a refusal."""
+        dest = registration.dest
+        bus = self.buses.get(dest)
         if bus is None:
-            return f"There is no place for a {greeting.dest!r} at this gateway."
-        worker = Worker(id_, greeting, now)
+            return f"Unknown dest {dest!r}: workers register as commandbus, querybus or projector."
+        worker = Worker(id_, registration, now)
         known = bus.workers.get(id_)
         if known and (known.instance_id, known.registration) == (worker.instance_id, worker.registration):
-            return None  # the same READY, twice
+            return None  # a duplicate READY
         for other in list(bus.workers.values()):
             if other.instance_id == worker.instance_id or other.id == id_:
                 self._lose(other, "registered again")
-            elif greeting.dest == COMMANDS and other.identity != worker.identity:
-                return "Another commandbus, with another log, is at this gateway: stop one of the two."
-            elif greeting.dest == COMMANDS:
-                # The lock on the log lets only one live: this one has it, so the other is gone.
+            elif dest == COMMANDS and other.identity != worker.identity:
+                return "Another commandbus, with another log, is registered at this gateway: stop one of the two."
+            elif dest == COMMANDS:
+                # Only one live commandbus can hold the lock on the log, so the other process has ended.
                 self._lose(other, "was replaced")
         bus.workers[id_] = worker
-        bus.types = set(greeting.types)
-        logger.info("%s is here (pid %d).", greeting.dest, greeting.pid)
+        bus.types = set(registration.types)
+        logger.info("%s registered (pid %d).", dest, registration.pid)
         return None
 
     def worker(self, id_: bytes) -> Worker | None:
-        """Return the worker of a connection, if it is registered."""
+        """Return the registered worker of a connection, or None."""
         for bus in self.buses.values():
             if worker := bus.workers.get(id_):
                 return worker
         return None
 
-    def beat(self, worker: Worker, beat: Heartbeat, now: float) -> None:
-        """Note a worker's beat."""
-        worker.beat(beat, now)
+    def heartbeat(self, worker: Worker, heartbeat: Heartbeat, now: float) -> None:
+        """Update a worker from its heartbeat."""
+        worker.update(heartbeat, now)
         if worker.identity == self.identity:
             self.head = max(self.head, worker.position)
             if worker.dest == QUERIES:
-                self._reached(worker.position)
-        if beat.running and worker.dest == QUERIES:
-            self.buses[QUERIES].note_slow(worker, beat.running, now)
+                self._queue_deferred(worker.position)
+        if heartbeat.running and worker.dest == QUERIES:
+            self.buses[QUERIES].mark_slow(worker, heartbeat.running, now)
 
-    def done(self, worker: Worker, answers: Iterable[Response], now: float) -> None:
-        """Pass on a worker's answers. An answer to a sending that is not in flight any more is dropped."""
-        worker.seen = now
+    def done(self, worker: Worker, responses: Iterable[Response], now: float) -> None:
+        """Deliver a worker's responses, except responses to sendings that are no longer in flight."""
+        worker.last_seen = now
         bus, in_flight = self.buses[worker.dest], worker.in_flight
         before = len(in_flight)
         highest = 0
-        for id_, position, body in answers:
+        for id_, position, body in responses:
             if id_ == worker.slow:
                 self._end_slow(bus, worker, now)
             request = in_flight.pop(id_, None)
@@ -112,11 +113,11 @@ class Workers:
         bus.in_flight -= count
         self.head = max(self.head, highest)
         if self.deferred and worker.dest == QUERIES and highest:
-            self._reached(highest)
-        bus.count(count, now)
+            self._queue_deferred(highest)
+        bus.record_answers(count, now)
 
     def returned(self, worker: Worker, position: int, sendings: Iterable[int]) -> None:
-        """Queue again, or defer, what a worker has not begun or has stopped; `position` is its read model's."""
+        """Requeue or defer the requests that a worker returned unanswered, by the `position` of its read model."""
         bus = self.buses[worker.dest]
         self.deferred.position = position
         again: list[Request] = []
@@ -128,19 +129,19 @@ class Workers:
             if not request.answered:
                 request.sent = False
                 (self.deferred.add if request.needs > position else again.append)(request)
-        bus.put_again(again)
+        bus.requeue(again)
 
-    def lost(self, id_: bytes, why: str) -> None:
-        """A worker is gone: what it had goes to another, commands under the same key."""
+    def lost(self, id_: bytes, reason: str) -> None:
+        """Remove a lost worker and requeue its requests; commands keep their idempotency keys."""
         if worker := self.worker(id_):
-            self._lose(worker, why)
+            self._lose(worker, reason)
 
-    def _lose(self, worker: Worker, why: str) -> None:
+    def _lose(self, worker: Worker, reason: str) -> None:
         bus = self.buses[worker.dest]
         del bus.workers[worker.id]
         bus.in_flight -= len(worker.in_flight)
         self.counters["lost_workers"] += 1
-        logger.warning("%s (pid %d) %s with %d in flight.", worker.dest, worker.pid, why, len(worker.in_flight))
+        logger.warning("%s (pid %d) %s with %d in flight.", worker.dest, worker.pid, reason, len(worker.in_flight))
         again = []
         for request in worker.in_flight.values():
             if request.answered:
@@ -152,30 +153,30 @@ class Workers:
                 text = f"{worker.dest} was lost {TRIES_MAX} times with this message. The outcome is not known."
                 self._answers.answer(request, error(request.msg_id, Code.CRASH, text))
         self.counters["sent_again"] += len(again)
-        bus.put_again(again)
+        bus.requeue(again)
 
     def _end_slow(self, bus: Bus, worker: Worker, now: float) -> None:
-        """The request that had a worker to itself is answered."""
+        """End the exclusive use of a worker by a slow request, whose answer has arrived."""
         request = worker.in_flight.get(worker.slow)
         if request and now - worker.slow_since < SLOW_SECONDS:
-            bus.note_quick(request)
+            bus.mark_quick(request)
         worker.slow, worker.cancelling = 0, False
 
-    def _reached(self, position: int) -> None:
-        """The read model is so far: queries that have waited for it can be sent."""
+    def _queue_deferred(self, position: int) -> None:
+        """Queue the deferred queries that need no later position of the read model."""
         bus = self.buses[QUERIES]
-        for query in self.deferred.reached(position):
+        for query in self.deferred.advance(position):
             bus.put(query)
 
-    # What workers are sent.
+    # Messages to workers.
 
     def dispatch(self, now: float, *, blind: bool) -> list[tuple[bytes, list[bytes]]]:
-        """Send what there is room for: worker ids, each with packed Work. No queries while the gateway is `blind`."""
+        """Assign queued requests to workers; return worker ids with packed Work. If `blind`, send no queries."""
         sent = []
         for dest in (COMMANDS,) if blind else (COMMANDS, QUERIES):
             bus = self.buses[dest]
             if bus.queued:
-                bus.note_turns(now)
+                bus.update_shared(now)
                 while assigned := bus.assign(self.identity):
                     worker, requests = assigned
                     if work := self._work(bus, worker, requests, now):
@@ -184,8 +185,8 @@ class Workers:
                 for worker in bus.to_cancel(self.identity):
                     worker.cancelling = True
                     self._cancel(worker, [worker.slow])
-            if bus.pace.counting or bus.queued:
-                bus.count(0, now)
+            if bus.throughput.counting or bus.queued:
+                bus.record_answers(0, now)
         return sent
 
     def _work(self, bus: Bus, worker: Worker, requests: list[Request], now: float) -> list[bytes]:
@@ -199,10 +200,11 @@ class Workers:
                 continue
             after = request.after
             if after > self.head:
-                self._answers.answer(request, error(request.msg_id, Code.UNAVAILABLE, self._beyond(after)))
+                self._answers.answer(request, error(request.msg_id, Code.UNAVAILABLE, _beyond(after, self.head)))
                 continue
             if request.session.position > after:
                 after = request.session.position
+            # While no query is deferred, the read model keeps up, and a short wait in a querybus has less delay.
             if self.deferred and after > self.deferred.position and bus.dest == QUERIES:
                 self.deferred.add(request)
                 continue
@@ -216,13 +218,7 @@ class Workers:
         bus.in_flight += len(work)
         return work
 
-    def _beyond(self, after: int) -> str:
-        return (
-            f"The log has not reached position {after}: it ends at {self.head}. Send as `after` a position that an "
-            "answer of this cluster had."
-        )
-
-    def cancelled(self) -> list[tuple[bytes, list[int]]]:
+    def pop_cancelled(self) -> list[tuple[bytes, list[int]]]:
         """Remove and return the sendings that workers must drop or stop."""
         cancelled, self._cancelled = self._cancelled, {}
         return list(cancelled.items())
@@ -232,56 +228,62 @@ class Workers:
             self._cancelled.setdefault(worker.id, []).extend(sendings)
 
     def cancel_client(self, client: Client) -> None:
-        """Have workers drop or stop the queries of a client that is gone, and drop what is queued of it."""
+        """Cancel the queries of a disconnected client that are in flight, and drop all its queued requests."""
         for worker in self.buses[QUERIES].workers.values():
             self._cancel(worker, [id_ for id_, request in worker.in_flight.items() if request.client is client])
         for bus in self.buses.values():
             bus.drop_client(client)
 
-    # Workers that are silent, and that leave.
+    # Silent and leaving workers.
 
     def check_silence(self, now: float) -> None:
-        """Send nothing more to workers whose beats are overdue, and give up those that hang."""
+        """Mark workers with overdue heartbeats as silent, and remove hung and idle silent workers."""
         for bus in self.buses.values():
             for worker in list(bus.workers.values()):
-                silence = now - worker.seen
-                waited_for = any(not request.answered for request in worker.in_flight.values())
-                if silence > HUNG_SECONDS or (silence > SILENT_SECONDS and not waited_for):
+                silence = now - worker.last_seen
+                busy = any(not request.answered for request in worker.in_flight.values())
+                if silence > HUNG_SECONDS or (silence > SILENT_SECONDS and not busy):
                     self._lose(worker, f"has been silent for {silence:.1f} s")
                 elif silence > SILENT_SECONDS and not worker.silent:
                     worker.silent = True
-                    logger.warning("%s (pid %d) sends no beats, and its connection holds: it is sent nothing more.",
+                    logger.warning("%s (pid %d) is connected but sends no heartbeats: it receives no more requests.",
                                    worker.dest, worker.pid)  # fmt: skip
-                    self._rescue(bus, worker)
+                    self._requeue_blocked(bus, worker)
 
-    def _rescue(self, bus: Bus, worker: Worker) -> None:
-        """Have others do the queries that wait behind the one that keeps a worker from beating."""
+    def _requeue_blocked(self, bus: Bus, worker: Worker) -> None:
+        """Requeue the queries of a silent worker, except the first: the probable cause of the silence."""
         if bus.dest == QUERIES:
-            waiting = list(worker.in_flight)[1:]
-            self.returned(worker, self.deferred.position, waiting)
-            self._cancel(worker, waiting)
+            blocked = list(worker.in_flight)[1:]
+            self.returned(worker, self.deferred.position, blocked)
+            self._cancel(worker, blocked)
 
     def leave(self, worker: Worker) -> None:
-        """A worker wants to leave: send it nothing more."""
-        worker.leaving = self._leaving = True
+        """Send no more requests to a worker that is shutting down."""
+        worker.leaving = self._any_leaving = True
 
-    def dismissed(self, *, idle: bool) -> list[bytes]:
-        """Remove workers that wanted to leave and that nobody waits for any more; a projector when all is idle."""
-        if not self._leaving:
+    def pop_leaving(self, *, idle: bool) -> list[bytes]:
+        """Remove and return the leaving workers with nothing in flight; a projector only if the gateway is idle."""
+        if not self._any_leaving:
             return []
-        going = []
+        removed = []
         for bus in self.buses.values():
             for worker in list(bus.workers.values()):
-                waited_for = not idle if bus.dest == PROJECTOR else bool(worker.in_flight)
-                if worker.leaving and not waited_for:
+                busy = not idle if bus.dest == PROJECTOR else bool(worker.in_flight)
+                if worker.leaving and not busy:
                     del bus.workers[worker.id]
-                    going.append(worker.id)
-        self._leaving = any(worker.leaving for bus in self.buses.values() for worker in bus.workers.values())
-        return going
+                    removed.append(worker.id)
+        self._any_leaving = any(worker.leaving for bus in self.buses.values() for worker in bus.workers.values())
+        return removed
 
     def drop_answered(self) -> None:
-        """Drop requests that were answered while they waited."""
+        """Drop queued and deferred requests that have been answered, e.g. timed out."""
         for bus in self.buses.values():
             bus.drop_answered()
         if self.deferred:
             self.deferred.drop_answered()
+
+
+def _beyond(after: int, head: int) -> str:
+    return (
+        f"The log has not reached position {after}: it ends at {head}. Send a position from a reply of this cluster."
+    )

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dualbus.application.app import App
-from dualbus.log.contract import RecordedEvent
-from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.readmodel.file import Damaged, NoRoom, ReadModelBusyError, create, file_name
 from dualbus.readmodel.witness import check_checkpoint
 from dualbus.readmodel.writer import ReadModelWriter
@@ -46,7 +45,7 @@ class Applying(NamedTuple):
 class Model:
     """The file that these projections make. While it is `building` it has another name, and no reader."""
 
-    def __init__(self, folder: Path, app: App, log: SqliteLogReader, interrupt: Interrupt) -> None:
+    def __init__(self, folder: Path, app: App, log: ReadableLog, interrupt: Interrupt) -> None:
         self.path = folder / file_name(app.projections)
         self.identity = log.identity
         self.failure: str | None = None  # why it does not go on

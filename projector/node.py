@@ -8,17 +8,16 @@ from contextlib import suppress
 from typing import Any
 
 from dualbus.application.loader import load
-from dualbus.log.contract import RecordedEvent
-from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.log.sqlite.schema import FILE_NAME
+from dualbus.log.contract import ReadableLog, RecordedEvent
+from dualbus.log.engine import log_exists, open_reader
 from dualbus.protocol.batches import batch
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import EVENTS, PROGRESS, Frames
 from dualbus.protocol.records import Progress, Published, read_published
-from dualbus.readmodel.witness import check_witnesses
+from dualbus.readmodel.witness import check_log_is_complete
 from dualbus.runtime.errors import EXIT_OK, DataError
-from dualbus.runtime.files import is_there, lock_data, make_folder
+from dualbus.runtime.files import lock_data, make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
 from dualbus.transport.poller import Poll
@@ -80,7 +79,7 @@ class Projector:
         self._link.announce()
         log = self._wait_for_log()
         if log:
-            check_witnesses(self._folder, log)
+            check_log_is_complete(self._folder, log)
             self._app.check_stored(log.types())
         while log and self._turn(0):
             self._model = Model(self._folder, self._app, log, self._interrupt)
@@ -101,11 +100,11 @@ class Projector:
     def _status(self) -> dict[str, Any]:
         return {"state": self._state, **(self._model.status() if self._model else {}), **self._attendant.status()}
 
-    def _wait_for_log(self) -> SqliteLogReader | None:
+    def _wait_for_log(self) -> ReadableLog | None:
         self._state = "waiting for the log"
         while self._turn(0.05):  # whatever is heard, the log will say too
-            if is_there(self._folder / FILE_NAME):
-                return SqliteLogReader(self._folder)
+            if log_exists(self._folder):
+                return open_reader(self._folder)
         return None
 
     def _build(self, model: Model) -> bool:
@@ -119,7 +118,7 @@ class Projector:
         logger.info("The read model %s is at position %d.", model.path, model.position)
         return True
 
-    def _follow(self, model: Model, log: SqliteLogReader) -> None:
+    def _follow(self, model: Model, log: ReadableLog) -> None:
         """Apply what is published, and read the log where something is missing."""
         self._announce(model)
         while self._turn(model.pause if model.behind else PROGRESS_SECONDS):
@@ -137,7 +136,7 @@ class Projector:
                 self._announce(model)
             self._state = model.failure or "following"
 
-    def _take_in(self, model: Model, log: SqliteLogReader) -> None:
+    def _take_in(self, model: Model, log: ReadableLog) -> None:
         """Apply the publications that continue the checkpoint, all in one transaction."""
         following: list[RecordedEvent] = []
         for published in self._publications(log):
@@ -151,7 +150,7 @@ class Projector:
             with self._link.handling():
                 model.take(following)
 
-    def _publications(self, log: SqliteLogReader) -> list[Published]:
+    def _publications(self, log: ReadableLog) -> list[Published]:
         found: list[Published] = []
         for frames in self._heard:
             try:

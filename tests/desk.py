@@ -29,8 +29,8 @@ class Desk:
 
     def __init__(self, timeout_ms: int = 5000, *, new: bool = False) -> None:
         self.now = 100.0
-        self.routing = Router(timeout_ms, FIRST_ID, lambda id_: f"made-{id_}", self.now)
-        self.routing.workers.identity = None if new else LOG
+        self.router = Router(timeout_ms, FIRST_ID, lambda id_: f"made-{id_}", self.now)
+        self.router.workers.identity = None if new else LOG
         self.given: dict[bytes, list[Work]] = {}  # by worker: what it has and did not answer
 
     def greet(
@@ -57,7 +57,7 @@ class Desk:
             identity,
             position,
         )
-        return self.routing.announced(id_, greeting, self.now)
+        return self.router.register(id_, greeting, self.now)
 
     def greet_both(self, position: int = 0) -> None:
         """Have a commandbus "c" and a querybus "q" introduce themselves."""
@@ -66,11 +66,11 @@ class Desk:
 
     def ask(self, *messages: Envelope, client: bytes = b"client") -> None:
         """Have a client send messages."""
-        self.routing.accept(client, messages, self.now)
+        self.router.accept(client, messages, self.now)
 
     def dispatch(self) -> list[tuple[bytes, Work]]:
         """Let the gateway give out what it can now, and keep it in `given`."""
-        given = [(id_, Work(*unpack(one))) for id_, part in self.routing.dispatch(self.now) for one in part]
+        given = [(id_, Work(*unpack(one))) for id_, part in self.router.dispatch(self.now) for one in part]
         for id_, work in given:
             self.given.setdefault(id_, []).append(work)
         return given
@@ -87,23 +87,23 @@ class Desk:
 
     def late_answer(self, id_: bytes, works: list[Work], position: int = 0) -> None:
         """Have a worker answer work that the test kept, as that worker would."""
-        worker = self.routing.workers.worker(id_)
+        worker = self.router.workers.worker(id_)
         if worker is not None:
             done = [(work.id, position, pack({"type": "ok", "in_reply_to": work.body["msg_id"]})) for work in works]
-            self.routing.workers.done(worker, done, self.now)
+            self.router.workers.done(worker, done, self.now)
 
     def wait(self, seconds: float) -> None:
         """Let time pass; the workers beat meanwhile."""
         self.now += seconds
-        for bus in self.routing.workers.buses.values():
+        for bus in self.router.workers.buses.values():
             for worker in bus.workers.values():
-                worker.seen = self.now
-        self.routing.expire(self.now)
+                worker.last_seen = self.now
+        self.router.expire(self.now)
 
     def replies(self, client: bytes = b"client") -> list[dict[str, Any]]:
         """Take out the bodies of what a client was told since it was last asked."""
-        outbox = self.routing.clients.of(client).outbox
-        return [unpack(self.routing.clients.of(client).pop_reply())["body"] for _ in range(len(outbox))]
+        outbox = self.router.clients.of(client).outbox
+        return [unpack(self.router.clients.of(client).pop_reply())["body"] for _ in range(len(outbox))]
 
     def told(self, client: bytes = b"client") -> list[tuple[int | str, int | str]]:
         """Take out a client's replies: of each its message id, and its error code or its type."""

@@ -112,12 +112,12 @@ async def is_async(command: Do, past: Past) -> None: ...
 @pytest.mark.parametrize(
     ("function", "sentence"),
     [
-        (takes_one, "takes_one must take two arguments, a Do and what it may use."),
-        (takes_three, "takes_three must take two arguments, a Do and what it may use."),
-        (wants_another, "wants_another takes a Ask and is given a Do."),
-        (is_async, "is_async, which answers Do, is async: write it as a plain function."),
-        (None, "Do is answered by None, which is not a function."),
-        ("do", "Do is answered by 'do', which is not a function."),
+        (takes_one, "takes_one must accept (command: Do, past: Past)."),
+        (takes_three, "takes_three must accept (command: Do, past: Past)."),
+        (wants_another, "wants_another accepts Ask, but is the handler of Do."),
+        (is_async, "is_async, the handler of Do, is async: use a plain function."),
+        (None, "The handler of Do is None, which is not a function."),
+        ("do", "The handler of Do is 'do', which is not a function."),
     ],
 )
 def test_a_function_that_cannot_answer_is_named(function: Any, sentence: str) -> None:
@@ -127,35 +127,41 @@ def test_a_function_that_cannot_answer_is_named(function: Any, sentence: str) ->
 def test_an_annotation_that_cannot_be_found_is_named() -> None:
     [sentence] = mistakes(commands={Do: cannot_be_found})
 
-    assert sentence.startswith("cannot_be_found has an annotation that cannot be found: name 'Nowhere'")
+    assert sentence.startswith("cannot_be_found has an annotation that cannot be resolved: name 'Nowhere'")
 
 
 @pytest.mark.parametrize(
     ("parts", "sentence"),
     [
-        ({"commands": {Ask: ask}}, "Ask stands among the command types and is not one."),
-        ({"commands": {Done: do}}, "Done stands among the command types and is not one."),
-        ({"commands": {"Do": do}}, "'Do' stands among the command types and is not one."),
-        ({"queries": {Do: do}}, "Do stands among the query types and is not one."),
-        ({"genesis": [Do()]}, "Genesis holds Do(), which is not an event."),
-        ({"genesis": [Done]}, f"Genesis holds {Done!r}, which is not an event."),
-        ({"projections": [projection(on={Do: on_done})]}, "Projection things is on Do, which is not an event."),
+        ({"commands": {Ask: ask}}, "Ask is in commands, but is not a subclass of Command."),
+        ({"commands": {Done: do}}, "Done is in commands, but is not a subclass of Command."),
+        ({"commands": {"Do": do}}, "'Do' is in commands, but is not a subclass of Command."),
+        ({"queries": {Do: do}}, "Do is in queries, but is not a subclass of Query."),
+        ({"genesis": [Do()]}, "Genesis contains Do(), which is not an event."),
+        ({"genesis": [Done]}, f"Genesis contains {Done!r}, which is not an event."),
+        (
+            {"projections": [projection(on={Do: on_done})]},
+            "Projection things handles Do, which is not a subclass of Event.",
+        ),
         (
             {"projections": [projection(on={"Done": on_done})]},
-            "Projection things is on 'Done', which is not an event.",
+            "Projection things handles 'Done', which is not a subclass of Event.",
         ),
-        ({"projections": [projection(on={Done: takes_one})]}, "takes_one must take two arguments, a Done and what"),
-        ({"projections": [projection(), projection()]}, "Projection things is there twice: give one of them another"),
-        ({"projections": [projection(name="no, really")]}, "Projection 'no, really' needs a name of letters and a"),
+        ({"projections": [projection(on={Done: takes_one})]}, "takes_one must accept (event: Done, tables: Tables)."),
+        ({"projections": [projection(), projection()]}, "Duplicate projection name 'things'"),
+        (
+            {"projections": [projection(name="no, really")]},
+            "Projection 'no, really' needs a name of letters, digits or _",
+        ),
         (
             {"projections": [projection(version="1")]},
-            "Projection 'things' needs a name of letters and a whole number",
+            "Projection 'things' needs a name of letters, digits or _, and an integer",
         ),
         (
             {"projections": [projection(version=True)]},
-            "Projection 'things' needs a name of letters and a whole number",
+            "Projection 'things' needs a name of letters, digits or _, and an integer",
         ),
-        ({"commands": {Both: lambda a, b: None}}, "Both is a command and a query: a type is one of them, never two."),
+        ({"commands": {Both: lambda a, b: None}}, "Both is a subclass of Command and Query: choose one of them."),
     ],
 )
 def test_a_mistake_is_said_in_a_sentence(parts: dict[str, Any], sentence: str) -> None:
@@ -169,7 +175,7 @@ def test_a_command_that_is_an_event_too_is_refused() -> None:
     hybrid = type("Hybrid", (Command, Event), {"__module__": __name__})
 
     assert mistakes(commands={hybrid: lambda a, b: None}) == [
-        "Hybrid is a command and a event: a type is one of them, never two."
+        "Hybrid is a subclass of Command and Event: choose one of them."
     ]
 
 
@@ -177,7 +183,7 @@ def test_two_types_of_one_name_are_refused() -> None:
     other = type("Do", (Command,), {"__module__": __name__})
 
     assert mistakes(commands={Do: do, other: lambda a, b: None}) == [
-        "Message type Do is there twice: give one of them another name."
+        "Duplicate message type 'Do': rename one of them."
     ]
 
 
@@ -187,7 +193,7 @@ def test_a_tag_is_private_everywhere_or_nowhere() -> None:
     )
 
     assert mistakes(projections=[projection(on={shown: lambda a, b: None})]) == [
-        "Tag 'mail' is on a private field of one event and on a field that is not of another."
+        "Tag 'mail' is on a private field and on a public field: mark both as Private, or neither."
     ]
 
 
@@ -200,13 +206,13 @@ def test_all_mistakes_are_said_at_once() -> None:
     )
 
     assert found == [
-        "Ask stands among the command types and is not one.",
-        "takes_one must take two arguments, a Do and what it may use.",
-        "Ask is answered by None, which is not a function.",
-        "Projection 'things' needs a name of letters and a whole number as its version.",
-        "Projection things is on Do, which is not an event.",
-        "Genesis holds 5, which is not an event.",
-        "Projection things is there twice: give one of them another name.",
+        "Ask is in commands, but is not a subclass of Command.",
+        "takes_one must accept (command: Do, past: Past).",
+        "The handler of Ask is None, which is not a function.",
+        "Projection 'things' needs a name of letters, digits or _, and an integer version.",
+        "Projection things handles Do, which is not a subclass of Event.",
+        "Genesis contains 5, which is not an event.",
+        "Duplicate projection name 'things': rename one of them.",
     ]
 
 
@@ -247,7 +253,7 @@ def test_each_failure_to_load_says_which_half_was_wrong(module: Path) -> None:
         == "There is no module 'shop.more': DUALBUS_APP is 'shop.more:app'. Set it to your application."
     )
     assert refused("shop:other") == "Module 'shop' has no attribute 'other': DUALBUS_APP is 'shop:other'."
-    assert refused("shop:app") == "Module 'shop' has something other than an App as 'app': DUALBUS_APP is 'shop:app'."
+    assert refused("shop:app") == "Module 'shop' has no App in 'app': DUALBUS_APP is 'shop:app'."
 
 
 @pytest.mark.parametrize(
@@ -279,6 +285,6 @@ def test_the_mistakes_of_a_loaded_application_are_its_own_sentences(module: Path
         load("shop:app")
 
     assert fault.value.errors == [
-        "1 stands among the command types and is not one.",
-        "3 stands among the query types and is not one.",
+        "1 is in commands, but is not a subclass of Command.",
+        "3 is in queries, but is not a subclass of Query.",
     ]

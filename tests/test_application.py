@@ -142,7 +142,7 @@ def refused(folder: Path, process: str, **environ: str) -> list[str]:
         cluster.environ.update(environ)
         [started] = cluster.start(process)
         assert started.wait() == 78
-        return [line.removeprefix(f"{process}: ") for line in started.said.splitlines()]
+        return [line.removeprefix(f"{process}: ") for line in started.stderr_text.splitlines()]
 
 
 def test_an_application_with_mistakes_does_not_start_and_says_each_in_a_sentence(folder: Path) -> None:
@@ -184,8 +184,8 @@ def test_tables_that_are_not_sql_are_named_by_the_projector(folder: Path) -> Non
     with Cluster(folder, "troubled:app", cwd=folder) as cluster:
         _, projector = cluster.start("commandbus", "projector")
         assert projector.wait() == 78
-        assert "The tables of projection words are not SQL that SQLite takes" in projector.said
-        assert "Traceback" not in projector.said
+        assert "The tables of projection words are not valid SQL for SQLite" in projector.stderr_text
+        assert "Traceback" not in projector.stderr_text
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def traceback_in(process: Process, error: str) -> None:
     """Wait until a process has shown the traceback of an error in the application."""
     pattern = rf'Traceback(.|\n)*troubled\.py", line \d+(.|\n)*{re.escape(error)}'
-    until(lambda: re.search(pattern, process.said))
+    until(lambda: re.search(pattern, process.stderr_text))
 
 
 def test_a_decision_that_raises_answers_14_and_touches_nobody_else(troubled: Cluster) -> None:
@@ -237,7 +237,7 @@ def test_a_query_that_raises_answers_14_and_touches_nobody_else(
         assert [answer.get("data") for answer in answers] == [[{"one": 1}], None, [{"one": 1}]]
         assert (answers[1]["type"], answers[1]["code"]) == ("error", 14)
         assert f"The query {wrong['body']['type']} raised" in answers[1]["text"]
-    until(lambda: error in troubled.process("querybus").said)
+    until(lambda: error in troubled.process("querybus").stderr_text)
 
 
 @pytest.mark.parametrize("road", ["Run", "Reach"])

@@ -160,5 +160,5 @@ def test_a_clock_that_is_set_back_by_an_hour_leaves_times_and_ids_in_order(stamp
             stamps.restart("commandbus")
         for _ in range(5):
             assert all(body["success"] for body in client.ask(*sent))
-    until(lambda: "The clock of this machine is" in stamps.process("commandbus").said)
+    until(lambda: "The clock of this machine is" in stamps.process("commandbus").stderr_text)
     check(stamps, 6 * 50 * 3)

@@ -318,7 +318,7 @@ def test_a_reader_that_goes_away_ends_the_gateway(buses: Cluster) -> None:
     gateway.stdin.write(as_lines(create("Ada", 1)))
     gateway.stdin.flush()
     assert gateway.wait() == 0
-    assert "Traceback" not in buses.process("gateway").said
+    assert "Traceback" not in buses.process("gateway").stderr_text
 
 
 @pytest.mark.parametrize("redirection", ["</dev/null", "<&-", "<&- >&- 2>&-"])
@@ -341,8 +341,8 @@ def test_a_person_at_a_terminal_is_greeted_on_standard_error(buses: Cluster) -> 
     ours, theirs = os.openpty()
     with os.fdopen(ours, "wb", 0) as keyboard, os.fdopen(theirs, "rb", 0) as terminal:
         gateway = buses.start("gateway", stdin=terminal)[0]
-        until(lambda: "Ctrl-D" in gateway.said)
-        said = gateway.said
+        until(lambda: "Ctrl-D" in gateway.stderr_text)
+        said = gateway.stderr_text
         assert str(buses.data) in said
 
         # What the greeting proposes to paste is answered.

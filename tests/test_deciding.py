@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from dualbus.commandbus.state_cache import StateCache
-from dualbus.log.contract import Decision
-from dualbus.log.sqlite.schema import GENESIS
+from dualbus.log.contract import GENESIS, Decision
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.codes import Code
 from tests.drain import MISDEEDS, NOW, Account, Bus, Paid, app, new_event, said

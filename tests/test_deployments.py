@@ -272,7 +272,7 @@ def test_the_projector_s_own_log_has_what_the_author_wrote(deployed: Deployed) -
 
     deployed.deploy(raising("raise ValueError('people are full')"), REBUILT)
 
-    until(lambda: "ValueError: people are full" in deployed.cluster.process("projector").said)
+    until(lambda: "ValueError: people are full" in deployed.cluster.process("projector").stderr_text)
     with RawClient(deployed.cluster.front) as client:
         until(lambda: state(client).startswith("Projection people raised ValueError at position 1"))
         assert "full" not in state(client)
@@ -287,5 +287,5 @@ def test_verify_names_no_row_by_its_value(deployed: Deployed) -> None:
     ran = deployed.run("verify")
 
     assert ran.returncode == 1
-    assert "Table people: row 1, in the order of the key, is missing, or is not where the log puts it" in ran.stderr
+    assert "Table people: row 1, in key order, is missing, or has another key than in the log" in ran.stderr
     assert ADDRESS not in ran.stderr and ADDRESS[1:] not in ran.stderr

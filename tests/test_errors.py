@@ -60,7 +60,7 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
             # Whatever was sent, the rows are what they were, and every process lives.
             assert made.ask(query("ListUsers"))["data"] == [{"id": "user-123", "name": "John Doe"}]
             assert all(process.running for process in cluster.processes)
-            assert not any("Traceback" in process.said for process in cluster.processes)
+            assert not any("Traceback" in process.stderr_text for process in cluster.processes)
 
 
 def body(type_: Any, msg_id: Any = 1, **rest: Any) -> Body:

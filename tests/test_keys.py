@@ -16,8 +16,7 @@ import pytest
 from dualbus import App
 from dualbus.commandbus.batch import CommandBatch
 from dualbus.commandbus.fingerprint import fingerprint, is_same
-from dualbus.log.contract import Decision
-from dualbus.log.sqlite.schema import GENESIS
+from dualbus.log.contract import GENESIS, Decision
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.codes import Code
 from tests.drain import NOW, Bus, answers, said

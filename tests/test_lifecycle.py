@@ -92,8 +92,8 @@ def test_without_a_bus_the_deadline_is_answered_11(cluster: Cluster) -> None:
         sent = [create("A"), query("ListUsers"), {"body": query("ListUsers")["body"]}]
         answers = client.ask(*({**one, "timeout_ms": 50} for one in sent))
     assert [answer["code"] for answer in answers] == [11, 11, 11]
-    absent = [answer["text"].split(" is not there")[0] for answer in answers]
-    assert absent == ["commandbus", "querybus", "The bus for it"]
+    absent = [answer["text"].split(" is not running")[0] for answer in answers]
+    assert absent == ["commandbus", "querybus", "The bus for 'ListUsers'"]
 
 
 def test_processes_start_in_any_order_and_find_what_was_there_when_they_stopped(cluster: Cluster) -> None:
@@ -106,7 +106,7 @@ def test_processes_start_in_any_order_and_find_what_was_there_when_they_stopped(
         # Given processes started one after another, each once the one before it is awake
         for name in order:
             [process] = cluster.start(name)
-            until(lambda process=process: f"pid {process.pid}" in process.said)  # type: ignore[misc]
+            until(lambda process=process: f"pid {process.pid}" in process.stderr_text)  # type: ignore[misc]
 
         # When a user is added, then all are there
         with RawClient(cluster.front) as client:
@@ -149,7 +149,7 @@ def test_a_read_model_that_is_deleted_is_rebuilt_and_nobody_sees_it_half_built(r
 
         # Then whoever asks, sees all or is told to wait; and after a while it is there again
         answers = []
-        while "making it anew" not in projector.said or not list(running.data.glob("read-*.db")):
+        while "making it anew" not in projector.stderr_text or not list(running.data.glob("read-*.db")):
             answers += client.ask(query("GetUser", user_id=who["id"]))
         answers += client.ask(query("GetUser", user_id=who["id"]))
         assert answers[-1]["data"] == who
@@ -176,10 +176,10 @@ def test_a_querybus_waits_while_there_is_only_a_file_that_cannot_be_read(cluster
 
     with RawClient(cluster.front) as client:
         # Then whoever asks has no answer, and querybus says why, once, and is there for the next
-        until(lambda: "Waiting for the projector to make it anew" in querybus.said)
+        until(lambda: "Waiting for the projector to make it anew" in querybus.stderr_text)
         for _ in range(3):
             assert client.ask({**query("ListUsers"), "timeout_ms": 300})[0]["type"] == "error"
-        assert querybus.said.count("Waiting for the projector to make it anew") == 1
+        assert querybus.stderr_text.count("Waiting for the projector to make it anew") == 1
 
         # And when the projector has made it anew, all is as it was
         cluster.start("projector")
@@ -219,8 +219,8 @@ def test_a_long_rebuild_says_how_far_it_is_and_a_query_says_that_it_is_not_caugh
         # When it is built, then the projector says how far it is, and a query waits as long as it may
         cluster.start("projector", "querybus")
         until(lambda: not_caught_up(client, query("Words")))
-        until(lambda: "Building the read model: " in cluster.process("projector").said)
-        assert "of 1800 events" in cluster.process("projector").said
+        until(lambda: "Building the read model: " in cluster.process("projector").stderr_text)
+        assert "of 1800 events" in cluster.process("projector").stderr_text
 
         # It ends in time in the middle of it, and begins where the log is when it is back.
         assert cluster.stop("projector") == 0
@@ -353,8 +353,8 @@ def test_a_second_of_what_may_be_there_once_says_so_and_exits_69(running: Cluste
     for name in ("commandbus", "projector", "gateway"):
         [second] = running.start(name)
         assert second.wait() == 69
-        assert f"(pid {first[name].pid}): stop it first." in second.said
-        assert "Traceback" not in second.said
+        assert f"(pid {first[name].pid}): stop it first." in second.stderr_text
+        assert "Traceback" not in second.stderr_text
 
     # The first ones keep all traffic.
     assert client.ask(create("Bob"))[0]["success"] is True
@@ -366,7 +366,7 @@ def test_a_second_of_what_may_be_there_once_says_so_and_exits_69(running: Cluste
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         [second] = running.start("gateway", DUALBUS_FRONT=address)
         assert second.wait() == 69
-        assert f"{address} cannot be listened on (Address already in use" in second.said
+        assert f"{address} cannot be listened on (Address already in use" in second.stderr_text
     elsewhere = f"ipc://{running.folder}/elsewhere"
     [second] = running.start("commandbus", DUALBUS_BACK=elsewhere, DUALBUS_EVENTS=elsewhere)
     assert second.wait() == 69

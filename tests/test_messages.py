@@ -199,6 +199,7 @@ def test_a_rejection_may_have_several_sentences_and_never_none() -> None:
     assert Rejected("One", "Two").errors == ["One", "Two"]
     assert Rejected().errors == ["The command was rejected"]
     assert str(Rejected("One", "Two")) == "One; Two"
+    assert Rejected("One").outcome_known
 
 
 def test_what_cannot_be_sent_as_it_is_can_be_sent_all_the_same() -> None:
@@ -278,6 +279,7 @@ class Texts(Event):
 
 
 def test_a_reply_shows_of_texts_too_what_the_log_keeps_so_that_it_shows_the_same_again() -> None:
+    assert Texts(id="1", where="HERE").shown()["payload"] == {"id": "1", "where": "HERE"}
     event = Texts(id="1", cache="of this moment")
 
     assert event.shown()["payload"] == {"id": "1", "where": "HERE"} == json.loads(event.data())
@@ -335,7 +337,7 @@ def test_a_validator_that_changes_what_it_is_given_does_not_change_what_came() -
 @pytest.mark.parametrize("annotation", [Annotated[str, Private] | None, list[Annotated[str, Tag("x")]]])
 def test_a_mark_that_would_not_be_seen_is_refused(annotation: Any) -> None:
     # Else what an author called private would be shown.
-    with pytest.raises(ConfigError, match=r"Hidden.email: .* around the whole type"):
+    with pytest.raises(ConfigError, match=r"Hidden.email: .* on the whole type"):
         type("Hidden", (Event,), {"__annotations__": {"email": annotation}, "__module__": __name__})
 
 

@@ -103,8 +103,8 @@ def unprivileged(cluster: Cluster) -> Cluster:
 def check_refusals(cluster: Cluster, trouble: Trouble, *processes: str) -> None:
     """Every process ends at once, with the code and one sentence."""
     for process in cluster.start(*processes, DUALBUS_DATA=str(trouble.path)):
-        assert process.wait() == trouble.code, process.said
-        _, sentence = process.said.splitlines()  # the first line shows the settings
+        assert process.wait() == trouble.code, process.stderr_text
+        _, sentence = process.stderr_text.splitlines()  # the first line shows the settings
         assert sentence.startswith(f"{process.name}: ")
         assert str(trouble.path) in sentence
         assert f"({trouble.reason})" in sentence
@@ -203,13 +203,13 @@ def test_a_full_disk_at_the_first_start_is_reported_and_with_room_the_cluster_st
     for name, signs in SIGNS.items():
         [process] = cluster.start(name)
         if name == "commandbus" or (mounted / "data" / "log.db").exists():
-            until(lambda: not process.running or any(sign in process.said for sign in signs))  # noqa: B023
+            until(lambda: not process.running or any(sign in process.stderr_text for sign in signs))  # noqa: B023
         if not process.running:
-            assert process.wait() == 74, process.said
-            _, *sentences = process.said.splitlines()
+            assert process.wait() == 74, process.stderr_text
+            _, *sentences = process.stderr_text.splitlines()
             assert sum("room" in one or "space" in one for one in sentences) == 1
             assert len([one for one in sentences if "from position" not in one]) == 1
-        assert "Traceback" not in process.said
+        assert "Traceback" not in process.stderr_text
 
     # When there is room, then what has ended starts
     (mounted / "ballast").unlink()
@@ -258,8 +258,8 @@ def test_an_address_that_no_socket_can_have_is_refused_by_every_process(
     cluster: Cluster, address: str, reason: str
 ) -> None:
     for process in cluster.start(DUALBUS_BACK=address):
-        assert process.wait() == 78, process.said
-        [sentence] = process.said.splitlines()
+        assert process.wait() == 78, process.stderr_text
+        [sentence] = process.stderr_text.splitlines()
         assert sentence.startswith(f"{process.name}: DUALBUS_BACK is {address!r}")
         assert reason in sentence
 
@@ -299,8 +299,8 @@ def refused_address(cluster: Cluster, address: str) -> Iterator[tuple[int, str]]
         cluster.environ[f"DUALBUS_{variable}"] = address
         [process] = cluster.start(name)
         code = process.wait()
-        *_, sentence = process.said.splitlines()
-        assert "Traceback" not in process.said
+        *_, sentence = process.stderr_text.splitlines()
+        assert "Traceback" not in process.stderr_text
         yield code, sentence.removeprefix(f"{name}: ")
 
 

@@ -158,7 +158,7 @@ def test_a_projection_may_not_end_the_transaction_it_is_in() -> None:
     with pytest.raises(ProjectionFailed, match="Projection hasty raised NotAllowed") as failed:
         Applier(hasty).apply(event(1), _model(hasty))
 
-    assert "This handle may not do that: 'COMMIT'" in str(failed.value.__cause__)
+    assert "This handle does not allow 'COMMIT'" in str(failed.value.__cause__)
 
 
 def _model(of: App) -> Any:

@@ -87,16 +87,16 @@ def test_a_leaving_worker_gets_nothing_more_and_goes_when_nobody_waits_for_it() 
     desk.greet("querybus", b"q")
     desk.ask(query(1))
     desk.dispatch()
-    worker = desk.routing.workers.worker(b"q")
+    worker = desk.router.workers.worker(b"q")
     assert worker
 
-    desk.routing.workers.leave(worker)
+    desk.router.workers.leave(worker)
     desk.ask(query(2))
 
     assert desk.dispatch() == []
-    assert desk.routing.dismissed() == []
+    assert desk.router.pop_leaving() == []
     desk.answer(b"q")
-    assert desk.routing.dismissed() == [b"q"]
+    assert desk.router.pop_leaving() == [b"q"]
 
 
 # Clients that go.
@@ -107,17 +107,17 @@ def test_what_a_client_that_is_gone_has_asked_is_dropped_and_the_others_go_on() 
     desk.ask(command(1), query(2), client=b"gone")
     desk.ask(command(3), client=b"here")
 
-    desk.routing.client_gone(desk.routing.clients.of(b"gone"))
+    desk.router.client_disconnected(desk.router.clients.of(b"gone"))
     desk.greet_both()
 
     assert desk.dispatched() == [3]
-    assert desk.routing.under_way == 1
+    assert len(desk.router.pending) == 1
 
 
 def test_a_client_that_comes_back_under_its_old_name_is_served() -> None:
     desk = Desk()
     desk.ask(query(1), client=b"name")
-    desk.routing.client_gone(desk.routing.clients.of(b"name"))
+    desk.router.client_disconnected(desk.router.clients.of(b"name"))
 
     desk.ask(query(2), client=b"name")
     desk.greet("querybus", b"q")
@@ -193,13 +193,13 @@ def test_stopping_refuses_what_no_bus_has_seen_and_waits_for_the_rest() -> None:
     desk.ask(command(1), command(2), query(3))
     desk.dispatch()
 
-    desk.routing.stop()
+    desk.router.stop()
     desk.ask(command(4))
 
     assert desk.told() == [(2, REFUSED), (3, REFUSED), (4, REFUSED)]
     desk.answer(b"c")
     assert desk.told() == [(1, "ok")]
-    assert desk.routing.under_way == 0
+    assert len(desk.router.pending) == 0
 
 
 def test_giving_up_answers_all_that_is_left_as_what_it_is() -> None:
@@ -208,7 +208,7 @@ def test_giving_up_answers_all_that_is_left_as_what_it_is() -> None:
     desk.ask(command(1), command(2))
     desk.dispatch()
 
-    desk.routing.give_up()
+    desk.router.give_up()
 
     assert desk.told() == [(1, UNKNOWN), (2, REFUSED)]
 
@@ -224,7 +224,7 @@ def test_what_a_dead_worker_had_is_sent_again_first_in_order_and_under_the_same_
     assert [work.key for work in first] == [f"made-{FIRST_ID}", "mine", f"made-{FIRST_ID + 2}"]
 
     desk.answer(b"c", count=1)
-    desk.routing.workers.lost(b"c", "is gone")
+    desk.router.workers.lost(b"c", "is gone")
     desk.greet("commandbus", b"c2")
 
     again = [work for _, work in desk.dispatch()]
@@ -241,7 +241,7 @@ def test_what_several_dead_workers_had_is_sent_again_in_the_order_in_which_it_ca
     desk.dispatch()
 
     for id_ in sorted(desk.given, key=lambda id_: desk.given[id_][0].id):
-        desk.routing.workers.lost(id_, "is gone")
+        desk.router.workers.lost(id_, "is gone")
     desk.greet("querybus", b"three")
 
     assert desk.dispatched() == [0, 1, 2, 3, 4]
@@ -255,12 +255,12 @@ def test_a_worker_whose_beats_are_overdue_keeps_the_query_that_holds_it_and_othe
     held = desk.given[b"silent"][1]
 
     desk.now += 2
-    desk.routing.expire(desk.now)
+    desk.router.expire(desk.now)
     desk.greet("querybus", b"other")
     desk.ask(query(3))
 
     assert {(id_, work.body["msg_id"]) for id_, work in desk.dispatch()} == {(b"other", 2), (b"other", 3)}
-    assert desk.routing.workers.cancelled() == [(b"silent", [held.id])]
+    assert desk.router.workers.pop_cancelled() == [(b"silent", [held.id])]
     desk.answer(b"silent", count=1)
     assert desk.told() == [(1, "ok")]
 
@@ -272,11 +272,11 @@ def test_a_worker_that_is_silent_for_long_counts_as_dead() -> None:
     desk.dispatch()
 
     desk.now += 31
-    desk.routing.expire(desk.now)
+    desk.router.expire(desk.now)
     desk.greet("querybus", b"other")
 
     assert [id_ for id_, _ in desk.dispatch()] == [b"other"]
-    assert desk.routing.workers.worker(b"silent") is None
+    assert desk.router.workers.worker(b"silent") is None
 
 
 def test_an_answer_to_an_earlier_sending_answers_no_later_one() -> None:
@@ -285,14 +285,14 @@ def test_an_answer_to_an_earlier_sending_answers_no_later_one() -> None:
     desk.ask(command(1))
     [(_, first)] = desk.dispatch()
 
-    desk.routing.workers.lost(b"c", "is gone")
+    desk.router.workers.lost(b"c", "is gone")
     desk.greet("commandbus", b"c", instance_id="one", registration=2)
     [(_, second)] = desk.dispatch()
     desk.late_answer(b"c", [first])
 
     assert (first.registration, second.registration) == (1, 2)
     assert desk.told() == []
-    assert desk.routing.workers.counters["late_answers"] == 1
+    assert desk.router.workers.counters["late_answers"] == 1
     desk.late_answer(b"c", [second])
     assert desk.told() == [(1, "ok")]
 
@@ -303,7 +303,7 @@ def test_a_message_that_its_workers_die_of_is_given_up_and_its_neighbours_are_no
     for instance_id in range(3):
         desk.greet("commandbus", b"c%d" % instance_id)
         assert desk.dispatched() == [1]
-        desk.routing.workers.lost(b"c%d" % instance_id, "is gone")
+        desk.router.workers.lost(b"c%d" % instance_id, "is gone")
 
     desk.ask(command(2))
     desk.greet("commandbus", b"c9")
@@ -326,9 +326,9 @@ def test_what_two_workers_died_of_gets_the_third_for_itself_whatever_lies_before
             desk.greet("querybus", b"busy", credit=2)
             desk.ask(query("neighbour"), client=b"c")
             assert desk.dispatched() == ["neighbour"]
-        desk.routing.workers.lost(worker, "is gone")
-    desk.routing.workers.lost(b"q0", "is gone")
-    desk.routing.client_gone(desk.routing.clients.of(b"a"))
+        desk.router.workers.lost(worker, "is gone")
+    desk.router.workers.lost(b"q0", "is gone")
+    desk.router.client_disconnected(desk.router.clients.of(b"a"))
 
     # then it waits until a worker has nothing else
     assert desk.dispatched() == []
@@ -351,7 +351,7 @@ def test_the_answer_of_an_earlier_life_is_ignored() -> None:
     desk.answer(b"new")
     desk.late_answer(b"new", [work])
     assert desk.told() == [(1, "ok")]
-    assert desk.routing.workers.counters["late_answers"] == 2
+    assert desk.router.workers.counters["late_answers"] == 2
 
 
 def test_a_worker_that_says_who_it_is_twice_loses_nothing() -> None:
@@ -385,10 +385,13 @@ def test_a_commandbus_with_another_log_is_turned_away_and_the_first_keeps_its_wo
 
     why = desk.greet("commandbus", b"second", identity=Identity("log-2", "life-1"))
 
-    assert why == "Another commandbus, with another log, is at this gateway: stop one of the two."
+    assert why == "Another commandbus, with another log, is registered at this gateway: stop one of the two."
     desk.ask(command(1))
     assert [id_ for id_, _ in desk.dispatch()] == [b"first"]
 
 
 def test_a_worker_of_no_known_dest_is_turned_away() -> None:
-    assert Desk().greet("warehouse", b"w") == "There is no place for a 'warehouse' at this gateway."
+    assert (
+        Desk().greet("warehouse", b"w")
+        == "Unknown dest 'warehouse': workers register as commandbus, querybus or projector."
+    )

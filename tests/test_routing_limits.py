@@ -17,7 +17,7 @@ def test_what_no_bus_has_seen_by_its_deadline_is_definitely_not_done() -> None:
 
     [reply] = desk.replies()
     assert (reply["in_reply_to"], reply["code"]) == (1, REFUSED)
-    assert reply["text"] == "commandbus is not there: start it, and send the message again."
+    assert reply["text"] == "commandbus is not running. Start it, then retry."
     desk.greet("commandbus", b"c")
     assert desk.dispatched() == [2]
 
@@ -40,7 +40,7 @@ def test_what_was_sent_to_a_worker_that_died_stays_unknown() -> None:
     desk.greet("commandbus", b"c")
     desk.ask(command(1, timeout_ms=100))
     desk.dispatch()
-    desk.routing.workers.lost(b"c", "is gone")
+    desk.router.workers.lost(b"c", "is gone")
 
     desk.wait(1)
 
@@ -72,7 +72,7 @@ def test_overload_is_refused_at_once_and_ends_with_the_queue() -> None:
     desk.ask(command(1001, timeout_ms=500), command(1002))
     assert desk.told() == [(1001, REFUSED)]
 
-    while desk.routing.under_way:
+    while len(desk.router.pending):
         desk.dispatch()
         desk.answer(b"c")
     desk.wait(1)
@@ -108,7 +108,7 @@ def test_a_client_may_have_so_many_requests_under_way_and_another_is_not_held_ba
 
     assert [code for _, code in desk.told(b"greedy")] == [REFUSED] * (sent - taken)
     assert desk.told(b"modest") == []
-    assert desk.routing.under_way == taken + 1
+    assert len(desk.router.pending) == taken + 1
 
 
 def test_a_client_may_have_so_many_bytes_under_way() -> None:
@@ -121,7 +121,7 @@ def test_a_client_may_have_so_many_bytes_under_way() -> None:
     refused = desk.told()
 
     assert [number for number, _ in refused] == [17, 18, 19]  # at 16 MiB it may still finish one
-    assert desk.routing.bytes_under_way <= deadlines.REQUEST_BYTES_MAX + len(large) + 100
+    assert desk.router.pending.bytes <= deadlines.REQUEST_BYTES_MAX + len(large) + 100
 
 
 def test_all_clients_together_may_have_so_many_requests_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,17 +141,17 @@ def test_what_has_timed_out_lies_in_no_queue() -> None:
         desk.wait(10)
 
     held = [
-        *desk.routing.clients.of(b"a").sessions.of("s").held,
+        *desk.router.clients.of(b"a").sessions.of("s").deferred,
     ]
     assert held == []
-    assert desk.routing.workers.buses["commandbus"].queued == desk.routing.workers.buses["querybus"].queued == 0
-    assert (desk.routing.under_way, desk.routing.bytes_under_way) == (0, 0)
+    assert desk.router.workers.buses["commandbus"].queued == desk.router.workers.buses["querybus"].queued == 0
+    assert (len(desk.router.pending), desk.router.pending.bytes) == (0, 0)
 
 
 def test_a_client_that_takes_nothing_loses_its_oldest_replies_and_that_is_counted() -> None:
     desk = Desk()
     for _ in range(clients.REPLIES_MAX + 3):
-        desk.routing.malformed(b"deaf", "no", None)
+        desk.router.malformed(b"deaf", "no", None)
 
     assert len(desk.replies(b"deaf")) == clients.REPLIES_MAX
-    assert desk.routing.counters["dropped_replies"] == 3
+    assert desk.router.counters["dropped_replies"] == 3

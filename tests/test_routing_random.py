@@ -84,9 +84,9 @@ class World:
         if self.random.random() < 0.05:
             self._die(id_)
             return
-        worker = self.desk.routing.workers.worker(id_)
+        worker = self.desk.router.workers.worker(id_)
         assert worker
-        self.desk.routing.workers.done(worker, answers, self.desk.now)
+        self.desk.router.workers.done(worker, answers, self.desk.now)
 
     def _do(self, work: Work) -> Response:
         if work.key is None:
@@ -121,25 +121,25 @@ class World:
 
     def _die(self, id_: bytes) -> None:
         del self.has[id_]
-        self.desk.routing.workers.lost(id_, "is gone")
+        self.desk.router.workers.lost(id_, "is gone")
 
     def leave(self) -> None:
         """A worker asks for no more, and those that asked before and are done go."""
-        if self.has and (worker := self.desk.routing.workers.worker(self.random.choice(list(self.has)))):
-            self.desk.routing.workers.leave(worker)
-        for id_ in self.desk.routing.dismissed():
+        if self.has and (worker := self.desk.router.workers.worker(self.random.choice(list(self.has)))):
+            self.desk.router.workers.leave(worker)
+        for id_ in self.desk.router.pop_leaving():
             assert not self.has.pop(id_)
 
     def vanish(self) -> None:
         """A client goes without a word; one of the same name may come."""
         client = self.random.choice(CLIENTS)
         self.gone |= {one for one, name in self.asked.items() if name[0] == client and not self.replies[one]}
-        self.desk.routing.client_gone(self.desk.routing.clients.of(client))
+        self.desk.router.client_disconnected(self.desk.router.clients.of(client))
 
     def listen(self) -> None:
         """Clients take their replies: nothing they are told is older than what they have seen and done."""
         for client in CLIENTS:
-            mailbox = self.desk.routing.clients.of(client)
+            mailbox = self.desk.router.clients.of(client)
             while mailbox.outbox:
                 reply = unpack(mailbox.pop_reply())
                 body, position = reply["body"], reply["position"]
@@ -155,13 +155,13 @@ class World:
 
     def check(self) -> None:
         """What must hold after every step."""
-        routing = self.desk.routing
-        of_clients = [routing.clients.of(client) for client in CLIENTS]
-        assert routing.under_way == sum(client.requests for client in of_clients)
-        assert routing.bytes_under_way == sum(client.bytes for client in of_clients)
-        for bus in routing.workers.buses.values():
+        router = self.desk.router
+        of_clients = [router.clients.of(client) for client in CLIENTS]
+        assert len(router.pending) == sum(client.requests for client in of_clients)
+        assert router.pending.bytes == sum(client.bytes for client in of_clients)
+        for bus in router.workers.buses.values():
             in_queues = sum(lane.queued_by(client) for lane in (bus.quick, bus.slow) for client in of_clients)
-            assert bus.queued == len(bus.again) + in_queues
+            assert bus.queued == len(bus.requeued) + in_queues
             assert bus.in_flight == sum(len(worker.in_flight) for worker in bus.workers.values())
             for worker in bus.workers.values():
                 assert len(worker.in_flight) <= self.credit[worker.id]
@@ -176,14 +176,14 @@ def test_every_request_is_answered_once_and_truthfully_whatever_happens(run: int
     for _ in range(STEPS):
         world.step()
         world.check()
-    world.desk.routing.stop()
+    world.desk.router.stop()
     world.listen()
-    world.desk.routing.give_up()
+    world.desk.router.give_up()
     world.listen()
 
     answered = {msg_id: len(replies) for msg_id, replies in world.replies.items() if msg_id not in world.gone}
     assert answered == {msg_id: 1 for msg_id in world.asked if msg_id not in world.gone}
-    assert (world.desk.routing.under_way, world.desk.routing.bytes_under_way) == (0, 0)
+    assert (len(world.desk.router.pending), world.desk.router.pending.bytes) == (0, 0)
     refused = {one for one, replies in world.replies.items() if any(w == Code.UNAVAILABLE for _, w in replies)}
     assert not {world.keys[one] for one in refused if world.keys.get(one)} & set(world.log)
     for name in set(world.asked.values()):

@@ -64,7 +64,7 @@ def test_a_query_behind_a_command_that_is_sent_again_still_waits() -> None:
     desk.ask(command(1), query(2))
     desk.dispatch()
 
-    desk.routing.workers.lost(b"c", "is gone")
+    desk.router.workers.lost(b"c", "is gone")
     assert desk.dispatched() == []
     desk.greet("commandbus", b"c2")
     assert desk.dispatched() == [1]
@@ -80,7 +80,7 @@ def test_what_a_query_has_shown_is_not_taken_back_by_the_next() -> None:
     desk.ask(query(1))
     desk.dispatch()
     desk.answer(b"ahead", position=9)
-    desk.routing.workers.head = 12  # that others have seen
+    desk.router.workers.head = 12  # that others have seen
 
     desk.ask(query(2), query(3, after=12), query(4, after=3))
 
@@ -142,7 +142,7 @@ def test_whoever_comes_after_a_commandbus_has_greeted_sees_what_the_log_held_the
 def test_a_commandbus_that_comes_back_raises_where_others_begin() -> None:
     desk = Desk()
     desk.greet_both(position=3)
-    desk.routing.workers.lost(b"c", "is gone")
+    desk.router.workers.lost(b"c", "is gone")
     desk.greet("commandbus", b"c2", position=5)
 
     desk.ask(query(1))
@@ -156,7 +156,7 @@ def test_another_log_begins_all_sessions_anew() -> None:
     desk.ask(command(1), client=b"a")
     desk.dispatch()
     desk.answer(b"c", position=501)
-    desk.routing.workers.lost(b"c", "is gone")
+    desk.router.workers.lost(b"c", "is gone")
     restored = Identity(LOG.log, "life-2")
 
     desk.greet("commandbus", b"c2", identity=restored, position=20)
@@ -217,7 +217,7 @@ def test_a_forgotten_client_starts_again_no_lower_than_it_was() -> None:
     desk.ask(command(1), client=b"a")
     desk.dispatch()
     desk.answer(b"c", position=30)
-    desk.routing.client_gone(desk.routing.clients.of(b"a"))
+    desk.router.client_disconnected(desk.router.clients.of(b"a"))
 
     desk.ask(query(2), client=b"a")
 
@@ -266,9 +266,9 @@ def test_where_there_is_no_commandbus_the_projector_says_how_far_the_log_is() ->
     desk = Desk(new=True)
     desk.greet("querybus", b"q", position=3)
     desk.greet("projector", b"p", position=3)
-    projector = desk.routing.workers.worker(b"p")
+    projector = desk.router.workers.worker(b"p")
     assert projector is not None
-    projector.beat(Heartbeat(1, 0, LOG, 3, 1, {"lag_events": 4}), desk.now)
+    projector.update(Heartbeat(1, 0, LOG, 3, 1, {"lag_events": 4}), desk.now)
     desk.ask(query(1))
 
     assert desk.dispatched() == [], "commandbus may still come, and knows better"

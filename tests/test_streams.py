@@ -109,7 +109,7 @@ def test_every_process_serves_with_closed_streams(cluster: Cluster, redirection:
         process.send(signal.SIGTERM)
     assert [process.wait() for process in started] == [0] * 4
     for process in started:
-        check_clean(process.said)
+        check_clean(process.stderr_text)
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_a_gateway_whose_streams_cannot_be_used_ends_and_reports_it(
     beside.commands["gateway"] = ["/bin/sh", "-c", f"cd {beside.folder}; exec {line} {redirection}"]
     beside.environ["PYTHONPATH"] = str(ROOT)
     [gateway] = beside.start("gateway")
-    assert gateway.wait() == code, gateway.said
-    assert sentence in gateway.said
-    check_clean(gateway.said)
+    assert gateway.wait() == code, gateway.stderr_text
+    assert sentence in gateway.stderr_text
+    check_clean(gateway.stderr_text)
 
 
 def test_a_terminal_is_served_though_standard_error_is_closed(beside: Cluster) -> None:

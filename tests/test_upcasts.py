@@ -5,9 +5,8 @@ from typing import Annotated
 
 import pytest
 
-from dualbus import App, Event, Projection, Tables, Tag, Upcast
+from dualbus import App, Event, Fields, Projection, Tables, Tag, Upcast
 from dualbus.application.loader import load
-from dualbus.application.upcasts import Fields
 from dualbus.operations.verify import verify
 from dualbus.readmodel.replay import Comparison
 from dualbus.runtime.errors import EXIT_CONFIG, ConfigError
@@ -76,7 +75,7 @@ def test_a_projection_on_the_event_of_today_gets_the_old_ones() -> None:
 def test_upcasts_that_cannot_work_are_all_refused_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
         people(
-            PeerUnreachableError=Upcast("Nowhere"),
+            Gone=Upcast("Nowhere"),
             Ping=Upcast("Pong"),
             Pong=Upcast("Ping"),
             PersonAdded=Upcast("Ping"),
@@ -84,11 +83,11 @@ def test_upcasts_that_cannot_work_are_all_refused_at_once() -> None:
         )
     assert refused.value.errors == [
         "The upcast of Gone leads to Nowhere, which is not an event of the application.",
-        "The upcast of Ping leads back to Ping: let one of them lead to an event of the application.",
-        "The upcast of Pong leads back to Pong: let one of them lead to an event of the application.",
+        "The upcasts of Ping form a cycle: one of them must lead to an event of the application.",
+        "The upcasts of Pong form a cycle: one of them must lead to an event of the application.",
         "PersonAdded is still an event of the application, and its records are upcast to Ping: remove the class, or "
         "the upcast.",
-        "The upcast of Old has 'split' as its change, which is not a function.",
+        "The change of the upcast of Old is 'split', which is not a function.",
     ]
 
 
@@ -155,7 +154,7 @@ def test_a_cluster_goes_on_with_the_log_of_an_earlier_version(folder: Path, monk
         for name in ("commandbus", "projector"):
             [process] = cluster.start(name, DUALBUS_APP="careless:app")
             assert process.wait() == EXIT_CONFIG
-            assert "The log holds events that the application does not have: Registered. Bring" in process.said
+            assert "The log holds events that the application does not have: Registered. Bring" in process.stderr_text
 
         # When a version starts that has an upcast, then decisions and projections read the old records
         cluster.start(DUALBUS_APP="second:app")

@@ -1,4 +1,4 @@
-"""The application that ships: create users, rename them, get them, list them."""
+"""The default application: create, rename, get and list users."""
 
 from dualbus import App, Projection
 from users.decisions import create_user, rename_user

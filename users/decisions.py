@@ -1,4 +1,4 @@
-"""What commands come to. Read by commandbus."""
+"""The decisions of the commands, which commandbus calls."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

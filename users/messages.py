@@ -1,4 +1,4 @@
-"""What is said about users."""
+"""The messages about users."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ class GetUser(Query):
 
 
 class ListUsers(Query):
-    """Users in the order of their ids, a page at a time: `after` is the last id of the page before."""
+    """A page of users in the order of their ids: `after` is the last id of the previous page."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
     after: str = ""

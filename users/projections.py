@@ -1,4 +1,4 @@
-"""What events do to the read model. Read by projector."""
+"""The changes of the read model for each event, which projector applies."""
 
 from dualbus import Tables
 from users.messages import UserCreated, UserRenamed

@@ -1,4 +1,4 @@
-"""What is asked of the read model. Read by querybus."""
+"""The answers to queries, which querybus calls."""
 
 from typing import Any
 

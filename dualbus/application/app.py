@@ -1,7 +1,8 @@
-"""The table of an application: which function answers which message. Checked whole before anything starts."""
+"""App, the table of an application's messages and functions, validated before any process starts."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,9 +20,9 @@ Answer = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """One part of the read model: its tables, and the function for each event that changes them.
+    """A part of the read model: tables, and a function for each event that changes these tables.
 
-    Raise `version` when the tables or the functions change: the read model is then built anew.
+    Increase `version` when tables or functions change; the read model is then built again from the log.
     """
 
     name: str
@@ -32,48 +33,65 @@ class Projection:
 
 @dataclass(frozen=True)
 class App:
-    """The table of contents of an application."""
+    """The messages of an application with their functions, its projections, and its first events."""
 
     commands: Mapping[type[Command], Decide]
     projections: Sequence[Projection]
     queries: Mapping[type[Query], Answer]
     genesis: Sequence[Event] = ()
-    upcasts: Mapping[str, Upcast] = field(default_factory=dict)  # by the type that old records have in the log
-    command_types: Mapping[str, type[Command]] = field(init=False)
-    query_types: Mapping[str, type[Query]] = field(init=False)
-    event_types: Mapping[str, type[Event]] = field(init=False)
-    stored_types: Mapping[str, type[Event]] = field(init=False)  # by what the log may call them
-    tags: frozenset[str] = field(init=False)
-    private_tags: frozenset[str] = field(init=False)
+    upcasts: Mapping[str, Upcast] = field(default_factory=dict)  # by old type
 
     def __post_init__(self) -> None:
         if errors := list(mistakes(self)):
             raise ConfigError(*errors)
-        events = event_types_of(self)
-        event_types = {kind.__name__: kind for kind in events}
-        old_types = {name: event_types[final_type(self.upcasts, name)] for name in self.upcasts}
-        derived = {
-            "command_types": {kind.__name__: kind for kind in self.commands},
-            "query_types": {kind.__name__: kind for kind in self.queries},
-            "event_types": event_types,
-            "stored_types": event_types | old_types,
-            "tags": frozenset(tag for kind in events for _, tag in kind.tag_fields),
-            "private_tags": frozenset(tag for kind in events for tag in private_tags(kind)),
-        }
-        for name, value in derived.items():
-            object.__setattr__(self, name, value)
+
+    @cached_property
+    def events(self) -> frozenset[type[Event]]:
+        """The events of the projections and of `genesis`, and all events in the modules of the messages."""
+        return frozenset(event_types_of(self))
+
+    @cached_property
+    def command_types(self) -> dict[str, type[Command]]:
+        """The commands by type."""
+        return {kind.__name__: kind for kind in self.commands}
+
+    @cached_property
+    def query_types(self) -> dict[str, type[Query]]:
+        """The queries by type."""
+        return {kind.__name__: kind for kind in self.queries}
+
+    @cached_property
+    def event_types(self) -> dict[str, type[Event]]:
+        """The events by type."""
+        return {kind.__name__: kind for kind in self.events}
+
+    @cached_property
+    def stored_types(self) -> dict[str, type[Event]]:
+        """The events by each type that their records may have in the log."""
+        old_types = {name: self.event_types[final_type(self.upcasts, name)] for name in self.upcasts}
+        return self.event_types | old_types
+
+    @cached_property
+    def tags(self) -> frozenset[str]:
+        """The names of all tags."""
+        return frozenset(tag for kind in self.events for _, tag in kind.tag_fields)
+
+    @cached_property
+    def private_tags(self) -> frozenset[str]:
+        """The names of the tags on private fields."""
+        return frozenset(tag for kind in self.events for tag in private_tags(kind))
 
     def decode(self, type_: str, data: str) -> Event:
-        """Return the event that the log holds under this type as this JSON: the one place where records are read.
+        """Return the event of a record with this type and JSON.
 
-        Raises Unreadable, whatever an upcast or a validator raised.
+        Raises Unreadable for every exception of an upcast or a validator.
         """
         kind = self.stored_types.get(type_)
         if kind is None:
             raise Unreadable(type_, "the application has no such event any more")
         try:
-            today = upcast(self.upcasts, type_, data) if type_ in self.upcasts else data
-            event: Event = kind.__pydantic_validator__.validate_json(today)
+            current = upcast(self.upcasts, type_, data) if type_ in self.upcasts else data
+            event: Event = kind.__pydantic_validator__.validate_json(current)
         except ValidationError as error:
             raise Unreadable(type_, cause(error, kind.model_fields)) from None
         except RAISED_UNDER_CTRL_C as error:
@@ -81,10 +99,10 @@ class App:
         return event
 
     def check_stored(self, types: Collection[str]) -> None:
-        """Raise ConfigError if the log holds a type that the application can no longer read."""
-        if gone := sorted(set(types) - self.stored_types.keys()):
+        """Raise ConfigError if the log contains a type that the application cannot read."""
+        if unknown := sorted(set(types) - self.stored_types.keys()):
             raise ConfigError(
-                f"The log holds events that the application does not have: {', '.join(gone)}. Bring the classes "
-                f'back, or say what they are today: App(upcasts={{"{gone[0]}": Upcast("…", change)}}). If the log '
-                "is another application's, point DUALBUS_DATA to another folder."
+                f"The log holds events that the application does not have: {', '.join(unknown)}. Bring the classes "
+                f'back, or declare an upcast: App(upcasts={{"{unknown[0]}": Upcast("…", change)}}). If the log '
+                "belongs to another application, set DUALBUS_DATA to another folder."
             )

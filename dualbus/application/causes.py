@@ -1,8 +1,8 @@
-"""What an exception of the application shows of itself.
+"""Descriptions of the application's exceptions, without private values.
 
-Its text may hold values of records, also private ones: clients, Status and `dualbus verify` are shown its class and
-the rules that were broken. The log of a process is the operator's and shows the text of the author; but pydantic puts
-the values into its own texts, so these are replaced there too.
+The text of an exception may contain values of records, also private values. Clients, Status and `dualbus verify` show
+only the class and the broken rules. Process logs are for operators and show the author's text, but not pydantic's,
+which contains the values.
 """
 
 import traceback
@@ -16,7 +16,7 @@ ExcInfo: TypeAlias = tuple[type[BaseException] | None, BaseException | None, Tra
 
 
 class Unreadable(Exception):
-    """This version of the application cannot read a record; the text holds no value of it."""
+    """Raised for a record that this version of the application cannot read. The text contains no values."""
 
     def __init__(self, type_: str, cause: str) -> None:
         super().__init__(f"This version of the application cannot read {type_}: {cause}")
@@ -25,9 +25,9 @@ class Unreadable(Exception):
 
 
 def cause(error: BaseException, fields: Collection[str] = ()) -> str:
-    """Return the class of an exception and, of a validation, each broken rule with its field if it is one of these.
+    """Return the class of an exception; for a ValidationError, add the broken rules, with names in `fields`.
 
-    Other names are not shown: a key of a dictionary is a value too.
+    Other names are omitted, because keys of a dictionary are values too.
     """
     if isinstance(error, Unreadable):
         return error.cause
@@ -44,12 +44,12 @@ def _rules(error: ValidationError, fields: Collection[str]) -> str:
 
 
 def own_text(error: BaseException) -> str:
-    """Return the text of an exception for the operator: that of the author, and not pydantic's."""
+    """Return the text of an exception for process logs: the author's text, but not pydantic's."""
     return f"{error.title} ({_rules(error, ())})" if isinstance(error, ValidationError) else str(error)
 
 
 def own_traceback(error: BaseException) -> str:
-    """Return the traceback of an exception with the texts of `own_text`, also in what it was raised from."""
+    """Return the traceback of an exception and its causes, with the texts of `own_text`."""
     whole = traceback.TracebackException.from_exception(error)
     for shown, raised in _chain(whole, error, set()):
         if isinstance(raised, ValidationError):
@@ -58,12 +58,12 @@ def own_traceback(error: BaseException) -> str:
 
 
 def _chain(shown: Any, raised: Any, seen: set[int]) -> Iterator[tuple[Any, BaseException]]:
-    """Yield each exception of a chain and of its groups, with what the traceback shows of it."""
+    """Yield each exception of a chain and its groups with the traceback entry."""
     if shown is None or raised is None or id(shown) in seen:
         return
     seen.add(id(shown))
     yield shown, raised
     yield from _chain(shown.__cause__, raised.__cause__, seen)
     yield from _chain(shown.__context__, raised.__context__, seen)
-    for one, other in zip(shown.exceptions or (), getattr(raised, "exceptions", ()), strict=False):
-        yield from _chain(one, other, seen)
+    for shown_part, part in zip(shown.exceptions or (), getattr(raised, "exceptions", ()), strict=False):
+        yield from _chain(shown_part, part, seen)

@@ -1,4 +1,4 @@
-"""Pydantic's findings, said to a person: `Name is required`, `Age must be at least 18`."""
+"""Pydantic's errors as sentences for users: `Name is required`, `Age must be at least 18`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 EMAIL_PATTERN = r"^[^@\s]+@[^@\s]+\.[^@\s.]+$"
 
-_SAYINGS = {
+_PHRASES = {
     "missing": "is required",
     "string_type": "must be text",
     "string_pattern_mismatch": "has the wrong form",
@@ -38,41 +38,41 @@ _SAYINGS = {
 
 
 def sentences(type_name: str, error: ValidationError) -> list[str]:
-    """Return one sentence for each problem, in the order of the fields, none twice."""
+    """Return a sentence for each problem in the order of the fields, without duplicates."""
     found = (_sentence(type_name, problem) for problem in error.errors(include_url=False))
     return list(dict.fromkeys(found))
 
 
 def label(location: tuple[int | str, ...]) -> str:
-    """Return a field's name as a person says it: ("user_id",) is "User id", ("tags", 0) "Tags item 1"."""
+    """Return the label of a field: ("user_id",) is "User id", ("tags", 0) is "Tags item 1"."""
     words = [f"item {part + 1}" if isinstance(part, int) else part.replace("_", " ") for part in location]
-    said = " ".join(words)
-    return said[:1].upper() + said[1:]
+    text = " ".join(words)
+    return text[:1].upper() + text[1:]
 
 
 def _sentence(type_name: str, problem: Mapping[str, Any]) -> str:
     name = label(problem["loc"]) or type_name
-    kind, given, context = problem["type"], problem.get("input"), problem.get("ctx", {})
-    blank = isinstance(given, str) and not given.strip() and kind == "string_too_short"
-    if kind == "missing" or given is None or blank:
+    kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
+    blank = isinstance(value, str) and not value.strip() and kind == "string_too_short"
+    if kind == "missing" or value is None or blank:
         return f"{name} is required"
     if kind == "extra_forbidden":
         return f"{name} is not a field of {type_name}"
     if kind == "value_error":
-        # An author's rule. It may give a whole sentence, or only what follows the field's name.
-        said = str(context["error"])
-        return said if said[:1].isupper() else f"{name} {said}"
+        # A validator of the application: a whole sentence, or a phrase to follow the field's name.
+        text = str(context["error"])
+        return text if text[:1].isupper() else f"{name} {text}"
     if context.get("pattern") == EMAIL_PATTERN:
         return f"{name} must be an email address"
-    saying = _SAYINGS.get(kind)
-    if saying is None:
+    phrase = _PHRASES.get(kind)
+    if phrase is None:
         message = str(problem["msg"])
         return f"{name} is not valid: {message[:1].lower()}{message[1:]}"
-    return f"{name} {saying.format(**context)}"
+    return f"{name} {phrase.format(**context)}"
 
 
-def one_line(said: object) -> str:
-    """Return what SQLite or a codec says of damage as a part of a sentence."""
-    if isinstance(said, UnicodeDecodeError):
-        return "there is text in it that is none"
-    return " ".join(str(said).replace("*** in database main ***", "").split())
+def one_line(error: object) -> str:
+    """Return an error of SQLite or of a codec as part of a sentence."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it contains invalid UTF-8"
+    return " ".join(str(error).replace("*** in database main ***", "").split())

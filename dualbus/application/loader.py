@@ -1,4 +1,4 @@
-"""The application that a setting names."""
+"""Import of the application that DUALBUS_APP names."""
 
 import importlib
 import sys
@@ -11,7 +11,7 @@ from dualbus.runtime.errors import RAISED_UNDER_CTRL_C, ConfigError
 
 
 def load(name: str) -> App:
-    """Load an application by its name, "users:app"; raise ConfigError that says which half was wrong."""
+    """Import an application by name, such as "users:app"; raise ConfigError if there is none."""
     module_name, _, attribute = name.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")
@@ -28,13 +28,13 @@ def load(name: str) -> App:
         raise ConfigError(_import_failure(module_name, error)) from error
     app = getattr(module, attribute, None)
     if not isinstance(app, App):
-        what = "has no attribute" if app is None else "has something other than an App as"
-        raise ConfigError(f"Module {module_name!r} {what} {attribute!r}: DUALBUS_APP is {name!r}.")
+        problem = f"has no attribute {attribute!r}" if app is None else f"has no App in {attribute!r}"
+        raise ConfigError(f"Module {module_name!r} {problem}: DUALBUS_APP is {name!r}.")
     return app
 
 
 def _import_failure(module_name: str, error: BaseException) -> str:
-    """Say what keeps a module from being imported, and where; the machinery of importing is not the place."""
+    """Describe an import error with file and line of the application, not of importlib."""
     machinery = ("<", str(Path(__file__).parents[1]))
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(machinery)]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

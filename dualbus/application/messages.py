@@ -1,6 +1,6 @@
-"""What an application says: commands, events and queries, and the types of their fields."""
+"""Base classes of commands, events and queries, and the types of their fields."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from types import NoneType, UnionType
@@ -10,61 +10,49 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import to_json
 
 from dualbus.application.error_text import EMAIL_PATTERN, sentences
+from dualbus.application.errors import replace_surrogates
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.values import check
 from dualbus.runtime.errors import ConfigError
 
 
 class Invalid(Exception):
-    """A message that breaks its own rules; `errors` holds every problem, a sentence each."""
+    """Raised for a message that fails validation; `errors` has a sentence for each problem."""
 
     def __init__(self, errors: list[str]) -> None:
-        self.errors = [_replace_surrogates(error) for error in errors]
+        self.errors = [replace_surrogates(error) for error in errors]
         super().__init__("; ".join(self.errors))
-
-
-class Rejected(Exception):
-    """Raised by a decision to refuse its command: `raise Rejected("Email is already taken")`."""
-
-    def __init__(self, *errors: str) -> None:
-        self.errors = [_replace_surrogates(error) for error in errors] or ["The command was rejected"]
-        super().__init__("; ".join(self.errors))
-
-
-def _replace_surrogates(sentence: object) -> str:
-    """Return a sentence as one that can be sent: half a character, of text that was cut, becomes "?"."""
-    return str(sentence).encode(errors="replace").decode()
 
 
 class Tag:
-    """Marks an event's field: the event belongs to the history of `<name>:<the field's value>`."""
+    """Marks a field of an event as a tag: the event belongs to the history of `<name>:<value of the field>`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
 
 class Private:
-    """Marks an event's field that is kept in the log and shown in no reply and no `repr`."""
+    """Marks a private field of an event: stored in the log, hidden from replies and `repr`."""
 
 
 class _Hidden:
-    """Stands for the value of a private field in a `repr`."""
+    """The placeholder of a private value in a `repr`."""
 
     def __repr__(self) -> str:
         return "<private>"
 
 
-_PLAIN = frozenset({str, bool, NoneType})  # whose every value has a place in JSON, the log and the tables
+_PLAIN = frozenset({str, bool, NoneType})  # each value is valid in JSON, the log and the tables
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-"""Text that says something: surrounding space is dropped, and blank counts as missing."""
+"""Non-blank text: surrounding whitespace is stripped, and blank text counts as missing."""
 
 Email = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=254, pattern=EMAIL_PATTERN)]
-"""An address of the form name@host.domain; whether anyone reads it, only a mail can tell."""
+"""An address of the form name@host.domain. Only a mail can verify the mailbox."""
 
 
 def _is_json(annotation: Any) -> bool:
-    """Tell whether every value of a type is the same in JSON as in Python."""
+    """Whether each value of a type is the same in JSON and in Python."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated or origin is list:
         return _is_json(parts[0])
@@ -73,19 +61,19 @@ def _is_json(annotation: Any) -> bool:
     return annotation in (str, int, float, bool)
 
 
-def _is_lax(mark: Any) -> bool:
-    """Tell whether a mark on a field lets a value of another type be made into one that fits."""
-    return getattr(mark, "strict", None) is False or bool(getattr(mark, "coerce_numbers_to_str", None))
+def _is_lax(metadata: Any) -> bool:
+    """Whether the metadata of a field allows conversion from another type."""
+    return getattr(metadata, "strict", None) is False or bool(getattr(metadata, "coerce_numbers_to_str", None))
 
 
-def _marked_within(annotation: Any) -> bool:
-    """Tell whether a part of a type, and not the whole, is marked as a tag or as private."""
+def _has_nested_mark(annotation: Any) -> bool:
+    """Whether a part of a type, and not the whole type, is marked with Tag or Private."""
     parts = get_args(annotation)
-    return any(isinstance(part, Tag | Private) or part is Private or _marked_within(part) for part in parts)
+    return any(isinstance(part, Tag | Private) or part is Private or _has_nested_mark(part) for part in parts)
 
 
 class Message(BaseModel):
-    """What commands, events and queries share: frozen, strict, and no field that was not declared."""
+    """The base of commands, events and queries: frozen, strict, without undeclared fields."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -97,37 +85,37 @@ class Message(BaseModel):
     )
 
     def problems(self) -> Iterable[str]:
-        """Yield a sentence for each rule across fields that is broken; asked once every field is right."""
+        """Yield a sentence for each broken rule that involves several fields. Called after all fields are valid."""
         return ()
 
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> Self:
-        """Make a message from JSON-like fields, or raise Invalid with every problem at once."""
+        """Create a message from JSON-like fields, or raise Invalid with all problems."""
         message: Self = _parser(cls)(fields)
         return message
 
 
 @cache
 def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
-    """Return what makes messages of a kind: worked out once, for what a model knows of itself is slow to ask.
+    """Return the parser of a class. Cached, because attributes of a pydantic class are slow to read.
 
-    Fields that JSON has no type for come out of JSON, because only pydantic's JSON mode is strict the way a client
-    means it: "5" is no integer, while "2026-01-31" may be a date.
+    Types that JSON lacks are parsed from JSON, because only pydantic's JSON mode is strict in the way clients expect:
+    "5" is not an integer, but "2026-01-31" can be a date.
     """
-    validator, ruled = kind.__pydantic_validator__, kind.problems is not Message.problems
+    validator, has_rules = kind.__pydantic_validator__, kind.problems is not Message.problems
     strict = kind.model_config.get("strict") is True
     fields = kind.model_fields.values()
-    is_json = strict and all(_is_json(one.annotation) and not any(map(_is_lax, one.metadata)) for one in fields)
+    is_json = strict and all(_is_json(field.annotation) and not any(map(_is_lax, field.metadata)) for field in fields)
 
     def parse(fields: dict[str, Any]) -> Message:
-        given = {**fields}  # for a validator of the author's own may change it
+        own_fields = {**fields}  # a copy: a validator of the application may change the dictionary
         try:
             message: Message = (
-                validator.validate_python(given) if is_json else validator.validate_json(to_json(given))
+                validator.validate_python(own_fields) if is_json else validator.validate_json(to_json(own_fields))
             )
         except ValidationError as error:
             raise Invalid(sentences(kind.__name__, error)) from None
-        if ruled and (errors := list(message.problems())):
+        if has_rules and (errors := list(message.problems())):
             raise Invalid(errors)
         return message
 
@@ -135,21 +123,28 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
 
 
 @cache
-def _kept_as_it_is(kind: type[Message]) -> bool:
-    """Tell whether the log keeps every field of a kind, and none in a form of its author's."""
-    return "serialization" not in repr(kind.__pydantic_core_schema__)  # which says so where it is otherwise
+def _has_serializer(kind: type[Message]) -> bool:
+    """Whether a serializer of the application changes or omits fields of a class in the log."""
+    return _serializes(kind.__pydantic_core_schema__)
+
+
+def _serializes(schema: object) -> bool:
+    """Whether a core schema of pydantic or a nested schema has a key such as `serialization_exclude`."""
+    if isinstance(schema, Mapping):
+        return any(str(key).startswith("serialization") or _serializes(part) for key, part in schema.items())
+    return isinstance(schema, list | tuple) and any(map(_serializes, schema))
 
 
 class Command(Message):
-    """Asks for a change; the class name is its type on the wire."""
+    """A request for a change; the class name is the type on the wire."""
 
 
 class Query(Message):
-    """Asks for an answer and changes nothing; the class name is its type on the wire."""
+    """A request for data, without effects; the class name is the type on the wire."""
 
 
 class Event(Message):
-    """Says what has happened; the class name is its type in the log."""
+    """A fact; the class name is the type in the log."""
 
     tag_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
     private_fields: ClassVar[frozenset[str]] = frozenset()
@@ -164,10 +159,10 @@ class Event(Message):
         cls.private_fields = frozenset(
             name for name, marks in hints.items() if any(m is Private or isinstance(m, Private) for m in marks)
         )
-        if overlooked := [name for name, field in cls.model_fields.items() if _marked_within(field.annotation)]:
+        if nested := [name for name, field in cls.model_fields.items() if _has_nested_mark(field.annotation)]:
             raise ConfigError(
-                f"{cls.__name__}.{overlooked[0]}: put Tag and Private around the whole type, "
-                "such as Annotated[str | None, Private]; further in they are not seen."
+                f"{cls.__name__}.{nested[0]}: put Tag and Private on the whole type, "
+                "such as Annotated[str | None, Private]; on a part of a type they have no effect."
             )
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
@@ -175,32 +170,32 @@ class Event(Message):
             yield name, _Hidden() if name in self.private_fields else value
 
     def tags(self) -> list[tuple[str, str]]:
-        """Return (tag name, value) for each history this event belongs to; a None belongs to none."""
+        """Return the (tag name, value) pairs of the event; a field that is None adds no tag."""
         values = self.__dict__
         return [(name, str(value)) for field, name in self.tag_fields if (value := values[field]) is not None]
 
     def data(self) -> str:
-        """Return every field, the private ones too, as the JSON text that the log keeps."""
+        """Return all fields, including private fields, as the JSON text for the log."""
         return self.__pydantic_serializer__.to_json(self).decode()
 
     def fields(self) -> dict[str, Any]:
-        """Return what the log keeps, as JSON-like values; raise WireError for one that no log or table can hold."""
+        """Return all fields as JSON-like values; raise WireError for a value that a log or table cannot hold."""
         fields = self.__dict__
-        if _kept_as_it_is(type(self)):
+        if not _has_serializer(type(self)):
             if _PLAIN.issuperset(map(type, fields.values())):
                 return fields
-            with suppress(WireError):  # for a value that is only not yet JSON, such as a date
+            with suppress(WireError):  # the serializer below may convert the value, such as a date
                 check(fields)
                 return fields
-        # By the names that the author gave them, as above, whatever they are called in the log.
-        kept: dict[str, Any] = self.__pydantic_serializer__.to_python(
+        # Field names instead of aliases, as above.
+        stored: dict[str, Any] = self.__pydantic_serializer__.to_python(
             self, mode="json", by_alias=False, include=set(fields)
         )
-        check(kept)
-        return kept
+        check(stored)
+        return stored
 
     def shown(self) -> dict[str, Any]:
-        """Return the event as a reply shows it: its type, and all but its private fields. Raises as `fields` does."""
+        """Return type and payload for a reply, without private fields; raise WireError like `fields`."""
         payload = self.fields()
         if hidden := self.private_fields:
             payload = payload.copy()

@@ -1,6 +1,6 @@
-"""What a decision may read: the history of a tag, a new id, the time. Nothing else is its to know.
+"""The context of a decision: histories, new ids and the time.
 
-The rules of reading and giving stand here too, for commandbus and for the tests of applications.
+Commandbus and the test kit share the rules for tags and events in this module.
 """
 
 from collections.abc import Collection, Iterable
@@ -10,14 +10,14 @@ from typing import Protocol, Self, TypeVar
 from dualbus.application.messages import Event
 from dualbus.protocol.codes import WireError
 
-EVENTS_MAX = 1000  # of one command: a decision that never ends must not take the process with it
+EVENTS_MAX = 1000  # of one command: an endless generator must not exhaust the memory
 
 
 class State(Protocol):
-    """What `past.fold` folds into: made with no argument, and moved on by each event in turn.
+    """The state that `past.fold` builds: created without arguments, then `apply` for each event in order.
 
-    Return a new value from `apply` (a frozen dataclass does well); the folded one is shared with later
-    decisions. An event that means nothing to the state returns it unchanged.
+    `apply` must return a new value, such as of a frozen dataclass, because later decisions share the cached state.
+    For an event without relevance, return `self`.
     """
 
     def apply(self, event: Event) -> Self: ...
@@ -27,43 +27,43 @@ S = TypeVar("S", bound=State)
 
 
 class Past(Protocol):
-    """Reading is what protects a decision.
+    """The history that a decision reads, and the only source of ids and time.
 
-    Each tag that is read is remembered with the position it was read at, and the events of the decision
-    are appended only if no later event carries one of those tags; else the decision is taken again. This
-    is the "dynamic consistency boundary" of dcb.events: no aggregate, no lock, no reservation table.
+    Each read adds its tag to the append condition: the events of the decision are appended only if no later event
+    carries one of these tags; on a conflict, the decision runs again. This is the "dynamic consistency boundary"
+    of dcb.events: no aggregate, no lock, no reservation table.
     """
 
     def events(self, **tag: str | int) -> list[Event]:
-        """Return the events tagged so, oldest first: `past.events(user="u-1")`."""
+        """Return the events with a tag, oldest first: `past.events(user="u-1")`."""
         ...
 
     def fold(self, state: type[S], **tag: str | int) -> S:
-        """Return `state()` moved on by the events tagged so; cached, so the second time costs little."""
+        """Return `state()` after `apply` of each event with a tag. Cached: a repeated fold is cheap."""
         ...
 
     def new_id(self) -> str:
-        """Return a new id (UUIDv7: later ids sort after earlier ones)."""
+        """Return a new id (UUIDv7: later ids sort after earlier ids)."""
         ...
 
     def now(self) -> str:
-        """Return the time of this decision, in UTC: "2026-01-31T12:00:00.000000Z"."""
+        """Return the time of this decision in UTC: "2026-01-31T12:00:00.000000Z"."""
         ...
 
 
 def one_tag(tag: dict[str, str | int], names: Collection[str]) -> tuple[str, str]:
-    """Return name and value of the tag that is read, or raise TypeError: one that no event has protects nothing."""
+    """Return name and value of a tag; raise TypeError for an unknown tag, which would protect nothing."""
     if len(tag) != 1:
         raise TypeError("Read one tag at a time: past.events(user=id).")
     [(name, value)] = tag.items()
     if name not in names:
-        raise TypeError(f"No event has the tag {name!r}; there are {', '.join(sorted(names)) or 'none'}.")
+        raise TypeError(f"Unknown tag {name!r}. Known tags: {', '.join(sorted(names)) or 'none'}.")
     return name, str(value)
 
 
 def limited(events: Iterable[Event] | None) -> list[Event]:
-    """Return the events that a decision gives, or raise WireError if they are too many."""
+    """Return the events of a decision; raise WireError if there are too many."""
     found = list(islice(events or (), EVENTS_MAX + 1))
     if len(found) > EVENTS_MAX:
-        raise WireError(f"It gave more than {EVENTS_MAX} events.")
+        raise WireError(f"A command may produce at most {EVENTS_MAX} events.")
     return found

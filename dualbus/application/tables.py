@@ -1,4 +1,4 @@
-"""The two handles on the read model: a projection's, which writes, and a query's, which cannot."""
+"""Access to the read model: writable for projections, read-only for queries."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -9,24 +9,24 @@ Row = dict[str, Any]
 
 
 class Interrupted(BaseException):
-    """Ends a handler that has run into its deadline, past any `except Exception` of the application."""
+    """Ends a handler at the deadline. A BaseException, because the application may catch every Exception."""
 
 
 class ReadOnlyTables(Protocol):
-    """What a query reads through. Every call fetches all it found and closes: no cursor stays open."""
+    """Read access for queries. Each call fetches all rows and closes its cursor."""
 
     def one(self, sql: str, values: Values = ()) -> Row | None:
-        """Return the first row, column names to values, or None."""
+        """Return the first row as a dictionary, or None."""
         ...
 
     def all(self, sql: str, values: Values = ()) -> list[Row]:
-        """Return every row, column names to values."""
+        """Return all rows as dictionaries."""
         ...
 
 
 class Tables(ReadOnlyTables, Protocol):
-    """What a projection writes through: its rows are committed together with the checkpoint."""
+    """Write access for projections. Rows and the checkpoint are committed together."""
 
     def execute(self, sql: str, values: Values = ()) -> None:
-        """Run one statement."""
+        """Execute a statement."""
         ...

@@ -1,7 +1,7 @@
-"""Events whose shape has changed: how a record that an earlier version wrote is read by this one.
+"""Upcasts: conversion of old records to the current events.
 
-A record in the log names its shape by its type. An event that gets another shape gets another name, and an
-upcast says what a record under the old name is today. Records themselves never change.
+The type of a record names its schema. An event with a new schema needs a new name, and an upcast converts records of
+the old name when they are read. Records in the log never change.
 """
 
 import json
@@ -20,10 +20,10 @@ def _same(fields: Fields) -> Fields:
 
 @dataclass(frozen=True, slots=True)
 class Upcast:
-    """What a record of an old type is today: `to`, the next type, and `change`, from its fields to that one's.
+    """The conversion of an old type's records: `to` is the next type, and `change` converts the fields.
 
-    `to` may be an old type itself: then its upcast goes on from there. It may be the same type, if the name had
-    to stay; `change` then sees the records of today too, and must return them as they are.
+    `to` can be an old type too; its upcast runs next. If `to` is the same type, `change` also receives current
+    records and must return these unchanged.
     """
 
     to: str
@@ -31,7 +31,7 @@ class Upcast:
 
 
 def upcast(upcasts: Mapping[str, Upcast], type_: str, data: str) -> bytes:
-    """Return a record's JSON in the shape that its type has today."""
+    """Return the JSON of a record in the current schema."""
     fields = json.loads(data)
     while step := upcasts.get(type_):
         fields = step.change(fields)
@@ -42,17 +42,17 @@ def upcast(upcasts: Mapping[str, Upcast], type_: str, data: str) -> bytes:
 
 
 def final_type(upcasts: Mapping[str, Upcast], type_: str) -> str:
-    """Return the type that records of an old type have today."""
+    """Return the current type of an old type's records."""
     while (step := upcasts.get(type_)) and step.to != type_:
         type_ = step.to
     return type_
 
 
 def upcast_mistakes(upcasts: Mapping[str, Upcast], events: Collection[str]) -> Iterator[str]:
-    """Yield a sentence for each upcast that leads nowhere, in a circle, or away from an event that is still there."""
+    """Yield a sentence for each upcast to an unknown type, in a cycle, or from a current event."""
     for name, step in upcasts.items():
         if not callable(step.change):
-            yield f"The upcast of {name} has {step.change!r} as its change, which is not a function."
+            yield f"The change of the upcast of {name} is {step.change!r}, which is not a function."
         if name in events and step.to != name:
             yield (
                 f"{name} is still an event of the application, and its records are upcast to {step.to}: "
@@ -60,13 +60,13 @@ def upcast_mistakes(upcasts: Mapping[str, Upcast], events: Collection[str]) -> I
             )
         elif step.to not in events and step.to not in upcasts:
             yield f"The upcast of {name} leads to {step.to}, which is not an event of the application."
-        elif name not in events and name in _passed(upcasts, step.to):
-            yield f"The upcast of {name} leads back to {name}: let one of them lead to an event of the application."
+        elif name not in events and name in _reachable(upcasts, step.to):
+            yield f"The upcasts of {name} form a cycle: one of them must lead to an event of the application."
 
 
-def _passed(upcasts: Mapping[str, Upcast], type_: str) -> set[str]:
-    passed = {type_}
-    while (step := upcasts.get(type_)) and step.to not in passed:
+def _reachable(upcasts: Mapping[str, Upcast], type_: str) -> set[str]:
+    found = {type_}
+    while (step := upcasts.get(type_)) and step.to not in found:
         type_ = step.to
-        passed.add(type_)
-    return passed
+        found.add(type_)
+    return found

@@ -1,4 +1,4 @@
-"""The mistakes in an application, all at once."""
+"""Validation of an App: a sentence for each mistake, all reported together."""
 
 import inspect
 import re
@@ -13,19 +13,25 @@ from dualbus.application.upcasts import upcast_mistakes
 if TYPE_CHECKING:
     from dualbus.application.app import App
 
+_SECOND_ARGUMENTS: dict[type[Message], str] = {
+    Command: "past: Past",
+    Query: "tables: ReadOnlyTables",
+    Event: "tables: Tables",
+}
+
 
 def event_types_of(app: "App") -> set[type[Event]]:
-    """Return the events of the table, and those declared beside its messages."""
+    """Return the events of the projections and of `genesis`, and all events in the modules of the messages."""
     named = {kind for projection in app.projections for kind in projection.on} | set(map(type, app.genesis))
     messages: set[type[Message]] = {*app.commands, *app.queries, *named}
     modules = {sys.modules[kind.__module__] for kind in messages if kind.__module__ in sys.modules}
-    beside = {
+    declared = {
         value
         for module in modules
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Event) and value is not Event
     }
-    return named | beside
+    return named | declared
 
 
 def private_tags(kind: type[Event]) -> set[str]:
@@ -35,81 +41,83 @@ def private_tags(kind: type[Event]) -> set[str]:
 
 def mistakes(app: "App") -> Iterator[str]:
     """Yield a sentence for each mistake in an application."""
-    kinds_right = True
-    tables: list[tuple[Mapping[Any, Any], type[Message]]] = [(app.commands, Command), (app.queries, Query)]
-    for table, base in tables:
+    types_valid = True
+    tables: list[tuple[str, Mapping[Any, Any], type[Message]]] = [
+        ("commands", app.commands, Command),
+        ("queries", app.queries, Query),
+    ]
+    for title, table, base in tables:
         for kind, function in table.items():
             if not (isinstance(kind, type) and issubclass(kind, base)):
-                yield f"{name_of(kind)} stands among the {base.__name__.lower()} types and is not one."
-                kinds_right = False
+                yield f"{name_of(kind)} is in {title}, but is not a subclass of {base.__name__}."
+                types_valid = False
             else:
-                yield from _handler_mistakes(function, kind)
+                yield from _handler_mistakes(function, kind, base)
     for projection in app.projections:
         if not re.fullmatch(r"\w+", projection.name) or type(projection.version) is not int:
-            yield f"Projection {projection.name!r} needs a name of letters and a whole number as its version."
+            yield f"Projection {projection.name!r} needs a name of letters, digits or _, and an integer version."
         for kind, function in projection.on.items():
             if not (isinstance(kind, type) and issubclass(kind, Event)):
-                yield f"Projection {projection.name} is on {name_of(kind)}, which is not an event."
-                kinds_right = False
+                yield f"Projection {projection.name} handles {name_of(kind)}, which is not a subclass of Event."
+                types_valid = False
             else:
-                yield from _handler_mistakes(function, kind)
+                yield from _handler_mistakes(function, kind, Event)
     for event in app.genesis:
         if not isinstance(event, Event):
-            yield f"Genesis holds {event!r}, which is not an event."
-            kinds_right = False
-    yield from _twice("Projection", [projection.name for projection in app.projections])
-    if kinds_right:
+            yield f"Genesis contains {event!r}, which is not an event."
+            types_valid = False
+    yield from _duplicates("projection name", [projection.name for projection in app.projections])
+    if types_valid:
         yield from _type_mistakes(app)
 
 
 def _type_mistakes(app: "App") -> Iterator[str]:
-    events = event_types_of(app)
-    kinds: set[type[Message]] = {*app.commands, *app.queries, *events}
-    yield from _twice("Message type", [kind.__name__ for kind in kinds])
+    kinds: set[type[Message]] = {*app.commands, *app.queries, *app.events}
+    yield from _duplicates("message type", [kind.__name__ for kind in kinds])
     for kind in sorted(kinds, key=name_of):
-        roles = [base.__name__.lower() for base in (Command, Query, Event) if issubclass(kind, base)]
-        if len(roles) > 1:
-            yield f"{kind.__name__} is a {' and a '.join(roles)}: a type is one of them, never two."
-    private = {tag for kind in events for tag in private_tags(kind)}
-    shown = {tag for kind in events for name, tag in kind.tag_fields if name not in kind.private_fields}
-    yield from upcast_mistakes(app.upcasts, {kind.__name__ for kind in events})
-    for tag in sorted(private & shown):
-        yield f"Tag {tag!r} is on a private field of one event and on a field that is not of another."
+        bases = [base.__name__ for base in (Command, Query, Event) if issubclass(kind, base)]
+        if len(bases) > 1:
+            yield f"{kind.__name__} is a subclass of {' and '.join(bases)}: choose one of them."
+    private = {tag for kind in app.events for tag in private_tags(kind)}
+    public = {tag for kind in app.events for name, tag in kind.tag_fields if name not in kind.private_fields}
+    yield from upcast_mistakes(app.upcasts, {kind.__name__ for kind in app.events})
+    for tag in sorted(private & public):
+        yield f"Tag {tag!r} is on a private field and on a public field: mark both as Private, or neither."
 
 
-def _twice(what: str, names: list[str]) -> Iterator[str]:
+def _duplicates(title: str, names: list[str]) -> Iterator[str]:
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"{what} {name} is there twice: give one of them another name."
+        yield f"Duplicate {title} {name!r}: rename one of them."
 
 
-def _handler_mistakes(function: Callable[..., Any], kind: type[Message]) -> Iterator[str]:
-    """Yield what keeps a function from being called with a message and a second argument."""
+def _handler_mistakes(function: Callable[..., Any], kind: type[Message], base: type[Message]) -> Iterator[str]:
+    """Yield a sentence if a function does not accept a message and the second argument."""
     if not callable(function):
-        yield f"{kind.__name__} is answered by {function!r}, which is not a function."
+        yield f"The handler of {kind.__name__} is {function!r}, which is not a function."
         return
     name = name_of(function)
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        yield f"{name}, which answers {kind.__name__}, is async: write it as a plain function."
+        yield f"{name}, the handler of {kind.__name__}, is async: use a plain function."
     try:
         signature = inspect.signature(function)
         signature.bind(object(), object())
     except TypeError:
-        yield f"{name} must take two arguments, a {kind.__name__} and what it may use."
+        yield f"{name} must accept ({base.__name__.lower()}: {kind.__name__}, {_SECOND_ARGUMENTS[base]})."
         return
     except ValueError:
-        return  # a builtin that does not tell
+        return  # a builtin without a signature
     first = next(iter(signature.parameters.values()))
     try:
-        wanted = typing.get_type_hints(function).get(first.name, kind)
+        accepted = typing.get_type_hints(function).get(first.name, kind)
     except NameError as error:
-        yield f"{name} has an annotation that cannot be found: {error}."
+        yield f"{name} has an annotation that cannot be resolved: {error}."
         return
     except TypeError:
-        return  # an object or a partial, which has no annotations of its own
-    if isinstance(wanted, type) and not issubclass(kind, wanted):
-        yield f"{name} takes a {wanted.__name__} and is given a {kind.__name__}."
+        return  # a callable object or a partial has no annotations
+    if isinstance(accepted, type) and not issubclass(kind, accepted):
+        yield f"{name} accepts {accepted.__name__}, but is the handler of {kind.__name__}."
 
 
 def name_of(thing: object) -> str:
-    """Return the name of a class or a function, or how it is shown."""
+    """Return the name of a class or a function, or the `repr` of another object."""
     return str(getattr(thing, "__name__", repr(thing)))

@@ -13,11 +13,9 @@ from dualbus.application.app import App
 from dualbus.application.loader import load
 from dualbus.cli import output
 from dualbus.cli.settings import settings
+from dualbus.log.engine import LogCopy, log_file, move_into, open_audit
 from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.log.head import Acknowledged, read_head
-from dualbus.log.sqlite.audit import LogAudit
-from dualbus.log.sqlite.copy import LogCopy, move_into
-from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.runtime.files import is_there, lock_data, make_folder
 
 To = Annotated[int | None, typer.Option(metavar="POSITION", help="Last position to include; default: all.")]
@@ -33,7 +31,7 @@ def backup(
     """
     found = settings()
     app = load(found.app)
-    source = found.data / FILE_NAME
+    source = log_file(found.data)
     if not is_there(source):
         raise output.CliError(f"No log at {source}: point DUALBUS_DATA to the folder of the log.")
     if file.exists():
@@ -95,8 +93,9 @@ def exclusive_access(data: Path) -> Iterator[None]:
     with ExitStack() as held:
         for name, what in (("log", "commandbus writes the log"), ("projector", "projector writes the read model")):
             held.callback(lock_data(data, name, what).release)
-        for path in sorted(data.glob(f"{FILE_NAME}*")):
-            raise output.CliError(f"{path} exists: move all of {FILE_NAME}* away together, then retry.")
+        log_name = log_file(data).name
+        for path in sorted(data.glob(f"{log_name}*")):
+            raise output.CliError(f"{path} exists: move all of {log_name}* away together, then retry.")
         yield
 
 
@@ -121,7 +120,7 @@ def _copied(source: Path, folder: Path, to: int | None) -> LogCopy:
 
 def _verified(folder: Path, app: App) -> int:
     """Verify a copy; return its last position. Raise VerificationError for a damaged copy."""
-    audit = LogAudit(folder, app)
+    audit = open_audit(folder, app)
     try:
         with output.bar("Verifying the copy") as progress:
             for recorded, _ in audit.events():

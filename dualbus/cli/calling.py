@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dualbus.application.errors import DualbusError, Rejected
 from dualbus.application.loader import load
 from dualbus.application.messages import Message
 from dualbus.cli import output
@@ -14,7 +15,6 @@ from dualbus.cli.describing import json_types
 from dualbus.cli.names import find, nearest
 from dualbus.cli.settings import settings
 from dualbus.client.client import Client
-from dualbus.client.errors import Error, Refused
 
 Fields = Annotated[
     list[str] | None,
@@ -44,7 +44,7 @@ def command(
     with Client(ours.front, timeout=timeout or ours.timeout_ms / 1000) as client:
         try:
             result = client.command(type_, values, idempotency_key=key)
-        except Error as problem:
+        except DualbusError as problem:
             raise output.CliError(_sentences(problem)) from None
     _print({"events": result.events, "position": result.position})
 
@@ -62,7 +62,7 @@ def query(
     with Client(ours.front, timeout=timeout or ours.timeout_ms / 1000) as client:
         try:
             answer = client.query(type_, values)
-        except Error as problem:
+        except DualbusError as problem:
             raise output.CliError(_sentences(problem)) from None
     _print(answer)
 
@@ -102,8 +102,8 @@ def _json_type(value: object) -> str:
     return kinds[type(value)]
 
 
-def _sentences(problem: Error) -> str:
-    if isinstance(problem, Refused):
+def _sentences(problem: DualbusError) -> str:
+    if isinstance(problem, Rejected):
         return "\n".join(problem.errors)
     return str(problem)
 

@@ -12,8 +12,8 @@ from dualbus.application.loader import load
 from dualbus.cli import output
 from dualbus.cli.names import find, nearest
 from dualbus.cli.settings import settings
-from dualbus.log.contract import RecordedEvent
-from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.contract import ReadableLog, RecordedEvent
+from dualbus.log.engine import open_reader
 from dualbus.log.tags import Tagger
 
 CHUNK_EVENTS = 1000
@@ -38,7 +38,7 @@ def events(
     app = load(found.app)
     for name in types or ():
         find("event", name, app.event_types)
-    log = SqliteLogReader(found.data)
+    log = open_reader(found.data)
     stored_tag = _tag(tag, app, log.secret) if tag else None
     try:
         for recorded in _read(log, first - 1, stored_tag, follow=follow):
@@ -58,7 +58,7 @@ def _tag(text: str, app: App, secret: bytes) -> str:
     return Tagger(app.private_tags, secret).tag(name, value)
 
 
-def _read(log: SqliteLogReader, after: int, tag: str | None, *, follow: bool) -> Iterator[RecordedEvent]:
+def _read(log: ReadableLog, after: int, tag: str | None, *, follow: bool) -> Iterator[RecordedEvent]:
     while True:
         found = log.read(after, CHUNK_EVENTS) if tag is None else log.history(tag, after)
         yield from found

@@ -11,8 +11,7 @@ from dualbus.application.loader import load
 from dualbus.cli import output
 from dualbus.cli.backups import check_no_head, exclusive_access, temporary_folder
 from dualbus.cli.settings import settings
-from dualbus.log.sqlite.copy import move_into
-from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.engine import move_into, open_reader
 from dualbus.operations.transfer import exported, import_lines
 from dualbus.runtime.files import sync_folder
 
@@ -25,7 +24,7 @@ def export() -> None:
     Private fields are included. Rejections and idempotency keys are not exported; `dualbus backup` copies the whole
     log.
     """
-    log = SqliteLogReader(settings().data)
+    log = open_reader(settings().data)
     try:
         head = log.head().position
         with output.bar("Exporting", wanted=not sys.stdout.isatty()) as progress:

@@ -1,6 +1,6 @@
-"""The calls of a client: what waits, what is under way, what is tried again and when, and who is too late.
+"""The pending calls of a client: queued, in flight, or deferred until a retry.
 
-No socket, no clock, no thread: time and chance are handed in. Both clients are this with a way to wait.
+No socket, no clock, no thread: the caller passes in time and randomness. Both clients add only a loop.
 """
 
 import heapq
@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from dualbus.application.errors import ClientClosed, DeadlineExceeded, DualbusError, Unavailable
 from dualbus.application.messages import Message
 from dualbus.client.call import (
     COMMANDS,
@@ -20,58 +21,57 @@ from dualbus.client.call import (
     packed_body,
     type_and_fields,
 )
-from dualbus.client.errors import Closed, Error, Timeout, Unavailable
 from dualbus.protocol.batches import joined
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import REPLY, SEND, Frames
 from dualbus.protocol.values import ID_CHARS_MAX
 
-UNDER_WAY_MAX, UNDER_WAY_BYTES_MAX = 4000, 8 << 20  # below what the gateway takes on from one client
+IN_FLIGHT_MAX, IN_FLIGHT_BYTES_MAX = 4000, 8 << 20  # below the gateway's limits per client
 BACKOFF_SECONDS, BACKOFF_SECONDS_MAX = 0.05, 1.0
-PATIENCE_SECONDS = 0.25  # beyond the deadline: the gateway answers then, and knows more than we do
-LOOK_SECONDS = 0.01  # between two looks at who is too late
+REPLY_GRACE_SECONDS = 0.25  # after the deadline: the gateway's own reply is more precise
+EXPIRY_CHECK_SECONDS = 0.01  # the minimal pause between checks for expired calls
 NEVER = float("inf")
 
 logger = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
-    """Calls, and the message that carries them."""
+    """A message for the gateway, and its calls."""
 
     frames: Frames
     calls: list[Call]
 
 
 class PendingCalls:
-    """The calls of one client that are not answered. `chance` is from 0 to 1; no two `new_name` are the same."""
+    """The calls of a client without a reply. `jitter` returns 0 to 1; `new_name` returns unique names."""
 
     def __init__(
-        self, address: str, src: str | None, timeout: float, chance: Callable[[], float], new_name: Callable[[], str]
+        self, address: str, src: str | None, timeout: float, jitter: Callable[[], float], new_name: Callable[[], str]
     ) -> None:
         self.address = address
         self.src = new_name() if src is None else src
         if not isinstance(self.src, str) or not 0 < len(self.src) <= ID_CHARS_MAX:
-            raise ValueError(f"src is {src!r}: give a text of 1 to {ID_CHARS_MAX} characters.")
+            raise ValueError(f"src must be text of 1 to {ID_CHARS_MAX} characters, not {src!r}.")
         self.connected = False
-        self.seen = 0  # the highest position of an answer: nothing older may be shown to us
+        self.position = 0  # the highest position of a reply: older read models must not answer
         self._timeout = checked_timeout(timeout)
-        self._chance = chance
+        self._jitter = jitter
         self._new_name = new_name
-        self._key_prefix = ""  # what our keys begin with. Made late: a process may make a client and then fork
+        self._key_prefix = ""  # created at the first command, because a process may fork after it creates a client
         self._last_id = 0
-        self._waiting: deque[Call] = deque()
-        self._under_way: dict[int, Call] = {}
-        self._bytes_under_way = 0
-        self._resting: list[tuple[float, int, Call]] = []  # a heap: until when, before it is sent again
-        self._next_look = NEVER
+        self._queued: deque[Call] = deque()
+        self._in_flight: dict[int, Call] = {}
+        self._bytes_in_flight = 0
+        self._deferred: list[tuple[float, int, Call]] = []  # a heap by the time of the retry
+        self._next_expiry = NEVER
 
-    # Making calls.
+    # Creating calls.
 
     def command(
         self, message: Message | str, fields: Mapping[str, Any], timeout: float | None, key: str | None
     ) -> Call:
-        """Make the call of a command. It always has a key, so that to send it twice is to do it once."""
+        """Create the call of a command. Its key, also if generated, prevents a second execution on retries."""
         type_, payload = type_and_fields(message, fields)
         if key is None:
             self._key_prefix = self._key_prefix or self._new_name()
@@ -79,7 +79,7 @@ class PendingCalls:
         return self._call(COMMANDS, key, timeout, {"type": type_, "payload": payload, "idempotency_key": key})
 
     def query(self, message: Message | str, fields: Mapping[str, Any], timeout: float | None) -> Call:
-        """Make the call of a query."""
+        """Create the call of a query."""
         type_, params = type_and_fields(message, fields)
         return self._call(QUERIES, None, timeout, {"type": type_, "params": params})
 
@@ -90,135 +90,139 @@ class PendingCalls:
         return Call(self._last_id, body["type"], dest, key, packed, seconds)
 
     def add(self, call: Call, future: Future, now: float) -> None:
-        """Take on a call: its future will be done, whatever happens."""
+        """Queue a call. Its future is resolved in every case, at the latest after the deadline."""
         call.future = future
         call.deadline = now + call.seconds
-        self._waiting.append(call)
-        self._next_look = min(self._next_look, call.deadline)
+        self._queued.append(call)
+        self._next_expiry = min(self._next_expiry, call.deadline)
 
     # Sending.
 
     def next_batch(self, now: float) -> Batch | None:
-        """Take what may be sent now, or as much of it as one message holds; None if there is nothing."""
-        self._rested(now)
+        """Return queued calls for a message, within the limits in flight; None if no call can be sent."""
+        self._queue_due_retries(now)
         packed: list[bytes] = []
         calls: list[Call] = []
         size = 0
-        while self._waiting and len(self._under_way) < UNDER_WAY_MAX and self._bytes_under_way < UNDER_WAY_BYTES_MAX:
-            call = self._waiting.popleft()
+        while self._queued and len(self._in_flight) < IN_FLIGHT_MAX and self._bytes_in_flight < IN_FLIGHT_BYTES_MAX:
+            call = self._queued.popleft()
             ms = int((call.deadline - now) * 1000)
             if ms <= 0 or call.future.done():
-                call.finish(self._too_late(call))
+                call.finish(self._unsent_error(call))
                 continue
-            envelope = call.envelope(self.src, ms, self.seen)
+            envelope = call.envelope(self.src, ms, self.position)
             size += len(envelope)
             if calls and size > SHARED_BYTES_MAX:
-                self._waiting.appendleft(call)
+                self._queued.appendleft(call)
                 break
             packed.append(envelope)
             calls.append(call)
-            self._under_way[call.id] = call
-            self._bytes_under_way += len(call.body)
+            self._in_flight[call.id] = call
+            self._bytes_in_flight += len(call.body)
         return Batch(joined(SEND, packed), calls) if calls else None
 
     def put_back(self, batch: Batch) -> None:
-        """Take back what could not be sent."""
+        """Queue the calls of an unsent batch again, in front."""
         for call in batch.calls:
-            self._landed(call)
-        self._waiting.extendleft(reversed(batch.calls))
+            self._remove_in_flight(call)
+        self._queued.extendleft(reversed(batch.calls))
 
     def disconnected(self) -> None:
-        """The gateway is gone with all it had: that is sent again, and each command has one effect."""
+        """Queue the calls in flight again: the gateway lost them. Idempotency keys prevent a second effect."""
         self.connected = False
-        calls = list(self._under_way.values())
+        calls = list(self._in_flight.values())
         for call in calls:
-            self._landed(call)
+            self._remove_in_flight(call)
             call.lost()
-        self._waiting.extendleft(reversed(calls))
+        self._queued.extendleft(reversed(calls))
 
-    def _landed(self, call: Call) -> None:
-        del self._under_way[call.id]
-        self._bytes_under_way -= len(call.body)
+    def _remove_in_flight(self, call: Call) -> None:
+        del self._in_flight[call.id]
+        self._bytes_in_flight -= len(call.body)
 
-    # Answers.
+    # Replies.
 
     def received(self, frames: Frames, now: float) -> None:
-        """Take in a message with replies."""
+        """Process a message with replies."""
         try:
             kind, packed = frames
             if kind != REPLY:
-                raise WireError("It is no batch of replies.")
+                raise WireError("The message is not a batch of replies.")
             for reply in unpack(packed):
                 self._reply(reply["position"], reply["body"], now)
-        except (WireError, KeyError, TypeError, ValueError) as problem:
-            logger.warning("Dropped a message from %s that is not of the protocol: %s", self.address, problem)
+        except (WireError, KeyError, TypeError, ValueError) as error:
+            logger.warning("Dropped an invalid message from %s: %s", self.address, error)
 
     def _reply(self, position: int, body: dict[str, Any], now: float) -> None:
-        self.seen = max(self.seen, position)
-        call = self._under_way.get(body["in_reply_to"])
-        if call is None:  # it was late, and its caller was told so; or nobody can say whose it is
+        self.position = max(self.position, position)
+        call = self._in_flight.get(body["in_reply_to"])
+        if call is None:  # the call has expired, or the gateway could not read its id
             if body["in_reply_to"] is None:
-                logger.warning("%s could not read a message of ours: %s", self.address, body["text"])
+                logger.warning(
+                    "The gateway at %s could not decode a message of this client: %s", self.address, body["text"]
+                )
             return
         outcome, retryable = call.outcome(position, body)
-        self._landed(call)
-        if not (retryable and self._rests(call, now)):
+        self._remove_in_flight(call)
+        if not (retryable and self._defer(call, now)):
             call.finish(outcome)
 
-    def _rests(self, call: Call, now: float) -> bool:
-        """Let a call be tried again after a while: by chance, and longer each time. False if there is no time."""
-        until = now + self._chance() * min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS * 2.0**call.tries)
+    def _defer(self, call: Call, now: float) -> bool:
+        """Defer a retry with exponential backoff and jitter; return False if the deadline is too close."""
+        retry_at = now + self._jitter() * min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS * 2.0**call.tries)
         call.tries += 1
-        if until >= call.deadline:
+        if retry_at >= call.deadline:
             return False
-        heapq.heappush(self._resting, (until, call.id, call))
+        heapq.heappush(self._deferred, (retry_at, call.id, call))
         return True
 
-    def _rested(self, now: float) -> None:
-        while self._resting and self._resting[0][0] <= now:
-            self._waiting.append(heapq.heappop(self._resting)[2])
+    def _queue_due_retries(self, now: float) -> None:
+        while self._deferred and self._deferred[0][0] <= now:
+            self._queued.append(heapq.heappop(self._deferred)[2])
 
     # Time.
 
     def expire(self, now: float) -> None:
-        """Tell those whose time has passed."""
-        if now < self._next_look:
+        """Finish the calls whose deadline has passed."""
+        if now < self._next_expiry:
             return
-        self._rested(now)
-        for call in [call for call in self._under_way.values() if call.deadline + PATIENCE_SECONDS <= now]:
-            self._landed(call)
+        self._queue_due_retries(now)
+        for call in [call for call in self._in_flight.values() if call.deadline + REPLY_GRACE_SECONDS <= now]:
+            self._remove_in_flight(call)
             call.lost()
             text = f"{call.type} was not answered within {call.seconds:g} s."
-            call.finish(call.unknown(Timeout, f"{text} The outcome is not known." if call.doubtful else text))
-        if late := [call for call in self._waiting if call.deadline <= now]:
-            self._waiting = deque(call for call in self._waiting if call.deadline > now)
-            for call in late:
-                call.finish(self._too_late(call))
-        ends = [call.deadline + PATIENCE_SECONDS for call in self._under_way.values()]
-        ends += [call.deadline for call in self._waiting] + [call.deadline for _, _, call in self._resting]
-        self._next_look = max(min(ends, default=NEVER), now + LOOK_SECONDS)
+            call.finish(
+                call.unknown(DeadlineExceeded, f"{text} The outcome is not known." if call.outcome_unknown else text)
+            )
+        if expired := [call for call in self._queued if call.deadline <= now]:
+            self._queued = deque(call for call in self._queued if call.deadline > now)
+            for call in expired:
+                call.finish(self._unsent_error(call))
+        times = [call.deadline + REPLY_GRACE_SECONDS for call in self._in_flight.values()]
+        times += [call.deadline for call in self._queued] + [call.deadline for _, _, call in self._deferred]
+        self._next_expiry = max(min(times, default=NEVER), now + EXPIRY_CHECK_SECONDS)
 
     def next_time(self) -> float:
-        """Return when there is something to do, if nothing comes before that."""
-        if self.connected and self._resting:
-            return min(self._next_look, self._resting[0][0])
-        return self._next_look
+        """Return the time of the next deadline or retry."""
+        if self.connected and self._deferred:
+            return min(self._next_expiry, self._deferred[0][0])
+        return self._next_expiry
 
-    def _too_late(self, call: Call) -> Error:
-        """Say why a call was not sent, or not sent again, while there was time."""
-        if call.doubtful:
-            text = f"{call.type} was sent, and the connection was lost before its answer. The outcome is not known."
-            return call.unknown(Timeout, text)
+    def _unsent_error(self, call: Call) -> DualbusError:
+        """Return the error of a call that was not sent, or not sent again, before its deadline."""
+        if call.outcome_unknown:
+            text = f"The connection was lost after {call.type} was sent. The outcome is not known."
+            return call.unknown(DeadlineExceeded, text)
         if self.connected:
-            return Unavailable("Too many calls came before this one, and it was not sent: try again later.")
-        return Unavailable(f"There is no gateway at {self.address}: start it, or give the address it has.")
+            return Unavailable("Too many earlier calls are queued, and this call was not sent. Retry later.")
+        return Unavailable(f"Cannot reach a gateway at {self.address}. Is it running? Is DUALBUS_FRONT correct?")
 
     def close(self) -> None:
-        """Tell all that are left that there will be no answer."""
-        for call in self._under_way.values():
+        """Finish all calls with ClientClosed."""
+        for call in self._in_flight.values():
             call.lost()
-        for call in (*self._under_way.values(), *self._waiting, *(call for _, _, call in self._resting)):
-            call.finish(call.unknown(Closed, "The client was closed before the answer came."))
-        self._under_way.clear()
-        self._waiting.clear()
-        self._resting.clear()
+        for call in (*self._in_flight.values(), *self._queued, *(call for _, _, call in self._deferred)):
+            call.finish(call.unknown(ClientClosed, "The client was closed before the reply arrived."))
+        self._in_flight.clear()
+        self._queued.clear()
+        self._deferred.clear()

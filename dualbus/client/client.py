@@ -12,10 +12,10 @@ from concurrent.futures import Future
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
+from dualbus.application.errors import ClientClosed
 from dualbus.application.messages import Command, Query
 from dualbus.client.call import Call, CommandResult
 from dualbus.client.calls import PendingCalls
-from dualbus.client.errors import Closed
 from dualbus.client.session import ClientSession, new_calls
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Connection
@@ -27,23 +27,23 @@ logger = logging.getLogger(__name__)
 
 
 class Client:
-    """Calls a cluster; one client serves any number of threads.
+    """A client for threads. All threads of a process can share a client.
 
         with Client() as client:
             result = client.command(CreateUser(name="Ada", email="ada@example.org"))
             user = client.query("GetUser", user_id=result.events[0]["payload"]["id"])
 
-    A message is an object, or a name and its fields: as keywords, or as a mapping, which is the way for
-    fields of any name (`timeout`) and from anywhere (a request).
+    A message is an object, or the name of its type with fields as keywords or as a mapping. Use a mapping for names
+    such as `timeout`, and for fields from outside.
 
-    `address`, and `timeout` in seconds, are those of the settings where they are not given. `src` names the
-    client; without one it makes a name by chance. docs/clients.md tells what it promises.
+    `address` and `timeout` (in seconds) default to the settings, and `src`, the name of the client, to a random name.
+    See docs/clients.md for the guarantees.
     """
 
     def __init__(self, address: str | None = None, *, src: str | None = None, timeout: float | None = None) -> None:
         self._calls = new_calls(address, src, timeout)
         self._lock = threading.Lock()
-        self._talk: _ClientThread | None = None
+        self._thread: _ClientThread | None = None
         self._closed = False
 
     def command(
@@ -54,12 +54,12 @@ class Client:
         *,
         timeout: float | None = None,
         idempotency_key: str | None = None,
-        **more: Any,
+        **keywords: Any,
     ) -> CommandResult:
-        """Have a command done, once; return its events. Raises an `Error`, of which `Refused` is one."""
+        """Execute a command once; return its events. Raises a `DualbusError`, such as `Rejected`."""
         with self._lock:
-            talk = self._open()
-            future = talk.ask(self._calls.command(message, {**fields, **more}, timeout, idempotency_key))
+            thread = self._open()
+            future = thread.submit(self._calls.command(message, {**fields, **keywords}, timeout, idempotency_key))
         result: CommandResult = future.result()
         return result
 
@@ -70,20 +70,20 @@ class Client:
         /,
         *,
         timeout: float | None = None,
-        **more: Any,
+        **keywords: Any,
     ) -> Any:
-        """Return the answer to a query; it shows every command that this client has had an answer to."""
+        """Return the answer to a query. The read model includes all commands this client has a reply to."""
         with self._lock:
-            talk = self._open()
-            future = talk.ask(self._calls.query(message, {**fields, **more}, timeout))
+            thread = self._open()
+            future = thread.submit(self._calls.query(message, {**fields, **keywords}, timeout))
         return future.result()
 
     def close(self) -> None:
-        """Close the connection. Calls that are not answered raise `Closed`."""
+        """Close the connection. Calls without a reply raise `ClientClosed`."""
         with self._lock:
             self._closed = True
-        if self._talk:
-            self._talk.stop()
+        if self._thread:
+            self._thread.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -94,23 +94,23 @@ class Client:
         self.close()
 
     def _open(self) -> "_ClientThread":
-        """Connect at the first call, so that a process may make a client and then fork."""
+        """Connect at the first call, so that a process can fork after it creates a client."""
         if self._closed:
-            raise Closed("This client is closed: make another one.")
-        if self._talk is None:
-            self._talk = _ClientThread(self._calls)
-            weakref.finalize(self, self._talk.stop)  # when it is forgotten, and at the end of the program
-        return self._talk
+            raise ClientClosed("The client is closed: create another client.")
+        if self._thread is None:
+            self._thread = _ClientThread(self._calls)
+            weakref.finalize(self, self._thread.stop)  # on garbage collection and at exit
+        return self._thread
 
 
 class _ClientThread:
-    """The thread that talks to the gateway for a client. It does not know the client, which may be forgotten."""
+    """The thread of a client. Without a reference to the client, so that the garbage collector can collect it."""
 
     def __init__(self, calls: PendingCalls) -> None:
         self._calls = calls
         self._inbox: deque[tuple[Call, Future[Any], float]] = deque()
-        self._lock = threading.RLock()  # the garbage collector may call `stop` wherever we are
-        self._ended = ""  # why, once it has
+        self._lock = threading.RLock()  # reentrant: the garbage collector may call `stop` at any point
+        self._ended = ""  # the reason, after the end
         self._stopping = False
         self._woken = False
         self._wakeup, self._waker = socket.socketpair()
@@ -119,20 +119,20 @@ class _ClientThread:
         self._thread = threading.Thread(target=self._run, name="dualbus-client", daemon=True)
         self._thread.start()
 
-    def ask(self, call: Call) -> "Future[Any]":
-        """Hand in a call from any thread."""
+    def submit(self, call: Call) -> "Future[Any]":
+        """Queue a call, from any thread."""
         if os.getpid() != self._pid:
-            raise RuntimeError("This client was used before the process was forked: make one in each process.")
+            raise RuntimeError("This client was used before the process was forked: create a client in each process.")
         future: Future[Any] = Future()
         with self._lock:
             if self._ended:
-                raise Closed(self._ended)
+                raise ClientClosed(self._ended)
             self._inbox.append((call, future, time.monotonic()))
             self._wake()
         return future
 
     def stop(self) -> None:
-        """End the thread, and wait until it has."""
+        """Stop the thread and wait for its end."""
         if os.getpid() != self._pid:
             return
         with self._lock:
@@ -147,39 +147,39 @@ class _ClientThread:
             self._waker.send(b"\0")
 
     def _run(self) -> None:
-        ended = "This client is closed: make another one."
+        ended = "The client is closed: create another client."
         try:
-            exchange = ClientSession(self._calls, self._watch, lambda connection: None)
+            session = ClientSession(self._calls, self._watch, lambda connection: None)
             try:
                 while not self._stopping:
-                    self._poll.wait(min(exchange.seconds(), WAIT_SECONDS_MAX))
-                    self._take_in()
-                    while exchange.turn() and not self._stopping:
-                        self._take_in()
+                    self._poll.wait(min(session.seconds_to_step(), WAIT_SECONDS_MAX))
+                    self._add_inbox()
+                    while session.step() and not self._stopping:
+                        self._add_inbox()
             finally:
-                exchange.close()
-        except Exception as problem:
+                session.close()
+        except Exception as error:
             logger.exception("The client has failed.")
-            ended = f"This client has failed: {problem}"
+            ended = f"The client has failed: {error}"
         finally:
             self._end(ended)
 
     def _watch(self, connection: Connection) -> None:
         self._poll = Poll(connection.socket, connection.monitor, self._wakeup.fileno())
 
-    def _take_in(self) -> None:
+    def _add_inbox(self) -> None:
         with self._lock:
             if self._woken:
                 self._wakeup.recv(1)
                 self._woken = False
             inbox, self._inbox = self._inbox, deque()
-        for call, future, asked in inbox:
-            self._calls.add(call, future, asked)
+        for call, future, submitted in inbox:
+            self._calls.add(call, future, submitted)
 
     def _end(self, ended: str) -> None:
         with self._lock:
             self._ended = ended
         for _, future, _ in self._inbox:
-            future.set_exception(Closed(ended))
+            future.set_exception(ClientClosed(ended))
         self._wakeup.close()
         self._waker.close()

@@ -1,4 +1,4 @@
-"""The calls of a client and its connection to the gateway: sends what may be sent, takes in what has come."""
+"""The connection of a client to the gateway, and the exchange of its calls and replies."""
 
 import os
 import random
@@ -12,14 +12,14 @@ from dualbus.transport.sockets import Connection
 
 
 def new_calls(address: str | None, src: str | None, timeout: float | None) -> PendingCalls:
-    """Make the calls of a client; what it is not given, the settings say. Raises ConfigError."""
+    """Create the pending calls of a client, with defaults from the settings. Raises ConfigError."""
     settings = Settings.from_env(os.environ | ({"DUALBUS_FRONT": address} if address else {}))
     seconds = settings.timeout_ms / 1000 if timeout is None else timeout
     return PendingCalls(settings.front, src, seconds, random.random, lambda: secrets.token_urlsafe(12))
 
 
 class ClientSession:
-    """What both clients do, each in its own loop. `watch` is told of every new connection, `unwatch` of its end."""
+    """The common part of both clients. Calls `watch` for each new connection, and `unwatch` before its end."""
 
     def __init__(
         self, calls: PendingCalls, watch: Callable[[Connection], None], unwatch: Callable[[Connection], None]
@@ -30,11 +30,10 @@ class ClientSession:
         self._connection = Connection(calls.address)
         watch(self._connection)
 
-    def turn(self) -> bool:
-        """Do what there is to do; return whether there is more of it.
+    def step(self) -> bool:
+        """Send, receive and expire calls; return whether another step is due now.
 
-        Whoever watches the connection's descriptors must call again until there is not: sending may use up the
-        sign that something has come.
+        Call again until False: zmq.FD is edge-triggered, and a send can consume the event.
         """
         calls, connection, now = self._calls, self._connection, time.monotonic()
         connection.update()
@@ -45,7 +44,7 @@ class ClientSession:
         for frames in messages:
             calls.received(frames, now)
         if connection.lost and not messages:
-            self._connect_anew()
+            self._reconnect()
         calls.expire(now)
         return bool(messages) or connection.lost
 
@@ -55,19 +54,19 @@ class ClientSession:
                 self._calls.put_back(batch)
                 return
 
-    def _connect_anew(self) -> None:
+    def _reconnect(self) -> None:
         self._calls.disconnected()
         self._unwatch(self._connection)
         self._connection.close()
         self._connection = Connection(self._calls.address)
         self._watch(self._connection)
 
-    def seconds(self) -> float:
-        """How long there is until the next turn is needed, if nothing comes before that."""
+    def seconds_to_step(self) -> float:
+        """Return the seconds until the next deadline or retry."""
         return max(0.0, self._calls.next_time() - time.monotonic())
 
     def close(self) -> None:
-        """Close the connection, and tell all callers that are left."""
+        """Close the connection, and finish all calls."""
         self._unwatch(self._connection)
         self._connection.close()
         self._calls.close()

@@ -1,36 +1,55 @@
-"""The contract of the log, the one place where what has happened is kept. Engines fulfil it.
+"""The contract of the event log. Every engine implements `Log`, `ReadableLog` and `Audit`.
 
-Positions start at 1 and have no holes. Appending is conditional on what a decision has read.
+Positions start at 1 and have no holes. An append is conditional on the tags that each decision has read. The hashes
+of events and commits are defined in `dualbus.log.chain`. An engine must also, when opened by the writer,
+
+- refuse a second writer with AlreadyRunningError;
+- create a missing log with a random identity and secret, and append the genesis decision;
+- call `dualbus.readmodel.witness.check_log_is_complete`, and then record commits in `dualbus.log.head.HeadFile`.
+
+`dualbus.testing.log_contract` has the tests for an engine.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dualbus.log.identity import Identity
 from dualbus.runtime.errors import DataError
 
-NO_HASH = bytes(16)  # what the chain starts from
+if TYPE_CHECKING:
+    from dualbus.application.messages import Event
+
+GENESIS = "genesis"  # the command id of the first events of a log
+NO_HASH = bytes(16)  # the hash before the first event and before the first commit
 
 
 class LogError(DataError):
-    """Something about the log that a person must look at; the text says what and what to do."""
+    """A problem of the log that an operator must resolve; the text names the problem and the next step."""
 
 
 class LogDamaged(LogError):
-    """The log is not what it was when it was written."""
+    """The log was changed after its events were committed, or has lost some of them."""
+
+
+class VerificationError(LogDamaged):
+    """The audit has found an error; `position` is the position where verification stopped."""
+
+    def __init__(self, position: int, text: str) -> None:
+        super().__init__(text)
+        self.position = position
 
 
 class LogUnavailable(LogError):
-    """It cannot be written now: no room, or someone holds it. Nothing of the batch was written."""
+    """The log cannot be written now (disk full, or locked). Nothing of the batch was written."""
 
 
 class CommitFailed(LogError):
-    """Nobody knows whether the batch was written, and only opening the log again will tell."""
+    """The batch may or may not be in the log; only a new start of the writer can find out."""
 
 
 class NewEvent(NamedTuple):
-    """An event that has been decided and is not yet in the log."""
+    """An event that a decision has produced and that is not yet in the log."""
 
     type: str
     data: str  # JSON
@@ -38,14 +57,14 @@ class NewEvent(NamedTuple):
 
 
 class RecordedEvent(NamedTuple):
-    """An event in the log. These are its words everywhere: columns, attributes, JSON keys."""
+    """An event in the log. Columns, attributes and JSON keys have these names everywhere."""
 
     position: int
     type: str
     data: str  # JSON
     time: str  # UTC, "2026-01-31T12:00:00.000000Z"
     command_id: str
-    hash: bytes  # of this event and, through the hash before it, of the whole log up to it
+    hash: bytes  # of this event and, through the previous hash, of the whole log up to this position
 
 
 class Head(NamedTuple):
@@ -56,42 +75,43 @@ class Head(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What one command came to: events, or the sentences of a refusal. Appended whole or not at all."""
+    """The result of one command: events, or errors. Appended completely or not at all."""
 
     command_id: str
     time: str
     events: Sequence[NewEvent] = ()
     errors: Sequence[str] = ()
-    reads: Mapping[str, int] = MappingProxyType({})  # tag: the position it was read at
-    fingerprint: bytes | None = None  # of type and payload, where the client chose the command's id
+    condition: Mapping[str, int] = MappingProxyType({})  # append condition: tag -> position at which it was read
+    fingerprint: bytes | None = None  # of type and payload, if the client sent an idempotency key
 
 
 class Outcome(NamedTuple):
-    """What a command came to, as the log remembers it."""
+    """The recorded result of a command."""
 
     command_id: str
     fingerprint: bytes | None
-    first: int  # position of its first event; with no events, the head when it was decided, plus one
-    events: int  # how many it has
+    first: int  # position of the first event; without events, the head at the decision plus one
+    events: int  # number of events
     errors: list[str]
 
     @property
     def position(self) -> int:
-        """The position that a reader must have reached to see what this command saw or did."""
+        """The position that a read model must reach to include everything this command has read and written."""
         return self.first + self.events - 1
 
 
 class Appended(NamedTuple):
-    """What `append` did: how many of the decisions stand, and their events, in order."""
+    """The result of `append`: the number of decisions appended, and their events in order."""
 
     decisions: int
     events: list[RecordedEvent]
 
 
 class ReadableLog(Protocol):
-    """What anybody may do with the log."""
+    """The log as any process may use it."""
 
     identity: Identity
+    secret: bytes  # the key that hides the values of private tags in the index
 
     def head(self) -> Head:
         """Return the last position and its hash; position 0 when the log is empty."""
@@ -106,28 +126,68 @@ class ReadableLog(Protocol):
         ...
 
     def types(self) -> set[str]:
-        """Return the types that its events have; asked once, at a start."""
+        """Return the types of all events in the log; called once per start."""
         ...
 
     def outcomes(self, command_ids: Iterable[str]) -> dict[str, Outcome]:
-        """Return the outcomes of those commands that have one, by command id."""
+        """Return the outcomes of these commands by command id, without those the log does not know."""
+        ...
+
+    def hash_at(self, position: int) -> bytes | None:
+        """Return the hash of the event at a position, NO_HASH for 0, None beyond the head."""
+        ...
+
+    def commit_hash_at(self, number: int) -> bytes | None:
+        """Return the hash of a commit, NO_HASH for 0, None beyond the last; an `append` is a commit."""
+        ...
+
+    def close(self) -> None:
+        """Release the log."""
         ...
 
 
 class Log(ReadableLog, Protocol):
-    """What its only writer may do with the log."""
-
-    secret: bytes  # hides the values of private tags in the index
+    """The log as its only writer may use it."""
 
     def append(self, decisions: Sequence[Decision]) -> Appended:
-        """Append all of it durably, up to the first decision that no longer stands.
+        """Append the decisions durably, in order, up to the first with a conflict.
 
-        A decision stands if no event after the position it read a tag at carries that tag. Those from the
-        first that does not stand onwards are left out, to be decided again: they may have read its events.
-        Raises LogUnavailable (nothing written) or CommitFailed (nobody knows: stop, and open again).
+        A decision is in conflict if an event after the position at which it read a tag carries that tag. The
+        caller must decide it and all later decisions again: they may have read its events.
+        Raises LogUnavailable (nothing was written) or CommitFailed (the result is unknown: stop and restart).
         """
         ...
 
     def when_idle(self) -> None:
-        """Do what may wait until no command waits. Raises LogError."""
+        """Do deferred work; called when no command is queued. Raises LogError."""
+        ...
+
+
+class Audit(ReadableLog, Protocol):
+    """The log as `dualbus verify` uses it: an audit in progress, with all rows up to `position` verified."""
+
+    position: int
+    hash: bytes  # at this position
+    end: int  # the head at the latest `refresh`
+    commits: int  # verified
+    outcomes_seen: int  # verified, with genesis
+    refused: int  # outcomes with errors
+
+    def refresh(self) -> None:
+        """Read the end of the log; `events` stops there."""
+        ...
+
+    def events(self) -> Iterator[tuple[RecordedEvent, "Event"]]:
+        """Yield verified events in order, up to the end; raise VerificationError at the first error.
+
+        Verification covers hashes, tags and outcomes, and compares the tags with those of the application.
+        """
+        ...
+
+    def verified(self, after: int, until: int) -> Iterator[tuple[RecordedEvent, "Event"]]:
+        """Yield events that are already verified, again."""
+        ...
+
+    def check_file(self) -> None:
+        """Check the storage beyond the rows, such as indexes. Raises VerificationError."""
         ...

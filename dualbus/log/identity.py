@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Identity(NamedTuple):
-    """Which log: a new log has a new id, a restored one a new incarnation."""
+    """Identify a log: a new log has a new id, a restored log a new incarnation."""
 
     log: str
     incarnation: str

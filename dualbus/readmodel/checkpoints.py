@@ -6,8 +6,8 @@ from dualbus.readmodel.file import Checkpoint, Damaged
 from dualbus.readmodel.reader import ReadModelReader
 
 
-def witnesses(folder: Path) -> list[Checkpoint]:
-    """Return the checkpoints of the read models in a folder: up to where the log is known to have been."""
+def checkpoints(folder: Path) -> list[Checkpoint]:
+    """Return the checkpoints of the read models in a folder: positions that the log must have."""
     found = []
     for path in sorted(folder.glob("read-*.db")):
         try:
@@ -15,5 +15,5 @@ def witnesses(folder: Path) -> list[Checkpoint]:
             found.append(reader.checkpoint())
             reader.close()
         except Damaged:
-            continue  # the projector will say so, and make it anew
+            continue  # the projector reports the damage and builds the file again
     return found

@@ -24,7 +24,7 @@ READ_CHECKPOINT = f"SELECT log, incarnation, position, hash FROM {CHECKPOINT_TAB
 
 
 class Checkpoint(NamedTuple):
-    """Up to where the log is in the read model. The hash is a witness of the log from outside its file."""
+    """The last position of the log in the read model, with the hash at this position."""
 
     identity: Identity
     position: int
@@ -32,31 +32,32 @@ class Checkpoint(NamedTuple):
 
 
 class Damaged(Exception):
-    """The file is not a read model that can be read; the text says why."""
+    """The file is no readable read model; the text names the reason."""
 
 
 class NoRoom(Damaged):
-    """The file cannot be read, since the disk has no room for what SQLite keeps beside it."""
+    """The file cannot be read: the disk is too full for SQLite's -wal and -shm files."""
 
 
 class ReadModelBusyError(Exception):
-    """The file cannot be written or read now; the text says why."""
+    """The file cannot be written or read now; the text names the reason."""
 
 
 class NotAllowed(Exception):
-    """A projection or a query asked its handle for something that is not its to do."""
+    """A projection or a query has run a statement that its handle does not allow."""
 
 
 def file_name(projections: Sequence[Projection]) -> str:
-    """Return the name of the file that these versions of these projections make."""
-    made_of = [(projection.name, projection.version, projection.tables) for projection in projections]
-    return f"read-{sha256(json.dumps(made_of).encode()).hexdigest()[:12]}.db"
+    """Return the file name for these versions of these projections."""
+    definitions = [(projection.name, projection.version, projection.tables) for projection in projections]
+    return f"read-{sha256(json.dumps(definitions).encode()).hexdigest()[:12]}.db"
 
 
 def create(path: Path, projections: Sequence[Projection], identity: Identity) -> None:
-    """Make an empty read model.
+    """Create an empty read model.
 
-    Raises ConfigError with every projection whose tables are not SQL, Unavailable if the disk does not have it.
+    Raises ConfigError with every projection whose tables are not valid SQL, ReadModelBusyError if the file cannot
+    be created.
     """
     errors = []
     try:
@@ -70,10 +71,10 @@ def create(path: Path, projections: Sequence[Projection], identity: Identity) ->
             except (apsw.FullError, apsw.IOError):
                 raise
             except apsw.Error as error:
-                errors.append(f"The tables of projection {projection.name} are not SQL that SQLite takes: {error}.")
+                errors.append(f"The tables of projection {projection.name} are not valid SQL for SQLite: {error}.")
         db.close()
     except apsw.Error as error:
-        raise ReadModelBusyError(f"{path} cannot be made ({error})") from None
+        raise ReadModelBusyError(f"{path} cannot be created ({error})") from None
     if errors:
         raise ConfigError(*errors)
 

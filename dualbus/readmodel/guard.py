@@ -1,4 +1,4 @@
-"""A read model, and what its statements may do."""
+"""The database handle of a read model, with a guard against forbidden statements."""
 
 import os
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ WRITE_ACTIONS = READ_ACTIONS | {apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQL
 
 
 class Handle:
-    """What both handles share: reading, and a guard on what an author's statement may do."""
+    """The common part of all handles: reading, and the guard against forbidden statements of an application."""
 
     def __init__(self, path: Path, flags: int, allowed: set[int]) -> None:
         self.path = path
@@ -33,24 +33,26 @@ class Handle:
         self.db.set_busy_timeout(5000)
         self.db.authorizer = self._authorize
         self._allowed = allowed
-        self._ours = False
+        self._guard_disabled = False
         self._names: dict[str, tuple[str, ...]] = {}
         self.inode = path.stat().st_ino if path.exists() else 0
 
-    def own(self, sql: str, values: Sequence[Any] = ()) -> Any:
-        """Run a statement of ours, past the guard; return its first row, or None.
+    def execute_internal(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """Run a statement of dualbus without the guard; return the first row, or None.
 
-        The guard is asked when a statement is prepared, and an author's must never find ours prepared: it is
-        kept under a flag that an author has no way to give.
+        SQLite calls the guard when a statement is prepared. The flag separates these prepared statements in the
+        cache from those of the application, which cannot set flags.
         """
-        self._ours = True
+        self._guard_disabled = True
         try:
             return self.db.execute(sql, values, prepare_flags=apsw.SQLITE_PREPARE_PERSISTENT).get
         finally:
-            self._ours = False
+            self._guard_disabled = False
 
     def _authorize(self, action: int, first: str | None, *rest: str | None) -> int:
-        if self._ours or (action == apsw.SQLITE_PRAGMA and first == "data_version"):  # which full-text search asks
+        if self._guard_disabled or (
+            action == apsw.SQLITE_PRAGMA and first == "data_version"
+        ):  # read by full-text search
             return apsw.SQLITE_OK
         if action not in self._allowed or (action not in READ_ACTIONS and first == CHECKPOINT_TABLE):
             return apsw.SQLITE_DENY
@@ -58,27 +60,27 @@ class Handle:
 
     def all(self, sql: str, values: Values = ()) -> list[Row]:
         rows = self._rows(sql, values)
-        names = self._names.get(sql) or self._learn(sql)
+        names = self._names.get(sql) or self._column_names(sql)
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def one(self, sql: str, values: Values = ()) -> Row | None:
         rows = self._rows(sql, values)
         if not rows:
             return None
-        names = self._names.get(sql) or self._learn(sql)
+        names = self._names.get(sql) or self._column_names(sql)
         return dict(zip(names, rows[0], strict=True))
 
     def _rows(self, sql: str, values: Values) -> list[tuple[Any, ...]]:
         try:
             return self.db.execute(sql, values).fetchall()
         except apsw.AuthError as error:
-            raise NotAllowed(f"This handle may not do that: {sql!r} ({error}).") from None
+            raise NotAllowed(f"This handle does not allow {sql!r} ({error}).") from None
         except apsw.InterruptError:
             raise Interrupted from None
 
-    def _learn(self, sql: str) -> tuple[str, ...]:
+    def _column_names(self, sql: str) -> tuple[str, ...]:
         if len(self._names) >= 1000:
-            self._names.clear()  # an application that builds its SQL from values: bounded, if slower
+            self._names.clear()  # the cache must stay bounded if an application builds SQL from values
         names = tuple(column[0] for column in apsw.ext.query_info(self.db, sql).description)
         self._names[sql] = names
         return names
@@ -86,7 +88,7 @@ class Handle:
     def checkpoint(self) -> Checkpoint:
         """Return the checkpoint, in the current snapshot if there is one."""
         try:
-            row = self.own(READ_CHECKPOINT)
+            row = self.execute_internal(READ_CHECKPOINT)
         except apsw.Error as error:
             raise unreadable(self.path, error) from None
         if row is None:
@@ -94,7 +96,7 @@ class Handle:
         return Checkpoint(Identity(row[0], row[1]), row[2], row[3])
 
     def replaced(self) -> bool:
-        """Tell whether the path now holds another file than the one that is open here, or none."""
+        """Return whether the open file was replaced or deleted."""
         try:
             return os.stat(self.path).st_ino != self.inode
         except OSError:

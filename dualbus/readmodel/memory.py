@@ -13,18 +13,18 @@ from dualbus.readmodel.guard import READ_ACTIONS, WRITE_ACTIONS, Handle
 
 
 class ModelInMemory(Handle):
-    """A read model for the test of an application: the same guard, and no file."""
+    """A read model without a file, with the same guard, for the tests of an application."""
 
     def __init__(self, projections: Sequence[Projection]) -> None:
         super().__init__(Path(":memory:"), apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_MEMORY, WRITE_ACTIONS)
         for projection in projections:
-            self.own(projection.tables)
+            self.execute_internal(projection.tables)
 
     def execute(self, sql: str, values: Values = ()) -> None:
         self._rows(sql, values)
 
     def read_only(self) -> Self:
-        """Allow from now on what a query may do, and no more."""
+        """Allow only the statements of a query from now on."""
         self._allowed = READ_ACTIONS
-        self.db.authorizer = self._authorize  # setting it makes SQLite ask again about statements it has prepared
+        self.db.authorizer = self._authorize  # setting the authorizer makes SQLite check prepared statements again
         return self

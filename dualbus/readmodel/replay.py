@@ -1,4 +1,4 @@
-"""A read model folded again, in a folder that goes away, and compared row by row with the live one."""
+"""Rebuild a read model in a temporary folder and compare all rows with the live read model."""
 
 import tempfile
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ from dualbus.readmodel.file import CHECKPOINT_TABLE, Checkpoint, Damaged, create
 from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.runtime.errors import RAISED_UNDER_CTRL_C
 
-CHUNK_EVENTS = 5000  # of one transaction
+CHUNK_EVENTS = 5000  # per transaction
 
 
 class Comparison(NamedTuple):
-    """How much was found to be the same."""
+    """The number of tables and rows compared."""
 
     tables: int
     rows: int
 
 
 class Replay:
-    """Has no part of the projector in it, so that one does not repeat a mistake of the other."""
+    """A read model rebuilt for comparison, without code of the projector, so that both cannot share a bug."""
 
     def __init__(self, app: App) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="dualbus-")
@@ -39,37 +39,37 @@ class Replay:
         for projection in app.projections:
             for kind, function in projection.on.items():
                 self._on.setdefault(kind.__name__, []).append((projection.name, function))
-        create(self._path, app.projections, Identity("scratch", ""))
+        create(self._path, app.projections, Identity("replay", ""))
         self._writer = ReadModelWriter(self._path, building=True)
         self._writer.begin()
         self.position = 0
 
     def apply(self, recorded: RecordedEvent, event: Event) -> None:
-        """Fold the next event. Raises Damaged if a projection does."""
+        """Apply the next event. Raises Damaged if a projection raises."""
         for name, function in self._on.get(type(event).__name__, ()):
             try:
                 function(event, self._writer)
             except RAISED_UNDER_CTRL_C as error:
                 raise Damaged(
                     f"Projection {name} raised {cause(error)} at position {recorded.position} ({recorded.type}). "
-                    "The read model went past it once: correct the projection and raise its version."
+                    "The read model contains this event: correct the projection and raise its version."
                 ) from None
         self.position = recorded.position
         if self.position % CHUNK_EVENTS == 0:
             self._writer.commit(recorded.position, recorded.hash)
             self._writer.begin()
 
-    def compare(self, live: "ReadModelSnapshot") -> Comparison:
+    def compare(self, actual: "ReadModelSnapshot") -> Comparison:
         """Compare table by table and row by row. Raises Damaged at the first difference."""
         self._writer.commit(self.position, b"")
-        with ReadModelSnapshot(self._path) as ours:
-            if ours.tables() != live.tables():
-                raise Damaged(f"The tables of {live.path} are not those that the projections make.")
-            found = [_same_rows(table, ours, live) for table in ours.compared()]
-        return Comparison(len(found), sum(found))
+        with ReadModelSnapshot(self._path) as expected:
+            if expected.tables() != actual.tables():
+                raise Damaged(f"The schema of {actual.path} is not the schema of the projections.")
+            counts = [_same_rows(table, expected, actual) for table in expected.compared_tables()]
+        return Comparison(len(counts), sum(counts))
 
     def close(self) -> None:
-        """Take the folder away."""
+        """Delete the folder."""
         self._writer.close()
         self._folder.cleanup()
 
@@ -83,7 +83,7 @@ class Replay:
 
 
 class ReadModelSnapshot:
-    """One snapshot of a read model, opened so that it cannot be written."""
+    """A snapshot of a read model, opened read-only."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -102,16 +102,16 @@ class ReadModelSnapshot:
         return Checkpoint(Identity(row[0], row[1]), row[2], row[3])
 
     def tables(self) -> list[tuple[Any, ...]]:
-        """Return what the file says its tables and indexes are."""
+        """Return the schema: tables and indexes with their SQL."""
         return self._all("SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
 
-    def compared(self) -> list[str]:
-        """Return the tables whose rows are compared: not the checkpoint, and not what a module keeps inside."""
+    def compared_tables(self) -> list[str]:
+        """Return the tables to compare, without the checkpoint and internal tables of SQLite modules."""
         names = self._all("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual')")
         return sorted(name for (name,) in names if name not in (CHECKPOINT_TABLE, "sqlite_schema"))
 
     def rows(self, table: str) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows in the order of their keys; a key that has no column, SQLite's rowid, comes first."""
+        """Yield the rows ordered by key; a rowid without a column of its own is the first value."""
         columns = ", ".join(map(_quoted, self.columns(table)))
         sql = f"SELECT {columns} FROM {_quoted(table)} ORDER BY {self._key(table) or columns}"  # noqa: S608
         try:
@@ -126,17 +126,19 @@ class ReadModelSnapshot:
         return ", ".join(_quoted(name) for (name,) in key)
 
     def columns(self, table: str) -> list[str]:
-        """Return the names of a table's columns, with the rowid that a query may sort by without naming it."""
+        """Return the column names of a table, with the implicit rowid, if any, which determines the default order."""
         names = [name for (name,) in self._all("SELECT name FROM pragma_table_info(?) ORDER BY cid", table)]
         sql = "SELECT 1 FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT wr AND name = ?"
         has_rowid = self._all(sql, table) and "rowid" not in map(str.lower, names)
         return ["rowid", *names] if has_rowid else names
 
     def check_file(self) -> None:
-        """Let SQLite check what rows do not show: indexes and pages. Raises Damaged."""
-        said = self._all("PRAGMA integrity_check(1)")[0][0]
-        if said != "ok":
-            raise Damaged(f"Every row of {self.path} is right, and SQLite finds the file damaged ({one_line(said)}).")
+        """Run SQLite's integrity check, which covers indexes and pages. Raises Damaged."""
+        result = self._all("PRAGMA integrity_check(1)")[0][0]
+        if result != "ok":
+            raise Damaged(
+                f"All rows of {self.path} are correct, but SQLite reports a damaged file ({one_line(result)})."
+            )
 
     def _all(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
         try:
@@ -153,25 +155,27 @@ class ReadModelSnapshot:
         self._db.close()
 
 
-def _same_rows(table: str, ours: ReadModelSnapshot, live: ReadModelSnapshot) -> int:
-    """Count the rows of a table; raise Damaged at the first that is not the same in both."""
+def _same_rows(table: str, expected: ReadModelSnapshot, actual: ReadModelSnapshot) -> int:
+    """Return the number of rows in a table; raise Damaged at the first difference."""
     count = 0
-    for right, found in zip_longest(ours.rows(table), live.rows(table)):
+    for expected_row, actual_row in zip_longest(expected.rows(table), actual.rows(table)):
         count += 1
-        if right != found or list(map(type, right)) != list(map(type, found)):
-            what = _difference(ours.columns(table), right, found)
-            raise Damaged(f"Table {table}: row {count}, in the order of the key, {what} in {live.path}.")
+        if expected_row != actual_row or list(map(type, expected_row)) != list(map(type, actual_row)):
+            difference = _difference(expected.columns(table), expected_row, actual_row)
+            raise Damaged(f"Table {table}: row {count}, in key order, {difference} in {actual.path}.")
     return count
 
 
-def _difference(columns: list[str], right: tuple[Any, ...] | None, found: tuple[Any, ...] | None) -> str:
-    """Say how a row differs, and no value: a key may be private too."""
-    if right is None or found is None:
-        return "is one too many" if right is None else "is missing"
-    if right[0] != found[0]:
-        return "is missing, or is not where the log puts it"
-    differ = [name for name, one, other in zip(columns, right, found, strict=True) if repr(one) != repr(other)]
-    return f"has another {', '.join(differ)} than the log gives it"
+def _difference(columns: list[str], expected: tuple[Any, ...] | None, actual: tuple[Any, ...] | None) -> str:
+    """Describe the difference of two rows without values, which may be private."""
+    if expected is None or actual is None:
+        return "is superfluous" if expected is None else "is missing"
+    if expected[0] != actual[0]:
+        return "is missing, or has another key than in the log"
+    different = [
+        name for name, *pair in zip(columns, expected, actual, strict=True) if repr(pair[0]) != repr(pair[1])
+    ]
+    return f"has wrong values in {', '.join(different)}"
 
 
 def _quoted(name: str) -> str:

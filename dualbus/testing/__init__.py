@@ -1,4 +1,4 @@
-"""For the tests of applications, and for our own."""
+"""Helpers for the tests of applications."""
 
 from dualbus.testing.cluster import Cluster, Process, until
 from dualbus.testing.kit import NOW, answer, decide, from_log, project

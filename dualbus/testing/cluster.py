@@ -1,4 +1,4 @@
-"""A cluster for tests: real processes, on free addresses, in a folder of its own."""
+"""A cluster for tests: real processes on ipc addresses in their own folder."""
 
 import os
 import signal
@@ -13,29 +13,29 @@ from typing import IO, Self, TypeVar
 T = TypeVar("T")
 
 GATEWAY, COMMANDBUS, PROJECTOR, QUERYBUS = PROCESSES = ("gateway", "commandbus", "projector", "querybus")
-# Each of these only ends a test that hangs: on a busy machine, a start alone may take seconds.
-TIMEOUT_MS = 60_000  # the deadline of a request that has none of its own
+# Generous, because a start on a busy machine may need seconds: these only end a test that hangs.
+TIMEOUT_MS = 60_000  # the default deadline of requests
 UNTIL_SECONDS = 30.0
 STOP_SECONDS = 30.0
 
 
 def until(ask: Callable[[], T], seconds: float = UNTIL_SECONDS, what: str = "") -> T:
-    """Call `ask` until it returns a true value, and return that value; an AssertionError counts as not yet."""
+    """Poll a function until the result is true, and return the result; an AssertionError counts as false."""
     deadline = time.monotonic() + seconds
     while True:
-        problem = ""
+        failure = ""
         try:
             if answer := ask():
                 return answer
         except AssertionError as error:
-            problem = f": {error}"
+            failure = f": {error}"
         if time.monotonic() > deadline:
-            raise AssertionError(f"Not within {seconds:g} s: {what or ask}{problem}")
+            raise AssertionError(f"Not within {seconds:g} s: {what or ask}{failure}")
         time.sleep(0.01)
 
 
 class Process:
-    """One process of a cluster; what it says on stderr is kept in a file."""
+    """A process of a cluster. Its stderr is written to a file."""
 
     def __init__(
         self,
@@ -43,12 +43,12 @@ class Process:
         command: Sequence[str],
         environ: Mapping[str, str],
         cwd: Path,
-        said: Path,
+        stderr_path: Path,
         stdin: int | IO[bytes],
     ) -> None:
         self.name = name
-        self.said_path = said
-        with said.open("ab") as stderr:
+        self.stderr_path = stderr_path
+        with stderr_path.open("ab") as stderr:
             self.popen = subprocess.Popen(  # noqa: S603
                 command,
                 stdin=stdin,
@@ -64,26 +64,26 @@ class Process:
         return self.popen.pid
 
     @property
-    def said(self) -> str:
-        """What it has said on stderr."""
-        return self.said_path.read_text(errors="replace")
+    def stderr_text(self) -> str:
+        """The stderr output so far."""
+        return self.stderr_path.read_text(errors="replace")
 
     @property
     def running(self) -> bool:
-        """Tell whether it runs."""
+        """Whether the process is running."""
         return self.popen.poll() is None
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, if it still runs."""
+        """Send a signal if the process is running."""
         if self.running:
             self.popen.send_signal(number)
 
     def wait(self, seconds: float = STOP_SECONDS) -> int:
-        """Wait until it has ended; return its exit code."""
+        """Wait for the process to end; return the exit code."""
         return self.popen.wait(seconds)
 
     def end(self) -> None:
-        """Make sure that it has ended."""
+        """Kill the process if necessary, and close its pipes."""
         self.send(signal.SIGCONT)
         self.send(signal.SIGKILL)
         self.popen.wait()
@@ -93,10 +93,10 @@ class Process:
 
 
 class Cluster:
-    """The processes of a cluster in `folder`. A context manager: at its end, none of them is left.
+    """The processes of a cluster in `folder`. As a context manager, kill the remaining processes on exit.
 
-    Addresses are ipc paths in the folder, so that clusters side by side never meet. A request without a deadline
-    of its own has a minute, unless `timeout_ms` is among the settings.
+    Addresses are ipc paths in the folder, so clusters can run side by side. The default deadline of a request is a
+    minute, unless `timeout_ms` is among the settings.
     """
 
     def __init__(self, folder: Path, app: str = "users:app", *, cwd: Path | None = None, **settings: str) -> None:
@@ -108,7 +108,9 @@ class Cluster:
         self.environ |= {f"DUALBUS_{name.upper()}": address for name, address in self.addresses.items()}
         self.environ |= {"DUALBUS_APP": app, "DUALBUS_DATA": str(self.data), "DUALBUS_TIMEOUT_MS": str(TIMEOUT_MS)}
         self.environ |= {f"DUALBUS_{name.upper()}": value for name, value in settings.items()}
-        self.commands = {name: [sys.executable, "-m", f"dualbus.{name}"] for name in PROCESSES}  # for a test to wrap
+        self.commands = {
+            name: [sys.executable, "-m", f"dualbus.{name}"] for name in PROCESSES
+        }  # a test may wrap them
         self.processes: list[Process] = []
 
     @property
@@ -117,33 +119,34 @@ class Cluster:
         return self.environ["DUALBUS_FRONT"]
 
     def start(self, *names: str, stdin: int | IO[bytes] = subprocess.DEVNULL, **environ: str) -> list[Process]:
-        """Start processes, all four if none is named; give a gateway `stdin` to speak to it that way."""
+        """Start the named processes, or all four; `stdin` is the standard input of the gateway."""
         started = []
         for name in names or PROCESSES:
-            said = self.folder / f"{name}.{len(self.processes)}.log"
-            given = stdin if name == GATEWAY else subprocess.DEVNULL
-            started.append(Process(name, self.commands[name], self.environ | environ, self.cwd, said, given))
+            stderr_path = self.folder / f"{name}.{len(self.processes)}.log"
+            own_stdin = stdin if name == GATEWAY else subprocess.DEVNULL
+            command, environment = self.commands[name], self.environ | environ
+            started.append(Process(name, command, environment, self.cwd, stderr_path, own_stdin))
             self.processes.append(started[-1])
         return started
 
     def process(self, name: str) -> Process:
-        """Return the process of that name that was started last."""
-        return next(one for one in reversed(self.processes) if one.name == name)
+        """Return the latest started process of a name."""
+        return next(process for process in reversed(self.processes) if process.name == name)
 
     def kill(self, name: str) -> None:
-        """Kill a process the hard way (SIGKILL), and wait until it is gone."""
+        """Kill a process (SIGKILL) and wait for its end."""
         process = self.process(name)
         process.send(signal.SIGKILL)
         process.wait()
 
     def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ask a process to end, and return its exit code."""
+        """Send a process SIGTERM, or another signal; return its exit code."""
         process = self.process(name)
         process.send(number)
         return process.wait()
 
     def restart(self, name: str) -> Process:
-        """Kill a process and start it again."""
+        """Kill a process and start another of the same name."""
         self.kill(name)
         return self.start(name)[0]
 

@@ -1,4 +1,4 @@
-"""How two lists of events differ, said so that a person sees it at once."""
+"""Readable differences between messages, or between lists of messages."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,23 +6,23 @@ from dualbus.application.messages import Message
 
 
 def whole(message: Message) -> str:
-    """Return a message as code, with its private fields: the values are those of a test."""
+    """Return the full `repr` of a message, with private fields, because the values are from a test."""
     fields = ", ".join(f"{name}={getattr(message, name)!r}" for name in type(message).model_fields)
     return f"{type(message).__name__}({fields})"
 
 
 def differences(left: object, right: object) -> list[str] | None:
-    """Return lines that say how messages, or lists of them, differ; None if that is not what they are."""
+    """Return a description of the differences in lines; None for values other than messages or lists of messages."""
     ours, theirs = _messages(left), _messages(right)
     if ours is None or theirs is None or not (ours or theirs):
         return None
-    return ["the messages differ (left, then right)", *_lines(ours, theirs)]
+    return ["the messages differ (left != right)", *_lines(ours, theirs)]
 
 
 def _messages(value: object) -> Sequence[Message] | None:
     if isinstance(value, Message):
         return [value]
-    if isinstance(value, list) and all(isinstance(one, Message) for one in value):
+    if isinstance(value, list) and all(isinstance(item, Message) for item in value):
         return value
     return None
 
@@ -39,7 +39,7 @@ def _lines(left: Sequence[Message], right: Sequence[Message]) -> Iterator[str]:
 
 def _compare(number: str, left: Message, right: Message) -> Iterator[str]:
     if type(left) is not type(right):
-        yield f"{number}{type(left).__name__}, and on the right {type(right).__name__}"
+        yield f"{number}{type(left).__name__} != {type(right).__name__}"
         yield f"   left:  {whole(left)}"
         yield f"   right: {whole(right)}"
     elif left == right:
@@ -49,4 +49,4 @@ def _compare(number: str, left: Message, right: Message) -> Iterator[str]:
         for name in type(left).model_fields:
             ours, theirs = getattr(left, name), getattr(right, name)
             if ours != theirs:
-                yield f"   {name}: {ours!r}, and on the right {theirs!r}"
+                yield f"   {name}: {ours!r} != {theirs!r}"

@@ -1,10 +1,10 @@
-"""Given, when, then on values: what a decision, a projection or a query comes to. No socket, no file.
+"""Given-when-then tests of decisions, projections and queries on values, without sockets and files.
 
     events = decide(create_user, given=[], when=CreateUser(name="Ada", email="ada@example.org"))
     rows = project(app, given=[UserCreated(...)]).all("SELECT * FROM users")
     answer(app, given=[UserCreated(...)], when=GetUser(user_id="u-1"))
 
-Events go through the JSON of the log and answers through the wire, as they do in a cluster.
+As in a cluster, events are converted to the JSON of the log and back, and answers to the wire format and back.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from dualbus.readmodel.memory import ModelInMemory
 from dualbus.testing.differences import whole
 
 NOW = "2026-01-31T12:00:00.000000Z"
-"""The time of a decision whose test does not care."""
+"""The default time of a decision."""
 
 E = TypeVar("E", bound=Event)
 
@@ -33,23 +33,23 @@ E = TypeVar("E", bound=Event)
 def decide(
     decision: Decide, *, given: Iterable[Event] = (), when: Command, ids: Iterable[str] | None = None, now: str = NOW
 ) -> list[Event]:
-    """Return the events that a command comes to; Rejected if it is refused, Invalid if its own rules forbid it.
+    """Return the events of a command. Raises Rejected if the decision does, and Invalid if `when` breaks its rules.
 
-    `past.new_id()` gives `ids` in turn ("id-1", "id-2", … if none are given) and `past.now()` gives `now`.
+    `past.new_id()` returns `ids` in order ("id-1", "id-2", … by default), and `past.now()` returns `now`.
     """
-    _obey_rules(when)
+    _check_rules(when)
     past = _Past([_through_the_log(event) for event in given], ids, now)
     return [_through_the_log(event) for event in limited(decision(when, past))]
 
 
 def project(what: App | Projection, *, given: Iterable[Event]) -> ReadOnlyTables:
-    """Return the tables after the events: those of a projection, or of all that an application has."""
+    """Return the tables of a projection, or of all projections of an application, after the events."""
     return _projected(what, given).read_only()
 
 
 def answer(app: App, *, given: Iterable[Event] = (), when: Query) -> Any:
-    """Return what a client gets for a query after the events."""
-    _obey_rules(when)
+    """Return the answer to a query after the events."""
+    _check_rules(when)
     function = app.queries.get(type(when))
     if function is None:
         raise AssertionError(f"{type(when).__name__} is not among the queries of the application.")
@@ -59,14 +59,14 @@ def answer(app: App, *, given: Iterable[Event] = (), when: Query) -> Any:
 
 
 def from_log(app: App, type_: str, **fields: Any) -> Event:
-    """Return the event that an old record of this type, with these fields, is today: `given=[from_log(...)]`."""
+    """Return the current event of an old record with this type and these fields: `given=[from_log(...)]`."""
     if type_ not in app.stored_types:
         raise AssertionError(f"{type_} is neither an event of the application nor among its upcasts.")
     return app.decode(type_, to_json(fields).decode())
 
 
 class _Past:
-    """The past that a test gives."""
+    """The Past of a test."""
 
     def __init__(self, events: list[Event], ids: Iterable[str] | None, now: str) -> None:
         self._events = events
@@ -87,14 +87,14 @@ class _Past:
         try:
             return next(self._ids)
         except StopIteration:
-            raise AssertionError("The decision took more ids than the test has: give it more ids.") from None
+            raise AssertionError("The decision requested more ids than the test provides: extend `ids`.") from None
 
     def now(self) -> str:
         return self._now
 
 
 def _tag_names(kind: type[Event]) -> set[str]:
-    """Return the tags of an event and of all that are made from it: of all that the test has imported."""
+    """Return the names of the tags of an event class and of all its imported subclasses."""
     names = {tag for _, tag in kind.tag_fields}
     return names.union(*map(_tag_names, kind.__subclasses__()))
 
@@ -103,21 +103,21 @@ def _numbered() -> Iterator[str]:
     return (f"id-{number}" for number in itertools.count(1))
 
 
-def _obey_rules(message: Message) -> None:
+def _check_rules(message: Message) -> None:
     if errors := list(message.problems()):
         raise Invalid(errors)
 
 
 def _through_the_log(event: E) -> E:
-    """Return an event as it comes back from the log."""
+    """Write an event as JSON of the log, and return the event read from this JSON."""
     if not isinstance(event, Event):
         raise AssertionError(f"{event!r} is not an event.")
-    event.fields()  # raises if it holds what JSON or SQLite do not
+    event.fields()  # raises for values that JSON or SQLite cannot hold
     try:
         read = type(event).model_validate_json(event.data())
     except ValidationError as error:
-        said = "; ".join(sentences(type(event).__name__, error))
-        raise AssertionError(f"{whole(event)} cannot be read back from the log: {said}.") from None
+        problems = "; ".join(sentences(type(event).__name__, error))
+        raise AssertionError(f"{whole(event)} cannot be read back from the log: {problems}.") from None
     if read != event:
         raise AssertionError(f"{whole(event)} comes back from the log as {whole(read)}.")
     return read

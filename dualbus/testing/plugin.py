@@ -1,4 +1,4 @@
-"""What pytest gets from dualbus by itself: a running cluster, and events whose difference one can see."""
+"""The pytest plugin: fixtures for a running cluster, and readable differences of messages."""
 
 import os
 import shutil
@@ -11,10 +11,12 @@ import pytest
 from dualbus.testing.cluster import Cluster
 from dualbus.testing.differences import differences
 
+pytest.register_assert_rewrite("dualbus.testing.log_contract")
+
 
 @pytest.fixture
 def dualbus_app() -> str:
-    """The application that `dualbus_cluster` runs; to run yours, define a fixture of this name that returns it."""
+    """The application of `dualbus_cluster`: DUALBUS_APP, or the result of your own fixture with this name."""
     return os.environ.get("DUALBUS_APP", "users:app")
 
 
@@ -22,9 +24,9 @@ def dualbus_app() -> str:
 def dualbus_cluster(
     dualbus_app: str, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Cluster]:
-    """A running cluster: real processes in a folder of their own. Requests wait until it is ready.
+    """A running cluster of real processes in a temporary folder. Requests wait until the cluster is ready.
 
-    Clients that the test makes have the cluster's deadline, a minute, where the test gives them no `timeout`.
+    Clients of the test have the cluster's default timeout, a minute.
     """
     folder = Path(tempfile.mkdtemp(prefix="db"))  # short: an ipc path has at most 107 characters
     try:
@@ -37,5 +39,5 @@ def dualbus_cluster(
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Say how events differ, field by field."""
+    """Describe the differences of messages field by field."""
     return differences(left, right) if op == "==" else None

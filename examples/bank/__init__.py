@@ -1,4 +1,4 @@
-"""Accounts, transfers that never overdraw, and a statement."""
+"""Accounts, transfers without overdrafts, and statements."""
 
 from dualbus import App, Projection
 from examples.bank import decisions, projections, queries

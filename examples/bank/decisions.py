@@ -1,4 +1,4 @@
-"""What commands come to: no account is ever overdrawn."""
+"""The decisions of the commands: no account is ever overdrawn."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from examples.bank.messages import (
 
 @dataclass(frozen=True)
 class Account:
-    """An account as far as its rules need it: folded from the events tagged account:<id>."""
+    """The state of an account for its rules, folded from the events with the tag account:<id>."""
 
     id: str | None = None
     balance: int = 0

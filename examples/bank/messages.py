@@ -1,4 +1,4 @@
-"""What is said about accounts and the money on them. Amounts are whole cents: money is never a float."""
+"""The messages about accounts and payments. Amounts are integers, in cents, because floats round."""
 
 from typing import Annotated
 
@@ -49,7 +49,7 @@ class MoneyWithdrawn(Event):
 
 
 class MoneyTransferred(Event):
-    """One event in two histories: there is no moment at which the money is on neither account, or on both."""
+    """An event in the histories of both accounts: the money leaves and arrives at the same position."""
 
     source: Annotated[str, Tag("account")]
     target: Annotated[str, Tag("account")]
@@ -62,14 +62,14 @@ class GetAccount(Query):
 
 
 class ListAccounts(Query):
-    """Accounts in the order of their ids, a page at a time: `after` is the last id of the page before."""
+    """A page of accounts in the order of their ids: `after` is the last id of the previous page."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
     after: str = ""
 
 
 class GetStatement(Query):
-    """The lines of an account, the newest first; `before` is the number of the last line of the page before."""
+    """A page of an account's statement, newest line first: `before` is the last number of the previous page."""
 
     account_id: Text
     limit: Annotated[int, Field(ge=1, le=100)] = 20

@@ -1,4 +1,4 @@
-"""What events do to the read model: a balance, and a statement whose lines are numbered."""
+"""The changes of the read model for each event: balances, and statements with numbered lines."""
 
 from dualbus import Tables
 from examples.bank.messages import AccountOpened, MoneyDeposited, MoneyTransferred, MoneyWithdrawn

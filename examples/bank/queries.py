@@ -1,4 +1,4 @@
-"""What is asked of the read model."""
+"""The answers to queries from the read model."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def list_accounts(query: ListAccounts, tables: ReadOnlyTables) -> list[dict[str,
 
 
 def get_statement(query: GetStatement, tables: ReadOnlyTables) -> dict[str, Any]:
-    """Return a page, and where the next one begins: null when this was the last."""
+    """Return a page of lines, and `before` for the next page, or null after the last page."""
     before = query.before or 2**62
     lines = tables.all(
         "SELECT number, at, what, cents, balance FROM statement WHERE account = ? AND number < ? "

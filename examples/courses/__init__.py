@@ -1,4 +1,4 @@
-"""Courses with a capacity, students with a limit: the well-known exercise of dcb.events."""
+"""Courses with a capacity and students with a limit: the course subscription example of dcb.events."""
 
 from dualbus import App, Projection
 from examples.courses import decisions, projections, queries

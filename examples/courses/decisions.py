@@ -1,4 +1,4 @@
-"""What commands come to. Each rule reads what it relies on, and that is what protects it."""
+"""The decisions of the commands. A rule is protected by the histories that its decision reads."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from examples.courses.messages import (
 
 @dataclass(frozen=True)
 class Course:
-    """A course as far as its rules need it: folded from the events tagged course:<id>."""
+    """The state of a course for its rules, folded from the events with the tag course:<id>."""
 
     exists: bool = False
     capacity: int = 0
@@ -43,7 +43,7 @@ class Course:
 
 @dataclass(frozen=True)
 class Student:
-    """A student as far as the rules need it: folded from the events tagged student:<id>."""
+    """The state of a student for the rules, folded from the events with the tag student:<id>."""
 
     exists: bool = False
     courses: frozenset[str] = frozenset()
@@ -80,7 +80,7 @@ def change_capacity(command: ChangeCapacity, past: Past) -> Iterator[Event]:
 
 
 def join_course(command: JoinCourse, past: Past) -> Iterator[Event]:
-    """Two rules over two histories: both are read, so the event is appended only if both still hold."""
+    """Check rules about two histories. Both are read, so the event is appended only if both rules still hold."""
     student = past.fold(Student, student=command.student_id)
     course = past.fold(Course, course=command.course_id)
     if not student.exists:

@@ -1,4 +1,4 @@
-"""What is said about courses and those who join them."""
+"""The messages about courses and students."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from pydantic import Field
 from dualbus import Command, Event, Query, Tag, Text
 
 CAPACITY_MAX = 1000
-COURSES_MAX = 5  # that one student may be in at a time
+COURSES_MAX = 5  # per student
 
 Capacity = Annotated[int, Field(ge=1, le=CAPACITY_MAX)]
 
@@ -44,7 +44,7 @@ class StudentRegistered(Event):
 
 class CourseDefined(Event):
     id: Annotated[str, Tag("course")]
-    code: Annotated[str, Tag("code")]  # to find out whether a code is taken
+    code: Annotated[str, Tag("code")]  # for the check that a code is unique
     title: str
     capacity: int
 
@@ -55,7 +55,7 @@ class CapacityChanged(Event):
 
 
 class StudentJoined(Event):
-    """Belongs to two histories: the student's and the course's."""
+    """An event in the histories of both the student and the course."""
 
     student: Annotated[str, Tag("student")]
     course: Annotated[str, Tag("course")]
@@ -71,7 +71,7 @@ class GetCourse(Query):
 
 
 class ListCourses(Query):
-    """Courses in the order of their codes, a page at a time: `after` is the last code of the page before."""
+    """A page of courses in the order of their codes: `after` is the last code of the previous page."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
     after: str = ""

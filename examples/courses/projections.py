@@ -1,4 +1,4 @@
-"""What events do to the read model."""
+"""The changes of the read model for each event."""
 
 from dualbus import Tables
 from examples.courses.messages import (

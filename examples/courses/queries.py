@@ -1,4 +1,4 @@
-"""What is asked of the read model."""
+"""The answers to queries from the read model."""
 
 from typing import Any
 

@@ -8,9 +8,8 @@ import apsw
 import pytest
 
 from dualbus.application.loader import load
-from dualbus.log.contract import Decision, NewEvent
+from dualbus.log.contract import GENESIS, Decision, NewEvent
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.log.sqlite.schema import GENESIS
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.projector.builder import Model
 from dualbus.worker.interrupt import Interrupt
@@ -69,7 +68,7 @@ def test_a_log_may_be_cut_at_every_position_and_holds_what_was_before_it(
         assert run("export", data=target).out.splitlines() == lines[:position]
         assert run("verify", data=target).code == 0
     assert run("backup", tmp_path / "b.db", "--to", 46).err == (
-        "The log goes from position 1 to 45, and 46 is not in it: give one that is.\n"
+        "The log has positions 1 to 45: choose one of them; 46 is not in the log.\n"
     )
     assert not (tmp_path / "b.db").exists()
 
@@ -94,7 +93,9 @@ def test_a_command_whose_events_belong_together_is_not_cut_in_two(run: Run, tmp_
     refused = run("backup", tmp_path / "b.db", "--to", 3)
 
     assert refused.code == 1
-    assert refused.err.endswith("is in the middle of a command, whose events stand or fall together: give 1 or 4.\n")
+    assert refused.err.endswith(
+        "is between two events of the same command, which cannot be separated: choose 1 or 4.\n"
+    )
     assert run("backup", tmp_path / "b.db", "--to", 4).code == 0
 
 
@@ -130,7 +131,7 @@ def test_a_read_model_that_is_ahead_of_a_restored_log_is_made_anew(run: Run, dat
 
     not_yet = run("verify")
     assert not_yet.code == 1
-    assert "follows an earlier life of this log: start the projector" in not_yet.err
+    assert "was built from an earlier incarnation of this log: start the projector" in not_yet.err
     SqliteLog(data, lambda secret: Decision(GENESIS, "2026")).close()  # commandbus starts
     log = SqliteLogReader(data)
     model = Model(data, load("users:app"), log, Interrupt())  # projector does too
@@ -152,7 +153,7 @@ def test_a_damaged_backup_is_refused_and_nothing_is_made(run: Run, data: Path, t
     refused = run("restore", backup, data=target)
     strange = run("restore", Path(__file__), data=target)
 
-    assert (refused.code, refused.err) == (1, "Position 7 is missing in the log: restore it.\n")
+    assert (refused.code, refused.err) == (1, "Position 7 is missing in the log: restore the log.\n")
     assert strange.code == 1
     assert strange.err.startswith(f"{__file__} is not a readable log")
     assert sorted(path.name for path in target.iterdir()) == ["log.lock", "projector.lock"]
@@ -212,13 +213,13 @@ def test_import_only_makes_new_logs(run: Run, data: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda lines: [*lines[:9], *lines[10:]], "Position 10 is missing; 11 comes instead"),
+        (lambda lines: [*lines[:9], *lines[10:]], "Position 10 is missing before 11"),
         (lambda lines: [*lines[:9], "{", *lines[10:]], "Line 10 is not JSON"),
-        (lambda lines: [*lines[:9], "{}", *lines[10:]], "Line 10 has no position and no type and no data"),
+        (lambda lines: [*lines[:9], "{}", *lines[10:]], "Line 10 has no valid position, type, data"),
         (lambda lines: [*lines[:9], lines[9].replace("User", "Loser", 1)], "cannot read position 10 as Loser"),
         (lambda lines: [*lines[:9], lines[9].replace('"name":', '"nme":')], "cannot read position 10 as User"),
-        (lambda lines: [*lines[:9], lines[9].replace('"key-', '"genesis" ,"x": "')], "events ended before"),
-        (lambda lines: [], "There is no event to import"),
+        (lambda lines: [*lines[:9], lines[9].replace('"key-', '"genesis" ,"x": "')], "belongs to an earlier command"),
+        (lambda lines: [], "The input has no events"),
     ],
 )
 def test_lines_that_cannot_be_taken_are_refused_and_nothing_is_made(

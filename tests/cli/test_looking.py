@@ -125,7 +125,7 @@ def test_verify_says_what_is_wrong_and_where_first(run: Run, data: Path) -> None
     said = run("verify")
 
     assert (said.code, said.out) == (1, "")
-    assert said.err == "Position 9 is not as it was written: restore the log from a backup.\n"
+    assert said.err == "Position 9 was changed: restore the log from a backup.\n"
 
 
 def test_verify_without_a_log_or_without_a_read_model(run: Run, data: Path) -> None:
@@ -133,11 +133,11 @@ def test_verify_without_a_log_or_without_a_read_model(run: Run, data: Path) -> N
     without_model = run("verify")
 
     assert without_model.code == 0
-    assert "There is no read model of these projections to compare" in without_model.out
+    assert "The folder has no read model of these projections to compare" in without_model.out
     assert run("verify", data=data / "nothing") == (
         1,
         "",
-        f"There is no log at {data}/nothing/log.db: start commandbus, which makes it.\n",
+        f"There is no log at {data}/nothing/log.db: start commandbus, which creates it.\n",
     )
 
 

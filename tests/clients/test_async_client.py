@@ -12,8 +12,8 @@ import msgpack
 import pytest
 import zmq
 
-from dualbus import AsyncClient, Closed, CommandResult, Refused, Unavailable
-from dualbus.client.calls import UNDER_WAY_MAX
+from dualbus import AsyncClient, ClientClosed, CommandResult, Rejected, Unavailable
+from dualbus.client.calls import IN_FLIGHT_MAX
 from dualbus.testing import Cluster
 from tests.clients.notes import CountNotes, Note, Ponder
 from tests.clients.seeing import data, events, logged
@@ -62,7 +62,7 @@ def test_a_refusal_among_many_harms_no_other(notes: Cluster) -> None:
             calls = [client.command("Note", payload) for payload in payloads]
             return await asyncio.gather(*calls, return_exceptions=True)
 
-    assert Counter(map(type, asyncio.run(run()))) == {CommandResult: 100, Refused: 300}
+    assert Counter(map(type, asyncio.run(run()))) == {CommandResult: 100, Rejected: 300}
 
 
 def test_a_call_that_is_cancelled_leaves_the_others_alone(notes: Cluster) -> None:
@@ -101,10 +101,10 @@ def test_closing_ends_the_calls_that_are_under_way(notes: Cluster) -> None:
         for _ in range(3):
             await asyncio.sleep(0)
         await client.close()
-        with pytest.raises(Closed, match="was closed before the answer came") as caught:
+        with pytest.raises(ClientClosed, match="was closed before the reply arrived") as caught:
             await call
         assert not caught.value.outcome_known
-        with pytest.raises(Closed, match="make another one"):
+        with pytest.raises(ClientClosed, match="create another client"):
             await client.query(CountNotes(text="a"))
 
     asyncio.run(run())
@@ -132,9 +132,9 @@ def test_when_all_that_is_under_way_is_answered_in_one_message_the_rest_is_sent(
     # Given a gateway that answers the first calls, as many as are under way at most, in one message
     def gateway(socket: "zmq.Socket[bytes]") -> None:
         answered = 0
-        while answered < UNDER_WAY_MAX + 1:
+        while answered < IN_FLIGHT_MAX + 1:
             asked: list[Any] = []
-            while len(asked) < min(UNDER_WAY_MAX, UNDER_WAY_MAX + 1 - answered):
+            while len(asked) < min(IN_FLIGHT_MAX, IN_FLIGHT_MAX + 1 - answered):
                 client, kind, packed = socket.recv_multipart()
                 assert kind == b"send"
                 asked += msgpack.unpackb(packed)
@@ -147,7 +147,7 @@ def test_when_all_that_is_under_way_is_answered_in_one_message_the_rest_is_sent(
 
     async def run(address: str) -> list[Any]:
         async with AsyncClient(address, timeout=SECONDS) as client:
-            return await asyncio.gather(*(client.query("Echo", n=n) for n in range(UNDER_WAY_MAX + 1)))
+            return await asyncio.gather(*(client.query("Echo", n=n) for n in range(IN_FLIGHT_MAX + 1)))
 
     address = f"ipc://{folder}/front"
     with zmq.Context() as context, context.socket(zmq.ROUTER) as socket, ThreadPoolExecutor(1) as pool:
@@ -156,5 +156,5 @@ def test_when_all_that_is_under_way_is_answered_in_one_message_the_rest_is_sent(
         socket.bind(address)
         served = pool.submit(gateway, socket)
         # Then every call has its answer
-        assert asyncio.run(run(address)) == list(range(UNDER_WAY_MAX + 1))
+        assert asyncio.run(run(address)) == list(range(IN_FLIGHT_MAX + 1))
         served.result()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dualbus import Client, Closed, CommandResult, Error, Executed, Refused, Timeout
+from dualbus import Client, ClientClosed, CommandResult, DeadlineExceeded, DualbusError, Executed, Rejected
 from dualbus.runtime.errors import ConfigError
 from dualbus.testing import Cluster, until
 from tests.clients.notes import CountNotes, Note
@@ -56,7 +56,7 @@ def test_closing_ends_the_calls_of_other_threads_and_leaves_no_thread(notes: Clu
         client.close()
 
         # Then the call ends, and says that the outcome is not known; and the client's thread is gone
-        with pytest.raises(Closed, match="was closed before the answer came") as caught:
+        with pytest.raises(ClientClosed, match="was closed before the reply arrived") as caught:
             called.result()
         assert not caught.value.outcome_known
         assert caught.value.idempotency_key
@@ -110,7 +110,7 @@ def test_a_program_that_forgets_to_close_ends_without_a_word(notes: Cluster, pro
 
 def test_the_clients_and_their_errors_are_there_without_zeromq(notes: Cluster) -> None:
     program = """
-assert dualbus.Error and dualbus.Refused and dualbus.Timeout and "Client" in dualbus.__all__
+assert dualbus.DualbusError and dualbus.Rejected and dualbus.DeadlineExceeded and "Client" in dualbus.__all__
 assert "zmq" not in sys.modules
 from dualbus import AsyncClient, Client
 try:
@@ -145,7 +145,7 @@ def test_a_client_made_before_a_fork_serves_both_and_one_that_was_used_says_so(n
     assert logged(notes, "forked") == 2
     used = ran("USED = True" + FORK, notes)
     assert sorted(used.stdout.splitlines()) == [
-        "This client was used before the process was forked: make one in each process.",
+        "This client was used before the process was forked: create a client in each process.",
         "parent called",
     ]
     assert unused.stderr == used.stderr == ""
@@ -159,12 +159,12 @@ def test_an_address_that_no_socket_takes_is_refused() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        Refused(["A is required", "B is required"]),
-        Timeout("late", outcome_known=False, idempotency_key="k"),
+        Rejected("A is required", "B is required"),
+        DeadlineExceeded("late", outcome_known=False, idempotency_key="k"),
         Executed("Done.", position=7, idempotency_key="k"),
     ],
-    ids=["Refused", "Timeout", "Executed"],
+    ids=["Rejected", "DeadlineExceeded", "Executed"],
 )
-def test_errors_travel_between_processes(error: Error) -> None:
+def test_errors_travel_between_processes(error: DualbusError) -> None:
     copy: Any = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))

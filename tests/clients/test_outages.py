@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dualbus import AsyncClient, Client, CommandResult, Timeout, Unavailable
+from dualbus import AsyncClient, Client, CommandResult, DeadlineExceeded, Unavailable
 from dualbus.testing import Cluster, until
 from tests.clients.notes import CountNotes, Note
 from tests.clients.seeing import data, logged, under_way, unique
@@ -148,7 +148,7 @@ def test_when_nobody_comes_back_the_outcome_is_not_known_and_can_be_asked_for_la
             called = pool.submit(client.command, late, timeout=3)
             until(lambda: under_way(mine) == 1)
             mine.kill("gateway")
-            with pytest.raises(Timeout, match="The outcome is not known") as caught:
+            with pytest.raises(DeadlineExceeded, match="The outcome is not known") as caught:
                 called.result()
         assert not caught.value.outcome_known
 

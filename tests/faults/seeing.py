@@ -78,4 +78,4 @@ def not_caught_up(client: RawClient, asked: Envelope) -> bool:
 
 def said(cluster: Cluster, name: str) -> str:
     """Return what the processes of that name have said so far."""
-    return "".join(process.said for process in cluster.processes if process.name == name)
+    return "".join(process.stderr_text for process in cluster.processes if process.name == name)

@@ -147,8 +147,8 @@ class Round:
         except subprocess.TimeoutExpired:
             process.send(signal.SIGABRT)  # it says where it is
             code = process.wait()
-        if code != 0 and process.said:  # until it says something, it has not even begun
-            self._wrong(f"{process.name}, told to stop, ended with {code}: {process.said[-2000:]}")
+        if code != 0 and process.stderr_text:  # until it says something, it has not even begun
+            self._wrong(f"{process.name}, told to stop, ended with {code}: {process.stderr_text[-2000:]}")
         self._totals["restarts"] += 1
         self._replace(process)
 
@@ -180,12 +180,14 @@ class Round:
         """Nobody ends without being told to."""
         for process in self._running:
             if not process.running:
-                self._wrong(f"{process.name} ended by itself: {process.said[-500:]}")
+                self._wrong(f"{process.name} ended by itself: {process.stderr_text[-500:]}")
 
     def _settle(self) -> None:
         """Everything that has a key is known, and the read model has all there is."""
         if self._load.unknown:
-            self._wrong(f"{len(self._load.unknown)} keys never came to anything.")
+            keys = self._load.unknown
+            known = [one for one in self._load.history if one.key in keys][-5:]
+            self._wrong(f"{len(keys)} keys never came to anything: {known}, after {self._load.refusals[-3:]}")
         path = self._cluster.data / file_name(app.projections)
 
         def caught_up() -> bool:

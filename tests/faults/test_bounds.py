@@ -91,7 +91,7 @@ def attacked(case: Case) -> list[str]:
         before, held = crowd.measure(MEASURE_SECONDS), sizes(cluster)
         with Attacker(case.attack, target(cluster)):
             during = crowd.measure(MEASURE_SECONDS)
-            assert [process.said[-300:] for process in cluster.processes if not process.running] == []
+            assert [process.stderr_text[-300:] for process in cluster.processes if not process.running] == []
             grown = {name: size - held[name] for name, size in sizes(cluster).items()}
         print(f"without: {before.shown()}\nattacked: {during.shown()}\nmegabytes: {grown}")
         assert not before.errors

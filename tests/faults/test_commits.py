@@ -58,7 +58,7 @@ def subscriber(cluster: Cluster) -> Iterator[Subscriber]:
 def test_an_idle_commandbus_repeats_its_head(cluster: Cluster, subscriber: Subscriber) -> None:
     # given a log that holds its first event, and nobody who commands
     cluster.start("commandbus")
-    until(lambda: "Writing the log" in cluster.process("commandbus").said)
+    until(lambda: "Writing the log" in cluster.process("commandbus").stderr_text)
     # then a subscriber that comes at any time hears how far the log is
     for _ in range(3):
         assert subscriber.socket.poll(10_000)

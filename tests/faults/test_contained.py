@@ -110,11 +110,14 @@ def test_a_second_one_of_anything_says_so_and_exits_and_the_first_keeps_all_traf
             # then each says so and exits
             assert {name: one.wait() for name, one in seconds.items()} == dict.fromkeys(seconds, EXIT_UNAVAILABLE)
             listening = "listens on" if transport == "ipc" else "cannot be listened on"
-            assert listening in seconds["gateway"].said
-            assert f"Another commandbus writes the log in {cluster.data}" in seconds["the same log"].said
-            assert listening in seconds["the same events"].said
-            assert f"Another projector writes the read model in {cluster.data}" in seconds["the same read model"].said
-            assert listening in seconds["the same progress"].said
+            assert listening in seconds["gateway"].stderr_text
+            assert f"Another commandbus writes the log in {cluster.data}" in seconds["the same log"].stderr_text
+            assert listening in seconds["the same events"].stderr_text
+            assert (
+                f"Another projector writes the read model in {cluster.data}"
+                in seconds["the same read model"].stderr_text
+            )
+            assert listening in seconds["the same progress"].stderr_text
             # and those that were there first serve on, old clients and new
             assert all(process.running for process in first)
             with RawClient(cluster.front) as newcomer:
@@ -134,7 +137,10 @@ def test_another_commandbus_with_another_log_is_turned_away_at_the_gateway(
     [stranger] = running.start("commandbus", DUALBUS_DATA=data, DUALBUS_EVENTS=road)
     # then it is told so, and all commands go where they went
     assert stranger.wait() == EXIT_UNAVAILABLE
-    assert "Another commandbus, with another log, is at this gateway: stop one of the two." in stranger.said
+    assert (
+        "Another commandbus, with another log, is registered at this gateway: stop one of the two."
+        in stranger.stderr_text
+    )
     assert client.ask(create("Ada"))[0]["success"]
     assert status(client)["log"] == log
     assert len(fields(running.data)) == 2
@@ -232,7 +238,7 @@ def test_after_a_restart_of_the_gateway_a_new_session_sees_all_that_was_acknowle
         # when the gateway is killed and started again, and the querybuses find it before commandbus does
         running.process("commandbus").send(signal.SIGSTOP)
         running.restart("gateway")
-        until(lambda: "querybus is here" in running.process("gateway").said)
+        until(lambda: "querybus registered" in running.process("gateway").stderr_text)
 
         # then a new session is shown the user or told to wait, and never that there is none
         with RawClient(running.front) as newcomer:

@@ -30,7 +30,7 @@ def test_a_commit_that_log_head_cannot_witness_is_answered_indefinite_and_happen
         assert client.ask(create("Bob", key="second"))[0]["code"] == 13
         failed = cluster.process("commandbus")
         assert failed.wait() == 74
-        assert "log.head could not be written" in failed.said
+        assert "log.head could not be written" in failed.stderr_text
         cluster.commands["commandbus"] = usual
         cluster.start("commandbus")
         assert client.ask(create("Bob", key="second"))[0]["success"]
@@ -59,7 +59,7 @@ def test_an_fsync_that_fails_is_answered_indefinite_and_each_key_comes_to_one_ef
         assert all(answer["success"] for answer in told)  # by a commit before it
         failed = cluster.process("commandbus")
         assert failed.wait() == 74
-        assert "The log could not be written" in failed.said
+        assert "The log could not be written" in failed.stderr_text
 
         # And with a disk that works, the same keys come to one effect each
         cluster.commands["commandbus"] = usual

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from dualbus.application.loader import load
-from dualbus.log.contract import Head, LogDamaged
+from dualbus.log.contract import Head, LogDamaged, VerificationError
 from dualbus.log.head import BLOCK, FILE_NAME, Acknowledged, HeadFile, read_head, write_head
 from dualbus.log.identity import Identity
-from dualbus.log.sqlite.audit import VerificationError
 from dualbus.operations.verify import verify
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
@@ -78,16 +77,16 @@ def stop_all(cluster: Cluster) -> None:
 def refused(cluster: Cluster, name: str) -> str:
     """Start a process, expect that it ends with 74 and one sentence for its operator; return what it wrote."""
     [process] = cluster.start(name)
-    assert process.wait() == EXIT_DATA, process.said
-    assert "Traceback" not in process.said
-    return process.said
+    assert process.wait() == EXIT_DATA, process.stderr_text
+    assert "Traceback" not in process.stderr_text
+    return process.stderr_text
 
 
 def commandbus_starts(cluster: Cluster) -> None:
     """Start commandbus, wait until it writes the log, and stop it."""
     [commandbus] = cluster.start("commandbus")
-    until(lambda: "Writing the log" in commandbus.said or not commandbus.running)
-    assert commandbus.running, commandbus.said
+    until(lambda: "Writing the log" in commandbus.stderr_text or not commandbus.running)
+    assert commandbus.running, commandbus.stderr_text
     assert cluster.stop("commandbus") == EXIT_OK
 
 
@@ -256,7 +255,7 @@ def test_another_life_of_the_log_is_refused_unless_it_was_restored(cluster: Clus
     commandbus_starts(cluster)
     put(earlier, cluster.data)
     for name in ("commandbus", "projector", "commandbus"):
-        assert "is not the restored one" in refused(cluster, name)
+        assert "is not the restored log" in refused(cluster, name)
 
 
 def test_restore_and_import_refuse_the_log_head_of_another_log(cluster: Cluster) -> None:
@@ -363,10 +362,10 @@ def test_a_folder_without_log_head_is_taken_over_where_its_read_model_agrees(clu
     fill(cluster)
     stop_all(cluster)
     (cluster.data / FILE_NAME).unlink()
-    assert "There is no log.head" in str(verify(cluster.data, load("users:app")))
+    assert "The folder has no log.head" in str(verify(cluster.data, load("users:app")))
     # when the projector starts first, it follows the log and makes no log.head
     [projector] = cluster.start("projector")
-    until(lambda: "is at position" in projector.said)
+    until(lambda: "is at position" in projector.stderr_text)
     assert cluster.stop("projector") == EXIT_OK
     assert not (cluster.data / FILE_NAME).exists()
     # and commandbus makes it
@@ -404,7 +403,7 @@ def test_commandbus_killed_anywhere_around_its_record_starts_again_and_lost_noth
             recorded = read_head(cluster.data)
             cluster.commands["commandbus"] = usual
             [commandbus] = cluster.start("commandbus")
-            until(lambda commandbus=commandbus: "Writing the log" in commandbus.said)  # type: ignore[misc]
+            until(lambda commandbus=commandbus: "Writing the log" in commandbus.stderr_text)  # type: ignore[misc]
             [reply] = client.wait_for([key])
             assert reply["body"]["success"] is True, point
             assert recorded

@@ -87,7 +87,7 @@ def test_garbage_from_what_stands_where_the_gateway_and_the_publisher_should_sto
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     cluster.start("commandbus")
-    until(lambda: "Writing the log" in cluster.process("commandbus").said)
+    until(lambda: "Writing the log" in cluster.process("commandbus").stderr_text)
     log = SqliteLogReader(cluster.data)
     log.close()
     if name == "commandbus":
@@ -115,11 +115,11 @@ def test_garbage_from_what_stands_where_the_gateway_and_the_publisher_should_sto
 
         # then it lives, and greets them once more when it is asked to
         def greets() -> bool:
-            assert process.running, process.said[-2000:]
+            assert process.running, process.stderr_text[-2000:]
             while router.poll(100):
                 if router.recv_multipart()[1] == b"ready":
                     return True
             return False
 
         until(greets, SECONDS)
-        assert "Internal error in dualbus" not in process.said
+        assert "Internal error in dualbus" not in process.stderr_text

@@ -43,9 +43,9 @@ MUTANTS = {
     ),
     "dedup in memory only": Mutant(
         "dualbus/log/sqlite/reader.py",
-        "rows: Iterable[Any] = (row for id_ in ids for row in self._db.execute(ONE_OUTCOME, (id_,)))",
+        "rows = self._db.execute(OUTCOMES, (json.dumps(ids),))",
         "since = self.__dict__.setdefault('_since', getattr(self, '_outcomes', 0)); "
-        "rows = (row for id_ in ids for row in self._db.execute(f'{ONE_OUTCOME} AND number > {since}', (id_,)))",
+        "rows = self._db.execute(f'{OUTCOMES} AND number > {since}', (json.dumps(ids),))",
         f"{FAULTS}/test_commits.py::test_what_a_command_came_to_is_known_when_the_log_is_opened_again",
     ),
     "publish before commit": Mutant(
@@ -56,15 +56,15 @@ MUTANTS = {
     ),
     "checkpoint in its own transaction": Mutant(
         "dualbus/readmodel/writer.py",
-        'self.own(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))',
-        'self.own("COMMIT"); self.own("BEGIN"); '
-        'self.own(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))',
+        'self.execute_internal(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))',
+        'self.execute_internal("COMMIT"); self.execute_internal("BEGIN"); '
+        'self.execute_internal(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))',
         f"{FAULTS}/test_commits.py::test_rows_whose_checkpoint_cannot_be_written_are_not_written_either",
     ),
     "checkpoint read outside the query's snapshot": Mutant(
         "dualbus/readmodel/reader.py",
-        'self.own("BEGIN")',
-        'checkpoint = self.checkpoint(); self.own("BEGIN"); return checkpoint',
+        'self.execute_internal("BEGIN")',
+        'checkpoint = self.checkpoint(); self.execute_internal("BEGIN"); return checkpoint',
         f"{FAULTS}/test_commits.py::test_a_snapshot_begins_with_its_checkpoint_and_ends_whatever_a_query_left_unread",
     ),
     "no idle head": Mutant(
@@ -124,7 +124,7 @@ MUTANTS = {
     ),
     "head not witnessed": Mutant(
         "dualbus/log/sqlite/writer.py",
-        "self._witness.write(number, head, hash_)",
+        "self._head_file.write(number, head, hash_)",
         "pass",
         f"{FAULTS}/test_head.py::test_a_log_that_lost_its_wal_together_with_that_of_the_read_model_is_refused",
     ),

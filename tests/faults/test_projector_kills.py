@@ -68,7 +68,7 @@ def log(cluster: Cluster) -> Iterator[Log]:
 def run_until_killed(cluster: Cluster, when: str, where: str, number: int) -> None:
     cluster.commands["projector"] = launched("projector", "/", "kill", when, where, number)
     [projector] = cluster.start("projector")
-    assert projector.wait() == -signal.SIGKILL, f"{when} {where} {number}: {projector.said}"
+    assert projector.wait() == -signal.SIGKILL, f"{when} {where} {number}: {projector.stderr_text}"
 
 
 def projected(cluster: Cluster) -> int:

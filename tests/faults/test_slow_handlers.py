@@ -178,7 +178,7 @@ def test_the_process_of_a_query_that_cannot_be_stopped_is_given_up_and_the_query
         # one whose query holds the interpreter cannot, and is given up by the gateway
         if not holds:
             assert holder.wait(15) == EXIT_SOFTWARE
-            assert type_ in holder.said
+            assert type_ in holder.stderr_text
         # and nobody else has run it, nor has the client been answered twice
         answers = other.ask(*[within(5, query("Quick"))] * 20)
         assert {one["type"] for one in answers} == {"query_result"}

@@ -55,7 +55,7 @@ def test_buses_and_projector_stop_under_load_and_nobody_notices(running: Cluster
         for number in STOPS:
             for name in ("commandbus", "projector", "querybus"):
                 load.more(20)
-                assert running.stop(name, number) == 0, running.process(name).said
+                assert running.stop(name, number) == 0, running.process(name).stderr_text
                 running.start(name)
         load.more(20)
     assert {one.answer for one in load.history} == {"acknowledged"}

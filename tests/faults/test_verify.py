@@ -18,9 +18,8 @@ import pytest
 
 from dualbus.application.app import App
 from dualbus.application.loader import load
-from dualbus.log.contract import Decision, LogError, NewEvent
-from dualbus.log.sqlite.audit import VerificationError
-from dualbus.log.sqlite.schema import FILE_NAME, GENESIS
+from dualbus.log.contract import GENESIS, Decision, LogError, NewEvent, VerificationError
+from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.operations.verify import verify
 from dualbus.runtime.errors import EXIT_DATA
@@ -226,8 +225,8 @@ def test_a_log_whose_wal_is_cut_or_gone_after_a_crash_is_refused_at_start(cluste
         [commandbus] = cluster.start("commandbus")
 
         assert commandbus.wait() == EXIT_DATA
-        assert "the log has lost acknowledged events" in commandbus.said.lower()
-        assert "Restore it from a backup" in commandbus.said
+        assert "the log has lost acknowledged events" in commandbus.stderr_text.lower()
+        assert "Restore it from a backup" in commandbus.stderr_text
         with pytest.raises(VerificationError, match="The log has lost acknowledged events from position"):
             verify(killed, load("users:app"))
 
@@ -240,20 +239,20 @@ def test_a_log_whose_wal_is_cut_or_gone_after_a_crash_is_refused_at_start(cluste
     ("file", "change", "said"),
     [
         ("log", "INSERT INTO events SELECT position + 1, type, data, time, command_id, hash FROM events "
-                "ORDER BY position DESC LIMIT 1", "Position {next} is in the log, and no commit has it"),
+                "ORDER BY position DESC LIMIT 1", "Position {next} is in the log but in no commit"),
         ("log", "INSERT INTO outcomes SELECT max(number) + 1, 'x', NULL, {next}, 0, '[]' FROM outcomes",
-         "After position {head} there is an outcome that no commit has"),
-        ("log", "INSERT INTO tags VALUES ('user:x', 5)", "The tags of position 5 are not those it was written with"),
-        ("log", "INSERT INTO tags VALUES ('user:x', 0)", "Before position 1 there is a tag of no position"),
-        ("log", "INSERT INTO tags VALUES ('user:x', {next})", "There is a tag for position {next}"),
+         "After position {head}, an outcome is in no commit"),
+        ("log", "INSERT INTO tags VALUES ('user:x', 5)", "The tags of position 5 were changed"),
+        ("log", "INSERT INTO tags VALUES ('user:x', 0)", "A tag before position 1 belongs to no event"),
+        ("log", "INSERT INTO tags VALUES ('user:x', {next})", "The log has a tag for position {next}"),
         ("log", "UPDATE commits SET number = number + 1 WHERE number = (SELECT max(number) FROM commits)",
-         "is missing; the next one has the number"),
-        ("log", "CREATE TRIGGER t AFTER INSERT ON events BEGIN DELETE FROM tags; END", "are not those of a log"),
-        ("read", "CREATE TABLE more (x)", "are not those that the projections make"),
-        ("read", "CREATE INDEX by_name ON users (name)", "are not those that the projections make"),
-        ("read", "INSERT INTO users VALUES ('zzz', 'Zoe')", "in the order of the key, is one too many"),
-        ("read", "UPDATE dualbus_checkpoint SET log = 'x'", "was made from another log (x)"),
-        ("read", "UPDATE dualbus_checkpoint SET incarnation = 'x'", "follows an earlier life of this log"),
+         "is missing; the next commit has the number"),
+        ("log", "CREATE TRIGGER t AFTER INSERT ON events BEGIN DELETE FROM tags; END", "is not the schema of a log"),
+        ("read", "CREATE TABLE more (x)", "is not the schema of the projections"),
+        ("read", "CREATE INDEX by_name ON users (name)", "is not the schema of the projections"),
+        ("read", "INSERT INTO users VALUES ('zzz', 'Zoe')", "in key order, is superfluous"),
+        ("read", "UPDATE dualbus_checkpoint SET log = 'x'", "was built from another log (x)"),
+        ("read", "UPDATE dualbus_checkpoint SET incarnation = 'x'", "was built from an earlier incarnation"),
         ("read", "UPDATE dualbus_checkpoint SET position = {next}", "The log has lost acknowledged events"),
     ],
 )  # fmt: skip
@@ -278,7 +277,7 @@ def test_an_event_that_lacks_a_tag_of_the_application_is_detected(tmp_path: Path
     SqliteLog(tmp_path, lambda secret: Decision(GENESIS, "2026", [untagged])).close()
 
     with pytest.raises(
-        VerificationError, match="Position 1 is as it was written, and the application gives its UserRenamed tags"
+        VerificationError, match="Position 1 is unchanged, but the application assigns tags to its UserRenamed"
     ):
         verify(tmp_path, load("users:app"))
 
@@ -300,5 +299,5 @@ def test_a_damaged_index_of_a_read_model_is_detected(tmp_path: Path) -> None:
     at = raw.index(b"John Doe", (page - 1) * 4096, page * 4096)
     path.write_bytes(raw[:at] + b"Jane Doe" + raw[at + 8 :])
 
-    with pytest.raises(VerificationError, match=r"SQLite finds the file damaged .*by_name"):
+    with pytest.raises(VerificationError, match=r"SQLite reports a damaged file .*by_name"):
         verify(tmp_path, app)

@@ -35,8 +35,8 @@ def record_early(log: SqliteLog, position: int) -> None:
     """Record in log.head, before it is written, the commit that appends the next decision."""
     events, _, outcomes = log._rows([decision(position + 1)])
     head = Head(events[-1].position, events[-1].hash)
-    assert log._witness
-    log._witness.write(log._commit + 1, head, commit_hash(log._commit_hash, head, outcomes))
+    assert log._head_file
+    log._head_file.write(log._commit + 1, head, commit_hash(log._commit_hash, head, outcomes))
 
 
 def main(folder: Path, commits: int, wrong: str = "") -> None:
@@ -60,8 +60,8 @@ def main(folder: Path, commits: int, wrong: str = "") -> None:
         if wrong == "head":
             record_early(log, position)
         log.append([decision(position + 1)])
-        if number % SYNC_COMMITS == 0 and log._witness:
-            log._witness.sync()  # as when it is idle
+        if number % SYNC_COMMITS == 0 and log._head_file:
+            log._head_file.sync()  # as when it is idle
         if wrong != "early":
             os.write(1, b"%d\n" % log.head().position)
     os.kill(os.getpid(), 9)  # power does not say goodbye, and SQLite would tidy up

@@ -202,6 +202,17 @@ def test_a_driver_is_named_only_in_the_files_that_own_it(driver: str) -> None:
     assert naming - OWNERS[driver] == set()
 
 
+def test_only_the_engine_module_names_an_engine_of_the_log() -> None:
+    naming = {
+        shown(path)
+        for path in files(*PRODUCT)
+        for module, _ in imports(path)
+        if module.startswith("dualbus.log.sqlite") and "dualbus/log/sqlite" not in shown(path)
+    }
+
+    assert naming == {"dualbus/log/engine.py"}
+
+
 @pytest.mark.parametrize("name", PURE)
 def test_a_pure_half_imports_no_socket_no_clock_and_no_driver(name: str) -> None:
     assert imported(ROOT / name) & IMPURE == set()

@@ -15,7 +15,7 @@ from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.runtime.errors import AlreadyRunningError
-from tests.log.contract import GENESIS, Engine, LogContract, decided, event
+from dualbus.testing.log_contract import GENESIS, Engine, LogContract, decided, event
 
 
 class SqliteEngine:
@@ -62,7 +62,7 @@ def test_a_reader_cannot_write(engine: SqliteEngine) -> None:
 
 
 def test_a_reader_makes_no_log(folder: Path) -> None:
-    with pytest.raises(LogError, match="start commandbus, which makes it"):
+    with pytest.raises(LogError, match="start commandbus, which creates it"):
         SqliteLogReader(folder)
     assert list(folder.iterdir()) == []
 
@@ -137,7 +137,7 @@ def test_a_log_of_a_later_format_is_refused(engine: SqliteEngine) -> None:
     with closing(sqlite3.connect(engine.folder / FILE_NAME)) as db:
         db.execute("PRAGMA user_version = 99")
 
-    refused(engine, LogError, "has format 99 and this dualbus reads 1")
+    refused(engine, LogError, "has format 99, and this dualbus reads 1")
 
 
 def test_a_folder_in_the_place_of_the_log_is_refused(folder: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_log_whose_last_events_are_gone_is_refused(engine: SqliteEngine) -> No
     with closing(sqlite3.connect(engine.folder / FILE_NAME)) as db, db:
         db.execute("DELETE FROM events WHERE position > 90")
 
-    with pytest.raises(LogDamaged, match="ends at position 90 and its last commit at 101: restore it"):
+    with pytest.raises(LogDamaged, match="ends at position 90, but its last commit ends at 101: restore the log"):
         engine.writer()
 
 
@@ -189,7 +189,7 @@ def test_a_part_of_a_log_that_is_gone_is_not_written_into_a_new_one(engine: Sqli
     with pytest.raises(LogDamaged, match="of which position 102 was acknowledged"):
         engine.writer()
     (engine.folder / "log.head").unlink()
-    with pytest.raises(LogDamaged, match="a part of it, is there: restore the log, or move"):
+    with pytest.raises(LogDamaged, match="a part of it, exists: restore the log, or move"):
         engine.writer()
 
 

@@ -12,7 +12,7 @@ from dualbus import Projection
 from dualbus.application.tables import Interrupted
 from dualbus.log.contract import NO_HASH
 from dualbus.log.identity import Identity
-from dualbus.readmodel.checkpoints import witnesses
+from dualbus.readmodel.checkpoints import checkpoints
 from dualbus.readmodel.file import Checkpoint, Damaged, NotAllowed, ReadModelBusyError, create, file_name
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter
@@ -187,7 +187,7 @@ def test_tables_that_are_not_sql_are_all_named(folder: Path) -> None:
     with pytest.raises(ConfigError) as fault:
         create(folder / "new.db", broken, LOG)
 
-    assert [sentence.partition(" are not SQL")[0] for sentence in fault.value.errors] == [
+    assert [sentence.partition(" are not valid SQL")[0] for sentence in fault.value.errors] == [
         "The tables of projection one",
         "The tables of projection two",
     ]
@@ -234,4 +234,4 @@ def test_the_witnesses_are_the_checkpoints_of_every_read_model_that_can_be_read(
         writer.begin()
         writer.commit(7, b"seven")
 
-    assert witnesses(folder) == [Checkpoint(LOG, 0, NO_HASH), Checkpoint(LOG, 7, b"seven")]
+    assert checkpoints(folder) == [Checkpoint(LOG, 0, NO_HASH), Checkpoint(LOG, 7, b"seven")]

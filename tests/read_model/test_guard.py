@@ -51,7 +51,7 @@ def test_a_projection_cannot_do_what_is_not_its_to_do(
 ) -> None:
     writer.begin()
     for run in (writer.execute, writer.all, writer.one):
-        with pytest.raises(NotAllowed, match="This handle may not do that"):
+        with pytest.raises(NotAllowed, match="This handle does not allow"):
             run(sql)
     writer.commit(4, b"four")
 
@@ -80,12 +80,12 @@ def test_a_query_cannot_copy_the_read_model_to_a_file_of_its_own(folder: Path, r
 
 def test_a_query_could_not_write_even_without_the_guard(reader: ReadModelReader) -> None:
     with pytest.raises(apsw.ReadOnlyError):
-        reader.own("DELETE FROM users")
+        reader.execute_internal("DELETE FROM users")
 
 
 def test_what_the_handle_ran_for_itself_is_not_lent_to_the_author(writer: ReadModelWriter) -> None:
     sql = "UPDATE dualbus_checkpoint SET position = 5, hash = x''"
-    writer.own(sql)
+    writer.execute_internal(sql)
 
     with pytest.raises(NotAllowed):
         writer.all(sql)

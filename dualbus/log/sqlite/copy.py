@@ -1,4 +1,4 @@
-"""Copies of a log: taken while it is written, cut at a position, given a new life."""
+"""Copy a log while commandbus writes, cut the copy at a position, start a new incarnation."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,36 +16,36 @@ from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.runtime.files import sync_folder
 
-PAGES = 1000  # of one step
+PAGES = 1000  # per step
 
 Progress = Callable[[int, int], None]
 
 
 class LogFile(SqliteLogReader):
-    """A log under any name, opened so that it cannot be written."""
+    """A log file with any name, opened read-only."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._open(apsw.SQLITE_OPEN_READONLY)
 
     def copy_to(self, path: Path, progress: Progress) -> None:
-        """Copy one moment of the log: of what is written to it meanwhile, nothing."""
+        """Copy a snapshot of the log, without later commits."""
         ours = apsw.Connection(str(path))
         try:
             self._db.execute("BEGIN")
-            self.head()  # from here on it is one snapshot, and the copying need never begin again
+            self.head()  # this read starts the snapshot, so that a commit does not restart the backup
             with ours.backup("main", self._db, "main") as copying:
                 while not copying.done:
                     copying.step(PAGES)
                     progress(copying.page_count - copying.remaining, copying.page_count)
         except apsw.Error as error:
-            raise LogError(f"{self._path} could not be copied ({error}): see whether there is room.") from None
+            raise LogError(f"{self._path} could not be copied ({error}): check the free space on the disk.") from None
         finally:
             ours.close()
 
 
 class LogCopy(SqliteLogReader):
-    """A copy of a log in a folder of its own, which nobody else has open."""
+    """A copy of a log in a private folder; no other process has opened the copy."""
 
     def __init__(self, source: Path, folder: Path, progress: Progress = lambda done, total: None) -> None:
         self._path = folder / FILE_NAME
@@ -53,21 +53,21 @@ class LogCopy(SqliteLogReader):
         file.copy_to(self._path, progress)
         file.close()
         self._open(apsw.SQLITE_OPEN_READWRITE)
-        self._db.pragma("journal_mode", "delete")  # one file, also after a crash
+        self._db.pragma("journal_mode", "delete")  # a single file, even after a crash
         self._db.pragma("synchronous", "full")
-        self._db.pragma("secure_delete", True)  # what is cut off is not to be read any more
+        self._db.pragma("secure_delete", True)  # deleted events must not remain readable in the file
 
     def cut(self, position: int) -> None:
-        """Take away what came after a position. Raises LogError if it is within a command, or not there."""
+        """Delete everything after a position. Raises LogError for a position within a command or outside the log."""
         head = self.head().position
         if not 0 < position <= head:
-            raise LogError(f"The log goes from position 1 to {head}, and {position} is not in it: give one that is.")
+            raise LogError(f"The log has positions 1 to {head}: choose one of them; {position} is not in the log.")
         last, end = self._last_outcome(position)
         if end != position:
             after = self._one("SELECT min(first + events - 1) FROM outcomes WHERE first + events - 1 > ?", position)
             raise LogError(
-                f"Position {position} is in the middle of a command, whose events stand or fall together: "
-                f"give {end or 'none'} or {after}."
+                f"Position {position} is between two events of the same command, which cannot be separated: "
+                f"choose {end or 'none'} or {after}."
             )
         with self._db:
             self._db.execute("DELETE FROM events WHERE position > ?", (position,))
@@ -77,7 +77,7 @@ class LogCopy(SqliteLogReader):
             self._close_commit(position, last)
 
     def _last_outcome(self, position: int) -> tuple[int, int]:
-        """Return the number of the last command that is whole at a position, and its own position."""
+        """Return number and position of the last command that is complete at a position."""
         found = self._db.execute(
             "SELECT number, first + events - 1 FROM outcomes WHERE first + events - 1 <= ? "
             "ORDER BY number DESC LIMIT 1",
@@ -86,7 +86,7 @@ class LogCopy(SqliteLogReader):
         return found or (0, 0)
 
     def _close_commit(self, position: int, last: int) -> None:
-        """Make a commit of what is left of the one that was cut in two, if one was."""
+        """Create a commit for the remaining outcomes of a commit that was cut, if any remain."""
         number, had, before = self._db.execute(
             "SELECT number, outcomes, hash FROM commits ORDER BY number DESC LIMIT 1"
         ).get or (0, 0, NO_HASH)
@@ -103,7 +103,7 @@ class LogCopy(SqliteLogReader):
         return self._db.execute(sql, (value,)).get
 
     def begin_new_incarnation(self) -> None:
-        """Give the log a new incarnation: what followed its earlier life finds that this is another."""
+        """Start a new incarnation of the log, so that read models of the earlier incarnation notice the restore."""
         self.identity = Identity(self.identity.log, str(uuid_utils.uuid7()))
         self._db.execute(
             "UPDATE meta SET incarnation = ?, hash = ?",
@@ -111,7 +111,7 @@ class LogCopy(SqliteLogReader):
         )
 
     def lacks(self, acknowledged: Acknowledged) -> str:
-        """Return a sentence that says what was acknowledged and is not in the copy; none if nothing is."""
+        """Return a sentence about the acknowledged commits missing in the copy; empty if none are missing."""
         end, position = self.head().position, acknowledged.head.position
         if end < position:
             return (
@@ -119,15 +119,15 @@ class LogCopy(SqliteLogReader):
             )
         if self.hash_at(position) != acknowledged.head.hash:
             return (
-                f"Position {position} was acknowledged in this folder with another content than the restored log has "
-                "at it; an earlier position may differ too."
+                f"Position {position} was acknowledged in this folder with different content than in the restored "
+                "log; earlier positions may differ too."
             )
         if end == position and self.commit_hash_at(acknowledged.commit) != acknowledged.commit_hash:
             return f"Refusals were acknowledged in this folder after position {end}, and the restored log lacks them."
         return ""
 
     def record_head(self) -> None:
-        """Make the log.head of the copy, beside it."""
+        """Create log.head beside the copy."""
         number, hash_ = self._db.execute("SELECT number, hash FROM commits ORDER BY number DESC LIMIT 1").get or (
             0,
             NO_HASH,
@@ -135,7 +135,7 @@ class LogCopy(SqliteLogReader):
         write_head(self._path.parent, Acknowledged(self.identity, number, self.head(), hash_))
 
     def move_to(self, path: Path) -> None:
-        """Close the copy, and give it its name, durably."""
+        """Close the copy and rename the file durably."""
         self._db.close()
         sync_folder(self._path.parent)
         self._path.rename(path)
@@ -143,9 +143,9 @@ class LogCopy(SqliteLogReader):
 
 
 def move_into(data: Path, folder: Path) -> None:
-    """Move a new log with its log.head, both durable, from a folder on the same disk into the data folder.
+    """Move a new log and log.head, both durable, from a folder on the same disk into the data folder.
 
-    log.head moves first: without its log, it keeps commandbus from beginning with an empty one.
+    log.head moves first: log.head without a log prevents commandbus from creating an empty log.
     """
     for name in (HEAD_FILE_NAME, FILE_NAME):
         (folder / name).rename(data / name)

@@ -1,9 +1,8 @@
-"""Reading the log in SQLite."""
+"""The reader of the SQLite log."""
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import apsw
 
@@ -21,23 +20,21 @@ from dualbus.log.sqlite.schema import (
     ANY_OUTCOME,
     APPLICATION_ID,
     EVENT_COLUMNS,
-    FEW,
     FILE_NAME,
     FORMAT,
-    MANY_OUTCOMES,
-    ONE_OUTCOME,
+    OUTCOMES,
 )
 from dualbus.runtime.files import is_there
 from dualbus.runtime.sqlite_errors import readable
 
 
 class SqliteLogReader:
-    """The log, opened so that it cannot be written. Raises LogError if there is none."""
+    """The log, opened read-only. Raises LogError if the folder has no log."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
         if not is_there(self._path):
-            raise LogError(f"There is no log at {self._path}: start commandbus, which makes it.")
+            raise LogError(f"There is no log at {self._path}: start commandbus, which creates it.")
         self._open(apsw.SQLITE_OPEN_READONLY)
 
     def _open(self, flags: int) -> None:
@@ -50,7 +47,7 @@ class SqliteLogReader:
             ).get
         self.identity = Identity(id_, incarnation)
         if meta_hash(self.identity, self.secret) != hash_:
-            raise LogDamaged(f"What {self._path} says of its own identity was changed: restore it from a backup.")
+            raise LogDamaged(f"The identity stored in {self._path} was changed: restore the log from a backup.")
 
     def _check_format(self) -> None:
         application, version = self._db.pragma("application_id"), self._db.pragma("user_version")
@@ -58,7 +55,8 @@ class SqliteLogReader:
             raise LogDamaged(f"{self._path} is not a dualbus log: point DUALBUS_DATA to another folder.")
         if version != FORMAT:
             raise LogError(
-                f"{self._path} has format {version} and this dualbus reads {FORMAT}: use the one that made it."
+                f"{self._path} has format {version}, and this dualbus reads {FORMAT}: "
+                "use the version that created the log."
             )
 
     def head(self) -> Head:
@@ -93,17 +91,15 @@ class SqliteLogReader:
         return list(map(RecordedEvent._make, rows))
 
     def types(self) -> set[str]:
-        # A scan, about 0.1 s for a million events: an index would cost every append a third more.
+        # A scan, about 0.1 s for a million events: an index would slow every append down by a third.
         return {name for (name,) in self._db.execute("SELECT DISTINCT type FROM events")}
 
     def outcomes(self, command_ids: Iterable[str]) -> dict[str, Outcome]:
         ids = list(command_ids)
-        # Keys that were made one after another lie side by side in the index, where the first look finds nothing.
-        if len(ids) > FEW and not self._db.execute(ANY_OUTCOME, (min(ids), max(ids))).get:
+        # Keys created in sequence are adjacent in the index: this range query usually finds no row.
+        if not ids or not self._db.execute(ANY_OUTCOME, (min(ids), max(ids))).get:
             return {}
-        rows: Iterable[Any] = (row for id_ in ids for row in self._db.execute(ONE_OUTCOME, (id_,)))
-        if len(ids) > FEW:
-            rows = self._db.execute(MANY_OUTCOMES, (json.dumps(ids),))
+        rows = self._db.execute(OUTCOMES, (json.dumps(ids),))
         return {
             id_: Outcome(id_, fingerprint, first, events, json.loads(errors))
             for id_, fingerprint, first, events, errors in rows

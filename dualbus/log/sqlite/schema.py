@@ -1,11 +1,11 @@
-"""The tables of the log in SQLite."""
+"""The tables of the SQLite log."""
 
 from functools import cache
 
 FILE_NAME = "log.db"
-APPLICATION_ID = 0x64426C67  # "dBlg", so that no other SQLite file is taken for a log
+APPLICATION_ID = 0x64426C67  # "dBlg": distinguishes a log from other SQLite files
 FORMAT = 1
-CHECKPOINT_PAGES = 4000  # 16 MiB: the same page, written by many commits, goes into the file once
+CHECKPOINT_PAGES = 4000  # 16 MiB: a page written by many commits is copied into the file once
 
 SCHEMA = f"""
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL, incarnation TEXT NOT NULL,
@@ -21,13 +21,13 @@ CREATE TABLE commits (number INTEGER PRIMARY KEY, position INTEGER NOT NULL, out
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """
-ONE_OUTCOME = "SELECT command_id, fingerprint, first, events, errors FROM outcomes WHERE command_id = ?"
+OUTCOMES = (
+    "SELECT command_id, fingerprint, first, events, errors FROM outcomes "
+    "WHERE command_id IN (SELECT value FROM json_each(?))"
+)
 ANY_OUTCOME = "SELECT 1 FROM outcomes WHERE command_id BETWEEN ? AND ? LIMIT 1"
-MANY_OUTCOMES = ONE_OUTCOME.replace("= ?", "IN (SELECT value FROM json_each(?))")
 ROWS_A_STATEMENT = 32
-FEW = 10  # command ids that are looked up faster one by one
 EVENT_COLUMNS = "position, type, data, time, command_id, hash"
-GENESIS = "genesis"  # the command id of a log's first events
 
 
 @cache

@@ -1,8 +1,8 @@
-"""The log in one SQLite file: one writer, any number of readers, a hash chain through it all.
+"""The log in one SQLite file: a single writer, any number of readers, and a hash chain.
 
-Every table is covered by a hash: an event's takes in its row, its tags and the hash before it; a commit's
-takes in the outcomes it wrote, the head it reached and the commit before it; that of the log's identity, which
-changes when it is restored, stands beside it.
+Hashes cover every table. The hash of an event covers the row, the tags and the previous hash. The hash of a commit
+covers the outcomes, the head and the previous commit. The identity, which changes with a restore, has a hash of
+its own.
 """
 
 import json
@@ -37,50 +37,53 @@ from dualbus.log.sqlite.schema import (
     SCHEMA,
     insert_sql,
 )
-from dualbus.readmodel.witness import check_witnesses
+from dualbus.readmodel.witness import check_log_is_complete
 from dualbus.runtime.files import is_there, lock_data, make_folder, sync_file, sync_folder, usable
 from dualbus.runtime.sqlite_errors import readable, unusable
 
 
 class SqliteLog(SqliteLogReader):
-    """The log, opened by its only writer, and made (with its genesis events) if there is none.
+    """The log, opened by the only writer; created with the genesis events if the folder has no log.
 
-    Raises Taken if another process writes it, LogDamaged if it is not whole, or not what its witnesses have seen.
+    Raises AlreadyRunningError if another process writes the log, LogDamaged if the log is damaged or contradicts
+    log.head or a read model.
     """
 
     def __init__(self, folder: Path, genesis: Callable[[bytes], Decision]) -> None:
         make_folder(folder)
         self._lock = lock_data(folder, "log", "commandbus writes the log")
         self._path = folder / FILE_NAME
-        self._witness: HeadFile | None = None
+        self._head_file: HeadFile | None = None
         try:
             if not is_there(self._path):
-                check_witnesses(folder, None)
+                check_log_is_complete(folder, None)
                 with usable(folder):
                     self._create(genesis)
             self._open(apsw.SQLITE_OPEN_READWRITE)
             with readable(self._path):
-                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # a log that is refused stays as it is
+                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # a rejected log must stay unchanged
                 self._db.pragma("journal_mode", "wal")
                 self._db.pragma("synchronous", "full")
                 self._db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
                 self._load_head()
-                check_witnesses(folder, self)
+                check_log_is_complete(folder, self)
                 self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
             self._make_durable()
-            self._witness = HeadFile(folder, Acknowledged(self.identity, self._commit, self._head, self._commit_hash))
+            self._head_file = HeadFile(
+                folder, Acknowledged(self.identity, self._commit, self._head, self._commit_hash)
+            )
         except apsw.Error as error:
             self._lock.release()
-            raise unusable(self._path, "made", error) from None
+            raise unusable(self._path, "created", error) from None
         except BaseException:
             self._lock.release()
             raise
 
     def _make_durable(self) -> None:
-        """Sync what was found: a writer killed between a write and its fsync left it in memory only.
+        """Sync the commits found: a writer killed between write and fsync left the last commits in memory only.
 
-        From here on it is answered and published as done. Where an fsync had failed, only writing it again
-        helps, which the checkpoint does; it needs space, and waits for no reader.
+        These commits are acknowledged and published from now on. After a failed fsync, only a second write helps:
+        the checkpoint does this. The checkpoint needs disk space and does not wait for readers.
         """
         try:
             sync_file(self._path.with_name(self._path.name + "-wal"))
@@ -89,7 +92,7 @@ class SqliteLog(SqliteLogReader):
         except apsw.FullError:
             pass
         except (apsw.Error, OSError) as error:
-            raise LogError(f"{self._path} cannot be made durable ({error}): look after the disk.") from None
+            raise LogError(f"{self._path} cannot be made durable ({error}): check the disk.") from None
 
     def _load_head(self) -> None:
         last = self._db.execute(
@@ -102,23 +105,23 @@ class SqliteLog(SqliteLogReader):
         self._head = super().head()
         if self._head.position != position:
             raise LogDamaged(
-                f"{self._path} ends at position {self._head.position} and its last commit at {position}: "
-                "restore it from a backup."
+                f"{self._path} ends at position {self._head.position}, but its last commit ends at {position}: "
+                "restore the log from a backup."
             )
 
     def _create(self, genesis: Callable[[bytes], Decision]) -> None:
-        """Make the file under another name, so that nobody ever sees a log without its genesis."""
+        """Create the file under a temporary name, so that no process opens a log without genesis."""
         orphan = self._path.with_name(self._path.name + "-wal")
-        if orphan.exists():  # SQLite would write what it holds into the new file
+        if orphan.exists():  # SQLite would apply this write-ahead log to the new file
             raise LogDamaged(
-                f"{self._path} is gone, and {orphan.name}, a part of it, is there: restore the log, or move that "
-                "away to begin from nothing."
+                f"{self._path} is missing, but {orphan.name}, a part of it, exists: restore the log, or move "
+                f"{orphan.name} away to start with an empty log."
             )
-        making = self._path.with_suffix(".new")
-        for leftover in making.parent.glob(making.name + "*"):
+        temporary = self._path.with_suffix(".new")
+        for leftover in temporary.parent.glob(temporary.name + "*"):
             leftover.unlink()
         identity = Identity(str(uuid_utils.uuid7()), str(uuid_utils.uuid7()))
-        db = apsw.Connection(str(making))
+        db = apsw.Connection(str(temporary))
         db.pragma("journal_mode", "delete")
         db.pragma("synchronous", "full")
         with db:
@@ -126,20 +129,20 @@ class SqliteLog(SqliteLogReader):
             secret = secrets.token_bytes(32)
             db.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", (*identity, secret, meta_hash(identity, secret)))
         db.close()
-        final, self._path = self._path, making
+        final, self._path = self._path, temporary
         self._open(apsw.SQLITE_OPEN_READWRITE)
         self._load_head()
         self.append([genesis(self.secret)])
         self._db.close()
         self._path = final
-        making.rename(final)
+        temporary.rename(final)
         sync_folder(final.parent)
 
     def append(self, decisions: Sequence[Decision]) -> Appended:
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            standing = self._standing(decisions)
-            events, tags, outcomes = self._rows(decisions[:standing])
+            accepted = self._first_conflict(decisions)
+            events, tags, outcomes = self._rows(decisions[:accepted])
             head = Head(events[-1].position, events[-1].hash) if events else self._head
             hash_ = commit_hash(self._commit_hash, head, outcomes)
             self._insert("events", 6, events)
@@ -155,12 +158,12 @@ class SqliteLog(SqliteLogReader):
         except apsw.Error as error:
             raise CommitFailed(f"The log could not be written ({error}).") from None
         self._commit, self._outcomes, self._commit_hash, self._head = number, last, hash_, head
-        if self._witness:
-            self._witness.write(number, head, hash_)
-        return Appended(standing, events)
+        if self._head_file:
+            self._head_file.write(number, head, hash_)
+        return Appended(accepted, events)
 
     def _insert(self, table: str, columns: int, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert rows, many with a statement: that takes two thirds of the time that one with each takes."""
+        """Insert many rows per statement: a third faster than a statement per row."""
         whole = len(rows) - len(rows) % ROWS_A_STATEMENT
         for first in range(0, whole, ROWS_A_STATEMENT):
             values = tuple(chain.from_iterable(rows[first : first + ROWS_A_STATEMENT]))
@@ -174,21 +177,21 @@ class SqliteLog(SqliteLogReader):
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
 
-    def _standing(self, decisions: Sequence[Decision]) -> int:
-        """Count the decisions up to the first that read a tag which an event has carried since."""
-        if not any(decision.reads for decision in decisions):
+    def _first_conflict(self, decisions: Sequence[Decision]) -> int:
+        """Return the index of the first decision with a conflict, or the number of decisions."""
+        if not any(decision.condition for decision in decisions):
             return len(decisions)
         position = self._head.position
-        carried: dict[str, int] = {}
+        latest_of: dict[str, int] = {}
         for number, decision in enumerate(decisions):
-            for tag, read_at in decision.reads.items():
-                latest = carried.get(tag) or self._latest(tag)
+            for tag, read_at in decision.condition.items():
+                latest = latest_of.get(tag) or self._latest(tag)
                 if latest > read_at:
                     return number
             for event in decision.events:
                 position += 1
                 for tag in event.tags:
-                    carried[tag] = position
+                    latest_of[tag] = position
         return len(decisions)
 
     def _latest(self, tag: str) -> int:
@@ -204,11 +207,11 @@ class SqliteLog(SqliteLogReader):
         outcomes: list[OutcomeRow] = []
         for command_id, time, decided, errors, _, fingerprint in decisions:
             number += 1
-            said = json.dumps(errors) if errors else "[]"
-            outcomes.append((number, command_id, fingerprint, position + 1, len(decided), said))
-            for type_, data, carried in decided:
+            errors_json = json.dumps(errors) if errors else "[]"
+            outcomes.append((number, command_id, fingerprint, position + 1, len(decided), errors_json))
+            for type_, data, all_tags in decided:
                 position += 1
-                unique = carried if len(carried) < 2 else sorted(set(carried))
+                unique = all_tags if len(all_tags) < 2 else sorted(set(all_tags))
                 row = (position, type_, data, time, command_id)
                 hash_ = event_hash(hash_, row, unique)
                 events.append(RecordedEvent(*row, hash_))
@@ -216,11 +219,11 @@ class SqliteLog(SqliteLogReader):
         return events, tags, outcomes
 
     def when_idle(self) -> None:
-        if self._witness:
-            self._witness.sync_when_due()
+        if self._head_file:
+            self._head_file.sync_when_due()
 
     def close(self) -> None:
         super().close()
-        if self._witness:
-            self._witness.close()
+        if self._head_file:
+            self._head_file.close()
         self._lock.release()

@@ -1,9 +1,20 @@
-"""What every log must do, whatever engine keeps it. To put another engine to the test:
+"""The tests that every engine of the log must pass (see `dualbus.log.contract`).
 
-class TestOther(LogContract):
-    @pytest.fixture
-    def engine(self, folder: Path) -> Engine:
-        return OtherEngine(folder)
+To test an engine, write an `Engine` for it, and a subclass of `LogContract` with a fixture `engine`:
+
+    class PostgresEngine:
+        def writer(self) -> AbstractContextManager[Log]:
+            return closing(PostgresLog(self.url, lambda secret: GENESIS))
+        ...
+
+    class TestPostgresLog(LogContract):
+        @pytest.fixture
+        def engine(self) -> Iterator[Engine]:
+            with empty_database() as url:
+                yield PostgresEngine(url)
+
+Each test receives a new, empty engine. pytest collects only the subclass, because of its name. Each engine needs
+further tests of its storage: power cuts, damaged files, a full audit (see tests/log and tests/faults).
 """
 
 from collections.abc import Sequence
@@ -12,42 +23,49 @@ from typing import Protocol
 
 import pytest
 
+from dualbus.log import contract
 from dualbus.log.contract import NO_HASH, Appended, Decision, Head, Log, LogUnavailable, NewEvent, ReadableLog
 from dualbus.runtime.errors import AlreadyRunningError
 
 TIME = "2026-01-31T12:00:00.000000Z"
-GENESIS = Decision("genesis", TIME, [NewEvent("Begun", "{}", ())])
+GENESIS = Decision(contract.GENESIS, TIME, [NewEvent("Begun", "{}", ())])
 
 
 class Engine(Protocol):
-    """One log, which can be opened as its only writer (made with GENESIS if there is none) and as a reader."""
+    """A single log; the context managers close the log at their end."""
 
-    def writer(self) -> AbstractContextManager[Log]: ...
+    def writer(self) -> AbstractContextManager[Log]:
+        """Open the log for writing; create the log with the decision GENESIS if missing."""
+        ...
 
-    def reader(self) -> AbstractContextManager[ReadableLog]: ...
+    def reader(self) -> AbstractContextManager[ReadableLog]:
+        """Open the log read-only."""
+        ...
 
     def full(self, log: Log) -> AbstractContextManager[None]:
-        """There is no room for more, as long as this lasts."""
+        """Simulate a full disk: until the context ends, `append` raises LogUnavailable."""
         ...
 
 
 def event(*tags: str, data: str = "{}", type_: str = "Done") -> NewEvent:
-    """Make an event that carries these tags."""
+    """Return an event with these tags."""
     return NewEvent(type_, data, tags)
 
 
-def decided(id_: str, *events: NewEvent, reads: dict[str, int] | None = None, errors: Sequence[str] = ()) -> Decision:
-    """Make what a command came to."""
-    return Decision(id_, TIME, events, errors, reads or {}, None)
+def decided(
+    id_: str, *events: NewEvent, condition: dict[str, int] | None = None, errors: Sequence[str] = ()
+) -> Decision:
+    """Return the decision of a command."""
+    return Decision(id_, TIME, events, errors, condition or {}, None)
 
 
 def positions(log: ReadableLog, tag: str, after: int = 0) -> list[int]:
-    """Return where a tag's events are."""
+    """Return the positions of the events with a tag."""
     return [one.position for one in log.history(tag, after)]
 
 
 class LogContract:
-    """The suite. GENESIS is at position 1 of every log here."""
+    """The tests. Every log has GENESIS at position 1."""
 
     # Appending and reading.
 
@@ -55,11 +73,11 @@ class LogContract:
         with engine.writer() as log:
             [begun] = log.read(0, 10)
 
-            assert (begun.position, begun.type, begun.command_id) == (1, "Begun", "genesis")
+            assert (begun.position, begun.type, begun.command_id) == (1, "Begun", contract.GENESIS)
             assert log.head() == Head(1, begun.hash)
-            assert log.outcomes(["genesis"])["genesis"].position == 1
+            assert log.outcomes([contract.GENESIS])[contract.GENESIS].position == 1
 
-    def test_what_is_appended_is_what_is_read(self, engine: Engine) -> None:
+    def test_events_are_read_as_appended(self, engine: Engine) -> None:
         with engine.writer() as log:
             first = event("user:1", data='{"name":"Ã…da \\u0000 \\"x\\""}', type_="UserCreated")
 
@@ -74,16 +92,16 @@ class LogContract:
             assert log.read(1, 10) == appended.events
             assert {one.time for one in appended.events} == {TIME}
 
-    def test_positions_have_no_holes_whatever_is_left_out_or_refused(self, engine: Engine) -> None:
+    def test_positions_have_no_holes_after_conflicts_and_rejections(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event("a")), decided("c2", errors=["No"]), decided("c3", event("a"), event())])
-            log.append([decided("c4", event("b"), reads={"a": 2}), decided("c5", event())])
+            log.append([decided("c4", event("b"), condition={"a": 2}), decided("c5", event())])
             log.append([decided("c6", event())])
 
             assert [one.position for one in log.read(0, 100)] == [1, 2, 3, 4, 5]
             assert log.head().position == 5
 
-    def test_reading_goes_on_after_a_position_and_stops_at_a_limit(self, engine: Engine) -> None:
+    def test_read_starts_after_a_position_and_stops_at_a_limit(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", *[event() for _ in range(9)])])
 
@@ -91,7 +109,7 @@ class LogContract:
             assert [one.position for one in log.read(8, 4)] == [9, 10]
             assert log.read(10, 4) == []
 
-    def test_a_history_is_the_events_that_carry_a_tag_in_order_and_once(self, engine: Engine) -> None:
+    def test_a_history_has_each_event_with_the_tag_once_in_order(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event("user:1"), event("user:10", "user:2"), event("user:1", "user:1"))])
             log.append([decided("c2", event("user:2", "user:1"))])
@@ -110,9 +128,30 @@ class LogContract:
             assert len({NO_HASH, *hashes, third.hash}) == 4
             assert log.head() == Head(4, third.hash)
 
+    def test_hashes_are_found_by_position_and_by_commit(self, engine: Engine) -> None:
+        with engine.writer() as log, engine.reader() as reader:
+            before = {log.commit_hash_at(number) for number in (0, 1)}
+            [second, third] = log.append([decided("c1", event(), event())]).events
+            log.append([decided("c2", errors=["No"])])
+
+            for opened in (log, reader):
+                hashes = [opened.hash_at(position) for position in (0, 2, 3, 4)]
+                assert hashes == [NO_HASH, second.hash, third.hash, None]
+                commits = [opened.commit_hash_at(number) for number in range(5)]
+                assert commits[0] == NO_HASH
+                assert commits[4] is None
+                assert before < set(commits)
+                assert len(set(commits)) == 5  # a commit without events has a hash, too
+
+    def test_the_types_are_those_of_the_events(self, engine: Engine) -> None:
+        with engine.writer() as log:
+            log.append([decided("c1", event(type_="Done"), event(type_="Undone"), event(type_="Done"))])
+
+            assert log.types() == {"Begun", "Done", "Undone"}
+
     # Outcomes.
 
-    def test_a_command_is_remembered_with_its_events(self, engine: Engine) -> None:
+    def test_an_outcome_names_the_events_of_a_command(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event()), Decision("c2", TIME, [event(), event()], (), {}, b"f" * 16)])
 
@@ -125,7 +164,7 @@ class LogContract:
             assert [one.command_id for one in log.read(found["c2"].first - 1, found["c2"].events)] == ["c2", "c2"]
 
     @pytest.mark.parametrize("number", [1, 10, 11, 500])
-    def test_commands_are_remembered_however_many_are_asked_for(self, engine: Engine, number: int) -> None:
+    def test_outcomes_are_found_for_any_number_of_commands(self, engine: Engine, number: int) -> None:
         with engine.writer() as log:
             log.append([decided(f"c{index}", event()) for index in range(number)])
 
@@ -135,7 +174,7 @@ class LogContract:
                 f"c{index}": index + 2 for index in range(number)
             }
 
-    def test_a_refusal_is_remembered_with_its_sentences_and_the_position_it_saw(self, engine: Engine) -> None:
+    def test_a_rejection_has_an_outcome_with_errors_and_position(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event()), decided("c2", errors=["Email is “taken”", "Sorry"])])
 
@@ -143,7 +182,7 @@ class LogContract:
 
             assert (refused.errors, refused.events, refused.position) == (["Email is “taken”", "Sorry"], 0, 2)
 
-    def test_a_command_that_came_to_nothing_is_remembered_too(self, engine: Engine) -> None:
+    def test_a_command_without_events_has_an_outcome(self, engine: Engine) -> None:
         with engine.writer() as log:
             assert log.append([decided("c1")]) == Appended(1, [])
             assert log.outcomes(["c1"])["c1"].position == 1
@@ -157,48 +196,48 @@ class LogContract:
             assert list(log.outcomes([id_, *map(str, range(100))])) == [id_]
             assert positions(log, f"user:{id_}") == [2]
 
-    # What a decision has read.
+    # Append conditions.
 
-    def test_a_decision_stands_if_nothing_it_read_has_changed(self, engine: Engine) -> None:
+    def test_a_decision_is_appended_if_no_later_event_has_a_tag_of_its_condition(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event("a"))])
 
-            appended = log.append([decided("c2", event("a"), reads={"a": 2, "never": 0})])
+            appended = log.append([decided("c2", event("a"), condition={"a": 2, "never": 0})])
 
             assert appended.decisions == 1
 
-    def test_a_decision_falls_if_a_later_event_carries_what_it_read(self, engine: Engine) -> None:
+    def test_a_decision_conflicts_with_a_later_event_that_has_a_tag_of_its_condition(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event("b"), event("a"))])
 
-            appended = log.append([decided("c2", event("a"), event("c"), reads={"b": 2, "a": 2})])
+            appended = log.append([decided("c2", event("a"), event("c"), condition={"b": 2, "a": 2})])
 
             assert appended == Appended(0, [])
             assert log.outcomes(["c2"]) == {}
-            assert positions(log, "c") == []  # all of a decision's events or none
+            assert positions(log, "c") == []  # all events of a decision, or none
             assert log.head().position == 3
 
-    def test_a_tag_that_nobody_carried_is_protected_too(self, engine: Engine) -> None:
+    def test_a_condition_covers_a_tag_without_events(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event("email:x"))])
 
-            assert log.append([decided("c2", event("email:x"), reads={"email:x": 1})]).decisions == 0
+            assert log.append([decided("c2", event("email:x"), condition={"email:x": 1})]).decisions == 0
 
-    def test_a_refusal_falls_as_well_if_what_it_read_has_changed(self, engine: Engine) -> None:
+    def test_a_rejection_conflicts_like_a_decision_with_events(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event("a"))])
 
-            assert log.append([decided("c2", errors=["No"], reads={"a": 1})]).decisions == 0
+            assert log.append([decided("c2", errors=["No"], condition={"a": 1})]).decisions == 0
             assert log.outcomes(["c2"]) == {}
 
-    def test_within_a_batch_what_stands_before_the_first_that_falls_is_appended(self, engine: Engine) -> None:
+    def test_a_batch_is_appended_up_to_the_first_conflict(self, engine: Engine) -> None:
         with engine.writer() as log:
             appended = log.append(
                 [
                     decided("c1", event("a")),
-                    decided("c2", event("b"), reads={"b": 1}),
-                    decided("c3", event("c"), reads={"a": 1}),  # c1 came between
-                    decided("c4", event("d")),  # it may have read what c3 did
+                    decided("c2", event("b"), condition={"b": 1}),
+                    decided("c3", event("c"), condition={"a": 1}),  # in conflict with c1
+                    decided("c4", event("d")),  # may have read the event of c3
                 ]
             )
 
@@ -207,23 +246,23 @@ class LogContract:
             assert log.read(1, 10) == appended.events
             assert set(log.outcomes(["c1", "c2", "c3", "c4"])) == {"c1", "c2"}
 
-    def test_within_a_batch_a_decision_may_have_read_the_one_before_it(self, engine: Engine) -> None:
+    def test_a_decision_may_have_read_events_of_an_earlier_decision_in_the_batch(self, engine: Engine) -> None:
         with engine.writer() as log:
-            batch = [decided("c1", event("a")), decided("c2", event("a"), reads={"a": 2})]
+            batch = [decided("c1", event("a")), decided("c2", event("a"), condition={"a": 2})]
 
             assert log.append(batch).decisions == 2
 
-    def test_what_fell_is_appended_when_it_has_been_decided_again(self, engine: Engine) -> None:
+    def test_a_decision_is_appended_when_decided_again_after_a_conflict(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event("a"))])
-            log.append([decided("c2", event("a"), reads={"a": 1})])
+            log.append([decided("c2", event("a"), condition={"a": 1})])
 
-            assert log.append([decided("c2", event("a"), reads={"a": log.head().position})]).decisions == 1
+            assert log.append([decided("c2", event("a"), condition={"a": log.head().position})]).decisions == 1
             assert log.outcomes(["c2"])["c2"].first == 3
 
-    # Writers, readers, and what is there when it is opened again.
+    # Writers, readers, and a log that is opened again.
 
-    def test_opened_again_it_is_as_it_was_and_the_chain_goes_on(self, engine: Engine) -> None:
+    def test_a_log_that_is_opened_again_is_unchanged_and_the_chain_continues(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event("a"), event())])
             before, identity, secret = log.read(0, 10), log.identity, log.secret
@@ -234,16 +273,16 @@ class LogContract:
             [after] = log.append([decided("c2", event("a"))]).events
             assert after.position == 4
             assert positions(log, "a") == [2, 4]
-            assert set(log.outcomes(["genesis", "c1", "c2"])) == {"genesis", "c1", "c2"}
+            assert set(log.outcomes([contract.GENESIS, "c1", "c2"])) == {contract.GENESIS, "c1", "c2"}
 
-    def test_opened_again_what_was_read_before_is_protected_still(self, engine: Engine) -> None:
+    def test_conditions_hold_when_the_log_is_opened_again(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event("a"))])
 
         with engine.writer() as log:
-            assert log.append([decided("c2", event("a"), reads={"a": 1})]).decisions == 0
+            assert log.append([decided("c2", event("a"), condition={"a": 1})]).decisions == 0
 
-    def test_a_reader_sees_what_the_writer_appends_and_is_told_the_same(self, engine: Engine) -> None:
+    def test_a_reader_returns_the_same_as_the_writer(self, engine: Engine) -> None:
         with engine.writer() as log, engine.reader() as reader:
             for number in range(3):
                 log.append([decided(f"c{number}", event("a"))])
@@ -254,16 +293,14 @@ class LogContract:
                 assert reader.outcomes([f"c{number}"]) == log.outcomes([f"c{number}"])
             assert reader.identity == log.identity
 
-    def test_a_second_writer_is_refused_and_the_first_writes_on(self, engine: Engine) -> None:
+    def test_a_second_writer_is_refused_and_the_first_continues(self, engine: Engine) -> None:
         with engine.writer() as log:
             with pytest.raises(AlreadyRunningError, match="stop it first"), engine.writer():
                 pass
 
             assert log.append([decided("c1", event())]).decisions == 1
 
-    def test_where_there_is_no_room_nothing_is_written_and_with_room_again_writing_resumes(
-        self, engine: Engine
-    ) -> None:
+    def test_a_full_disk_leaves_the_log_unchanged_and_writing_resumes_later(self, engine: Engine) -> None:
         large = [event("a", data="x" * 100_000) for _ in range(5)]
         with engine.writer() as log, engine.reader() as reader:
             before = log.head()
