@@ -1,6 +1,7 @@
 """The sockets of the command bus, and its loop: drain, decide, append, answer, publish."""
 
 import logging
+import os
 import time
 from contextlib import closing
 from typing import Any
@@ -47,7 +48,8 @@ def serve(settings: Settings, stop: Stop) -> int:
     with closing(log), Sockets() as sockets:
         publisher = Publisher(sockets.publisher(settings.events), log)
         link = WorkerLink(sockets.dealer(settings.back), "commandbus", sorted(app.command_types))
-        logger.info("Writing the log in %s from position %d on.", settings.data, log.head().position + 1)
+        position = log.head().position + 1
+        logger.info("Writing the log in %s from position %d on (pid %d).", settings.data, position, os.getpid())
         return CommandBus(app, log, publisher, link).run(stop)
 
 

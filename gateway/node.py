@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import secrets
 import time
 from typing import Any
@@ -49,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 def serve(settings: Settings, stop: Stop) -> int:
     """Run the gateway until standard input ends or a signal requests a stop."""
+    logger.info("pid %d, %s", os.getpid(), settings)
     raise_descriptor_limit()
     with Sockets() as sockets:
         gateway = Gateway(settings, sockets.front(settings.front), sockets.back(settings.back), stop)

@@ -101,6 +101,8 @@ class Projector:
         return {"state": self._state, **(self._model.status() if self._model else {}), **self._attendant.status()}
 
     def _wait_for_log(self) -> ReadableLog | None:
+        if not log_exists(self._folder):
+            logger.info("Waiting for commandbus to create the log in %s (pid %d).", self._folder, os.getpid())
         self._state = "waiting for the log"
         while self._turn(0.05):  # whatever is heard, the log will say too
             if log_exists(self._folder):
@@ -115,7 +117,7 @@ class Projector:
                 return False
             with self._link.handling():
                 model.build()
-        logger.info("The read model %s is at position %d.", model.path, model.position)
+        logger.info("The read model %s is at position %d (pid %d).", model.path, model.position, os.getpid())
         return True
 
     def _follow(self, model: Model, log: ReadableLog) -> None:

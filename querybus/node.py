@@ -1,6 +1,7 @@
 """The sockets of the query bus, and its loop: take what is there, answer it from one snapshot, park the rest."""
 
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def serve(settings: Settings, stop: Stop) -> int:
     with Sockets() as sockets:
         link = WorkerLink(sockets.dealer(settings.back), "querybus", sorted(app.query_types))
         path = settings.data / file_name(app.projections)
+        logger.info("Answering from the read model %s (pid %d).", path, os.getpid())
         interrupt = Interrupt()
         return QueryBus(Responder(app, interrupt), interrupt, path, sockets.subscriber(settings.progress), link).run(
             stop

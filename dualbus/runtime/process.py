@@ -33,7 +33,6 @@ def run(name: str, serve: Callable[[Settings, Stop], int], environ: Mapping[str,
     stop = Stop(environ)
     try:
         settings = Settings.from_env(environ)
-        log.info("pid %d, %s", os.getpid(), settings)
         check_folder(settings.data)
         return serve(settings, stop)
     except FatalError as fatal:
