@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dualbus.application.messages import Message
 
 
-def whole(message: Message) -> str:
+def full_repr(message: Message) -> str:
     """Return the full `repr` of a message, with private fields, because the values are from a test."""
     fields = ", ".join(f"{name}={getattr(message, name)!r}" for name in type(message).model_fields)
     return f"{type(message).__name__}({fields})"
@@ -30,9 +30,9 @@ def _messages(value: object) -> Sequence[Message] | None:
 def _lines(left: Sequence[Message], right: Sequence[Message]) -> Iterator[str]:
     for number in range(max(len(left), len(right))):
         if number >= len(left):
-            yield f"{number + 1}. only on the right: {whole(right[number])}"
+            yield f"{number + 1}. only on the right: {full_repr(right[number])}"
         elif number >= len(right):
-            yield f"{number + 1}. only on the left: {whole(left[number])}"
+            yield f"{number + 1}. only on the left: {full_repr(left[number])}"
         else:
             yield from _compare(f"{number + 1}. ", left[number], right[number])
 
@@ -40,8 +40,8 @@ def _lines(left: Sequence[Message], right: Sequence[Message]) -> Iterator[str]:
 def _compare(number: str, left: Message, right: Message) -> Iterator[str]:
     if type(left) is not type(right):
         yield f"{number}{type(left).__name__} != {type(right).__name__}"
-        yield f"   left:  {whole(left)}"
-        yield f"   right: {whole(right)}"
+        yield f"   left:  {full_repr(left)}"
+        yield f"   right: {full_repr(right)}"
     elif left == right:
         yield f"{number}{type(left).__name__}: the same"
     else:

@@ -22,7 +22,7 @@ from dualbus.application.tables import ReadOnlyTables
 from dualbus.protocol.codec import pack, unpack
 from dualbus.protocol.values import check
 from dualbus.readmodel.memory import ModelInMemory
-from dualbus.testing.differences import whole
+from dualbus.testing.differences import full_repr
 
 NOW = "2026-01-31T12:00:00.000000Z"
 """The default time of a decision."""
@@ -117,9 +117,9 @@ def _through_the_log(event: E) -> E:
         read = type(event).model_validate_json(event.data())
     except ValidationError as error:
         problems = "; ".join(sentences(type(event).__name__, error))
-        raise AssertionError(f"{whole(event)} cannot be read back from the log: {problems}.") from None
+        raise AssertionError(f"{full_repr(event)} cannot be read back from the log: {problems}.") from None
     if read != event:
-        raise AssertionError(f"{whole(event)} comes back from the log as {whole(read)}.")
+        raise AssertionError(f"{full_repr(event)} comes back from the log as {full_repr(read)}.")
     return read
 
 

@@ -407,5 +407,5 @@ def test_a_name_and_fields_or_a_whole_message(desk: Desk) -> None:
         desk.calls.command(CreateUser(name="Ada", email="a@example.org"), {"name": "Bob"}, None, None)
     with pytest.raises(TypeError, match="the name of its type"):
         desk.calls.command(17, {}, None, None)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="src is"):
+    with pytest.raises(ValueError, match="src must be text"):
         PendingCalls(ADDRESS, "x" * 257, 1.0, lambda: 0.0, unique)
