@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -38,12 +38,14 @@ class Measured(NamedTuple):
             for kind, taken in self.latencies.items()
         )
 
-    def harm(self, before: "Measured", most: float) -> list[str]:
-        """Return a sentence for each figure that is more than `most` times worse than `before`."""
+    def harm(self, others: Sequence["Measured"], most: float) -> list[str]:
+        """Return a sentence for each figure that is more than `most` times worse than the worst of the others."""
         found = []
         for kind, taken in self.latencies.items():
-            slower = percentile(taken, 0.99) / percentile(before.latencies[kind], 0.99)
-            fewer = (len(before.latencies[kind]) / before.seconds) / max(len(taken) / self.seconds, 1e-9)
+            p99s = [percentile(one.latencies[kind], 0.99) for one in others]
+            rates = [len(one.latencies[kind]) / one.seconds for one in others]
+            slower = percentile(taken, 0.99) / max(p99s)
+            fewer = min(rates) / max(len(taken) / self.seconds, 1e-9)
             if slower > most:
                 found.append(f"The p99 of a {kind} is {slower:.1f} times what it was.")
             if fewer > most:
