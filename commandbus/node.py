@@ -92,10 +92,10 @@ class CommandBus:
         link = self._link
         self._report_head()
         self._attendant.start()
-        link.announce()
+        link.register()
         poll = Poll(link.socket, stop=stop)
         while not (self._failed or link.finished(stop)):
-            idle = min(link.seconds_to_beat, self._publisher.seconds_to_head)
+            idle = min(link.seconds_to_heartbeat, self._publisher.seconds_to_head)
             link.wait(poll, 0 if link.jobs else idle)
             link.receive()
             if link.jobs:
@@ -103,7 +103,7 @@ class CommandBus:
             if not link.jobs:
                 self._log.when_idle()
             self._publisher.repeat_head()
-            link.beat(self._status)
+            link.send_heartbeat(self._status)
         self._attendant.stop()
         return EXIT_DATA if self._failed else EXIT_OK
 

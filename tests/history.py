@@ -45,7 +45,7 @@ class History:
         model = Model(self.folder, self.app, reader, Interrupt())
         while model.building:
             model.build()
-        model.look()
+        model.check_head()
         while model.behind:
             model.catch_up()
         model.close()

@@ -75,7 +75,7 @@ MUTANTS = {
     ),
     "gap ignored": Mutant(
         "projector/applier.py",
-        "if before > checkpoint:",
+        "if previous_position > checkpoint:",
         "if False:",
         "tests/test_projecting.py::test_publications_in_any_order_and_number_are_applied_once_each_and_in_order",
     ),
