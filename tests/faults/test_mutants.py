@@ -116,6 +116,12 @@ MUTANTS = {
         "if job.deadline <= now:",
         f"{FAULTS}/test_late.py::test_a_command_that_is_in_the_log_is_never_called_refused_however_late_it_is_sent_again",
     ),
+    "conflict missed within a batch": Mutant(
+        "commandbus/history.py",
+        "return self._index_positions.get(tag, self.start)",
+        "return self.position",
+        "tests/test_conflicts.py::test_commands_before_a_conflict_are_answered_at_once_with_their_positions_in_the_log",
+    ),
     "commit error called definite": Mutant(
         "commandbus/node.py",
         'unknown = [_failure(job, Code.CRASH, f"{failed} The outcome is not known.") for job in jobs]',
