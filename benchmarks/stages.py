@@ -17,7 +17,7 @@ from benchmarks import wire
 from dualbus.application.app import App
 from dualbus.application.loader import load
 from dualbus.commandbus.batch import CommandBatch
-from dualbus.commandbus.node import DRAIN_COMMANDS, genesis
+from dualbus.commandbus.node import BATCH_COMMANDS_MAX, genesis
 from dualbus.commandbus.state_cache import StateCache
 from dualbus.gateway.router import Router
 from dualbus.log.contract import RecordedEvent
@@ -33,7 +33,7 @@ from dualbus.readmodel.file import create
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter
 
-ITEMS, DRAINS = DRAIN_COMMANDS, 60
+ITEMS, BATCHES = BATCH_COMMANDS_MAX, 60
 LOG = Identity("log", "incarnation")
 NOW = "2026-01-31T12:00:00.000000Z"
 FAR = 1e9  # a deadline
@@ -64,7 +64,7 @@ def gateway() -> Costs:
     router = Router(5000, 1 << 47, lambda id_: f"abcdefghijklmnop/{id_:x}")
     router.register(b"worker", Registration("commandbus", "life", 1, 1, ["CreateUser"], ITEMS, LOG, 0), 0.0)
     body = pack({"type": "command_result", "in_reply_to": 1, "success": True, "events": [{"payload": "x" * 120}]})
-    for _ in range(DRAINS):
+    for _ in range(BATCHES):
         frame = b"".join(wire.frames(list(islice(envelopes, wire.ITEMS_A_MESSAGE))))
         frames = [frame] * (ITEMS // wire.ITEMS_A_MESSAGE)
         with watch.stage("read the messages"):
@@ -89,23 +89,23 @@ def gateway() -> Costs:
 
 def commandbus(folder: Path) -> Costs:
     """A command, from the frame it comes in to the frames that its event and its answer leave in."""
-    watch, app, folds = Stopwatch(), load("users:app"), StateCache()
+    watch, app, states = Stopwatch(), load("users:app"), StateCache()
     log = SqliteLog(folder, lambda secret: genesis(app, secret))
-    for frame in islice(_work("CreateUser", "payload", _person), DRAINS):
+    for frame in islice(_work("CreateUser", "payload", _person), BATCHES):
         with watch.stage("unpack"):
             jobs = read_work(unpack(frame), FAR)
         with watch.stage("look the keys up"):
             known = log.outcomes([job.key for job in jobs if job.key])
-        drain = CommandBatch(app, log, folds, NOW, _new_id, known)
+        command_batch = CommandBatch(app, log, states, NOW, _new_id, known)
         with watch.stage("decide"):
             for job in jobs:
-                drain.decide(job)
+                command_batch.decide(job)
         with watch.stage("append, with the fsync"):
-            appended = log.append(drain.decisions)
+            appended = log.append(command_batch.decisions)
         with watch.stage("pack the events"):
             batch(EVENTS, [Published(LOG, appended.events[0].position - 1, appended.events)])
         with watch.stage("pack the answers"):
-            answer_batches([done for _, done in drain.answers])
+            answer_batches(command_batch.responses(appended))
     log.close()
     return watch.costs
 
@@ -132,7 +132,7 @@ def querybus(folder: Path) -> Costs:
     watch, app, path = Stopwatch(), load("users:app"), folder / "read.db"
     ids = _filled(folder, app)
     answering, reader = Responder(app), ReadModelReader(path)
-    for frame in islice(_work("GetUser", "params", lambda number: {"user_id": ids[number % len(ids)]}), DRAINS):
+    for frame in islice(_work("GetUser", "params", lambda number: {"user_id": ids[number % len(ids)]}), BATCHES):
         with watch.stage("unpack"):
             jobs: list[Job] = read_work(unpack(frame), FAR)
         with watch.stage("answer"):
@@ -180,11 +180,11 @@ def _events(app: App, folder: Path) -> Iterator[bytes]:
 
 
 def _created(app: App, log: SqliteLog) -> Iterator[RecordedEvent]:
-    for frame in islice(_work("CreateUser", "payload", _person), DRAINS):
-        drain = CommandBatch(app, log, StateCache(), NOW, _new_id, {})
+    for frame in islice(_work("CreateUser", "payload", _person), BATCHES):
+        command_batch = CommandBatch(app, log, StateCache(), NOW, _new_id, {})
         for job in read_work(unpack(frame), FAR):
-            drain.decide(job)
-        yield from log.append(drain.decisions).events
+            command_batch.decide(job)
+        yield from log.append(command_batch.decisions).events
 
 
 def _filled(folder: Path, app: App) -> list[str]:

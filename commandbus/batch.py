@@ -1,7 +1,6 @@
-"""A command in, a decision and an answer out. No socket, no clock, no driver.
+"""Decides the commands of one group commit. No socket, no clock, no driver.
 
-A Drain decides the commands of one commit. Its decisions see what was decided before them in it, so a batch
-of commands comes to the same as those commands one by one.
+A decision sees the earlier decisions of its batch: a batch is equivalent to its commands in sequence.
 """
 
 import logging
@@ -12,10 +11,9 @@ from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
 from dualbus.application.errors import Rejected
 from dualbus.application.messages import Command, Event, Invalid
-from dualbus.application.past import S, limited, one_tag
+from dualbus.application.past import limited
 from dualbus.application.tables import Interrupted
-from dualbus.log.contract import Decision, Log, NewEvent, Outcome, RecordedEvent
-from dualbus.log.tags import Tagger
+from dualbus.log.contract import Appended, Decision, Log, NewEvent, Outcome, RecordedEvent
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, MessageId, WireError, error
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
@@ -24,17 +22,18 @@ from dualbus.runtime.errors import RAISED
 from dualbus.worker.interrupt import Interrupt
 
 from .fingerprint import fingerprint, is_same
+from .history import DecisionPast, History
 from .state_cache import StateCache
 
-DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character is four bytes at most
+DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character has at most four bytes
 
-Result: TypeAlias = tuple[dict[str, Any], int]  # the body of the answer, and the position it was made at
+Result: TypeAlias = tuple[dict[str, Any], int]  # the body of an answer, and its position
 
 logger = logging.getLogger(__name__)
 
 
 class CommandError(Exception):
-    """A command that is answered with this body and not decided."""
+    """The error answer of a command without a decision."""
 
     def __init__(self, body: dict[str, Any]) -> None:
         super().__init__(body)
@@ -42,54 +41,70 @@ class CommandError(Exception):
 
 
 class CommandBatch:
-    """The commands of one commit: `decide` each, append `decisions`, and then send `answers`."""
+    """The commands of one group commit: `decide` each, append `decisions`, then send the answers."""
 
     def __init__(
         self,
         app: App,
         log: Log,
-        folds: StateCache,
+        states: StateCache,
         now: str,
         new_id: Callable[[], str],
         known: dict[str, Outcome],
         interrupt: Interrupt | None = None,
     ) -> None:
-        self.decisions: list[Decision] = []
-        self.answers: list[tuple[int, Response]] = []  # each with the number of decisions it rests on
-        self._app = app
-        self._log = log
-        self._tagger = Tagger(app.private_tags, log.secret)
-        self._folds = folds
-        self._now = now
-        self._new_id = new_id
         self.known = known
         self.interrupt = interrupt or Interrupt()
-        self._decided: dict[str, tuple[int, int]] = {}  # key: number of the decision, position after it
-        self._pending: dict[str, list[Event]] = {}  # by tag, of the first `_indexed` decisions
-        self._indexed = 0
-        self._head = log.head().position
+        self.answers: list[tuple[int, Response]] = []  # each with the number of decisions so far
+        self._app = app
+        self._log = log
+        self._history = History(app, log, states, now, new_id, self.interrupt)
+        self.decisions = self._history.decisions
+        self._decided: dict[str, tuple[int, int]] = {}  # key: index of the decision, position after it
 
     def knows(self, job: Job) -> bool:
-        """Tell whether a command was decided before, in this drain or an earlier one."""
+        """Return whether the command of a job has an outcome, from this batch or an earlier one."""
         return job.key in self.known or job.key in self._decided
 
     def refuse(self, job: Job, code: Code, text: str) -> None:
-        """Answer a command that is not decided."""
+        """Answer a command with an error instead of a decision."""
         self._answer(job, error(job.body["msg_id"], code, text), 0)
+
+    def responses(self, appended: Appended) -> list[Response]:
+        """Return the answers to send after an append: those without a missing decision before them.
+
+        If another writer appended events first, positions move behind these events.
+        """
+        responses = [response for count, response in self.answers if count <= appended.decisions]
+        if moved := self._moved(appended):
+            start = self._history.start
+            return [(id_, at + moved if at > start else at, body) for id_, at, body in responses]
+        return responses
+
+    def update_states(self, appended: Appended) -> None:
+        """Update the state cache after an append, unless another writer's events are in between."""
+        if appended.decisions == len(self.decisions) and not self._moved(appended):
+            self._history.commit_states()
+        else:
+            self._history.clear_states()
+
+    def _moved(self, appended: Appended) -> int:
+        """Return the number of events of other writers between the start of the batch and its first event."""
+        return appended.events[0].position - self._history.start - 1 if appended.events else 0
 
     def _answer(self, job: Job, body: dict[str, Any], position: int) -> None:
         self.answers.append((len(self.decisions), (job.id, position, pack(body))))
 
     def decide(self, job: Job) -> None:
-        """Decide one command; its answer must not be sent before its decision is in the log."""
+        """Decide one command. Do not send the answer before the decision is in the log."""
         msg_id: MessageId = job.body["msg_id"]
         try:
             body, position = self._result(job, msg_id)
         except CommandError as refused:
-            body, position = refused.body, self._head
+            body, position = refused.body, self._history.position
         except Interrupted:
             text = f"The decision on {job.what} was stopped at its deadline; nothing was written."
-            body, position = error(msg_id, Code.UNAVAILABLE, text), self._head
+            body, position = error(msg_id, Code.UNAVAILABLE, text), self._history.position
         except RAISED as problem:
             name = str(job.body["type"])
             logger.exception("The decision on %s raised; nothing of it was written.", name)
@@ -97,35 +112,37 @@ class CommandBatch:
                 f"The decision on {name} raised {type(problem).__name__}: nothing was written; "
                 "the log of commandbus has the details."
             )
-            body, position = error(msg_id, Code.ABORTED, text), self._head
+            body, position = error(msg_id, Code.ABORTED, text), self._history.position
         self._answer(job, body, position)
 
     def _result(self, job: Job, msg_id: MessageId) -> Result:
-        """Return what a command comes to, or came to when it was here before.
+        """Return the result of a command, or its first result if the key is known.
 
-        The key is looked up first: no error may deny what was done under it.
+        The key comes first: no later error may hide an executed command.
         """
-        assert job.key is not None  # noqa: S101 - the gateway gives every command a key
+        assert job.key is not None  # noqa: S101 - the gateway adds a key to every command
         if job.key in self._decided or job.key in self.known:
             return self._earlier(job.key, job.body, msg_id)
-        past = _Past(self)  # not kept: it knows the drain, and in a circle both would stay for long
+        past = DecisionPast(self._history)
         with self.interrupt:
-            command = self._accepted(job.body, msg_id)
+            command = self._parsed(job.body, msg_id)
             fingerprint = _fingerprint(job.body, command)
             errors: Sequence[str] = ()
             new: list[NewEvent] = []
             shown: list[dict[str, Any]] = []
             try:
-                new, shown = self._given(limited(self._app.commands[type(command)](command, past)))
+                new, shown = self._encoded(limited(self._app.commands[type(command)](command, past)))
             except Rejected as rejected:
                 errors = rejected.errors
         if sum(map(len, errors)) > DATA_CHARS_MAX:
-            raise WireError(f"Its refusal holds more than {DATA_CHARS_MAX} characters.")
-        self._record(Decision(job.key, self._now, new, errors, past.reads, fingerprint))
-        return (_refusal(msg_id, errors) if errors else _success(msg_id, shown)), self._head
+            raise WireError(f"The refusal holds more than {DATA_CHARS_MAX} characters.")
+        decision = Decision(job.key, self._history.now, new, errors, past.reads, fingerprint)
+        self._decided[job.key] = len(self.decisions), self._history.position + len(new)
+        self._history.add(decision)
+        return (_refusal(msg_id, errors) if errors else _success(msg_id, shown)), self._history.position
 
-    def _accepted(self, body: dict[str, Any], msg_id: MessageId) -> Command:
-        """Return the command that a body holds. Raises Refused, or whatever a rule of the author's raises."""
+    def _parsed(self, body: dict[str, Any], msg_id: MessageId) -> Command:
+        """Return the command of a body. Raises CommandError, or any exception of the author's validators."""
         name, payload = body["type"], body.get("payload")
         kind = self._app.command_types.get(name)
         if kind is None and name in self._app.query_types:
@@ -142,12 +159,12 @@ class CommandBatch:
             raise CommandError(_refusal(msg_id, invalid.errors)) from None
 
     def _earlier(self, key: str, body: dict[str, Any], msg_id: MessageId) -> Result:
-        """Return what the command with this key came to when it was decided: the first answer."""
+        """Return the first result under this key."""
         outcome = self._outcome(key)
         command: Command | None
         try:
-            command = self._accepted(body, msg_id)
-        except RAISED:  # this version accepted it once, or it is another command
+            command = self._parsed(body, msg_id)
+        except RAISED:  # another command, or an earlier version of the application accepted it
             command = None
         sent = _fingerprint(body, command)
         if sent is None or outcome.fingerprint is None:
@@ -162,9 +179,9 @@ class CommandBatch:
         if outcome.errors:
             return _refusal(msg_id, outcome.errors), outcome.position
         try:
-            shown = [self._event(one).shown() for one in self._events(outcome)]
+            shown = [self._history.decode(event).shown() for event in self._events(outcome)]
         except RAISED as problem:
-            logger.exception("What was executed at position %d cannot be shown.", outcome.position)
+            logger.exception("The events of the command executed at position %d cannot be shown.", outcome.position)
             return _not_shown(msg_id, problem, outcome.position), outcome.position
         return _success(msg_id, shown), outcome.position
 
@@ -180,85 +197,27 @@ class CommandBatch:
             return self.decisions[self._decided[outcome.command_id][0]].events
         return self._log.read(outcome.first - 1, outcome.events) if outcome.events else ()
 
-    def _given(self, events: list[Event]) -> tuple[list[NewEvent], list[dict[str, Any]]]:
-        """Return the events of a decision as the log takes them, and as a reply shows them."""
+    def _encoded(self, events: list[Event]) -> tuple[list[NewEvent], list[dict[str, Any]]]:
+        """Return the events of a decision for the log, and for the reply."""
         new: list[NewEvent] = []
         shown: list[dict[str, Any]] = []
         size = 0
+        tagger = self._history.tagger
         for event in events:
             name = type(event).__name__
             if self._app.event_types.get(name) is not type(event):
-                raise WireError(f"It gave {name}, which is not an event of the application's table.")
-            shown.append(event.shown())  # raises if a decision made what SQLite cannot hold
+                raise WireError(f"The decision returned {name}, which is not an event of the App.")
+            shown.append(event.shown())  # raises if SQLite cannot store a value
             data = event.data()
-            new.append(NewEvent(name, data, self._tagger.tags(event.tags())))
+            new.append(NewEvent(name, data, tagger.tags(event.tags())))
             size += len(data)
         if size > DATA_CHARS_MAX:
-            raise WireError(f"Its events hold more than {DATA_CHARS_MAX} characters.")
+            raise WireError(f"The events hold more than {DATA_CHARS_MAX} characters.")
         return new, shown
-
-    def _record(self, decision: Decision) -> None:
-        self._head += len(decision.events)
-        self._decided[decision.command_id] = len(self.decisions), self._head
-        self.decisions.append(decision)
-
-    def appended(self) -> None:
-        """All of it is in the log: let the folds of later drains begin there."""
-        tags = (tag for decision in self.decisions for new in decision.events for tag in new.tags)
-        self._folds.appended(tags, self._pending_of)
-
-    def _pending_of(self, tag: str) -> list[Event]:
-        """Return the events of a tag that this drain has decided. Read from what will be appended: most
-        drains are never asked, and keeping every event alive for it cost more than all the decisions."""
-        for decision in self.decisions[self._indexed :]:
-            for new in decision.events:
-                for carried in new.tags:
-                    self._pending.setdefault(carried, []).append(self._event(new))
-        self._indexed = len(self.decisions)
-        return self._pending.get(tag, [])
-
-    def _history(self, tag: str) -> list[Event]:
-        return [self._event(one) for one in self._log.history(tag)]
-
-    def _event(self, recorded: NewEvent | RecordedEvent) -> Event:
-        return self._app.decode(recorded.type, recorded.data)
-
-
-class _Past:
-    """What one decision may read, and what it has read."""
-
-    __slots__ = ("_drain", "reads")
-
-    def __init__(self, drain: CommandBatch) -> None:
-        self.reads: dict[str, int] = {}
-        self._drain = drain
-
-    def new_id(self) -> str:
-        return self._drain._new_id()
-
-    def now(self) -> str:
-        return self._drain._now
-
-    def events(self, **tag: str | int) -> list[Event]:
-        read = self._read(tag)
-        with self._drain.interrupt.shield:
-            return self._drain._history(read) + self._drain._pending_of(read)
-
-    def fold(self, state: type[S], **tag: str | int) -> S:
-        read = self._read(tag)
-        drain = self._drain
-        with drain.interrupt.shield:  # a history that was half read would have to be read again
-            return drain._folds.fold(state, read, lambda: drain._history(read), drain._pending_of(read))
-
-    def _read(self, tag: dict[str, str | int]) -> str:
-        name, value = one_tag(tag, self._drain._app.tags)
-        text = self._drain._tagger.tag(name, value)
-        self.reads.setdefault(text, self._drain._head)
-        return text
 
 
 def _fingerprint(body: dict[str, Any], command: Command | None) -> bytes | None:
-    """Return the fingerprint of a command whose key the client chose; another key is nobody's to use again."""
+    """Return the fingerprint of a command with a client's idempotency key; no client reuses a generated key."""
     return fingerprint(body["type"], body.get("payload"), command) if "idempotency_key" in body else None
 
 

@@ -1,4 +1,4 @@
-"""The times of decisions, and the ids that decisions ask for: neither ever goes back, wherever the clock is set."""
+"""Times and ids for decisions. Both are monotonic, even if the machine's clock is set back."""
 
 import logging
 import secrets
@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import uuid_utils
 
 MILLISECOND = 1000  # microseconds
-BEHIND = 1_000_000  # from here on a clock that was set back is reported
+BEHIND = 1_000_000  # microseconds; report a clock further behind
 RANDOM_BITS = 74  # of a UUIDv7, after its 48 bits of milliseconds
-STEP_BYTES = 4096  # that are drawn at once, four for each id that follows another of the same time
+STEP_BYTES = 4096  # of randomness per read; four for each further id of the same time
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -18,10 +18,11 @@ logger = logging.getLogger(__name__)
 
 
 class Clock:
-    """The time of the machine, or the last one that it gave, whichever is later.
+    """A monotonic clock: the time of the machine, or the last returned time if later.
 
-    `wall` returns microseconds since 1970. `after` is the time of the last event in the log: an id is made of the
-    time of its decision, which is that of its events, so ids that begin a millisecond later follow every id there.
+    `wall` returns microseconds since 1970. `after` is the time of the last event in the log. Ids contain the time of
+    their decision, as its events do: a clock starting a millisecond later creates only ids greater than those in the
+    log.
     """
 
     def __init__(self, wall: Callable[[], int], after: str | None = None) -> None:
@@ -32,7 +33,7 @@ class Clock:
         self._steps = _steps()
 
     def now(self) -> str:
-        """Return the time, "2026-01-31T12:00:00.000000Z"; until the next call, ids are of this time."""
+        """Return the time, "2026-01-31T12:00:00.000000Z". Ids contain this time until the next call."""
         wall = self._wall()
         if wall < self._last - BEHIND:
             self._report((self._last - wall) / 1e6)
@@ -42,10 +43,10 @@ class Clock:
         return (_EPOCH + timedelta(microseconds=self._last)).isoformat(timespec="microseconds")[:26] + "Z"
 
     def new_id(self) -> str:
-        """Return a UUIDv7 that is greater than every one before it."""
+        """Return a UUIDv7 greater than all earlier ids."""
         milliseconds = self._last // MILLISECOND
         if self._id >> RANDOM_BITS < milliseconds:
-            # One bit of them is left at 0, so that the ids that follow have room.
+            # The highest random bit is 0, so that later ids of this millisecond do not overflow.
             self._id = milliseconds << RANDOM_BITS | secrets.randbits(RANDOM_BITS - 1)
         else:
             self._id += 1 + next(self._steps)
@@ -54,21 +55,21 @@ class Clock:
     def _report(self, seconds: float) -> None:
         if not self._reported:
             logger.warning(
-                "The clock of this machine is %.0f s behind the last event: until it has caught up, events have the "
-                "time of that one. See whether the clock is right.",
+                "The clock of this machine is %.0f s behind the last event: until it has caught up, new events have "
+                "the time of the last event. Check the clock.",
                 seconds,
             )
         self._reported = True
 
 
 def _steps() -> Iterator[int]:
-    """Yield by how much an id follows another of the same time, at random: enough that nobody guesses it."""
+    """Yield random distances between ids of the same time, too large to guess."""
     while True:
         yield from memoryview(secrets.token_bytes(STEP_BYTES)).cast("I")
 
 
 def _next_millisecond(time: str) -> int:
-    """Return the first microsecond of the millisecond after a time; 0 if it is none, as an import may bring."""
+    """Return the first microsecond of the next millisecond; 0 for an invalid time, as in an imported log."""
     try:
         since = datetime.fromisoformat(time) - _EPOCH
     except (ValueError, TypeError):
@@ -77,6 +78,6 @@ def _next_millisecond(time: str) -> int:
 
 
 def _uuid7(number: int) -> str:
-    """Return 48 bits of milliseconds and 74 others as a UUID: RFC 9562, section 5.7."""
+    """Return 48 bits of milliseconds and 74 random bits as a UUID: RFC 9562, section 5.7."""
     time, high, low = number >> RANDOM_BITS, number >> 62 & 0xFFF, number & (1 << 62) - 1
     return str(uuid_utils.UUID(int=time << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low))

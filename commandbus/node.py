@@ -1,10 +1,10 @@
-"""The sockets of the command bus, and its loop: drain, decide, append, answer, publish."""
+"""The process: receive commands, decide a batch, append, answer, publish."""
 
 import logging
 import os
 import time
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 from dualbus.application.app import App
 from dualbus.application.loader import load
@@ -31,16 +31,16 @@ from .state_cache import StateCache
 
 LATE = "The deadline passed before the command was decided; nothing was written."
 SLOW_TYPES_MAX = 100
-GIVE_UP_SECONDS = 30.0  # beyond its deadline a decision may finish reading a long history, for the next one to know
-DRAIN_SECONDS = 0.02  # how long one commit may gather decisions
-DRAIN_COMMANDS = 512  # and how many: half of what we are given, so that the other half can come meanwhile
-RETAKES_MAX = 10  # how often a command is decided again because another writer came first
+GIVE_UP_SECONDS = 30.0  # beyond its deadline, for a decision to finish reading a long history into the cache
+BATCH_SECONDS = 0.02  # of deciding, for one commit
+BATCH_COMMANDS_MAX = 512  # half of the credit: the gateway sends the other half during the commit
+CONFLICTS_MAX = 10  # in a row, for one command: another writer appended events first
 
 logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, stop: Stop) -> int:
-    """Run the command bus until it is told to stop, or its log fails."""
+    """Run the command bus until a stop is requested, or the log fails."""
     app = load(settings.app)
     make_folder(settings.data)
     log = open_log(settings.data, lambda secret: genesis(app, secret))
@@ -54,10 +54,18 @@ def serve(settings: Settings, stop: Stop) -> int:
 
 
 def genesis(app: App, secret: bytes) -> Decision:
-    """Return the decision that begins a new log."""
+    """Return the first decision of a new log."""
     tagger = Tagger(app.private_tags, secret)
     events = [NewEvent(type(event).__name__, event.data(), tagger.tags(event.tags())) for event in app.genesis]
     return Decision(GENESIS, Clock(_wall).now(), events)
+
+
+class CommitResult(NamedTuple):
+    """The result of a group commit."""
+
+    appended: Appended
+    answers: list[Response]
+    requeued: list[Job]  # for the next batch, after a conflict
 
 
 class CommandBus:
@@ -68,7 +76,7 @@ class CommandBus:
         self._log = log
         self._publisher = publisher
         self._link = link
-        self._folds = StateCache()
+        self._states = StateCache()
         last = log.read(log.head().position - 1, 1)
         self._clock = Clock(_wall, last[0].time if last else None)
         self._interrupt = Interrupt()
@@ -76,135 +84,133 @@ class CommandBus:
             link, self._interrupt, self._status, handler="decision", give_up_seconds=GIVE_UP_SECONDS
         )
         self._slow_types: set[str] = set()
-        self._retakes = 0
+        self._conflicts = 0
         self._failed = False
         self._counters = {"decided": 0, "commits": 0, "events": 0, "expired": 0, "retaken": 0}
 
     def run(self, stop: Stop) -> int:
-        """Serve until told to stop; EXIT_DATA if a commit failed, since only a new start knows the truth."""
+        """Serve until a stop is requested; return EXIT_DATA after a failed commit: the log must be opened again."""
         link = self._link
-        self._show_head()
+        self._report_head()
         self._attendant.start()
-        link.announce()
+        link.register()
         poll = Poll(link.socket, stop=stop)
         while not (self._failed or link.finished(stop)):
-            idle = min(link.seconds_to_beat, self._publisher.seconds_to_head)
+            idle = min(link.seconds_to_heartbeat, self._publisher.seconds_to_head)
             link.wait(poll, 0 if link.jobs else idle)
             link.receive()
             if link.jobs:
-                self._drain()
+                self._process_batch()
             if not link.jobs:
                 self._log.when_idle()
             self._publisher.repeat_head()
-            link.beat(self._status)
+            link.send_heartbeat(self._status)
         self._attendant.stop()
         return EXIT_DATA if self._failed else EXIT_OK
 
     def _status(self) -> dict[str, Any]:
         return {"queue": len(self._link.jobs), **self._counters, **self._attendant.status()}
 
-    def _drain(self) -> None:
-        """Decide what is there, for a while; append it in one commit; then, and not before, answer and publish."""
-        waiting = self._link.jobs
-        jobs = [waiting.popleft() for _ in range(min(len(waiting), DRAIN_COMMANDS))]
+    def _process_batch(self) -> None:
+        """Decide queued commands for a while and append the decisions in one commit; then answer and publish."""
+        queued = self._link.jobs
+        jobs = [queued.popleft() for _ in range(min(len(queued), BATCH_COMMANDS_MAX))]
         known = self._log.outcomes([job.key for job in jobs if job.key])
-        drain = CommandBatch(
-            self._app, self._log, self._folds, self._clock.now(), self._clock.new_id, known, self._interrupt
+        batch = CommandBatch(
+            self._app, self._log, self._states, self._clock.now(), self._clock.new_id, known, self._interrupt
         )
         with self._link.handling():
-            taken = self._decide(drain, jobs)
-        self._put_back(jobs[taken:])
-        appended, answers = self._append(drain, jobs[:taken])
-        self._link.answer(answers)
-        # Whoever asked has the answer on its way, and waits for nothing of this.
-        if appended.decisions == len(drain.decisions):
-            drain.appended()
-        self._count(appended)
-        self._publisher.publish(appended.events)
+            decided = self._decide(batch, jobs)
+        result = self._commit(batch, jobs[:decided])
+        self._requeue(result.requeued + jobs[decided:])
+        self._link.answer(result.answers)
+        # The answers are on their way: clients do not wait for the rest.
+        batch.update_states(result.appended)
+        self._count(result.appended)
+        self._publisher.publish(result.appended.events)
 
-    def _put_back(self, jobs: list[Job]) -> None:
-        """Let jobs wait for the next drain; those of a registration that has ended are discarded."""
+    def _requeue(self, jobs: list[Job]) -> None:
+        """Put jobs at the front of the queue; discard those of earlier registrations."""
         current = self._link.registration
         self._link.jobs.extendleft(reversed([job for job in jobs if job.registration == current]))
 
-    def _decide(self, drain: CommandBatch, jobs: list[Job]) -> int:
-        """Decide jobs until the drain has had its time; return how many.
+    def _decide(self, batch: CommandBatch, jobs: list[Job]) -> int:
+        """Decide jobs until the time of the batch is over; return their number.
 
-        A job whose deadline has passed is refused: late work never reaches the log. But what has been done, and was
-        sent again because its answer was lost, is not late.
+        Refuse a job after its deadline: late commands never reach the log. But a known key is answered at any time:
+        the gateway sends an executed command again if the first answer was lost.
         """
         link, interrupt = self._link, self._interrupt
         registration = link.registration
         began = now = time.monotonic()
         number = 0
         for job in jobs:
-            if link.registration != registration or now - began > DRAIN_SECONDS:
+            if link.registration != registration or now - began > BATCH_SECONDS:
                 break
             if number and job.what in self._slow_types:
-                break  # nobody else's commit waits for it
+                break  # so that earlier commands are committed first
             number += 1
-            if job.deadline <= now and not drain.knows(job):
+            if job.deadline <= now and not batch.knows(job):
                 self._counters["expired"] += 1
-                drain.refuse(job, Code.UNAVAILABLE, LATE)
+                batch.refuse(job, Code.UNAVAILABLE, LATE)
                 continue
             interrupt.running = job
-            drain.decide(job)
+            batch.decide(job)
             now = time.monotonic()
         interrupt.running = None
-        self._note_pace(jobs[number - 1], number, now - began)
+        self._record_throughput(jobs[number - 1], number, now - began)
         return number
 
-    def _note_pace(self, last: Job, number: int, seconds: float) -> None:
-        """Note how long decisions took, and which type of command keeps all others waiting."""
+    def _record_throughput(self, last: Job, number: int, seconds: float) -> None:
+        """Record the time of decisions, and which command types are slow."""
         self._link.credit.record(number, seconds)
-        if seconds > DRAIN_SECONDS and len(self._slow_types) < SLOW_TYPES_MAX:
+        if seconds > BATCH_SECONDS and len(self._slow_types) < SLOW_TYPES_MAX:
             self._slow_types.add(last.what)
         elif number == 1:
             self._slow_types.discard(last.what)
 
-    def _append(self, drain: CommandBatch, jobs: list[Job]) -> tuple[Appended, list[Response]]:
-        """Append what was decided; return what came into the log, and the answers."""
+    def _commit(self, batch: CommandBatch, jobs: list[Job]) -> CommitResult:
+        """Append the decisions of a batch."""
         nothing = Appended(0, [])
         try:
-            appended = self._log.append(drain.decisions) if drain.decisions else nothing
+            appended = self._log.append(batch.decisions) if batch.decisions else nothing
         except LogUnavailable as full:
             logger.error("%s", full)
-            self._folds.forget()
-            return nothing, [
-                done if job.key in drain.known else _failure(job, Code.UNAVAILABLE, str(full))
-                for job, (_, done) in zip(jobs, drain.answers, strict=True)
+            answers = [
+                response if job.key in batch.known else _failure(job, Code.UNAVAILABLE, str(full))
+                for job, (_, response) in zip(jobs, batch.answers, strict=True)
             ]
+            return CommitResult(nothing, answers, [])
         except CommitFailed as failed:
-            # Perhaps it is in the log and perhaps it is not: say neither, and let a new start find out.
-            logger.error("%s Whether the last commands are in it, only opening it again will tell.", failed)
+            # Commands may be in the log or not: do not answer with either, but end; the next start reads the log.
+            logger.error("%s Open the log again to find out whether the last commands are in it.", failed)
             self._failed = True
-            return nothing, [_failure(job, Code.CRASH, f"{failed} The outcome is not known.") for job in jobs]
-        if appended.decisions < len(drain.decisions):
-            return appended, self._retake(drain, jobs, appended.decisions)
-        self._retakes = 0
-        return appended, [done for _, done in drain.answers]
+            unknown = [_failure(job, Code.CRASH, f"{failed} The outcome is not known.") for job in jobs]
+            return CommitResult(nothing, unknown, [])
+        answers = batch.responses(appended)
+        if appended.decisions == len(batch.decisions):
+            self._conflicts = 0
+            return CommitResult(appended, answers, [])
+        return self._conflict(appended, answers, jobs[len(answers) :])
 
-    def _retake(self, drain: CommandBatch, jobs: list[Job], standing: int) -> list[Response]:
-        """Another writer came first: answer what stands, and decide the rest again on what is there now."""
-        self._folds.forget()
-        answers = [done for rests_on, done in drain.answers if rests_on <= standing]
-        again = jobs[len(answers) :]
-        self._counters["retaken"] += len(again)
-        self._retakes = 0 if answers else self._retakes + 1
-        if self._retakes > RETAKES_MAX:
-            self._retakes = 0
-            text = f"Other writers came first {RETAKES_MAX} times; nothing was written. Try again."
-            answers.append(_failure(again.pop(0), Code.UNAVAILABLE, text))
-        self._put_back(again)
-        return answers
+    def _conflict(self, appended: Appended, answers: list[Response], jobs: list[Job]) -> CommitResult:
+        """Requeue the jobs after a conflict with another writer; after many conflicts in a row, refuse the first."""
+        self._counters["retaken"] += len(jobs)
+        self._conflicts = 0 if answers else self._conflicts + 1
+        if self._conflicts > CONFLICTS_MAX:
+            self._conflicts = 0
+            text = f"Other writers came first {CONFLICTS_MAX} times; nothing was written. Try again."
+            answers.append(_failure(jobs[0], Code.UNAVAILABLE, text))
+            jobs = jobs[1:]
+        return CommitResult(appended, answers, jobs)
 
     def _count(self, appended: Appended) -> None:
         self._counters["decided"] += appended.decisions
         self._counters["commits"] += 1 if appended.decisions else 0
         self._counters["events"] += len(appended.events)
-        self._show_head()
+        self._report_head()
 
-    def _show_head(self) -> None:
+    def _report_head(self) -> None:
         self._link.identity, self._link.position = self._log.identity, self._log.head().position
 
 

@@ -1,4 +1,4 @@
-"""Folded histories, kept current as events are appended, so that a decision need not read its past again."""
+"""A cache of folded states, updated as events are committed, so decisions do not read whole histories."""
 
 import logging
 from collections import OrderedDict
@@ -15,49 +15,57 @@ logger = logging.getLogger(__name__)
 
 
 class StateCache:
-    """States by tag: `_kept` at the log's head, `_ahead` with what the running drain has decided on top."""
+    """States by tag: `_committed` at a position of the log, `_uncommitted` with the events of the current batch."""
 
     def __init__(self, tags_max: int = TAGS_MAX) -> None:
         self._tags_max = tags_max
-        self._kept: OrderedDict[str, dict[type[State], Any]] = OrderedDict()
-        self._ahead: dict[tuple[str, type[State]], tuple[int, Any]] = {}  # pending events folded, state
+        self._position = 0
+        self._committed: OrderedDict[str, dict[type[State], Any]] = OrderedDict()
+        self._uncommitted: dict[tuple[str, type[State]], tuple[int, Any]] = {}  # batch events applied, state
 
-    def fold(self, state: type[S], tag: str, history: Callable[[], list[Event]], pending: list[Event]) -> S:
-        """Return the state of a tag: of `history`, asked for the first time only, and the drain's own events."""
-        done, folded = self._ahead.get((tag, state), (0, None))
+    def begin(self, position: int) -> None:
+        """Start a batch at a position of the log; clear the cache if another writer has appended events."""
+        if position != self._position:
+            self.clear()
+        self._position = position
+
+    def fold(self, state: type[S], tag: str, history: Callable[[], list[Event]], uncommitted: list[Event]) -> S:
+        """Return the state of a tag. Call `history` only if the state is not cached."""
+        applied, folded = self._uncommitted.get((tag, state), (0, None))
         if folded is None:
-            folded = self._kept.get(tag, {}).get(state)
+            folded = self._committed.get(tag, {}).get(state)
         if folded is None:
             folded = _applied(state(), history())
-        folded = _applied(folded, pending[done:])
-        self._ahead[tag, state] = len(pending), folded
+        folded = _applied(folded, uncommitted[applied:])
+        self._uncommitted[tag, state] = len(uncommitted), folded
         return cast("S", folded)
 
-    def appended(self, tags: Iterable[str], pending: Callable[[str], list[Event]]) -> None:
-        """The drain is in the log, with events of these tags: what was ahead of the log is now its state."""
-        for tag in tags if self._kept else ():
-            for state, folded in self._kept.get(tag, {}).items():
-                self._ahead.setdefault((tag, state), (0, folded))
-        for (tag, state), (done, folded) in self._ahead.items():
-            self._keep(tag, state, folded, pending, done)
-        self._ahead.clear()
+    def commit(self, tags: Iterable[str], uncommitted: Callable[[str], list[Event]], position: int) -> None:
+        """Move all states to the position after the batch, whose events carry these tags."""
+        for tag in tags if self._committed else ():
+            for state, folded in self._committed.get(tag, {}).items():
+                self._uncommitted.setdefault((tag, state), (0, folded))
+        for (tag, state), (applied, folded) in self._uncommitted.items():
+            self._keep(tag, state, folded, uncommitted, applied)
+        self._uncommitted.clear()
+        self._position = position
 
     def _keep(
-        self, tag: str, state: type[State], folded: Any, pending: Callable[[str], list[Event]], done: int
+        self, tag: str, state: type[State], folded: Any, uncommitted: Callable[[str], list[Event]], applied: int
     ) -> None:
         try:
-            self._kept.setdefault(tag, {})[state] = _applied(folded, pending(tag)[done:])
-            self._kept.move_to_end(tag)
+            self._committed.setdefault(tag, {})[state] = _applied(folded, uncommitted(tag)[applied:])
+            self._committed.move_to_end(tag)
         except RAISED:
             logger.exception("Folding %s into %s raised; the next decision on it will too.", tag, state.__name__)
-            self._kept.pop(tag, None)
-        if len(self._kept) > self._tags_max:
-            self._kept.popitem(last=False)
+            self._committed.pop(tag, None)
+        if len(self._committed) > self._tags_max:
+            self._committed.popitem(last=False)
 
-    def forget(self) -> None:
-        """The drain did not come into the log as it was decided: trust nothing."""
-        self._kept.clear()
-        self._ahead.clear()
+    def clear(self) -> None:
+        """Clear the cache: the batch is not in the log as decided."""
+        self._committed.clear()
+        self._uncommitted.clear()
 
 
 def _applied(state: Any, events: list[Event]) -> Any:

@@ -1,1 +1,1 @@
-"""Log in, read model out: subscribes, catches up, follows."""
+"""Applies the events of the log to the read model: subscribe, catch up, follow."""

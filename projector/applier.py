@@ -1,4 +1,4 @@
-"""Events in, rows out, and what to do with what the publisher says. No socket, no clock, no driver."""
+"""Applies events to tables, and selects the published events to apply. No socket, no clock, no driver."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from dualbus.runtime.errors import RAISED
 
 
 class ProjectionFailed(Exception):
-    """An event is not projected. Status shows the text: it holds no value of the event, and not the cause's text."""
+    """An event cannot be applied. Status shows the text, without values of the event and without the cause's text."""
 
     def __init__(self, recorded: RecordedEvent, what: str) -> None:
         super().__init__(
@@ -20,29 +20,33 @@ class ProjectionFailed(Exception):
         self.position = recorded.position
 
 
-def fresh(checkpoint: int, before: int, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent] | None:
-    """Return those of the published events that come next, or None if some are missing before them.
+def events_to_apply(
+    checkpoint: int, previous_position: int, events: Sequence[RecordedEvent]
+) -> Sequence[RecordedEvent] | None:
+    """Return the published events after the checkpoint, or None if earlier events are missing.
 
-    Subscribe, catch up, follow (zguide, chapter 5, "Clone"): skip what is at or below the checkpoint, apply
-    what comes next, and where there is a gap, read the log.
+    Subscribe, catch up, follow (zguide, chapter 5, "Clone"): skip events up to the checkpoint, apply
+    the events after the checkpoint, and read the log after a gap.
     """
-    if before > checkpoint:
+    if previous_position > checkpoint:
         return None
-    return events[checkpoint - before :]
+    return events[checkpoint - previous_position :]
 
 
 class Applier:
-    """Applies events to the tables of every projection that is on them."""
+    """Applies each event to the tables of all projections subscribed to its type."""
 
     def __init__(self, app: App) -> None:
         self._decode = app.decode
         self._on: dict[str, list[tuple[str, Callable[[Any, Any], None]]]] = {
-            stored: [(one.name, one.on[kind]) for one in app.projections if kind in one.on]
+            stored: [
+                (projection.name, projection.on[kind]) for projection in app.projections if kind in projection.on
+            ]
             for stored, kind in app.stored_types.items()
         }
 
     def apply(self, recorded: RecordedEvent, tables: Tables) -> None:
-        """Apply one event. Raises ProjectionFailed, and the caller rolls back."""
+        """Apply an event. On ProjectionFailed, the caller must roll back."""
         on = self._on.get(recorded.type)
         if on is None:
             raise ProjectionFailed(recorded, "The event cannot be read (the application has no such event any more)")
@@ -52,7 +56,7 @@ class Applier:
             event = self._decode(recorded.type, recorded.data)
         except Unreadable as error:
             raise ProjectionFailed(recorded, f"The event cannot be read ({error.cause})") from error
-        except KeyboardInterrupt as error:  # which no Ctrl-C raises in a process
+        except KeyboardInterrupt as error:  # raised by the application: Ctrl-C raises none in a process
             raise ProjectionFailed(recorded, f"The event cannot be read ({cause(error)})") from error
         for name, function in on:
             try:

@@ -1,4 +1,4 @@
-"""The read model on its way through the log: opened or built, caught up, never past an event that fails."""
+"""Builds the read model from the log, and follows the log; a failing event is never skipped."""
 
 import logging
 import os
@@ -18,22 +18,22 @@ from dualbus.worker.interrupt import Interrupt
 
 from .applier import Applier, ProjectionFailed
 
-CHUNK_EVENTS, CHUNK_SECONDS = 5000, 0.2  # of one transaction: a slow projection must not make us deaf
-# After so many events of a transaction the processor goes to whoever waits for it: that is answering somebody, and
-# half a commit's events at once would keep it waiting for milliseconds. Who has more to catch up with goes on.
-GIVE_WAY_AT = range(64, 1024, 64)
+CHUNK_EVENTS, CHUNK_SECONDS = 5000, 0.2  # of one transaction, so that a slow projection does not delay heartbeats
+# After these numbers of events in a transaction, yield the processor to processes serving clients: without a yield,
+# half a commit's events delay them for milliseconds. Beyond 1024 events the projector is catching up: no yield.
+YIELD_AT = range(64, 1024, 64)
 RETRY_SECONDS, RETRY_MAX_SECONDS = 0.1, 5.0
 PROGRESS_LINE_SECONDS = 1.0
-ROOM = "See whether there is room on its disk."
+ROOM = "Check the free space of its disk."
 
 logger = logging.getLogger(__name__)
 
 
 class Applying(NamedTuple):
-    """An event whose projections run."""
+    """An event for the attendant, while its projections run."""
 
     event: RecordedEvent
-    deadline: float = float("inf")  # nothing may skip it
+    deadline: float = float("inf")  # none: no event is skipped
     id: int = 0
 
     @property
@@ -43,16 +43,16 @@ class Applying(NamedTuple):
 
 
 class Model:
-    """The file that these projections make. While it is `building` it has another name, and no reader."""
+    """The read model of these projections. While `building`, the file has a temporary name and no readers."""
 
     def __init__(self, folder: Path, app: App, log: ReadableLog, interrupt: Interrupt) -> None:
         self.path = folder / file_name(app.projections)
         self.identity = log.identity
-        self.failure: str | None = None  # why it does not go on
-        self._logged = ""
+        self.failure: str | None = None  # the reason, while an event cannot be applied
+        self._logged_failure = ""
         self._app = app
         self._log = log
-        self._projecting = Applier(app)
+        self._applier = Applier(app)
         self._interrupt = interrupt
         self._retry_at = 0.0
         self._retry_seconds = RETRY_SECONDS
@@ -67,7 +67,7 @@ class Model:
 
     @property
     def behind(self) -> bool:
-        """Tell whether the log has more, as far as we know."""
+        """Return whether the log has more events, as of the last check."""
         return self.position < self._head
 
     @property
@@ -76,61 +76,61 @@ class Model:
         return max(0.0, self._retry_at - time.monotonic())
 
     def status(self) -> dict[str, Any]:
-        """Return how far it is, and what happened on the way."""
+        """Return the position, the lag and the counters."""
         lag_s = round(time.monotonic() - self._caught_up_at, 3) if self.behind else 0.0
         lag = max(0, self._head - self.position)
         return {"position": self.position, "lag_events": lag, "lag_s": lag_s, **self._counters}
 
     def build(self) -> None:
-        """Go a chunk further; at the head, give the file its name."""
-        self.look()
+        """Apply the next chunk of events; at the head of the log, rename the file to its final name."""
+        self.check_head()
         self.catch_up()
         if self.behind:
             self._progress_line()
             return
         if self.pause:
             return
-        making = self._writer.path
+        building = self._writer.path
         try:
             self._writer.finish()
         except ReadModelBusyError as failure:
             self._failed(failure)
             return
-        making.rename(self.path)
-        for older in self.path.parent.glob("read-*.db*"):
-            if not older.name.startswith(self.path.name):
-                older.unlink()
+        building.rename(self.path)
+        for old in self.path.parent.glob("read-*.db*"):
+            if not old.name.startswith(self.path.name):
+                old.unlink()
         sync_folder(self.path.parent)
         self._writer = _opened(self.path)
         self.building = False
 
-    def look(self) -> None:
-        """See how far the log is, and until when we were as far."""
+    def check_head(self) -> None:
+        """Read the head of the log, and note the time if the read model has caught up."""
         if not self.behind:
             self._caught_up_at = time.monotonic()
         self._head = self._log.head().position
 
     def catch_up(self) -> None:
-        """Apply a chunk of what the log has more, if there is any and it is time."""
+        """Apply the next chunk of events from the log, unless a retry is not due yet."""
         if self.behind and not self.pause:
             self._attempt(self._log.read(self.position, CHUNK_EVENTS))
 
-    def gap(self) -> None:
-        """A publication did not follow the checkpoint: the log will give what is missing."""
+    def note_gap(self) -> None:
+        """Count a gap before a publication; the missing events are read from the log."""
         self._counters["gaps"] += 1
-        self.look()
+        self.check_head()
 
-    def take(self, events: Sequence[RecordedEvent]) -> None:
-        """Apply published events that follow the checkpoint, unless the log does not have them."""
-        self.look()
+    def apply_published(self, events: Sequence[RecordedEvent]) -> None:
+        """Apply published events after the checkpoint, unless the log lacks them."""
+        self.check_head()
         if events[-1].position > self._head:
             self._counters["refused"] += 1
-            logger.error("Position %d was published and is not in the log: refused.", events[-1].position)
+            logger.error("Position %d was published but is not in the log: refused.", events[-1].position)
         elif not self.pause:
             self._attempt(events)
 
     def replaced(self) -> bool:
-        """Tell whether someone took the file away."""
+        """Return whether the file was removed or replaced."""
         return self._writer.replaced()
 
     def close(self) -> None:
@@ -143,35 +143,35 @@ class Model:
         except (ProjectionFailed, ReadModelBusyError) as failure:
             self._failed(failure)
         else:
-            self.failure, self._logged = None, ""
+            self.failure, self._logged_failure = None, ""
             self._retry_at, self._retry_seconds = 0.0, RETRY_SECONDS
 
     def _failed(self, failure: Exception) -> None:
-        """Say once why it does not go on, and wait longer each time."""
+        """Log a failure once, and increase the time until the next attempt."""
         self.failure = str(failure)
-        if self._logged != (details := f"{failure}: {failure.__cause__}"):
-            self._logged = details
-            logger.error("%s. The read model stays at %d until this is put right.", failure, self.position)
+        if self._logged_failure != (details := f"{failure}: {failure.__cause__}"):
+            self._logged_failure = details
+            logger.error("%s. The read model stays at position %d until this is fixed.", failure, self.position)
             logger.error("The cause:", exc_info=failure.__cause__)
         self._retry_at = time.monotonic() + self._retry_seconds
         self._retry_seconds = min(RETRY_MAX_SECONDS, 2 * self._retry_seconds)
 
     def _apply(self, events: Sequence[RecordedEvent]) -> None:
-        """Apply events, for a while, and move the checkpoint, in one transaction; not beyond one that fails."""
+        """Apply events for a while and move the checkpoint, in one transaction; stop before a failing event."""
         self._writer.begin()
         until = time.monotonic() + CHUNK_SECONDS
         try:
             for number, event in enumerate(events):
-                if number in GIVE_WAY_AT:
+                if number in YIELD_AT:
                     os.sched_yield()
                 self._interrupt.running = Applying(event)
-                self._projecting.apply(event, self._writer)
+                self._applier.apply(event, self._writer)
                 if time.monotonic() > until:
                     break
         except ProjectionFailed as failed:
             self._writer.roll_back()
-            if before := [event for event in events if event.position < failed.position]:
-                self._apply(before)
+            if applicable := [event for event in events if event.position < failed.position]:
+                self._apply(applicable)
             raise
         finally:
             self._interrupt.running = None
@@ -181,37 +181,37 @@ class Model:
         self._counters["commits"] += 1
 
     def _usable(self) -> ReadModelWriter | None:
-        """Open the file if it is there and follows this log; None if it must be made anew."""
+        """Open an existing file of this log; return None if a new file must be built."""
         if not self.path.exists():
             return None
         try:
             writer = ReadModelWriter(self.path)
-            seen = writer.checkpoint()
+            checkpoint = writer.checkpoint()
         except NoRoom as full:
             raise DataError(f"{full} {ROOM}") from None
         except Damaged as damaged:
-            logger.error("%s It is made anew.", damaged)
+            logger.error("%s Building a new read model.", damaged)
             return None
-        check_checkpoint(self._log, seen)
-        if self._log.hash_at(seen.position) == seen.hash:
-            if seen.identity != self.identity:
+        check_checkpoint(self._log, checkpoint)
+        if self._log.hash_at(checkpoint.position) == checkpoint.hash:
+            if checkpoint.identity != self.identity:
                 writer.adopt(self.identity)
             return writer
         writer.close()
-        logger.info("%s followed an earlier life of this log. It is made anew.", self.path)
+        logger.info("%s was built from an earlier incarnation of this log. Building a new read model.", self.path)
         return None
 
     def _new(self) -> ReadModelWriter:
-        making = self.path.with_name("building-" + self.path.name)
-        for leftover in making.parent.glob(making.name + "*"):
+        building = self.path.with_name("building-" + self.path.name)
+        for leftover in building.parent.glob(building.name + "*"):
             leftover.unlink()
         for unusable in self.path.parent.glob(self.path.name + "*"):
             unusable.unlink()
         try:
-            create(making, self._app.projections, self.identity)
+            create(building, self._app.projections, self.identity)
         except ReadModelBusyError as problem:
             raise DataError(f"{problem}: {ROOM}") from None
-        return _opened(making, building=True)
+        return _opened(building, building=True)
 
     def _progress_line(self) -> None:
         if time.monotonic() >= self._next_line and not self.failure:
@@ -221,7 +221,7 @@ class Model:
 
 
 def _opened(path: Path, *, building: bool = False) -> ReadModelWriter:
-    """Open a file that was made just now."""
+    """Open a new file."""
     try:
         return ReadModelWriter(path, building=building)
     except Damaged as problem:

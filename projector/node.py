@@ -1,4 +1,4 @@
-"""The sockets of the projector, and its road: wait for the log, bring the read model up, follow."""
+"""The process: wait for the log, build the read model, follow the log."""
 
 import logging
 import os
@@ -26,18 +26,18 @@ from dualbus.worker.attendant import Attendant
 from dualbus.worker.interrupt import Interrupt
 from dualbus.worker.link import WorkerLink
 
-from .applier import fresh
+from .applier import events_to_apply
 from .builder import Model
 
-LOOK_SECONDS = 1.0  # how often to look at the log itself, should the publisher be gone or never heard
+HEAD_POLL_SECONDS = 1.0  # between reads of the log's head, in case publications do not arrive
 PROGRESS_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, stop: Stop) -> int:
-    """Run the projector until it is told to stop."""
-    _let_others_first()
+    """Run the projector until a stop is requested."""
+    _use_batch_scheduling()
     make_folder(settings.data)
     lock = lock_data(settings.data, "projector", "projector writes the read model")
     try:
@@ -47,15 +47,15 @@ def serve(settings: Settings, stop: Stop) -> int:
         lock.release()
 
 
-def _let_others_first() -> None:
-    """Ask the scheduler not to interrupt others when we wake: they are answering somebody. Our share stays."""
+def _use_batch_scheduling() -> None:
+    """Do not interrupt other processes, which serve clients, on a wakeup. The share of processor time stays equal."""
     if sys.platform == "linux":
-        with suppress(OSError):  # where it is not allowed, it is only a little slower
+        with suppress(OSError):  # if not permitted: only slightly slower
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class Projector:
-    """Brings the log into the read model, and says how far it is."""
+    """Applies the log to the read model, and publishes its position."""
 
     def __init__(self, settings: Settings, sockets: Sockets, stop: Stop) -> None:
         self._folder = settings.data
@@ -68,15 +68,15 @@ class Projector:
         self._interrupt = Interrupt()
         self._attendant = Attendant(self._link, self._interrupt, self._status, handler="projection of")
         self._model: Model | None = None
-        self._heard: list[Frames] = []  # from the publisher, in this turn
+        self._received: list[Frames] = []  # from the publisher, in this turn
         self._state = "starting"
-        self._next_look = 0.0
+        self._next_head_poll = 0.0
         self._next_progress = 0.0
 
     def run(self) -> int:
-        """Project until told to stop."""
+        """Project until a stop is requested."""
         self._attendant.start()
-        self._link.announce()
+        self._link.register()
         log = self._wait_for_log()
         if log:
             check_log_is_complete(self._folder, log)
@@ -90,11 +90,11 @@ class Projector:
         return EXIT_OK
 
     def _turn(self, seconds: float) -> bool:
-        """Wait, speak with the gateway, say how far we are; False when it is time to end."""
-        ready = self._link.wait(self._poll, min(seconds, self._link.seconds_to_beat))
-        self._heard = self._events.receive(ready=True) if self._events in ready else []
+        """Wait, exchange messages with the gateway, send a heartbeat; return False at the end."""
+        ready = self._link.wait(self._poll, min(seconds, self._link.seconds_to_heartbeat))
+        self._received = self._events.receive(ready=True) if self._events in ready else []
         self._link.receive()
-        self._link.beat(self._status)
+        self._link.send_heartbeat(self._status)
         return not self._link.finished(self._stop)
 
     def _status(self) -> dict[str, Any]:
@@ -104,13 +104,13 @@ class Projector:
         if not log_exists(self._folder):
             logger.info("Waiting for commandbus to create the log in %s (pid %d).", self._folder, os.getpid())
         self._state = "waiting for the log"
-        while self._turn(0.05):  # whatever is heard, the log will say too
+        while self._turn(0.05):  # publications are ignored: the log has their events
             if log_exists(self._folder):
                 return open_reader(self._folder)
         return None
 
     def _build(self, model: Model) -> bool:
-        """Bring a read model that nobody sees yet to the head of the log; False when told to stop."""
+        """Build a new read model up to the head of the log; return False if a stop is requested."""
         while model.building:
             self._state = model.failure or "building"
             if not self._turn(model.pause):
@@ -121,16 +121,16 @@ class Projector:
         return True
 
     def _follow(self, model: Model, log: ReadableLog) -> None:
-        """Apply what is published, and read the log where something is missing."""
+        """Apply publications, and read the log after a gap."""
         self._announce(model)
         while self._turn(model.pause if model.behind else PROGRESS_SECONDS):
             before = model.position
-            self._take_in(model, log)
-            if time.monotonic() >= self._next_look:
-                self._next_look = time.monotonic() + LOOK_SECONDS
-                model.look()
+            self._apply_publications(model, log)
+            if time.monotonic() >= self._next_head_poll:
+                self._next_head_poll = time.monotonic() + HEAD_POLL_SECONDS
+                model.check_head()
                 if model.replaced():
-                    logger.error("The read model %s was taken away; making it anew.", model.path)
+                    logger.error("The read model %s was removed or replaced; building a new one.", model.path)
                     return
             with self._link.handling():
                 model.catch_up()
@@ -138,35 +138,35 @@ class Projector:
                 self._announce(model)
             self._state = model.failure or "following"
 
-    def _take_in(self, model: Model, log: ReadableLog) -> None:
-        """Apply the publications that continue the checkpoint, all in one transaction."""
+    def _apply_publications(self, model: Model, log: ReadableLog) -> None:
+        """Apply the publications after the checkpoint, in one transaction."""
         following: list[RecordedEvent] = []
         for published in self._publications(log):
             position = model.position + len(following)
-            events = fresh(position, published.before, published.events)
+            events = events_to_apply(position, published.before, published.events)
             if events is None:
-                model.gap()
+                model.note_gap()
             else:
                 following += events
         if following and not model.behind:
             with self._link.handling():
-                model.take(following)
+                model.apply_published(following)
 
     def _publications(self, log: ReadableLog) -> list[Published]:
-        found: list[Published] = []
-        for frames in self._heard:
+        publications: list[Published] = []
+        for frames in self._received:
             try:
                 if frames[0] == EVENTS:
-                    found += read_published(unpack(frames[1]))
+                    publications += read_published(unpack(frames[1]))
             except (WireError, IndexError) as error:
-                logger.warning("Dropped a publication that is not of the protocol: %s", error)
-        for published in found:
+                logger.warning("Dropped an invalid publication: %s", error)
+        for published in publications:
             if published.identity != log.identity:
                 raise DataError(
-                    f"The log in {self._folder} is {log.identity.log}, and what is published comes from another "
-                    f"({published.identity[0]}): give commandbus and projector the same DUALBUS_DATA."
+                    f"The log in {self._folder} is {log.identity.log}, but the published events are of the log "
+                    f"{published.identity.log}: set the same DUALBUS_DATA for commandbus and projector."
                 )
-        return found
+        return publications
 
     def _announce(self, model: Model) -> None:
         self._link.identity, self._link.position = model.identity, model.position

@@ -1,4 +1,4 @@
-"""The sockets of the query bus, and its loop: take what is there, answer it from one snapshot, park the rest."""
+"""The process: receive queries, answer from one snapshot, defer queries for a later position."""
 
 import logging
 import os
@@ -25,37 +25,36 @@ from dualbus.worker.link import WorkerLink
 
 from .responder import Responder
 
-SNAPSHOT_SECONDS = 0.02  # how long one snapshot may serve before the answers are sent
-SNAPSHOT_QUERIES = 512  # and how many: half of what we are given, so that the other half can come meanwhile
-PARKED_MAX = 64  # how many queries wait here for the read model; the others wait at the gateway, in nobody's way
-GIVE_UP_SECONDS = 5.0  # beyond its deadline, for a query that cannot be stopped
+SNAPSHOT_SECONDS = 0.02  # of answering from one snapshot, before the answers are sent
+SNAPSHOT_QUERIES = 512  # half of the credit: the gateway sends the other half meanwhile
+DEFERRED_MAX = 64  # queries waiting here for the read model; further queries wait at the gateway
+GIVE_UP_SECONDS = 5.0  # beyond its deadline, for an unstoppable query
 NO_READ_MODEL = -1  # a position
-LOOK_SECONDS = 0.05  # how often to look at the read model for those who wait, and whether it is still the same file
+CHECK_SECONDS = 0.05  # between checks of the read model: position (for deferred queries) and file
 
 logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, stop: Stop) -> int:
-    """Run a query bus until it is told to stop."""
+    """Run a query bus until a stop is requested."""
     app = load(settings.app)
-    make_folder(settings.data)  # if it is the first to start, and else to see that it can be used
+    make_folder(settings.data)  # also checks the access rights of an existing folder
     with Sockets() as sockets:
         link = WorkerLink(sockets.dealer(settings.back), "querybus", sorted(app.query_types))
         path = settings.data / file_name(app.projections)
         logger.info("Answering from the read model %s (pid %d).", path, os.getpid())
         interrupt = Interrupt()
-        return QueryBus(Responder(app, interrupt), interrupt, path, sockets.subscriber(settings.progress), link).run(
-            stop
-        )
+        progress = sockets.subscriber(settings.progress)
+        return QueryBus(Responder(app, interrupt), interrupt, path, progress, link).run(stop)
 
 
 class QueryBus:
-    """Answers from the read model, and has no handle that could write."""
+    """Answers queries from the read model, opened read-only."""
 
     def __init__(
-        self, answering: Responder, interrupt: Interrupt, path: Path, progress: Socket, link: WorkerLink
+        self, responder: Responder, interrupt: Interrupt, path: Path, progress: Socket, link: WorkerLink
     ) -> None:
-        self._answering = answering
+        self._responder = responder
         self._interrupt = interrupt
         self._path = path
         self._progress = progress
@@ -64,40 +63,40 @@ class QueryBus:
         self._attendant = Attendant(
             link, interrupt, self._status, handler="query", returns=True, give_up_seconds=GIVE_UP_SECONDS
         )
-        self._parked: list[Job] = []  # for a later position
+        self._deferred: list[Job] = []  # for a later position
         self._position = NO_READ_MODEL  # of the last snapshot
-        self._next_look = 0.0
-        self._next_stat = 0.0
-        self._damage = ""  # what was said of a file that cannot be read
+        self._next_check = 0.0
+        self._next_file_check = 0.0
+        self._damage = ""  # the last logged damage of the file
         self._counters = {"answered": 0, "snapshots": 0, "late": 0}
 
     def run(self, stop: Stop) -> int:
-        """Answer until told to stop."""
+        """Answer until a stop is requested."""
         link = self._link
-        self._look()
+        self._check_read_model()
         self._attendant.start()
-        link.announce()
-        alone = Poll(link.socket, stop=stop, spins=True)
-        with_parked = Poll(link.socket, self._progress, stop=stop, spins=True)
+        link.register()
+        without_progress = Poll(link.socket, stop=stop, spins=True)
+        with_progress = Poll(link.socket, self._progress, stop=stop, spins=True)
         while not link.finished(stop):
-            link.wait(with_parked if self._parked else alone, self._patience())
+            link.wait(with_progress if self._deferred else without_progress, self._wait_seconds())
             link.receive()
             if link.cancelled:
-                self._cancel()
-            if self._parked:
-                self._take_up()
+                self._return_cancelled()
+            if self._deferred:
+                self._requeue_deferred()
             if link.jobs:
-                self._serve()
-            if not self._parked:
-                self._progress.receive()  # nobody waits for what is announced, and it must not pile up
-            if not link.seconds_to_beat:
-                self._look()
-            link.beat(self._status)
+                self._process_queries()
+            if not self._deferred:
+                self._progress.receive()  # discard: no query waits for a position
+            if not link.seconds_to_heartbeat:
+                self._check_read_model()
+            link.send_heartbeat(self._status)
         self._attendant.stop()
         return EXIT_OK
 
-    def _serve(self) -> None:
-        """Answer what can be answered from one snapshot."""
+    def _process_queries(self) -> None:
+        """Answer queued queries from one snapshot."""
         link = self._link
         position = self._begin_snapshot()
         stopped: list[Job] = []
@@ -105,42 +104,42 @@ class QueryBus:
             answers = self._answer(position, stopped)
         link.credit.busy = False
         link.answer(answers)
-        link.give_back(stopped, position)
-        link.credit.parked = len(self._parked)
-        self._end_snapshot()  # the answers are on their way: nobody waits for this
+        link.return_jobs(stopped, position)
+        link.credit.deferred = len(self._deferred)
+        self._end_snapshot()  # after sending: clients do not wait for it
 
-    def _cancel(self) -> None:
-        """Give up the parked queries that nobody waits for any more."""
+    def _return_cancelled(self) -> None:
+        """Return the deferred queries cancelled by the gateway."""
         cancelled = self._link.cancelled
-        self._parked, parked = [], self._parked
-        gone: list[Job] = []
-        for job in parked:
-            (gone if job.id in cancelled else self._parked).append(job)
+        returned = [job for job in self._deferred if job.id in cancelled]
+        self._deferred = [job for job in self._deferred if job.id not in cancelled]
         cancelled.clear()
-        self._link.give_back(gone, self._position)
+        self._link.return_jobs(returned, self._position)
 
-    def _take_up(self) -> None:
-        """Queue again those who wait for a later position, if it may have come."""
+    def _requeue_deferred(self) -> None:
+        """Queue the deferred queries again if the read model may have moved."""
         now = time.monotonic()
-        if self._progress.receive() or now >= self._next_look:
-            self._next_look = now + LOOK_SECONDS
+        if self._progress.receive() or now >= self._next_check:
+            self._next_check = now + CHECK_SECONDS
             current = self._link.registration
-            self._link.jobs.extendleft(reversed([job for job in self._parked if job.registration == current]))
-            self._parked.clear()
+            self._link.jobs.extendleft(reversed([job for job in self._deferred if job.registration == current]))
+            self._deferred.clear()
 
     def _status(self) -> dict[str, Any]:
-        queue = len(self._link.jobs) + len(self._parked)
+        queue = len(self._link.jobs) + len(self._deferred)
         return {"queue": queue, **self._counters, **self._attendant.status()}
 
-    def _patience(self) -> float:
+    def _wait_seconds(self) -> float:
         if self._link.jobs:
             return 0
-        return min(LOOK_SECONDS, self._link.seconds_to_beat) if self._parked else self._link.seconds_to_beat
+        return (
+            min(CHECK_SECONDS, self._link.seconds_to_heartbeat) if self._deferred else self._link.seconds_to_heartbeat
+        )
 
     def _answer(self, position: int, stopped: list[Job]) -> list[Response]:
-        """Answer from one snapshot what can be answered from it; park what needs a later position.
+        """Answer queued queries from one snapshot; defer queries for a later position.
 
-        A query that was stopped because the gateway wants it elsewhere, or not at all, goes into `stopped`.
+        Cancelled queries are added to `stopped`.
         """
         reader, link, interrupt = self._reader, self._link, self._interrupt
         jobs = link.jobs
@@ -150,17 +149,17 @@ class QueryBus:
         while jobs and len(answers) < SNAPSHOT_QUERIES and now < began + SNAPSHOT_SECONDS:
             try:
                 job = jobs.popleft()
-            except IndexError:  # the attendant has returned the rest
+            except IndexError:  # the attendant has returned the others
                 break
             if job.deadline <= now:
                 answers.append(self._late(job, position))
             elif reader is None or position < job.after:
-                self._park(job, stopped)
+                self._defer(job, stopped)
             else:
                 reader.deadline = job.deadline
                 interrupt.running = job
                 try:
-                    answers.append((job.id, position, self._answering.answer(job, reader)))
+                    answers.append((job.id, position, self._responder.answer(job, reader)))
                     self._counters["answered"] += 1
                 except Interrupted:
                     if job.id in link.cancelled:
@@ -168,32 +167,35 @@ class QueryBus:
                     else:
                         answers.append(self._interrupted(job, position))
                 if link.credit.busy:
-                    break  # it took long: the gateway decides what comes next
+                    break  # a slow query: the attendant has returned the others
             now = time.monotonic()
         interrupt.running = None
         if answers:
             link.credit.record(len(answers), now - began)
         return answers
 
-    def _park(self, job: Job, returned: list[Job]) -> None:
-        """Keep a query until the read model has caught up; of too many, keep those that need the least."""
-        self._parked.append(job)
-        if len(self._parked) > PARKED_MAX:
-            furthest = max(self._parked, key=lambda one: one.after)
-            self._parked.remove(furthest)
+    def _defer(self, job: Job, returned: list[Job]) -> None:
+        """Keep a query until the read model has caught up; of too many, return the furthest ahead."""
+        self._deferred.append(job)
+        if len(self._deferred) > DEFERRED_MAX:
+            furthest = max(self._deferred, key=lambda deferred: deferred.after)
+            self._deferred.remove(furthest)
             returned.append(furthest)
 
     def _interrupted(self, job: Job, position: int) -> Response:
-        text = "The query ran into its deadline: ask for less, or give it more time."
+        text = "The query ran into its deadline: request less, or allow more time."
         return job.id, position, pack(error(job.body["msg_id"], Code.UNAVAILABLE, text))
 
-    def _look(self) -> None:
-        """Say in the next beat which log is in the read model, and how far: the gateway asks only who has its log."""
+    def _check_read_model(self) -> None:
+        """Read log identity and position of the read model for the next heartbeat.
+
+        The gateway sends work only to workers with its log.
+        """
         self._begin_snapshot()
         self._end_snapshot()
 
     def _begin_snapshot(self) -> int:
-        """Return the position of all answers until the snapshot ends; -1 if there is nothing that can be read."""
+        """Begin a snapshot and return its position; NO_READ_MODEL without a readable file."""
         checkpoint = None
         try:
             self._open()
@@ -201,10 +203,10 @@ class QueryBus:
                 checkpoint = self._reader.begin()
         except Damaged as damaged:
             if str(damaged) != self._damage:
-                logger.error("%s Waiting for the projector to make it anew.", damaged)
+                logger.error("%s Waiting for the projector to build a new one.", damaged)
             self._damage = str(damaged)
             self._close()
-        self._tell(checkpoint)
+        self._report(checkpoint)
         self._position = checkpoint.position if checkpoint else NO_READ_MODEL
         return self._position
 
@@ -213,20 +215,20 @@ class QueryBus:
             self._reader.end()
 
     def _late(self, job: Job, position: int) -> Response:
-        """Answer a query whose deadline has passed: never with old rows."""
+        """Answer a query after its deadline with an error, never with old rows."""
         self._counters["late"] += 1
-        text = "The deadline passed before the query was answered: try again, or give it more time."
+        text = "The deadline passed before the query was answered: try again, or allow more time."
         if position < job.after:
             where = f"at position {position}" if position >= 0 else "being built"
             text = f"The read model has not caught up: it is {where}, and you have seen {job.after}. Try again."
         return job.id, max(0, position), pack(error(job.body["msg_id"], Code.UNAVAILABLE, text))
 
     def _open(self) -> None:
-        """Open the read model, if there is one, and again if another file has taken its place."""
+        """Open the read model if the file exists, and again if the file was replaced."""
         now = time.monotonic()
-        if self._reader and now < self._next_stat:
+        if self._reader and now < self._next_file_check:
             return
-        self._next_stat = now + LOOK_SECONDS
+        self._next_file_check = now + CHECK_SECONDS
         if self._reader and self._reader.replaced():
             self._close()
         if self._reader is None and self._path.exists():
@@ -237,10 +239,10 @@ class QueryBus:
             self._reader.close()
         self._reader = None
 
-    def _tell(self, checkpoint: Checkpoint | None) -> None:
-        """Let the gateway know which log the answers come from, before the first of them."""
+    def _report(self, checkpoint: Checkpoint | None) -> None:
+        """Report the log of the read model to the gateway, before the first answer from it."""
         known = self._link.identity
         self._link.identity = checkpoint.identity if checkpoint else None
         self._link.position = checkpoint.position if checkpoint else 0
         if self._link.identity != known:
-            self._link.beat(self._status, now=True)
+            self._link.send_heartbeat(self._status, now=True)

@@ -1,4 +1,4 @@
-"""A query in, an answer out. No socket, no clock, no driver."""
+"""Answers a query. No socket, no clock, no driver."""
 
 import logging
 from typing import Any
@@ -18,16 +18,16 @@ logger = logging.getLogger(__name__)
 
 
 class Responder:
-    """Answers queries from tables that somebody holds at one position."""
+    """Answers queries from tables in a snapshot of the caller."""
 
     def __init__(self, app: App, interrupt: Interrupt | None = None) -> None:
         self._app = app
         self._interrupt = interrupt or Interrupt()
 
     def answer(self, job: Job, tables: ReadOnlyTables) -> bytes:
-        """Return the packed body of the answer; a query that raises is answered, and touches nobody else.
+        """Return the packed body of the answer; an error answer if the query function raises.
 
-        Raises Interrupted if it was stopped.
+        Raises Interrupted if the query was stopped.
         """
         msg_id: MessageId = job.body["msg_id"]
         try:
@@ -35,7 +35,7 @@ class Responder:
                 body = pack(self._body(msg_id, job.body, tables))
             if len(body) <= MESSAGE_BYTES_MAX:
                 return body
-            text = f"The answer is over {MESSAGE_BYTES_MAX} bytes: ask for less at a time."
+            text = f"The answer is over {MESSAGE_BYTES_MAX} bytes: request less at a time."
             return pack(error(msg_id, Code.ABORTED, text))
         except RAISED as problem:
             name = str(job.body["type"])
@@ -55,7 +55,7 @@ class Responder:
         try:
             query = kind.parse(params or {})
         except Invalid as invalid:
-            return error(msg_id, Code.MALFORMED, f"{name} is not right.", invalid.errors)
+            return error(msg_id, Code.MALFORMED, f"{name} has invalid parameters.", invalid.errors)
         data = self._app.queries[kind](query, tables)
-        check(data)  # rows may hold what JSON does not, such as a BLOB
+        check(data)  # rows may hold values without a JSON form, such as a BLOB
         return {"type": "query_result", "in_reply_to": msg_id, "data": data}

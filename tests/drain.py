@@ -170,7 +170,7 @@ class Bus:
     def __init__(self, log: SqliteLog, app: App = app) -> None:
         self.log = log
         self.app = app
-        self.folds = StateCache()
+        self.states = StateCache()
         self.ids = (f"id-{number}" for number in itertools.count(1))
 
     def drain(self, *bodies: dict[str, Any]) -> CommandBatch:
@@ -180,7 +180,7 @@ class Bus:
             for number, body in enumerate(bodies)
         ]
         known = self.log.outcomes([work.key for work in works if work.key])
-        drain = CommandBatch(self.app, self.log, self.folds, NOW, lambda: next(self.ids), known)
+        drain = CommandBatch(self.app, self.log, self.states, NOW, lambda: next(self.ids), known)
         for work in works:
             drain.decide(work)
         return drain
@@ -188,8 +188,9 @@ class Bus:
     def send(self, *bodies: dict[str, Any]) -> list[dict[str, Any]]:
         """Decide the commands of one drain, append what was decided, and return what each is answered."""
         drain = self.drain(*bodies)
-        assert self.log.append(drain.decisions).decisions == len(drain.decisions)
-        drain.appended()
+        appended = self.log.append(drain.decisions)
+        assert appended.decisions == len(drain.decisions)
+        drain.update_states(appended)
         return answers(drain)
 
     @property

@@ -29,16 +29,15 @@ class History:
         self._numbers = itertools.count(1)
         self._users = ["user-123"]
         self._log = SqliteLog(folder, lambda secret: genesis(self.app, secret))
-        self._folds = StateCache()
+        self._states = StateCache()
 
     def commit(self, commands: int) -> None:
         """Decide so many commands and append what they come to in one commit."""
         known: dict[str, Outcome] = {}
-        drain = CommandBatch(self.app, self._log, self._folds, _now(), self._new_id, known)
+        drain = CommandBatch(self.app, self._log, self._states, _now(), self._new_id, known)
         for _ in range(commands):
             drain.decide(self._work(next(self._numbers)))
-        self._log.append(drain.decisions)
-        drain.appended()
+        drain.update_states(self._log.append(drain.decisions))
 
     def project(self) -> None:
         """Bring the read model to the head of the log."""
@@ -46,7 +45,7 @@ class History:
         model = Model(self.folder, self.app, reader, Interrupt())
         while model.building:
             model.build()
-        model.look()
+        model.check_head()
         while model.behind:
             model.catch_up()
         model.close()

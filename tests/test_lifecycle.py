@@ -149,7 +149,7 @@ def test_a_read_model_that_is_deleted_is_rebuilt_and_nobody_sees_it_half_built(r
 
         # Then whoever asks, sees all or is told to wait; and after a while it is there again
         answers = []
-        while "making it anew" not in projector.stderr_text or not list(running.data.glob("read-*.db")):
+        while "building a new one" not in projector.stderr_text or not list(running.data.glob("read-*.db")):
             answers += client.ask(query("GetUser", user_id=who["id"]))
         answers += client.ask(query("GetUser", user_id=who["id"]))
         assert answers[-1]["data"] == who
@@ -176,10 +176,10 @@ def test_a_querybus_waits_while_there_is_only_a_file_that_cannot_be_read(cluster
 
     with RawClient(cluster.front) as client:
         # Then whoever asks has no answer, and querybus says why, once, and is there for the next
-        until(lambda: "Waiting for the projector to make it anew" in querybus.stderr_text)
+        until(lambda: "Waiting for the projector to build a new one" in querybus.stderr_text)
         for _ in range(3):
             assert client.ask({**query("ListUsers"), "timeout_ms": 300})[0]["type"] == "error"
-        assert querybus.stderr_text.count("Waiting for the projector to make it anew") == 1
+        assert querybus.stderr_text.count("Waiting for the projector to build a new one") == 1
 
         # And when the projector has made it anew, all is as it was
         cluster.start("projector")

@@ -187,7 +187,7 @@ def fill(folder: Path, room: int) -> None:
 
 SIGNS = {  # of a process that has started, or that waits for room
     "commandbus": ["from position"],
-    "projector": ["is at position", "is put right"],
+    "projector": ["is at position", "until this is fixed"],
 }
 
 

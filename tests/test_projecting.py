@@ -7,7 +7,7 @@ import pytest
 
 from dualbus import App, Event, Projection, Tables, Tag
 from dualbus.log.contract import RecordedEvent
-from dualbus.projector.applier import Applier, ProjectionFailed, fresh
+from dualbus.projector.applier import Applier, ProjectionFailed, events_to_apply
 from dualbus.readmodel.memory import ModelInMemory
 
 
@@ -48,7 +48,7 @@ GAP = None
     ],
 )
 def test_skip_apply_or_gap(checkpoint: int, before: int, positions: list[int], comes_next: list[int] | None) -> None:
-    found = fresh(checkpoint, before, [event(position) for position in positions])
+    found = events_to_apply(checkpoint, before, [event(position) for position in positions])
 
     assert (None if found is None else [one.position for one in found]) == comes_next
 
@@ -60,7 +60,7 @@ def test_publications_in_any_order_and_number_are_applied_once_each_and_in_order
         applied: list[int] = []
 
         for before, events in [*(commits[number] for number in order), (30, [])]:  # the head comes at last
-            following: Sequence[RecordedEvent] | None = fresh(len(applied), before, events)
+            following: Sequence[RecordedEvent] | None = events_to_apply(len(applied), before, events)
             if following is None:
                 following = log[len(applied) : before + len(events)]
             applied += [one.position for one in following]

@@ -1,8 +1,8 @@
-"""The attendant of a worker: looks after its line to the gateway while a handler runs for long.
+"""The attendant of a worker: maintains the link to the gateway while a handler runs for long.
 
-A thread, since handlers run in the main one. A process whose handler takes its time goes on beating, returns the work
-that would wait behind it, and stops the handler at its deadline; a process that hangs does none of that.
-docs/guarantees.md has how the gateway tells one from the other.
+A thread, since handlers run in the main thread. During a slow handler the attendant sends heartbeats, returns queued
+requests and stops the handler at its deadline; a hanging process does none of this. docs/guarantees.md describes how
+the gateway distinguishes them.
 """
 
 import logging
@@ -18,7 +18,7 @@ from dualbus.runtime.errors import EXIT_SOFTWARE
 from dualbus.worker.interrupt import Interrupt
 from dualbus.worker.link import WorkerLink
 
-LOOK_SECONDS = 0.05  # a handler that is seen twice has been running for as long
+CHECK_SECONDS = 0.05  # a handler running at two checks is slow
 WARN_SECONDS = 1.0
 FLUSH_SECONDS = 0.25  # for the last answers to leave
 
@@ -28,7 +28,7 @@ Status = Callable[[], dict[str, Any]]
 
 
 class Running(Protocol):
-    """What a handler runs for: a job, or an event."""
+    """The work of a running handler: a job, or an event."""
 
     @property
     def id(self) -> int: ...
@@ -39,7 +39,7 @@ class Running(Protocol):
 
 
 class Attendant:
-    """Watches `interrupt.running`. `returns` the jobs behind a long handler where another worker can do them."""
+    """Watches `interrupt.running`. `returns`: return the jobs behind a slow handler, for other workers."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Attendant:
         self._status = status
         self._handler = handler  # "decision", "query", "projection": for the log
         self._returns = returns
-        self._give_up_seconds = give_up_seconds  # beyond its deadline, for a handler that cannot be stopped
+        self._give_up_seconds = give_up_seconds  # beyond its deadline, for an unstoppable handler
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="attendant", daemon=True)
         self._running: Running | None = None
@@ -65,7 +65,7 @@ class Attendant:
         self._slowest: dict[str, Any] = {}
 
     def start(self) -> None:
-        """Begin to watch. Called in the main thread."""
+        """Start the thread. Call from the main thread."""
         self._interrupt.listen()
         self._thread.start()
 
@@ -75,10 +75,10 @@ class Attendant:
         self._thread.join()
 
     def status(self) -> dict[str, Any]:
-        """Return what `Status` shows of handlers: the one that has been running for long, and the slowest of all."""
+        """Return the running slow handler and the slowest handler so far, for Status."""
         running = self._running
         shown: dict[str, Any] = {"slowest": self._slowest} if self._slowest else {}
-        if running and self._interrupt.running is running and (seconds := self._seconds()) >= LOOK_SECONDS:
+        if running and self._interrupt.running is running and (seconds := self._seconds()) >= CHECK_SECONDS:
             shown["running"] = {"type": running.what, "seconds": round(seconds, 2)}
         return shown
 
@@ -87,19 +87,19 @@ class Attendant:
 
     def _watch(self) -> None:
         began = time.monotonic()
-        while not self._ended.wait(LOOK_SECONDS):
+        while not self._ended.wait(CHECK_SECONDS):
             now = time.monotonic()
-            self._link.clock.waited(began, now, LOOK_SECONDS)
+            self._link.clock.record_wait(began, now, CHECK_SECONDS)
             began = now
             running: Any = self._interrupt.running
             if running is not self._running:
-                self._note_end(now)
+                self._report_end(now)
                 self._running, self._since = running, now
             elif running is not None:
                 self._attend(running)
 
-    def _note_end(self, now: float) -> None:
-        """Report a handler that took long, when it has ended."""
+    def _report_end(self, now: float) -> None:
+        """Log the end of a slow handler."""
         ended, seconds = self._running, now - self._since
         if ended and seconds > self._slowest.get("seconds", WARN_SECONDS):
             self._slowest = {"type": ended.what, "seconds": round(seconds, 2)}
@@ -108,12 +108,12 @@ class Attendant:
         self._warned = False
 
     def _attend(self, running: Running) -> None:
-        if not self._link.lock.acquire(timeout=LOOK_SECONDS):
+        if not self._link.lock.acquire(timeout=CHECK_SECONDS):
             return
         try:
             if self._interrupt.running is not running:
                 return
-            self._use_line(running)
+            self._maintain_link(running)
             late = time.monotonic() - running.deadline
             if late > self._give_up_seconds:
                 self._give_up(running)
@@ -123,29 +123,29 @@ class Attendant:
             self._link.lock.release()
         if not self._warned and self._seconds() >= WARN_SECONDS:
             self._warned = True
-            behind = "" if self._returns else "; whatever comes after it waits"
+            behind = "" if self._returns else "; later work waits"
             logger.warning(
                 "The %s %s has been running for %.1f s%s.", self._handler, running.what, WARN_SECONDS, behind
             )
 
-    def _use_line(self, running: Running) -> None:
-        """Receive, return what waits behind the handler, and beat."""
+    def _maintain_link(self, running: Running) -> None:
+        """Receive, return the jobs behind the handler, and send a heartbeat."""
         link = self._link
         link.receive_while_handling()
         first = self._returns and not link.credit.busy
         link.credit.busy = self._returns
         if self._returns:
-            waiting = list(link.jobs)
+            queued = list(link.jobs)
             link.jobs.clear()
-            link.give_back(waiting, link.position)
-        link.beat(self._status, now=first, running=running.id)
+            link.return_jobs(queued, link.position)
+        link.send_heartbeat(self._status, now=first, running=running.id)
 
     def _give_up(self, running: Any) -> None:
-        """End a process whose handler cannot be stopped. Its request is answered, so that no other worker runs it."""
+        """End a process with an unstoppable handler. Answer its request, so that no other worker runs the handler."""
         text = f"{running.what} ran past its deadline and could not be stopped; its process was ended."
         msg_id: MessageId | None = running.body["msg_id"]
         self._link.answer([(running.id, 0, pack(error(msg_id, Code.CRASH, text)))])
-        logger.error("The %s %s ran %g s past its deadline and cannot be stopped: this process ends.",
+        logger.error("The %s %s ran %g s past its deadline and cannot be stopped: exiting.",
                      self._handler, running.what, self._give_up_seconds)  # fmt: skip
         self._ended.wait(FLUSH_SECONDS)
         os._exit(EXIT_SOFTWARE)

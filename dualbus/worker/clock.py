@@ -1,24 +1,24 @@
-"""Since when a message that is received now can have been waiting: deadlines travel as the time that is left."""
+"""Estimates the arrival times of messages: a request contains the time left, not the deadline."""
 
-# A wait that is this much longer than it may be: the process was stopped. So soon after, messages may be from then.
+# Beyond the allowed time of a wait, the process was stopped; for as long afterwards, messages may be older.
 STOPPED_SECONDS = 0.05
 
 
 class ArrivalClock:
-    """Notices that the process was stopped, and with it the thread that receives for it."""
+    """Detects stops of the process (SIGSTOP), and of the receiving thread of ZeroMQ with it."""
 
     def __init__(self, now: float) -> None:
         self._stopped_since = self._stopped_until = now
 
-    def waited(self, began: float, ended: float, seconds: float) -> None:
-        """Note a wait that was allowed so many seconds."""
+    def record_wait(self, began: float, ended: float, seconds: float) -> None:
+        """Record a wait with its allowed seconds."""
         if ended - began > seconds + STOPPED_SECONDS:
             self._stopped_since, self._stopped_until = began, ended + STOPPED_SECONDS
 
     def since(self, empty_at: float, now: float) -> float:
-        """Return since when messages can have been waiting in a queue that was empty at a moment."""
+        """Return the earliest arrival time of the messages in a queue, from the time of the last empty queue."""
         return min(empty_at, self._stopped_since) if now < self._stopped_until else empty_at
 
     def registered(self) -> None:
-        """Whatever arrives under a new registration was sent after it."""
+        """Forget earlier stops: all work of a new registration was sent after the stop."""
         self._stopped_until = 0.0

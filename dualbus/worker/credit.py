@@ -1,40 +1,40 @@
-"""How much work a worker requests at a time.
+"""How many requests a worker accepts at a time.
 
-Work that waits at the gateway waits its client's turn, and is refused at once when it would wait too long; work that
-waits at the worker does neither.
+The gateway shares a worker among clients and refuses requests early under overload; a queue in the worker would do
+neither.
 """
 
 CREDIT_MIN, CREDIT_FIRST, CREDIT_MAX = 2, 64, 1024
-SECONDS_MIN = 1e-6  # below what a clock can tell
-CREDIT_SECONDS = 0.1  # how much work a worker requests: the rest waits at the gateway
+SECONDS_MIN = 1e-6  # below the resolution of the clock
+CREDIT_SECONDS = 0.1  # of work in flight; further requests wait at the gateway
 
 
 class Credit:
-    """The credit of one worker: what it can do in a moment, and what waits for another process than this one."""
+    """The credit of a worker: the requests for CREDIT_SECONDS, plus the deferred queries."""
 
     def __init__(self) -> None:
-        self.parked = 0  # how many jobs wait for the read model
-        self.busy = False  # a handler has been running for long: nothing more until it has ended
+        self.deferred = 0  # queries waiting for the read model
+        self.busy = False  # a slow handler runs: no credit until its end
         self._at_a_time = self._announced = CREDIT_FIRST
         self._seconds_each = 0.0
 
     def record(self, items: int, seconds: float) -> None:
-        """Note how long work took."""
+        """Record the time of processed requests."""
         each = max(seconds, SECONDS_MIN) / items
         self._seconds_each += (each - self._seconds_each) / 4 if self._seconds_each else each
         self._at_a_time = max(CREDIT_MIN, int(CREDIT_SECONDS / self._seconds_each))
 
     @property
     def wanted(self) -> int:
-        """How much the gateway may send."""
-        return 0 if self.busy else min(CREDIT_MAX, self._at_a_time) + self.parked
+        """The number of requests the gateway may send."""
+        return 0 if self.busy else min(CREDIT_MAX, self._at_a_time) + self.deferred
 
     @property
     def as_announced(self) -> bool:
-        """Tell whether the gateway knows about how much is wanted."""
+        """Return whether the last announced credit is still about right."""
         return self._announced / 2 <= self.wanted <= self._announced * 2
 
-    def announced(self) -> int:
-        """Return how much is wanted, and remember that the gateway knows it."""
+    def announce(self) -> int:
+        """Return the credit to announce to the gateway."""
         self._announced = self.wanted
         return self._announced

@@ -1,6 +1,6 @@
-"""A worker's line to the gateway: registers, beats, receives work, sends answers.
+"""A worker's link to the gateway: registration, heartbeats, work and answers.
 
-The main thread owns the line, except while it runs handlers (`with link.handling():`): then the attendant may use it.
+The main thread owns the link, except while running handlers (`with link.handling():`): then the attendant may use it.
 """
 
 import logging
@@ -26,18 +26,18 @@ from dualbus.transport.sockets import Socket
 from dualbus.worker.clock import ArrivalClock
 from dualbus.worker.credit import Credit
 
-BEAT_SECONDS = 0.5  # where the gateway, which beats more often, is not heard
+HEARTBEAT_SECONDS = 0.5  # without heartbeats of the gateway, which are more frequent
 GATEWAY_SILENT_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
 
 class WorkerLink:
-    """The line of one worker. `identity` and `position` are those of its log or read model.
+    """The link of one worker. `identity` and `position` describe its log or read model.
 
-    A registration is the fence against work that was sent twice: whoever registers has discarded, unhandled, all work
-    of its earlier registrations, and discards what arrives of it later. So when the gateway sends a request again
-    under a new registration, no earlier sending can begin any more.
+    Registrations fence requests sent twice: a registering worker has discarded all queued work of its earlier
+    registrations, and discards later arrivals. So when the gateway sends a request again under a new registration, no
+    handler starts for an earlier sending.
     """
 
     def __init__(self, socket: Socket, dest: str, types: list[str]) -> None:
@@ -45,8 +45,8 @@ class WorkerLink:
         self.dest = dest
         self.identity: Identity | None = None
         self.position = 0
-        self.jobs: deque[Job] = deque()  # received and not begun
-        self.cancelled: set[int] = set()  # sendings whose answers are not wanted
+        self.jobs: deque[Job] = deque()  # received, not started
+        self.cancelled: set[int] = set()  # sendings cancelled by the gateway
         self.registration = 0
         self.credit = Credit()
         self.lock = threading.Lock()
@@ -55,25 +55,25 @@ class WorkerLink:
         self._types = types
         self._instance_id = uuid.uuid4().hex
         self._started = time.monotonic()
-        self._next_beat = 0.0
+        self._next_heartbeat = 0.0
         self._gateway_seen = float("-inf")
         self._unsent: list[Frames] = []
-        self._here_since = self._started
+        self._arrived_since = self._started
         self._ready = False
         self._leaving_at: float | None = None
         self._released = False  # the gateway sent BYE
         self._refused = ""
 
-    def announce(self) -> None:
-        """Register this worker: at its start, and whenever the gateway does not know it."""
+    def register(self) -> None:
+        """Register this worker: at its start, and on request of the gateway."""
         self.registration += 1
         self.jobs.clear()
         self.cancelled.clear()
         self._unsent.clear()
-        self._released = False  # another gateway than the one that may have sent BYE
+        self._released = False  # a BYE was for the earlier registration
         self.clock.registered()
-        credit = self.credit.announced()
-        greeting = Registration(
+        credit = self.credit.announce()
+        registration = Registration(
             self.dest,
             self._instance_id,
             self.registration,
@@ -83,11 +83,11 @@ class WorkerLink:
             self.identity,
             self.position,
         )
-        self.socket.send(batch(READY, [greeting]))
+        self.socket.send(batch(READY, [registration]))
 
     @contextmanager
     def handling(self) -> Iterator[None]:
-        """Surround the running of handlers: meanwhile the attendant may use the line."""
+        """Surround the running of handlers: meanwhile the attendant may use the link."""
         self.lock.release()
         try:
             yield
@@ -95,10 +95,10 @@ class WorkerLink:
             self.lock.acquire()
 
     def wait(self, poll: Poll, seconds: float) -> set[Socket | int]:
-        """Wait for work or for time to pass, and note since when what is there now can have been waiting.
+        """Wait for messages up to some seconds, and record their earliest arrival time.
 
-        The time a message spends in the queue of a busy process counts too: a message that is there at once counts as
-        here since the queue was last empty. A message that ends a wait has just arrived.
+        Time in the socket's queue counts against the deadline: messages available without a wait count as arrived
+        when the queue was last empty. A message ending a wait has just arrived.
         """
         began = ended = time.monotonic()
         ready = poll.wait(0)
@@ -106,13 +106,13 @@ class WorkerLink:
         if not ready and seconds > 0:
             ready = poll.wait(seconds)
             empty_at = ended = time.monotonic()
-        self.clock.waited(began, ended, seconds)
-        self._here_since = self.clock.since(empty_at, ended)
+        self.clock.record_wait(began, ended, seconds)
+        self._arrived_since = self.clock.since(empty_at, ended)
         self._ready = self.socket in ready
         return ready
 
     def receive(self) -> None:
-        """Put the work that has arrived into `jobs`, and follow what else the gateway sends."""
+        """Queue received work in `jobs`, and handle the other messages of the gateway."""
         if self._refused:
             raise AlreadyRunningError(self._refused)
         for frames in self.socket.receive(ready=True) if self._ready else ():
@@ -121,8 +121,8 @@ class WorkerLink:
             raise AlreadyRunningError(self._refused)
 
     def receive_while_handling(self) -> None:
-        """Do the same from the attendant."""
-        self._here_since = self.clock.since(self.socket.empty_at, time.monotonic())
+        """Receive from the attendant's thread."""
+        self._arrived_since = self.clock.since(self.socket.empty_at, time.monotonic())
         for frames in self.socket.receive():
             self._handle(frames)
 
@@ -131,63 +131,63 @@ class WorkerLink:
         try:
             kind, items = frames[0], unpack(frames[1])
             if kind == WORK:
-                work = read_work(items, self._here_since)
+                work = read_work(items, self._arrived_since)
                 self.jobs += [job for job in work if job.registration == self.registration]
             elif kind == BEAT:
-                self._next_beat = 0.0  # in answer to it: one wake for both
+                self._next_heartbeat = 0.0  # answer at once: one wakeup for both heartbeats
             elif kind == CANCEL:
                 self._cancel(read_numbers(items))
             elif kind == ANNOUNCE:
-                if self.registration in read_numbers(items):  # else it is about one that has ended since
-                    self.announce()
+                if self.registration in read_numbers(items):  # else for an earlier registration
+                    self.register()
             elif kind == BYE:
                 self._released = True
             elif kind == REFUSED:
                 self._refused = str(items[0])
         except (WireError, IndexError) as error:
-            logger.warning("Dropped a message that is not of the protocol: %s", error)
+            logger.warning("Dropped an invalid message: %s", error)
 
     def _cancel(self, sendings: list[int]) -> None:
         self.cancelled |= set(sendings)
-        waiting = list(self.jobs)
+        queued = list(self.jobs)
         self.jobs.clear()
-        self.jobs += [job for job in waiting if job.id not in self.cancelled]
-        self.give_back([job for job in waiting if job.id in self.cancelled], self.position)
+        self.jobs += [job for job in queued if job.id not in self.cancelled]
+        self.return_jobs([job for job in queued if job.id in self.cancelled], self.position)
 
-    def answer(self, done: Sequence[Response]) -> None:
-        """Send answers; what the queue has no room for waits here, bounded by the credit of this worker."""
-        self._unsent += answer_batches(done)
+    def answer(self, responses: Sequence[Response]) -> None:
+        """Send answers. Answers wait here while the socket's queue is full, bounded by the credit of this worker."""
+        self._unsent += answer_batches(responses)
         while self._unsent and self.socket.send(self._unsent[0]):
             del self._unsent[0]
 
-    def give_back(self, jobs: Iterable[Job], position: int) -> None:
-        """Return work that was not begun, or was stopped on the way, with the position of the read model."""
+    def return_jobs(self, jobs: Iterable[Job], position: int) -> None:
+        """Return unstarted or stopped work to the gateway, with the position of the read model."""
         if numbers := [job.id for job in jobs]:
             self._unsent.append(batch(RETURNED, [position, *numbers]))
             self.answer(())
 
-    def beat(self, status: Callable[[], dict[str, Any]], *, now: bool = False, running: int = 0) -> None:
-        """Send a beat, if it is time to; `now` where the gateway must know before the next answer."""
+    def send_heartbeat(self, status: Callable[[], dict[str, Any]], *, now: bool = False, running: int = 0) -> None:
+        """Send a heartbeat if due; `now` if the gateway must receive the status before the next answer."""
         time_now = time.monotonic()
-        if time_now < self._next_beat and self.credit.as_announced and not now:
+        if time_now < self._next_heartbeat and self.credit.as_announced and not now:
             return
-        self._next_beat = time_now + BEAT_SECONDS
-        credit = self.credit.announced()
-        shown = {"pid": os.getpid(), "uptime_s": round(time_now - self._started, 1), **status()}
-        beat = Heartbeat(self.registration, running, self.identity, self.position, credit, shown)
-        self.socket.send(batch(BEAT, [beat]))
+        self._next_heartbeat = time_now + HEARTBEAT_SECONDS
+        credit = self.credit.announce()
+        report = {"pid": os.getpid(), "uptime_s": round(time_now - self._started, 1), **status()}
+        heartbeat = Heartbeat(self.registration, running, self.identity, self.position, credit, report)
+        self.socket.send(batch(BEAT, [heartbeat]))
         self.answer(())
 
     def finished(self, stop: Stop) -> bool:
-        """Tell whether to end: a stop was requested, and the gateway has all answers, or is not there.
+        """Return whether to end: a stop was requested, and the gateway has all answers or is unreachable.
 
-        The first time, ask the gateway for no more work; it sends BYE when it waits for nothing from here.
+        The first call sends LEAVING: the gateway sends no more work, and BYE after the last answer.
         """
         if not stop.requested:
             return False
         now = time.monotonic()
         if self._released or now - self._gateway_seen > GATEWAY_SILENT_SECONDS:
-            self.socket.linger_ms = 0  # there is nobody to wait for
+            self.socket.linger_ms = 0  # the gateway needs no further message
             return True
         if self._leaving_at is None:
             self._leaving_at = now
@@ -195,6 +195,6 @@ class WorkerLink:
         return now - self._leaving_at > GRACE_SECONDS
 
     @property
-    def seconds_to_beat(self) -> float:
-        """How long there is until the next beat."""
-        return max(0.0, self._next_beat - time.monotonic())
+    def seconds_to_heartbeat(self) -> float:
+        """Seconds until the next heartbeat is due."""
+        return max(0.0, self._next_heartbeat - time.monotonic())

@@ -43,7 +43,7 @@ class Case:
         model = Model(self.folder, app, SqliteLogReader(self.folder), Interrupt())
         while model.building:
             model.build()
-        model.look()
+        model.check_head()
         model.catch_up()
         model.close()
 

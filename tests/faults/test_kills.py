@@ -11,7 +11,7 @@ from tests.faults.load import Load
 from tests.raw import RawClient, create, query
 
 POINTS = {
-    "received, and nothing done": ("before", "dualbus.commandbus.node:CommandBus._drain"),
+    "received, and nothing done": ("before", "dualbus.commandbus.node:CommandBus._process_batch"),
     "decided, and not committed": ("before", "dualbus.log.sqlite.writer:SqliteLog.append"),
     "committed, and not answered": ("before", "dualbus.worker.link:WorkerLink.answer"),
     "answered, and not published": ("before", "dualbus.commandbus.publisher:Publisher.publish"),

@@ -31,8 +31,8 @@ class Mutant(NamedTuple):
 MUTANTS = {
     "reply before commit": Mutant(
         "commandbus/node.py",
-        "appended = self._log.append(drain.decisions)",
-        "self._link.answer([done for _, done in drain.answers]); appended = self._log.append(drain.decisions)",
+        "appended = self._log.append(batch.decisions)",
+        "self._link.answer([done for _, done in batch.answers]); appended = self._log.append(batch.decisions)",
         f"{FAULTS}/test_commits.py::test_nothing_is_published_and_nobody_is_answered_before_the_commit",
     ),
     "dedup off": Mutant(
@@ -50,8 +50,8 @@ MUTANTS = {
     ),
     "publish before commit": Mutant(
         "commandbus/node.py",
-        "appended = self._log.append(drain.decisions)",
-        "self._publisher.publish(self._log._rows(drain.decisions)[0]); appended = self._log.append(drain.decisions)",
+        "appended = self._log.append(batch.decisions)",
+        "self._publisher.publish(self._log._rows(batch.decisions)[0]); appended = self._log.append(batch.decisions)",
         f"{FAULTS}/test_commits.py::test_nothing_is_published_and_nobody_is_answered_before_the_commit",
     ),
     "checkpoint in its own transaction": Mutant(
@@ -75,7 +75,7 @@ MUTANTS = {
     ),
     "gap ignored": Mutant(
         "projector/applier.py",
-        "if before > checkpoint:",
+        "if previous_position > checkpoint:",
         "if False:",
         "tests/test_projecting.py::test_publications_in_any_order_and_number_are_applied_once_each_and_in_order",
     ),
@@ -112,14 +112,20 @@ MUTANTS = {
     ),
     "key looked up last": Mutant(
         "commandbus/node.py",
-        "if job.deadline <= now and not drain.knows(job):",
+        "if job.deadline <= now and not batch.knows(job):",
         "if job.deadline <= now:",
         f"{FAULTS}/test_late.py::test_a_command_that_is_in_the_log_is_never_called_refused_however_late_it_is_sent_again",
     ),
+    "conflict missed within a batch": Mutant(
+        "commandbus/history.py",
+        "return self._index_positions.get(tag, self.start)",
+        "return self.position",
+        "tests/test_conflicts.py::test_commands_before_a_conflict_are_answered_at_once_with_their_positions_in_the_log",
+    ),
     "commit error called definite": Mutant(
         "commandbus/node.py",
-        'return nothing, [_failure(job, Code.CRASH, f"{failed} The outcome is not known.") for job in jobs]',
-        'return nothing, [_failure(job, Code.UNAVAILABLE, f"{failed} The outcome is not known.") for job in jobs]',
+        'unknown = [_failure(job, Code.CRASH, f"{failed} The outcome is not known.") for job in jobs]',
+        'unknown = [_failure(job, Code.UNAVAILABLE, f"{failed} The outcome is not known.") for job in jobs]',
         f"{FAULTS}/test_disk.py::test_an_fsync_that_fails_is_answered_indefinite_and_each_key_comes_to_one_effect",
     ),
     "head not witnessed": Mutant(

@@ -68,6 +68,7 @@ PURE = [
     "gateway/deferred.py",
     "commandbus/batch.py",
     "commandbus/fingerprint.py",
+    "commandbus/history.py",
     "commandbus/state_cache.py",
     "projector/applier.py",
     "querybus/responder.py",
