@@ -1,1 +1,1 @@
-"""dualbus measured beside its peers and its limits: `python -m benchmarks --help`."""
+"""Benchmarks of dualbus, its peers and its limits: `python -m benchmarks --help`."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure dualbus beside its peers and its limits."""
+"""`python -m benchmarks`: measure dualbus, its peers and its limits."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,24 +15,26 @@ from benchmarks.table import ROWS, verdicts
 ROOT = Path(__file__).resolve().parent.parent
 SAVED = ROOT / "benchmarks" / "results.json"
 CHARTS = ROOT / "docs"
-# Beside the code: the system's folder for temporary files may be in memory, where a fsync is free.
+# Not in /tmp: a temporary folder may be in memory, where an fsync costs nothing.
 SCRATCH = ROOT / "build" / "benchmarks"
 NAMES = list(dict.fromkeys([row.name for row in ROWS] + list(MEASURES)))
 
-Only = Annotated[list[str] | None, typer.Option(help=f"A row or a measure, as often as wanted: {', '.join(NAMES)}.")]
-Quick = Annotated[bool, typer.Option("--quick", help="Fewer rounds, shorter ones, and a tenth of the events.")]
-Again = Annotated[bool, typer.Option("--again", help="Print and draw what the last whole run has found.")]
+Only = Annotated[
+    list[str] | None, typer.Option(help=f"Run only this row or measure; repeatable. Names: {', '.join(NAMES)}.")
+]
+Quick = Annotated[bool, typer.Option("--quick", help="Run fewer and shorter rounds with a tenth of the events.")]
+Again = Annotated[bool, typer.Option("--again", help="Print and draw the saved results of the last run.")]
 
 
 def main(only: Only = None, quick: Quick = False, again: Again = False) -> None:
-    """Measure dualbus beside its peers and its limits.
+    """Measure dualbus, its peers and its limits.
 
-    A whole run takes some minutes, and writes benchmarks/results.json and the charts in docs. With --quick or
-    --only they go to build/benchmarks.
+    A complete run needs some minutes, and writes benchmarks/results.json and the charts in docs. With --quick or
+    --only, results and charts are written to build/benchmarks.
     """
     console = Console()
     if unknown := set(only or ()) - set(NAMES):
-        raise typer.BadParameter(f"There is no {', '.join(sorted(unknown))}. There is {', '.join(NAMES)}.")
+        raise typer.BadParameter(f"Unknown name: {', '.join(sorted(unknown))}. Known names: {', '.join(NAMES)}.")
     SCRATCH.mkdir(parents=True, exist_ok=True)
     whole = not (quick or only)
     saved, folder = (SAVED, CHARTS) if whole else (SCRATCH / "results.json", SCRATCH)

@@ -15,7 +15,7 @@ matplotlib.use("svg")
 from matplotlib import pyplot, ticker  # after the backend is chosen  # type: ignore[import-not-found, unused-ignore]
 
 STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "dualbus",  # the same figures make the same file
+    "svg.hashsalt": "dualbus",  # equal figures produce equal files
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -23,7 +23,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
-# By the first word of a label; they stay apart for the colour-blind too.
+# By the first word of a label. Readers with colour blindness can distinguish these colours.
 COLOURS = {"dualbus": "#0072B2", "FastAPI": "#D55E00", "eventsourcing": "#009E73", "plain": "#777777"}
 COLOURS |= {"gateway": "#0072B2", "commandbus": "#D55E00", "projector": "#009E73", "querybus": "#CC79A7"}
 PALE = "#56B4E9"
@@ -45,7 +45,7 @@ NINES = {50: "50 %", 90: "90 %", 99: "99 %", 99.9: "99.9 %", 99.99: "99.99 %"}
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
-    """The charts for which there are figures."""
+    """Draw each chart with complete figures; return the files."""
     drawn = []
     with pyplot.rc_context(STYLE):
         for name, (has_figures, chart) in CHARTS.items():
@@ -61,7 +61,7 @@ def _throughput(results: Results) -> Any:
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 3), layout="constrained", sharey=True)
     _bars(axes[0], "Durable creates a second", CREATES, results)
     _bars(axes[1], "Reads a second", READS, results)
-    axes[0].invert_yaxis()  # the first at the top, in both: they share the axis
+    axes[0].invert_yaxis()  # first label at the top; both charts share the axis
     return figure
 
 
@@ -78,7 +78,7 @@ def _bars(axes: Any, title: str, figures: dict[str, str], results: Results) -> N
 
 
 def _latency(results: Results) -> Any:
-    """As HdrHistogram draws it: every further nine of a percentile is as wide as the one before."""
+    """Draw percentiles as HdrHistogram does: every further nine has the same width."""
     figure, axes = pyplot.subplots(figsize=(10, 4.5), layout="constrained")
     for label, curve in results.latency.items():
         points = [(100 / (100 - percentile), ms) for percentile, ms in curve if percentile < 100]
@@ -145,7 +145,7 @@ def _logarithmic(axes: Any) -> None:
 
 
 def _medians(points: list[Point]) -> list[Point]:
-    """One point for every x, however many rounds there were."""
+    """Return the median of all rounds for every x."""
     return [(x, statistics.median(y for at, y in points if at == x)) for x in sorted({x for x, _ in points})]
 
 
@@ -154,7 +154,7 @@ def _columns(points: list[Point]) -> tuple[list[float], list[float]]:
 
 
 def _colour(label: str) -> str:
-    """By the first word, and paler for the rate that only dualbus is asked to carry."""
+    """Return the colour of the first word, paler for the rate measured on dualbus only."""
     return PALE if f"{OWN_RATE:,}/s" in label else COLOURS[label.replace(",", " ").split()[0]]
 
 

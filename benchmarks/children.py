@@ -1,4 +1,4 @@
-"""Processes of a run: each starts clean, and none outlives the block that started it."""
+"""Child processes of a run: spawned, and ended together with the block of the caller."""
 
 import multiprocessing
 import random
@@ -11,19 +11,19 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Spawned, never forked: a fork would carry the sockets, heap and threads of the harness into the figures.
+# Spawned, never forked: a fork would inherit the sockets, heap and threads of the harness and distort the figures.
 SPAWN = multiprocessing.get_context("spawn")
 
 
 def ask(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `function` returns in a process of its own."""
+    """Call `function` in a new process and return the result."""
     with ProcessPoolExecutor(max_workers=1, mp_context=SPAWN) as pool:
         return pool.submit(function, *args, **kwargs).result()
 
 
 @contextmanager
 def serving(function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Iterator[None]:
-    """`function` runs beside the block, in a process of its own, until the block ends."""
+    """Run `function` in a new process until the block ends."""
     process = SPAWN.Process(target=function, args=args, kwargs=kwargs, daemon=True)
     process.start()
     try:
@@ -34,7 +34,7 @@ def serving(function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> I
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, below the range the kernel hands out to outgoing connections."""
+    """Return unused ports below the kernel's range for outgoing connections."""
     ports: list[int] = []
     for port in random.sample(range(20_000, 32_000), 1_000):
         with socket.socket() as probe:

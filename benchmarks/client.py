@@ -1,4 +1,4 @@
-"""A client of dualbus: a DEALER socket, and as little as possible around it."""
+"""A minimal client of dualbus on a DEALER socket."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -10,7 +10,7 @@ from benchmarks.wire import ClusterError
 
 STALLED_MS = 20_000
 HIGH_WATER_MARK = 10_000
-RECONNECT_MS = 5  # a client that looks for its gateway seldom would make the cluster look slow to start
+RECONNECT_MS = 5  # a long interval would distort the measured start time
 
 
 class Client:
@@ -21,14 +21,14 @@ class Client:
         self.socket.setsockopt(zmq.LINGER, 0)
         self._milliseconds = 0
         self.socket.connect(front)
-        self.last = b""  # the frame of replies that came last, for who has to know an id in it
+        self.last = b""  # the most recent frame of replies: callers read ids from this frame
 
     def send(self, envelopes: Iterable[bytes]) -> None:
         for frame in wire.frames(list(envelopes)):
             self.socket.send_multipart((wire.KIND_SEND, frame))
 
     def received(self) -> Iterator[bytes]:
-        """The frames of replies that are there now."""
+        """Yield the available frames of replies."""
         while True:
             try:
                 self.last = self.socket.recv_multipart(zmq.NOBLOCK)[1]
@@ -37,7 +37,7 @@ class Client:
             yield self.last
 
     def wait(self, milliseconds: int = STALLED_MS) -> bytes:
-        """The next frame of replies. Received as the client of the plain echo does: without a poll before it."""
+        """Return the next frame of replies, without a poll first, like the client of the plain echo."""
         if milliseconds != self._milliseconds:
             self._milliseconds = milliseconds
             self.socket.setsockopt(zmq.RCVTIMEO, milliseconds)
@@ -49,11 +49,11 @@ class Client:
         return self.last
 
     def ask(self, envelope: bytes, milliseconds: int = STALLED_MS) -> wire.Reply:
-        """The reply to one request, when no other is in flight."""
+        """Send a request and return the reply. No other request may be in flight."""
         self.socket.send(wire.KIND_SEND, zmq.SNDMORE)
         self.socket.send(wire.alone(envelope))
         while not (replies := wire.unpack(self.wait(milliseconds))):
-            pass  # the gateway finds out whether a client that waits is still there
+            pass  # an empty batch checks the connection of a waiting client
         [reply] = replies
         return reply
 
@@ -62,7 +62,7 @@ class Client:
 
 
 class Traffic:
-    """Clients that keep a window of requests in flight: for each reply, another request leaves."""
+    """Clients with a constant window of requests in flight: each reply triggers the next request."""
 
     def __init__(self, clients: list[Client], requests: Iterator[bytes], window: int) -> None:
         self._requests = requests
@@ -75,19 +75,19 @@ class Traffic:
             self._send(client, window)
 
     def trade(self) -> int:
-        """Waits for replies, and says how many came."""
+        """Wait for replies, send as many requests, and return the number of replies."""
         ready = self._poller.poll(STALLED_MS)
         if not ready:
             raise ClusterError(f"The cluster has not answered for {STALLED_MS / 1000:.0f} s.")
         return sum(self._trade(self._by_socket[socket]) for socket, _ in ready)
 
     def finish(self) -> None:
-        """Asks nothing more, and waits for every reply that is still to come."""
+        """Stop sending and wait for all outstanding replies."""
         self._requests = iter(())
         self.run_out()
 
     def run_out(self) -> None:
-        """Trades until there is nothing left to ask."""
+        """Send all remaining requests and wait for the replies."""
         while self._in_flight:
             self.trade()
 

@@ -1,16 +1,16 @@
-"""The ways of timing work that is done again and again."""
+"""Timing of repeated work."""
 
 import statistics
 from collections.abc import Callable
 from time import perf_counter
 
-WARM_SECONDS = 0.3  # caches fill, windows open and batches find their size before the clock starts
+WARM_SECONDS = 0.3  # warm up caches, windows and batch sizes before measuring
 
 WARM_STEPS = 3
 
 
 def per_second(step: Callable[[], int], seconds: float) -> float:
-    """How much `step` gets done a second; it returns how much it has just done."""
+    """Return the throughput of `step` per second; `step` returns the number of items done."""
     _repeat(step, WARM_SECONDS)
     started = perf_counter()
     done = _repeat(step, seconds)
@@ -18,7 +18,7 @@ def per_second(step: Callable[[], int], seconds: float) -> float:
 
 
 def median_ms(step: Callable[[], object], seconds: float) -> float:
-    """How long `step` takes, half of the times."""
+    """Return the median duration of `step` in milliseconds."""
     _repeat(lambda: bool(step()), WARM_SECONDS)
     took: list[float] = []
     end = perf_counter() + seconds
@@ -29,7 +29,7 @@ def median_ms(step: Callable[[], object], seconds: float) -> float:
 
 
 def median_of(step: Callable[[], object], times: int) -> float:
-    """How many milliseconds `step` takes, half of so many times; the first few warm up and do not count."""
+    """Return the median duration of `step` in milliseconds over `times` runs, after a few warm-up runs."""
     took: list[float] = []
     for _ in range(times + WARM_STEPS):
         before = perf_counter()

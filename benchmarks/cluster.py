@@ -1,4 +1,4 @@
-"""A dualbus cluster of its own: four processes, free ports, a data folder."""
+"""A separate dualbus cluster: four processes, free ports, a data folder."""
 
 import os
 import subprocess
@@ -67,7 +67,7 @@ class Cluster:
         return {name: process.pid for name, process in self._processes.items()}
 
     def wait_until_working(self) -> None:
-        """Until a command has been answered, and a query has seen what it wrote."""
+        """Wait until a command is answered and a query returns the new user."""
         client = Client(self.front)
         try:
             user = {"name": "First", "email": "first@example.com"}
@@ -79,7 +79,7 @@ class Cluster:
             client.close()
 
     def _first_answer(self, client: Client) -> bytes:
-        """Waits as long as every process lives: one that cannot start has said why, and is not waited for."""
+        """Wait for the first reply; raise ClusterError if a process exits first."""
         while not client.socket.poll(LOOK_MS):
             for name, process in self._processes.items():
                 if process.poll() is not None:
@@ -87,7 +87,7 @@ class Cluster:
         return client.wait()
 
     def wait_until_visible(self, user_id: str) -> None:
-        """Until a query of a client that has written nothing finds the user."""
+        """Wait until a query of another session finds the user."""
         client = Client(self.front)
         end = perf_counter() + PATIENCE_MS / 1000
         try:
@@ -99,7 +99,7 @@ class Cluster:
             client.close()
 
     def last_words(self) -> str:
-        """The end of what each process has logged."""
+        """Return the last lines of the log of each process."""
         logs = {name: self.folder / f"{name}.log" for name in NAMES}
         return "\n".join(
             f"{name}: {' / '.join(log.read_text(errors='replace').splitlines()[-3:])}"
@@ -110,7 +110,7 @@ class Cluster:
 
 @contextmanager
 def running(folder: Path, source: Path = ROOT) -> Iterator[Cluster]:
-    """A cluster that works, with its data in the folder; stopped at the end of the block."""
+    """Start a cluster with its data in the folder; stop the cluster at the end of the block."""
     with prepared(folder, source) as cluster:
         cluster.start()
         cluster.wait_until_working()
@@ -119,7 +119,7 @@ def running(folder: Path, source: Path = ROOT) -> Iterator[Cluster]:
 
 @contextmanager
 def prepared(folder: Path, source: Path = ROOT) -> Iterator[Cluster]:
-    """A cluster of which nothing runs yet. If the block fails, that is told with what the processes said."""
+    """Prepare a cluster without starting processes. If the block raises, add the processes' logs to the error."""
     folder.mkdir(parents=True, exist_ok=True)
     cluster = Cluster(folder, source)
     try:

@@ -1,7 +1,8 @@
-"""`make compare WITH=…`: this checkout beside another commit of it, in turns, so that a slow spell is on both sides.
+"""`make compare WITH=…`: compare this checkout with another commit.
 
-One at a time: both clusters run, and are asked some dozen times in turn. Many in flight: each has the machine to
-itself, a fresh cluster every round, since where the system puts its processes is a matter of luck that lasts.
+Both sides alternate, so a slow period of the machine affects both. Single requests: both clusters run, and receive
+some dozens of requests in turn. Many in flight: each side runs alone, with a fresh cluster in every round, because
+the placement of processes on cores is random and stays the same for the life of a cluster.
 """
 
 import random
@@ -23,21 +24,21 @@ from benchmarks.children import ask
 from benchmarks.stage import WINDOW
 
 SCRATCH = cluster.ROOT / "build" / "benchmarks"
-USERS = 40_000  # written first: until the write-ahead log has its size, a commit takes twice as long
+USERS = 40_000  # written first: commits are twice as slow until the write-ahead log reaches full size
 TURNS, REQUESTS = 40, 60
 SECONDS = 1.2  # of a throughput
 WHAT = {
     "create": ("one command at a time, p50 ms", "commands a second"),
     "get": ("one query at a time, p50 ms", "queries a second"),
 }
-Pairs = list[tuple[float, float]]  # of one turn: that commit, this checkout
+Pairs = list[tuple[float, float]]  # of a turn: other commit, this checkout
 
 
 def main(
     commit: Annotated[str, typer.Argument(help="The commit to compare with.")],
-    rounds: Annotated[int, typer.Option(help="Fresh clusters for each throughput.")] = 8,
+    rounds: Annotated[int, typer.Option(help="Number of fresh clusters for each throughput.")] = 8,
 ) -> None:
-    """Compare this checkout with another commit of it."""
+    """Compare this checkout with another commit."""
     SCRATCH.mkdir(parents=True, exist_ok=True)
     console = Console()
     table = Table(title=f"This checkout beside {commit}", title_justify="left")

@@ -1,4 +1,4 @@
-"""How long things took, in an HdrHistogram: every value counts, none is averaged away."""
+"""Latencies in an HdrHistogram, which counts every value and averages none."""
 
 from collections.abc import Iterable
 
@@ -33,7 +33,7 @@ Curve = list[tuple[float, float]]
 
 
 class Latencies:
-    """Seconds go in, milliseconds at a percentile come out. `text` carries it from process to process."""
+    """Record seconds; return milliseconds by percentile. `text` is the encoded form for other processes."""
 
     def __init__(self, seconds: Iterable[float] = ()) -> None:
         self._histogram = HdrHistogram(1, LONGEST_MICROSECONDS, DIGITS)

@@ -1,4 +1,4 @@
-"""The ways of asking a cluster. Each runs in a process of its own, which is a client and nothing else."""
+"""Load generators. Each runs in a separate process as a client."""
 
 import random
 import select
@@ -14,22 +14,22 @@ from benchmarks.histogram import Latencies
 
 Work = Literal["create", "get"]
 WORKS: tuple[Work, ...] = get_args(Work)
-USERS = 1_000  # how many different users are asked for
+USERS = 1_000  # number of distinct users in queries
 FILL_WINDOW = 2_048
 PATIENCE_MS = 60_000
-SESSIONS = 31  # an odd number: the requests of each session are commands and queries in turn
+SESSIONS = 31  # odd, so the requests of each session alternate between commands and queries
 
 
 class Throughput(NamedTuple):
     per_second: float
-    lag_ms: float  # from the last reply until a query sees all that was written
-    answered: int  # in all, and what that cost the client
-    cpu_seconds: float
+    lag_ms: float  # from the last reply until a query returns the last user
+    answered: int  # number of replies
+    cpu_seconds: float  # of the client
 
 
 class Filled(NamedTuple):
     last_user_id: str
-    position: int  # of the log, which is how many events it holds
+    position: int  # of the log: the number of events
 
 
 def throughput(front: str, work: Work, clients: int, window: int, seconds: float) -> Throughput:
@@ -43,13 +43,13 @@ def throughput(front: str, work: Work, clients: int, window: int, seconds: float
 
 
 def one_at_a_time(front: str, work: Work, seconds: float) -> float:
-    """Milliseconds of a request, half of the times."""
+    """Return the median latency of a request in milliseconds."""
     with _clients(front, 1) as [client]:
         return clock.median_ms(_asking(client, _requests(work, client)), seconds)
 
 
 def in_turns(fronts: list[str], turns: int, requests: int) -> list[dict[str, float]]:
-    """For each turn the milliseconds of a request, half of the times, at each cluster: by "create 0", "get 1", …"""
+    """Return for each turn the median latencies in milliseconds, by work and cluster: "create 0", "get 1", …"""
     with ExitStack() as stack:
         asking: dict[str, Callable[[], object]] = {}
         for number, front in enumerate(fronts):
@@ -68,7 +68,7 @@ def _asking(client: Client, requests: Iterator[bytes]) -> Callable[[], object]:
 
 
 def command_then_query(front: str, seconds: float) -> float:
-    """Milliseconds of a command and then a query that must see what it wrote; half of the times."""
+    """Return the median latency of a command plus a query for the new user, in milliseconds."""
     with _clients(front, 1) as [client]:
         commands = wire.commands()
 
@@ -80,7 +80,7 @@ def command_then_query(front: str, seconds: float) -> float:
 
 
 def fill(front: str, number: int) -> Filled:
-    """Creates so many users, and waits until a query sees the last one."""
+    """Create `number` users and wait until a query returns the last user."""
     with _clients(front, 1) as [client]:
         traffic = Traffic([client], islice(wire.commands(), number), FILL_WINDOW)
         traffic.run_out()
@@ -91,7 +91,7 @@ def fill(front: str, number: int) -> Filled:
 
 
 def spread(front: str, rate: float, seconds: float) -> dict[Work, str]:
-    """Latencies of commands and queries in turn, `rate` of them a second, as histograms."""
+    """Return histograms of the latencies of alternating commands and queries at `rate` requests per second."""
     with _clients(front, 1) as [client]:
         ids = _create_users(client)
 
@@ -101,7 +101,7 @@ def spread(front: str, rate: float, seconds: float) -> dict[Work, str]:
         def receive(seconds: float) -> list[int]:
             frames = list(client.received())
             if not frames:
-                # zmq's own poll counts in whole milliseconds, which is longer than an answer takes.
+                # The poll of zmq counts whole milliseconds: longer than the latency of a reply.
                 select.select([client.socket], [], [], seconds)
                 frames = list(client.received())
             return [_number(reply) for frame in frames for reply in wire.unpack(frame)]
@@ -138,7 +138,7 @@ def _requests(work: Work, client: Client) -> Iterator[bytes]:
 
 
 def _create_users(client: Client) -> list[str]:
-    """Users that every client can see."""
+    """Create users visible to every client; return the ids."""
     ids: list[str] = []
     client.send(islice(wire.commands(), USERS))
     while len(ids) < USERS:

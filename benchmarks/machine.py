@@ -1,4 +1,4 @@
-"""What the kernel says of the machine and of running processes."""
+"""Figures from /proc on the machine and on running processes."""
 
 import os
 import platform
@@ -10,17 +10,17 @@ TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    """What these processes have used of the cores so far, in user and in kernel mode."""
+    """Return the CPU time of these processes, in user and kernel mode."""
     return sum(_ticks(pid) for pid in pids) / TICKS_A_SECOND
 
 
 def resident_mb(pid: int) -> float:
-    """The memory that the process has now."""
+    """Return the resident memory of the process."""
     return _status_kb(pid, "VmRSS") / 1024
 
 
 def peak_mb(pid: int) -> float:
-    """The most memory that the process has ever had."""
+    """Return the peak resident memory of the process."""
     return _status_kb(pid, "VmHWM") / 1024
 
 
@@ -36,7 +36,7 @@ def description() -> dict[str, str]:
 
 
 def _ticks(pid: int) -> int:
-    # The name of the process, which may hold anything, ends at the last parenthesis.
+    # The name of the process may contain any character, and ends at the last parenthesis.
     fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     user, system = fields[11:13]
     return int(user) + int(system)

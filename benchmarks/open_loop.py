@@ -1,7 +1,7 @@
-"""Load that comes when it is due, whether or not what came before has been answered.
+"""An open-loop load generator: requests are sent on a schedule, whether or not earlier requests were answered.
 
-A client that waits for its answer before it asks again sends nothing while the server stalls, and so hides
-the stall. Here every request has a moment at which it is due, and its latency counts from that moment.
+A closed-loop client sends nothing while the server stalls, and so hides the stall. Here the latency of a request
+counts from the scheduled time.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ def latencies(
     send: Callable[[range], None],
     receive: Callable[[float], list[int]],
 ) -> list[float]:
-    """Seconds from due to answered, by number of the request.
+    """Return the latency of each request in seconds, from the scheduled time.
 
-    `send` sends the requests of these numbers; `receive` waits so many seconds at most and returns the
-    numbers of those answered. What is not back in the end counts with the time it has waited.
+    `send` sends the requests with these numbers; `receive` waits at most this many seconds and returns the numbers
+    of answered requests. Unanswered requests count with the time waited so far.
     """
     total = int(rate * seconds)
     took: list[float | None] = [None] * total

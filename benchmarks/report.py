@@ -1,4 +1,4 @@
-"""The tables of a run, for a terminal and for a file."""
+"""Tables of a run, for the terminal and for the results file."""
 
 import statistics
 
@@ -20,7 +20,7 @@ def show(results: Results, console: Console) -> None:
 
 
 def as_values(verdict: Verdict) -> dict[str, object]:
-    """A row for the file."""
+    """Return a row of the results file."""
     row = verdict.row
     values: dict[str, object] = {"name": row.name, "work": row.work, "beside": row.beside, "unit": row.unit}
     values |= {"target": _target(row), "outcome": verdict.outcome}
@@ -30,15 +30,15 @@ def as_values(verdict: Verdict) -> dict[str, object]:
 
 
 def _targets(rows: list[Verdict], failed: set[str]) -> Table:
-    table = Table(title="Where to arrive", title_justify="left")
-    for heading in ("work", "beside"):
+    table = Table(title="Targets", title_justify="left")
+    for heading in ("workload", "baseline"):
         table.add_column(heading)
-    for heading in ("target", "measured", "least – most"):
+    for heading in ("target", "measured", "min – max"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("reached")
     for verdict in rows:
         if verdict.outcome == "not measured" and not verdict.row.needs & failed:
-            continue  # nobody asked for it
+            continue  # not selected
         outcome = f"[{COLOURS[verdict.outcome]}]{verdict.outcome}[/]"
         values = [_number(verdict.median), _spread(verdict.samples)] if verdict.samples else ["", ""]
         measured = f"{values[0]} {verdict.row.unit}" if values[0] else ""
@@ -47,9 +47,9 @@ def _targets(rows: list[Verdict], failed: set[str]) -> Table:
 
 
 def _figures(results: Results) -> Table:
-    table = Table(title="What was measured", title_justify="left")
+    table = Table(title="Figures", title_justify="left")
     table.add_column("figure")
-    for heading in ("median", "least – most", "rounds"):
+    for heading in ("median", "min – max", "rounds"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, samples in results.figures.items():
         table.add_row(name, _number(statistics.median(samples)), _spread(samples), str(len(samples)))
@@ -58,10 +58,10 @@ def _figures(results: Results) -> Table:
 
 def _latency(results: Results) -> Table:
     percentiles = (50.0, 90.0, 99.0, 99.9, 100.0)
-    table = Table(title="Latency of requests that come when they are due, in ms", title_justify="left")
+    table = Table(title="Open-loop latency, in ms", title_justify="left")
     table.add_column("requests")
     for percentile in percentiles:
-        table.add_column("most" if percentile == 100 else f"p{percentile:g}", justify="right")
+        table.add_column("max" if percentile == 100 else f"p{percentile:g}", justify="right")
     for name, curve in results.latency.items():
         at = dict(curve)
         table.add_row(name, *(f"{at[percentile]:.2f}" for percentile in percentiles))

@@ -1,4 +1,4 @@
-"""What a run has found: plain values, so that the file holds all that the tables and the charts need."""
+"""The results of a run, as plain values: the file contains all input of the tables and charts."""
 
 import json
 import statistics
@@ -13,10 +13,10 @@ Curves = dict[str, list[Point]]
 class Results:
     machine: dict[str, str]
     scale: dict[str, float]
-    figures: dict[str, list[float]] = field(default_factory=dict)  # a value for every round
+    figures: dict[str, list[float]] = field(default_factory=dict)  # a value for each round
     latency: Curves = field(default_factory=dict)  # milliseconds at a percentile
-    curves: dict[str, Curves] = field(default_factory=dict)  # by chart and line: (how many, what it made)
-    failures: dict[str, str] = field(default_factory=dict)  # by measure: why there is no figure
+    curves: dict[str, Curves] = field(default_factory=dict)  # by chart and line: (x, y)
+    failures: dict[str, str] = field(default_factory=dict)  # by measure: the error
 
     def add(self, figure: str, value: float) -> None:
         self.figures.setdefault(figure, []).append(value)
@@ -28,7 +28,7 @@ class Results:
         return statistics.median(self.figures[figure])
 
     def save(self, path: Path, rows: list[dict[str, object]]) -> None:
-        """The rows of the table first, for a reader; `load` leaves them, they are made of the figures."""
+        """Write the file, with the rows of the table first for readers; `load` ignores the rows."""
         path.write_text(json.dumps({"rows": rows, **asdict(self)}, indent=1) + "\n")
 
 

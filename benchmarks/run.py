@@ -1,4 +1,4 @@
-"""A run: rounds of measures, interleaved, and never longer alive than its folder."""
+"""A run: interleaved rounds of measures in a temporary folder."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -23,7 +23,7 @@ from benchmarks.stage import Scale, Stage
 
 
 def run(names: set[str], scale: Scale, root: Path, console: Console) -> Results:
-    """Everything that these measures find. A measure that fails is told, and stops no other."""
+    """Run these measures and return the results. A failed measure is recorded and does not stop the others."""
     results = Results(machine.description(), asdict(scale))
     plan = list(_plan(names, scale))
     columns = (
@@ -33,7 +33,7 @@ def run(names: set[str], scale: Scale, root: Path, console: Console) -> Results:
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    # Drawn seldom: the bar runs on the cores that are being measured.
+    # Rarely refreshed: the progress bar shares the cores with the measured processes.
     with (
         TemporaryDirectory(dir=root) as folder,
         Progress(*columns, console=console, refresh_per_second=2) as progress,
@@ -49,7 +49,7 @@ def run(names: set[str], scale: Scale, root: Path, console: Console) -> Results:
 
 
 def _plan(names: set[str], scale: Scale) -> Iterator[str]:
-    """The measures in the order of the run: those of many rounds first, every other round backwards."""
+    """Yield the measures in order: measures with many rounds first, every other round backwards."""
     for number in range(scale.rounds):
         due = [name for name in MEASURES if name in names and 1 < MEASURES[name].rounds(scale) > number]
         yield from reversed(due) if number % 2 else due

@@ -1,4 +1,4 @@
-"""What a measure is given: how much it may do, where to put its files, and where to write what it finds."""
+"""The context of a measure: scale, folder and results."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ WINDOW = 2_048
 @dataclass(frozen=True)
 class Scale:
     rounds: int
-    few_rounds: int  # of what takes long
-    seconds: float  # of a throughput
+    few_rounds: int  # of slow measures
+    seconds: float  # of a throughput measurement
     p50_seconds: float
     sweep_seconds: float  # of a point in a chart
     open_loop_seconds: float
@@ -53,9 +53,9 @@ class Stage:
     scale: Scale
     results: Results
     root: Path
-    say: Callable[[str], None]  # what is being done, for who is watching
+    say: Callable[[str], None]  # show the current step
     latencies: dict[str, Latencies] = field(default_factory=dict)
-    big_log: Path | None = None  # the folder of a cluster that has written `scale.events` events, once there is one
+    big_log: Path | None = None  # folder of a cluster with `scale.events` events, if already filled
 
     def folder(self, name: str) -> Path:
         return Path(mkdtemp(prefix=f"{name}-", dir=self.root))

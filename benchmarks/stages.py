@@ -1,6 +1,6 @@
-"""What an item costs each process, stage by stage: their own code, in one process, without sockets, on warm caches.
+"""The cost of an item in each process, by stage: in a single process, without sockets, on warm caches.
 
-`make bench` measures the whole; this says what the whole is made of. Figures are microseconds of an item.
+Figures are microseconds per item.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,11 +38,11 @@ LOG = Identity("log", "incarnation")
 NOW = "2026-01-31T12:00:00.000000Z"
 FAR = 1e9  # a deadline
 
-Costs = dict[str, float]  # by stage: microseconds of an item
+Costs = dict[str, float]  # by stage: microseconds per item
 
 
 class Stopwatch:
-    """Times stages, each some dozen times; the median counts."""
+    """Time each stage some dozens of times and return the median."""
 
     def __init__(self) -> None:
         self._took: dict[str, list[float]] = {}
@@ -59,7 +59,7 @@ class Stopwatch:
 
 
 def gateway() -> Costs:
-    """A command's way through the gateway, there and back."""
+    """Measure a command and its reply in the gateway."""
     watch, envelopes = Stopwatch(), wire.commands()
     router = Router(5000, 1 << 47, lambda id_: f"abcdefghijklmnop/{id_:x}")
     router.register(b"worker", Registration("commandbus", "life", 1, 1, ["CreateUser"], ITEMS, LOG, 0), 0.0)
@@ -67,18 +67,18 @@ def gateway() -> Costs:
     for _ in range(BATCHES):
         frame = b"".join(wire.frames(list(islice(envelopes, wire.ITEMS_A_MESSAGE))))
         frames = [frame] * (ITEMS // wire.ITEMS_A_MESSAGE)
-        with watch.stage("read the messages"):
+        with watch.stage("read messages"):
             for one in frames:
                 router.accept(b"client", unpack_hostile(one), 1.0)
-        with watch.stage("give out the work"):
+        with watch.stage("dispatch work"):
             given = [batches(WORK, work) for _, work in router.dispatch(1.0)]
         work = [item for messages in given for message in messages for item in unpack(message[1])]
         _, done = joined(DONE, [pack((item[0], 5, body)) for item in work])
-        with watch.stage("take the answers"):
+        with watch.stage("receive responses"):
             worker = router.workers.worker(b"worker")
             assert worker
             router.workers.done(worker, read_done(unpack(done)), 1.0)
-        with watch.stage("give out the answers"):
+        with watch.stage("pack replies"):
             client = router.clients.of(b"client")
             for part in parts(list(client.outbox)):
                 joined(b"reply", part)
@@ -88,7 +88,7 @@ def gateway() -> Costs:
 
 
 def commandbus(folder: Path) -> Costs:
-    """A command, from the frame it comes in to the frames that its event and its answer leave in."""
+    """Measure a command in commandbus, from the received frame to the frames of event and response."""
     watch, app, states = Stopwatch(), load("users:app"), StateCache()
     log = SqliteLog(folder, lambda secret: genesis(app, secret))
     for frame in islice(_work("CreateUser", "payload", _person), BATCHES):
@@ -111,7 +111,7 @@ def commandbus(folder: Path) -> Costs:
 
 
 def projector(folder: Path) -> Costs:
-    """An event, from the frame it comes in to its row."""
+    """Measure an event in projector, from the received frame to the row."""
     watch, app = Stopwatch(), load("users:app")
     projecting, model = Applier(app), ReadModelWriter(_read_model(folder, app))
     for frame in _events(app, folder / "log"):
@@ -128,7 +128,7 @@ def projector(folder: Path) -> Costs:
 
 
 def querybus(folder: Path) -> Costs:
-    """A query, from the frame it comes in to the frame that its answer leaves in."""
+    """Measure a query in querybus, from the received frame to the frame of the response."""
     watch, app, path = Stopwatch(), load("users:app"), folder / "read.db"
     ids = _filled(folder, app)
     answering, reader = Responder(app), ReadModelReader(path)
@@ -146,7 +146,7 @@ def querybus(folder: Path) -> Costs:
 
 
 def _work(type_: str, fields: str, make: Callable[[int], dict[str, Any]]) -> Iterator[bytes]:
-    """Frames of work, as the gateway sends them."""
+    """Yield frames of work in the format of the gateway."""
     number = 0
     while True:
         numbers = range(number, number + ITEMS)
@@ -171,7 +171,7 @@ def _person(number: int) -> dict[str, Any]:
 
 
 def _events(app: App, folder: Path) -> Iterator[bytes]:
-    """Frames of events, as commandbus publishes them."""
+    """Yield frames of events in the format of commandbus."""
     log = SqliteLog(folder, lambda secret: genesis(app, secret))
     events = list(_created(app, log))
     log.close()

@@ -1,4 +1,4 @@
-"""The rows of the table: what is measured, beside what, and where it should arrive."""
+"""The rows of the results table: workload, baseline and target."""
 
 import statistics
 from collections.abc import Callable
@@ -30,22 +30,22 @@ class AtMost:
 class Row:
     name: str
     work: str
-    beside: str  # what the figure is a part or a multiple of
+    beside: str  # the baseline of the ratio
     figures: tuple[str, ...]
-    formula: Callable[..., float]  # takes the figures of one round, in this order
+    formula: Callable[..., float]  # of the figures of a round, in this order
     unit: str
     target: AtLeast | AtMost | None
 
     @property
     def needs(self) -> set[str]:
-        """The measures that find the figures."""
+        """Return the measures with these figures."""
         return {figure.partition(".")[0] for figure in self.figures}
 
 
 @dataclass(frozen=True)
 class Verdict:
     row: Row
-    samples: list[float]  # one for every round
+    samples: list[float]  # a value for each round
 
     @property
     def median(self) -> float:
@@ -65,7 +65,7 @@ def verdicts(results: Results) -> list[Verdict]:
 
 
 def _samples(row: Row, results: Results) -> list[float]:
-    """The formula within each round, so that a slow spell of the machine is on both sides of the fraction."""
+    """Apply the formula within each round, so a slow period of the machine affects both sides of a ratio."""
     rounds = zip(*(results.figures.get(figure, []) for figure in row.figures), strict=False)
     return [row.formula(*figures) for figures in rounds]
 
@@ -81,14 +81,14 @@ def ratio(own: float, other: float) -> float:
 COMMANDS, QUERIES = "dualbus.commands_per_second", "dualbus.queries_per_second"
 COMMAND, QUERY, BOTH = "dualbus.command_p50_ms", "dualbus.query_p50_ms", "dualbus.command_then_query_p50_ms"
 DURABLE, ANSWERED = "durable CreateUser, many in flight", "GetUser, many in flight"
-ONE_COMMAND, ONE_QUERY = "one durable command at a time, p50", "one query at a time, p50"
-DRAINING = "an echo that drains its sockets"
+ONE_COMMAND, ONE_QUERY = "single durable command in flight, p50", "single query in flight, p50"
+DRAINING = "draining echo"
 REBUILD_EVENTS_PER_SECOND = 100_000
 REBUILD_SHARE = 0.6
 THEN_MS = 0.3
 
 ROWS = [
-    Row("commands", DURABLE, "the plain echo", (COMMANDS, "echo.per_second"), ratio, "×", AtLeast(1.0)),
+    Row("commands", DURABLE, "plain echo", (COMMANDS, "echo.per_second"), ratio, "×", AtLeast(1.0)),
     Row("commands", DURABLE, DRAINING, (COMMANDS, "echo.drained_per_second"), ratio, "×", None),
     Row(
         "commands",
@@ -100,7 +100,7 @@ ROWS = [
         AtLeast(10),
     ),
     Row("commands", DURABLE, "FastAPI", (COMMANDS, "web.creates_per_second"), ratio, "×", None),
-    Row("queries", ANSWERED, "the plain echo", (QUERIES, "echo.per_second"), ratio, "×", AtLeast(1.8)),
+    Row("queries", ANSWERED, "plain echo", (QUERIES, "echo.per_second"), ratio, "×", AtLeast(1.8)),
     Row("queries", ANSWERED, DRAINING, (QUERIES, "echo.drained_per_second"), ratio, "×", None),
     Row(
         "queries",
@@ -126,8 +126,8 @@ ROWS = [
     Row("query-p50", ONE_QUERY, "FastAPI", (QUERY, "web.get_p50_ms"), ratio, "×", None),
     Row(
         "own-write",
-        "command, then a query that must see it, p50",
-        f"the two above added, + {THEN_MS} ms",
+        "command, then a query for the new row, p50",
+        f"p50 of command + query + {THEN_MS} ms",
         (BOTH, COMMAND, QUERY),
         lambda both, command, query: both / (command + query + THEN_MS),
         "×",
@@ -135,7 +135,7 @@ ROWS = [
     ),
     Row(
         "rebuild",
-        "projector rebuilding from the log, its start included",
+        "rebuild of the read model, with the projector's start",
         f"{REBUILD_EVENTS_PER_SECOND // 1000} k/s, or {REBUILD_SHARE} × apsw's bulk insert",
         ("rebuild.events_per_second", "rebuild.bare_rows_per_second"),
         lambda own, bare: own / min(REBUILD_EVENTS_PER_SECOND, REBUILD_SHARE * bare),
@@ -145,8 +145,8 @@ ROWS = [
     Row("stdin", "standard input, mixed messages", "", ("stdin.per_second",), itself, "/s", AtLeast(20_000)),
     Row(
         "log",
-        "a command's p50 at the long log",
-        "at 1,000 events",
+        "command p50 with a long log",
+        "with 1,000 events",
         ("log.p50_ratio",),
         itself,
         "×",
@@ -154,16 +154,16 @@ ROWS = [
     ),
     Row(
         "log",
-        "commands a second at the long log",
-        "at 1,000 events",
+        "commands per second with a long log",
+        "with 1,000 events",
         ("log.throughput_ratio",),
         itself,
         "×",
         AtLeast(1 / 1.2),
     ),
-    Row("memory", "the largest process, at its peak", "", ("memory.peak_mb",), itself, "MB", AtMost(100)),
-    # What an allocator does with free memory comes and goes by less than this.
-    Row("memory", "growth in the second half", "", ("memory.growth_mb",), itself, "MB", AtMost(2)),
-    Row("idle", "an idle cluster, of a core", "", ("idle.core_percent",), itself, "%", AtMost(1)),
-    Row("idle", "from start to the first answers", "", ("idle.start_seconds",), itself, "s", AtMost(1)),
+    Row("memory", "peak memory of the largest process", "", ("memory.peak_mb",), itself, "MB", AtMost(100)),
+    # The target exceeds the normal variation of an allocator's free memory.
+    Row("memory", "memory growth in the second half", "", ("memory.growth_mb",), itself, "MB", AtMost(2)),
+    Row("idle", "idle cluster, share of a core", "", ("idle.core_percent",), itself, "%", AtMost(1)),
+    Row("idle", "start until the first replies", "", ("idle.start_seconds",), itself, "s", AtMost(1)),
 ]

@@ -1,8 +1,7 @@
-"""The client's side of the wire: envelopes out, replies in. Knows no socket.
+"""The client side of the protocol: packs envelopes and reads replies, without a socket.
 
-The load generator shares the cores with the cluster it measures, so it spends as little as it can on an item:
-requests are filled into a packed template (a quarter of the time of packing a dict), and replies that are all
-good are counted, not decoded.
+The load generator shares the cores with the cluster, so the cost per item must be small: requests fill a packed
+template (a quarter of the time of packing a dict), and successful replies are counted without decoding.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,9 +14,9 @@ import msgpack  # type: ignore[import-untyped, unused-ignore]
 KIND_SEND, KIND_REPLY = b"send", b"reply"
 SRC = "client"
 FIRST_MSG_ID = 1 << 16
-ITEMS_A_MESSAGE = 256  # a first window of thousands leaves as several messages, which can be worked on at once
+ITEMS_A_MESSAGE = 256  # splits a first window of thousands, so the gateway can start with the first message
 
-# As they stand in a packed reply.
+# Bytes of a packed reply.
 SUCCESS = b"\xa7success\xc3"
 ANSWER, NOTHING_FOUND = b"\xacquery_result", b"\xa4data\xc0"
 
@@ -27,11 +26,11 @@ _packer = msgpack.Packer(autoreset=True)
 
 
 class ClusterError(Exception):
-    """The cluster did not answer, or not with what was asked for."""
+    """The cluster did not reply, or replied with an error."""
 
 
 def commands() -> Iterator[bytes]:
-    """Envelopes with CreateUser, no two with the same name or email."""
+    """Yield envelopes with CreateUser, each with a unique name and email."""
     run = uuid4().hex[:8]
     payload = {"name": f"user {run} 00000000", "email": f"{run}.00000000@example.com"}
     template = pack_command(payload)[:-1].replace(b"%", b"%%").replace(b"00000000", b"%08d") + b"%b"
@@ -40,7 +39,7 @@ def commands() -> Iterator[bytes]:
 
 
 def queries(user_ids: Iterable[str]) -> Iterator[bytes]:
-    """Envelopes with GetUser, of these users in turn, for ever."""
+    """Yield envelopes with GetUser for these users, endlessly in turn."""
     heads = cycle([pack_query(user_id)[:-1] for user_id in user_ids])
     for number in count():
         yield next(heads) + _msg_id(number)
@@ -63,19 +62,19 @@ def _pack(src: str, dest: str, body: dict[str, Any], timeout_ms: int | None) -> 
 
 
 def frames(envelopes: list[bytes]) -> Iterator[bytes]:
-    """The envelopes as arrays, each small enough for one message."""
+    """Yield the envelopes as arrays, each small enough for a single message."""
     for first in range(0, len(envelopes), ITEMS_A_MESSAGE):
         part = envelopes[first : first + ITEMS_A_MESSAGE]
         yield _packer.pack_array_header(len(part)) + b"".join(part)
 
 
 def alone(envelope: bytes) -> bytes:
-    """An array of this one envelope."""
+    """Return an array with only this envelope."""
     return b"\x91" + envelope
 
 
 def count_good(frame: bytes) -> int:
-    """How many replies there are; raises, with the first that is not good."""
+    """Return the number of replies; raise ClusterError with the first failed reply."""
     found = frame.count(SUCCESS) + frame.count(ANSWER) - frame.count(NOTHING_FOUND)
     if found != _items(frame):
         for reply in unpack(frame):
@@ -100,12 +99,12 @@ def created_id(reply: Reply) -> str:
 
 
 def _msg_id(number: int) -> bytes:
-    """What takes the place of the 0 that an envelope ends with: five bytes, as msgpack packs such numbers."""
+    """Return the five packed bytes of a number: they replace the final 0 of a packed envelope."""
     return b"\xce" + (FIRST_MSG_ID + number).to_bytes(4, "big")
 
 
 def _items(frame: bytes) -> int:
-    """The length in the header of a msgpack array."""
+    """Return the length in the header of a msgpack array."""
     if frame[0] & 0xF0 == 0x90:
         return frame[0] & 0x0F
     return int.from_bytes(frame[1:3] if frame[0] == 0xDC else frame[1:5], "big")

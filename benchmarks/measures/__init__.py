@@ -1,4 +1,4 @@
-"""Everything that is measured. A measure's name begins the names of the figures it finds."""
+"""All measures. The name of a measure is the prefix of its figures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def once(_: Scale) -> int:
     return 1
 
 
-# In this order in one round and backwards in the next, so that nothing always comes after the same neighbour.
+# Every other round runs backwards, so a measure does not always follow the same neighbour.
 MEASURES = {
     "echo": Measure(measure_echo, every),
     "dualbus": Measure(measure_dualbus, every),

@@ -1,4 +1,4 @@
-"""A cluster that has nothing to do: how soon it works, and what it costs to keep it."""
+"""An idle cluster: start time and CPU use."""
 
 from time import perf_counter, sleep
 

@@ -1,4 +1,4 @@
-"""What a million commands do: to the memory, to the next command, and to a projector that starts over."""
+"""The effect of a million commands on memory, on the next command, and on a rebuild."""
 
 from pathlib import Path
 from time import perf_counter
@@ -10,11 +10,11 @@ from benchmarks.stage import WINDOW, Stage
 
 PARTS = 10
 SMALL, MIDDLE = 1_000, (10_000, 100_000)
-READ_MODEL = "read-*"  # the projector's files; all of them come from the log
+READ_MODEL = "read-*"  # the projector's files, rebuilt from the log
 
 
 def measure_memory(stage: Stage) -> None:
-    """Fills a log, and looks at every process after each tenth."""
+    """Fill a log, and measure the memory of each process after every tenth."""
     results, folder = stage.results, stage.folder("long-log")
     resident: dict[str, list[float]] = {name: [] for name in cluster.NAMES}
     with cluster.running(folder) as ours:
@@ -33,9 +33,9 @@ def measure_memory(stage: Stage) -> None:
 
 
 def measure_log(stage: Stage) -> None:
-    """The same commands on a log that is short and on one that is long."""
+    """Measure the same commands on a short log and on a long log."""
     big, results = _big_log(stage), stage.results
-    # The two that are compared come one right after the other, so that the machine is the same for both.
+    # The two compared sizes run in succession, on the same state of the machine.
     sizes = [*(size for size in MIDDLE if size < stage.scale.events), SMALL, stage.scale.events]
     for _ in range(stage.scale.few_rounds):
         p50s, rates = {}, {}
@@ -50,7 +50,7 @@ def measure_log(stage: Stage) -> None:
 
 
 def measure_rebuild(stage: Stage) -> None:
-    """From the start of a projector that has no read model until a query finds the last event's row."""
+    """Measure from the start of a projector without a read model until a query returns the last row."""
     big, results = _big_log(stage), stage.results
     with cluster.running(big) as ours:
         filled = ask(load.fill, ours.front, 1)
@@ -76,7 +76,7 @@ def _big_log(stage: Stage) -> Path:
 
 
 def _at(folder: Path, stage: Stage, fill: int) -> tuple[float, float]:
-    """The p50 of a command and how many there are a second, after so many more of them."""
+    """Add `fill` commands, then return the p50 of a command and the commands per second."""
     with cluster.running(folder) as ours:
         if fill:
             ask(load.fill, ours.front, fill)

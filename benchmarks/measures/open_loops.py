@@ -1,11 +1,11 @@
-"""How long an answer takes when requests come as they please, and a stall delays all who come meanwhile."""
+"""Open-loop latency: a stall delays all requests scheduled meanwhile."""
 
 from benchmarks import cluster, load
 from benchmarks.children import ask
 from benchmarks.peers import web_app, web_client
 from benchmarks.stage import Stage
 
-SHARED_RATE = 1_000  # requests a second that both can carry
+SHARED_RATE = 1_000  # requests per second within the capacity of both
 OWN_RATE = 10_000
 
 

@@ -1,4 +1,4 @@
-"""A file of messages piped into the gateway of a running cluster."""
+"""Throughput of a file of messages on the gateway's standard input."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def measure_stdin(stage: Stage) -> None:
 
 
 def _pipe(messages: Path, gateway: "subprocess.Popen[bytes]") -> None:
-    """Until the gateway has answered everything and is gone, as it is at the end of its input."""
+    """Write the messages, and wait until the gateway has replied and exited at the end of input."""
     assert gateway.stdin is not None
     with messages.open("rb") as file, gateway.stdin as pipe:
         shutil.copyfileobj(file, pipe)

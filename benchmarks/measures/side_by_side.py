@@ -1,4 +1,4 @@
-"""dualbus, its peers and its limits, one after another in every round."""
+"""dualbus, its peers and its limits, in succession in every round."""
 
 from benchmarks import cluster, load, machine, stages
 from benchmarks.children import ask
@@ -7,7 +7,7 @@ from benchmarks.stage import WINDOW, Stage
 
 EVENTS_A_COMMIT = 1_000
 BULK_ROWS = 200_000
-WEB_CLIENTS = 32  # with more of them it did not answer more
+WEB_CLIENTS = 32  # more clients did not increase the throughput
 
 
 def measure_echo(stage: Stage) -> None:
@@ -61,7 +61,7 @@ def measure_dualbus(stage: Stage) -> None:
 
 
 def measure_stages(stage: Stage) -> None:
-    """What the cost of a command and of a query is made of."""
+    """Measure the stages of a command and a query."""
     folder = stage.folder("stages")
     costs = {
         "gateway": ask(stages.gateway),
@@ -75,7 +75,7 @@ def measure_stages(stage: Stage) -> None:
 
 
 def _throughput(stage: Stage, ours: cluster.Cluster, work: load.Work, what: str) -> load.Throughput:
-    """How many a second, and the microseconds of a core that each process and the client spend on one."""
+    """Measure throughput, and the CPU time of each process and the client per request."""
     before = {name: machine.cpu_seconds([pid]) for name, pid in ours.pids.items()}
     found = ask(load.throughput, ours.front, work, 1, WINDOW, stage.scale.seconds)
     for name, pid in ours.pids.items():

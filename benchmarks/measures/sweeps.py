@@ -1,4 +1,4 @@
-"""Throughput against the number of clients, and against how much one client keeps in flight."""
+"""Throughput by the number of clients, and by the window of a single client."""
 
 from benchmarks import cluster, load
 from benchmarks.children import ask
@@ -10,7 +10,7 @@ WINDOWS = (1, 8, 64, 512, 2_048)
 
 
 def measure_clients(stage: Stage) -> None:
-    """Each client has one request in flight at any time."""
+    """Vary the number of clients, each with a single request in flight."""
     seconds, draw = stage.scale.sweep_seconds, stage.results.draw
     with cluster.running(stage.folder("clients")) as ours, echo.road(echo.one_message) as front:
         for number in CLIENTS:
@@ -30,7 +30,7 @@ def measure_clients(stage: Stage) -> None:
 
 
 def measure_window(stage: Stage) -> None:
-    """One client has so many requests in flight at any time."""
+    """Vary the number of requests in flight of a single client."""
     seconds, draw = stage.scale.sweep_seconds, stage.results.draw
     with cluster.running(stage.folder("window")) as ours, echo.road(echo.one_message) as front:
         for window in WINDOWS:

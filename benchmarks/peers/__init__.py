@@ -1,1 +1,1 @@
-"""What a team could use instead, and what no design on this road can pass."""
+"""Alternatives to dualbus, and upper bounds for designs with the same hops."""

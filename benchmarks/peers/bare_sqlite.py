@@ -1,4 +1,4 @@
-"""The limit of the disk: apsw on its own, with rows like those that dualbus writes."""
+"""The limit of the disk: apsw alone, with rows of the same size as dualbus."""
 
 from collections.abc import Iterator
 from itertools import count, islice
@@ -23,7 +23,7 @@ Event = tuple[int, str, bytes, int, str]
 
 
 def commit_p50(folder: Path, seconds: float) -> float:
-    """Milliseconds of a commit of one event that is on the disk when it returns."""
+    """Return the median milliseconds of a durable commit of a single event."""
     database, events = _log(folder), _events()
     p50 = clock.median_ms(lambda: _commit(database, events, 1), seconds)
     database.close()
@@ -31,7 +31,7 @@ def commit_p50(folder: Path, seconds: float) -> float:
 
 
 def group_commits(folder: Path, group: int, seconds: float) -> float:
-    """Events a second, `group` of them in a commit."""
+    """Return the events per second with `group` events per commit."""
     database, events = _log(folder), _events()
     rate = clock.per_second(lambda: _commit(database, events, group), seconds)
     database.close()
@@ -39,9 +39,9 @@ def group_commits(folder: Path, group: int, seconds: float) -> float:
 
 
 def bulk_insert(folder: Path, rows: int) -> float:
-    """Rows of the read model a second: what a projector that did nothing else would reach."""
+    """Return the rows of a read model per second: the upper bound for a projector."""
     users = [(str(uuid_utils.uuid7()), f"user {number:08d}") for number in range(rows)]
-    # A read model can be made again from the log, so its commits need not wait for the disk.
+    # A read model can be rebuilt from the log, so commits need no fsync.
     database = _database(folder, USERS, synchronous="NORMAL")
     started = perf_counter()
     for first in range(0, rows, ROWS_A_TRANSACTION):

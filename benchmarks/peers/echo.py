@@ -1,9 +1,8 @@
-"""What the road carries: single messages from a client through a gateway to a worker and back.
+"""The limit of ZeroMQ: single messages from a client through a gateway to a worker and back.
 
-As many processes and hops as the answer to a dualbus command has, and nothing done on the way: DEALER, ROUTER,
-DEALER. The plain one is what everybody writes first, after the broker of the ZeroMQ guide (zguide, chapter 2,
-"Shared Queue"): poll, receive one message, send it. The draining one takes everything that is there, so that a
-poll is paid once and not for every message: the most that single messages can do.
+The path has the same processes and hops as a dualbus command, without any work: DEALER, ROUTER, DEALER. The plain
+echo is the broker of the ZeroMQ guide (zguide, chapter 2, "Shared Queue"): poll, receive one message, send one
+message. The draining echo receives all available messages after each poll: an upper bound for single messages.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import zmq
 from benchmarks import children, clock
 
 MESSAGE = b"x" * 130  # as long as a CreateUser in msgpack
-HIGH_WATER_MARK = 20_000  # above every window: a ROUTER drops what is beyond it
+HIGH_WATER_MARK = 20_000  # above every window: a ROUTER drops messages beyond this mark
 STALLED_MS = 10_000
 
 
@@ -24,12 +23,12 @@ PassOn: TypeAlias = Callable[[Socket, Socket], None]
 
 
 def one_message(source: Socket, target: Socket) -> None:
-    """The plain way."""
+    """Forward a single message (plain echo)."""
     target.send_multipart(source.recv_multipart())
 
 
 def all_messages(source: Socket, target: Socket) -> None:
-    """The draining way."""
+    """Forward all available messages (draining echo)."""
     while True:
         try:
             frames = source.recv_multipart(zmq.NOBLOCK)
@@ -40,7 +39,7 @@ def all_messages(source: Socket, target: Socket) -> None:
 
 @contextmanager
 def road(pass_on: PassOn) -> Iterator[str]:
-    """A gateway and a worker; the address for clients."""
+    """Run a gateway and a worker; yield the address for clients."""
     front, back = children.free_addresses(2)
     with children.serving(gateway, front, back, pass_on), children.serving(worker, back, pass_on):
         yield front
@@ -72,7 +71,7 @@ def worker(back: str, pass_on: PassOn) -> None:
 
 
 def throughput(front: str, clients: int, window: int, seconds: float) -> float:
-    """Messages a second, when each client keeps `window` of them in flight."""
+    """Return the messages per second with `window` messages in flight per client."""
     with zmq.Context() as context:
         poller = zmq.Poller()
         for _ in range(clients):
@@ -86,7 +85,7 @@ def throughput(front: str, clients: int, window: int, seconds: float) -> float:
 
 
 def one_at_a_time(front: str, seconds: float) -> float:
-    """Milliseconds there and back, half of the times."""
+    """Return the median round-trip time in milliseconds."""
     with zmq.Context() as context:
         socket = _dealer(context, front)
 
@@ -115,7 +114,7 @@ def _ready(poller: zmq.Poller) -> list[tuple[Socket, int]]:
 
 
 def _trade(socket: Socket) -> int:
-    """For each message that is back, another one leaves."""
+    """Send a message for each received message; return the number received."""
     done = 0
     while True:
         try:

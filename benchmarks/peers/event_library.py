@@ -54,5 +54,5 @@ def reads_per_second(folder: Path, seconds: float) -> float:
 
 
 def _users(folder: Path) -> Users:
-    # The library leaves `synchronous` at what SQLite was built with: FULL, everywhere that matters.
+    # The library does not set `synchronous`: the default of SQLite is FULL.
     return Users(env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(folder / "users.db")})

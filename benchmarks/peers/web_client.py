@@ -1,6 +1,6 @@
-"""A lean HTTP client: keep-alive connections, requests made beforehand, replies read no further than needed.
+"""A minimal HTTP client: keep-alive connections, prepared requests, replies parsed only as far as needed.
 
-It shares the machine with the server, so whatever it cost would seem to be the server's cost.
+Client and server share the machine, so an expensive client would slow down the server.
 """
 
 import json
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 20.0
 
 
 class Connection:
-    """One request at a time, over a connection that stays open."""
+    """A keep-alive connection with a single request in flight."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=STALLED_SECONDS)
@@ -43,7 +43,7 @@ class Connection:
         self._socket.sendall(request)
 
     def receive(self) -> bytes | None:
-        """The body of the reply, or None while some of it is still to come."""
+        """Return the body of the reply, or None while the reply is incomplete."""
         self._buffer += self._socket.recv(65_536)
         head, blank, body = self._buffer.partition(b"\r\n\r\n")
         if not blank:
@@ -75,7 +75,7 @@ def wait_until_serving(port: int) -> None:
 
 
 def throughput(port: int, work: Work, clients: int, seconds: float) -> float:
-    """Requests a second, when each client has one in flight at any time."""
+    """Return the requests per second with a single request in flight per client."""
     with _connections(port, clients) as connections:
         requests = _requests(work, connections[0])
         for connection in connections:
@@ -84,14 +84,14 @@ def throughput(port: int, work: Work, clients: int, seconds: float) -> float:
 
 
 def one_at_a_time(port: int, work: Work, seconds: float) -> float:
-    """Milliseconds of a request, half of the times."""
+    """Return the median latency of a request in milliseconds."""
     with _connections(port, 1) as [connection]:
         requests = _requests(work, connection)
         return clock.median_ms(lambda: connection.ask(next(requests)), seconds)
 
 
 def spread(port: int, rate: float, seconds: float) -> dict[Work, str]:
-    """Latencies of creates and gets in turn, `rate` of them a second, as histograms."""
+    """Return histograms of the latencies of alternating creates and gets at `rate` requests per second."""
     with _connections(port, CONNECTIONS_OPEN_LOOP) as connections:
         creates, gets = _requests("create", connections[0]), _requests("get", connections[0])
         idle, waiting = deque(connections), deque[int]()
