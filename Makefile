@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test quick soak bench compare check format lock
+.PHONY: setup run test quick soak bench compare check format docs lock
 
 # The stamp is newer than what it was installed from, or everything is installed again.
 .venv/.stamp: requirements.lock pyproject.toml
@@ -48,6 +48,17 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The site has requirements of its own, too. Its sources are copied, so that links between folders resolve in it.
+.venv/.stamp-docs: docs/requirements.lock .venv/.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
+docs: .venv/.stamp-docs
+	rm -rf build/docs build/site
+	mkdir -p build/docs
+	tar -cf - --exclude="docs/requirements.*" --exclude=docs/hooks.py *.md docs deploy examples/*/*.md examples/*/*.py tests/examples | tar -xf - -C build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # Needs uv. The only target that asks which newer versions there are.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
@@ -55,3 +66,6 @@ lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--no-emit-index-url --no-emit-find-links --constraint requirements.lock benchmarks/requirements.in \
 		--output-file benchmarks/requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--no-emit-index-url --no-emit-find-links --constraint requirements.lock docs/requirements.in \
+		--output-file docs/requirements.lock
