@@ -1,7 +1,7 @@
-"""A command in, a decision and an answer out. No socket, no clock, no driver.
+"""Decides commands: a command in, a decision and an answer out. No socket, no clock, no driver.
 
-A Drain decides the commands of one commit. Its decisions see what was decided before them in it, so a batch
-of commands comes to the same as those commands one by one.
+A CommandBatch decides the commands of one commit. Each decision sees the earlier decisions of the batch: a batch
+has the same outcomes as its commands decided in separate commits.
 """
 
 import logging
@@ -25,15 +25,15 @@ from dualbus.worker.interrupt import Interrupt
 from .fingerprint import fingerprint, is_same
 from .state_cache import StateCache
 
-DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character is four bytes at most
+DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character has four bytes at most
 
-Result: TypeAlias = tuple[dict[str, Any], int]  # the body of the answer, and the position it was made at
+Result: TypeAlias = tuple[dict[str, Any], int]  # the body of the answer, and its position
 
 logger = logging.getLogger(__name__)
 
 
 class CommandError(Exception):
-    """A command that is answered with this body and not decided."""
+    """A command answered with this body instead of a decision."""
 
     def __init__(self, body: dict[str, Any]) -> None:
         super().__init__(body)
@@ -54,7 +54,7 @@ class CommandBatch:
         interrupt: Interrupt | None = None,
     ) -> None:
         self.decisions: list[Decision] = []
-        self.answers: list[tuple[int, Response]] = []  # each with the number of decisions it rests on
+        self.answers: list[tuple[int, Response]] = []  # each with the number of decisions it depends on
         self._app = app
         self._log = log
         self._tagger = Tagger(app.private_tags, log.secret)
@@ -69,18 +69,18 @@ class CommandBatch:
         self._head = log.head().position
 
     def knows(self, job: Job) -> bool:
-        """Tell whether a command was decided before, in this drain or an earlier one."""
+        """Tell whether a command was decided before, in this batch or an earlier one."""
         return job.key in self.known or job.key in self._decided
 
     def refuse(self, job: Job, code: Code, text: str) -> None:
-        """Answer a command that is not decided."""
+        """Answer a command without a decision."""
         self._answer(job, error(job.body["msg_id"], code, text), 0)
 
     def _answer(self, job: Job, body: dict[str, Any], position: int) -> None:
         self.answers.append((len(self.decisions), (job.id, position, pack(body))))
 
     def decide(self, job: Job) -> None:
-        """Decide one command; its answer must not be sent before its decision is in the log."""
+        """Decide a command; the answer must not be sent before the decision is in the log."""
         msg_id: MessageId = job.body["msg_id"]
         try:
             body, position = self._result(job, msg_id)
@@ -100,14 +100,14 @@ class CommandBatch:
         self._answer(job, body, position)
 
     def _result(self, job: Job, msg_id: MessageId) -> Result:
-        """Return what a command comes to, or came to when it was here before.
+        """Return the outcome of a command: its first outcome, if its key was decided before.
 
-        The key is looked up first: no error may deny what was done under it.
+        The key is looked up first: no error may deny an executed command.
         """
-        assert job.key is not None  # noqa: S101 - the gateway gives every command a key
+        assert job.key is not None  # noqa: S101 - the gateway sends every command with a key
         if job.key in self._decided or job.key in self.known:
             return self._earlier(job.key, job.body, msg_id)
-        past = _Past(self)  # not kept: it knows the drain, and in a circle both would stay for long
+        past = _Past(self)  # not stored on the batch: a reference cycle would delay collection
         with self.interrupt:
             command = self._accepted(job.body, msg_id)
             fingerprint = _fingerprint(job.body, command)
@@ -124,7 +124,7 @@ class CommandBatch:
         return (_refusal(msg_id, errors) if errors else _success(msg_id, shown)), self._head
 
     def _accepted(self, body: dict[str, Any], msg_id: MessageId) -> Command:
-        """Return the command that a body holds. Raises Refused, or whatever a rule of the author's raises."""
+        """Return the command in a body. Raises CommandError, or the exception of a rule of the author's."""
         name, payload = body["type"], body.get("payload")
         kind = self._app.command_types.get(name)
         if kind is None and name in self._app.query_types:
@@ -141,12 +141,12 @@ class CommandBatch:
             raise CommandError(_refusal(msg_id, invalid.errors)) from None
 
     def _earlier(self, key: str, body: dict[str, Any], msg_id: MessageId) -> Result:
-        """Return what the command with this key came to when it was decided: the first answer."""
+        """Return the recorded outcome of the command with this key: the first answer."""
         outcome = self._outcome(key)
         command: Command | None
         try:
             command = self._accepted(body, msg_id)
-        except RAISED:  # this version accepted it once, or it is another command
+        except RAISED:  # an earlier version accepted the command, or another command has this key
             command = None
         sent = _fingerprint(body, command)
         if sent is None or outcome.fingerprint is None:
@@ -180,7 +180,7 @@ class CommandBatch:
         return self._log.read(outcome.first - 1, outcome.events) if outcome.events else ()
 
     def _given(self, events: list[Event]) -> tuple[list[NewEvent], list[dict[str, Any]]]:
-        """Return the events of a decision as the log takes them, and as a reply shows them."""
+        """Return the events of a decision in the forms of the log and of the reply."""
         new: list[NewEvent] = []
         shown: list[dict[str, Any]] = []
         size = 0
@@ -188,7 +188,7 @@ class CommandBatch:
             name = type(event).__name__
             if self._app.event_types.get(name) is not type(event):
                 raise WireError(f"It gave {name}, which is not an event of the application's table.")
-            shown.append(event.shown())  # raises if a decision made what SQLite cannot hold
+            shown.append(event.shown())  # raises for values outside the range of SQLite
             data = event.data()
             new.append(NewEvent(name, data, self._tagger.tags(event.tags())))
             size += len(data)
@@ -202,13 +202,13 @@ class CommandBatch:
         self.decisions.append(decision)
 
     def appended(self) -> None:
-        """All of it is in the log: let the folds of later drains begin there."""
+        """Note that the batch is in the log: later batches start from its states."""
         tags = (tag for decision in self.decisions for new in decision.events for tag in new.tags)
         self._folds.appended(tags, self._pending_of)
 
     def _pending_of(self, tag: str) -> list[Event]:
-        """Return the events of a tag that this drain has decided. Read from what will be appended: most
-        drains are never asked, and keeping every event alive for it cost more than all the decisions."""
+        """Return the batch's own events with a tag. Decoded from the records to append: few decisions read them, and
+        keeping every event object alive cost more than all decisions."""
         for decision in self.decisions[self._indexed :]:
             for new in decision.events:
                 for carried in new.tags:
@@ -224,7 +224,7 @@ class CommandBatch:
 
 
 class _Past:
-    """What one decision may read, and what it has read."""
+    """The history that a decision may read, and a record of its reads."""
 
     __slots__ = ("_drain", "reads")
 
@@ -246,7 +246,7 @@ class _Past:
     def fold(self, state: type[S], **tag: str | int) -> S:
         read = self._read(tag)
         drain = self._drain
-        with drain.interrupt.shield:  # a history that was half read would have to be read again
+        with drain.interrupt.shield:  # an interrupted read would have to start over
             return drain._folds.fold(state, read, lambda: drain._history(read), drain._pending_of(read))
 
     def _read(self, tag: dict[str, str | int]) -> str:
@@ -257,7 +257,7 @@ class _Past:
 
 
 def _fingerprint(body: dict[str, Any], command: Command | None) -> bytes | None:
-    """Return the fingerprint of a command whose key the client chose; another key is nobody's to use again."""
+    """Return the fingerprint of a command with a client's own key: another command must not use that key."""
     return fingerprint(body["type"], body.get("payload"), command) if "idempotency_key" in body else None
 
 

@@ -1,4 +1,4 @@
-"""The times of decisions, and the ids that decisions ask for: neither ever goes back, wherever the clock is set."""
+"""The times and ids of decisions. Both only rise, even when the machine's clock is set back."""
 
 import logging
 import secrets
@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import uuid_utils
 
 MILLISECOND = 1000  # microseconds
-BEHIND = 1_000_000  # from here on a clock that was set back is reported
+BEHIND = 1_000_000  # microseconds; from here on a warning reports a clock set back
 RANDOM_BITS = 74  # of a UUIDv7, after its 48 bits of milliseconds
-STEP_BYTES = 4096  # that are drawn at once, four for each id that follows another of the same time
+STEP_BYTES = 4096  # drawn at once, four for each id after another of the same time
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -18,10 +18,10 @@ logger = logging.getLogger(__name__)
 
 
 class Clock:
-    """The time of the machine, or the last one that it gave, whichever is later.
+    """The later of the machine's time and the previous result.
 
-    `wall` returns microseconds since 1970. `after` is the time of the last event in the log: an id is made of the
-    time of its decision, which is that of its events, so ids that begin a millisecond later follow every id there.
+    `wall` returns microseconds since 1970. `after` is the time of the log's last event: an id contains the time of
+    its decision, which is also the time of its events: ids of a later millisecond sort after all ids in the log.
     """
 
     def __init__(self, wall: Callable[[], int], after: str | None = None) -> None:
@@ -42,10 +42,10 @@ class Clock:
         return (_EPOCH + timedelta(microseconds=self._last)).isoformat(timespec="microseconds")[:26] + "Z"
 
     def new_id(self) -> str:
-        """Return a UUIDv7 that is greater than every one before it."""
+        """Return a UUIDv7 greater than every earlier one."""
         milliseconds = self._last // MILLISECOND
         if self._id >> RANDOM_BITS < milliseconds:
-            # One bit of them is left at 0, so that the ids that follow have room.
+            # The highest random bit stays 0, which leaves room for the following ids.
             self._id = milliseconds << RANDOM_BITS | secrets.randbits(RANDOM_BITS - 1)
         else:
             self._id += 1 + next(self._steps)
@@ -62,13 +62,13 @@ class Clock:
 
 
 def _steps() -> Iterator[int]:
-    """Yield by how much an id follows another of the same time, at random: enough that nobody guesses it."""
+    """Yield random differences between ids of the same time, large enough to make ids unguessable."""
     while True:
         yield from memoryview(secrets.token_bytes(STEP_BYTES)).cast("I")
 
 
 def _next_millisecond(time: str) -> int:
-    """Return the first microsecond of the millisecond after a time; 0 if it is none, as an import may bring."""
+    """Return the first microsecond of the millisecond after a time; 0 for an invalid (imported) time."""
     try:
         since = datetime.fromisoformat(time) - _EPOCH
     except (ValueError, TypeError):

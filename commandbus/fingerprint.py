@@ -1,9 +1,9 @@
-"""What tells one command from another that is sent under the same key. No socket, no clock, no driver.
+"""Distinguishes commands sent under the same key. No socket, no clock, no driver.
 
-A fingerprint is two hashes of 8 bytes: of the payload as it was sent, and of the payload without the fields that
-are equal to their defaults. The first is the same for whatever is sent again as it was, also when a deployment has
-removed the command. The second is the same whether a sender spells a default out or not, and when a deployment adds
-a field with a default. Logs of earlier versions hold 16 bytes of the first hash; its first 8 bytes are the same.
+A fingerprint is two hashes of 8 bytes: of the payload as sent, and of the payload without fields equal to their
+defaults. The first is the same for an identical payload, even after a deployment has removed the command. The second
+is the same whether a sender includes a default or not, and after a deployment adds a field with a default. Logs of
+earlier versions hold 16 bytes of the first hash; the first 8 bytes are the same.
 """
 
 import json
@@ -23,19 +23,19 @@ _JSON_KINDS = frozenset({str, int, float, bool})
 
 
 def fingerprint(type_: str, payload: Any, command: Command | None) -> bytes:
-    """Return the fingerprint of a command, or of one that this version of the application does not accept."""
+    """Return the fingerprint of a command, or of a payload that this version of the application does not accept."""
     sent = brief = {} if payload is None else payload
     if command is not None and payload:
         try:
             brief = _without_defaults(payload, command)
-        except Exception:  # of the author's own comparison or default: it decides nothing about the command
+        except Exception:  # raised by the author's comparison or default: irrelevant to the command
             brief = sent
     first = _hash(type_, sent)
     return first + (first if brief is sent else _hash(type_, brief))
 
 
 def is_same(one: bytes, other: bytes) -> bool:
-    """Tell whether two fingerprints are of the same command: as it was sent, or without its defaults."""
+    """Tell whether two fingerprints are of the same command: as sent, or without its defaults."""
     return not {one[:HASH_BYTES], one[HASH_BYTES:]}.isdisjoint((other[:HASH_BYTES], other[HASH_BYTES:]))
 
 
@@ -52,7 +52,7 @@ class _Field(NamedTuple):
 
 @cache
 def _fields(kind: type[BaseModel]) -> dict[str, _Field]:
-    """Return the fields of a model by the name that they have in JSON."""
+    """Return the fields of a model by their names in JSON."""
     found = {}
     for name, info in kind.model_fields.items():
         alias = info.validation_alias or name
@@ -63,16 +63,16 @@ def _fields(kind: type[BaseModel]) -> dict[str, _Field]:
 
 
 def _without_defaults(sent: dict[str, Any], parsed: BaseModel) -> dict[str, Any]:
-    """Return what was sent without the fields whose value is the default; `sent` itself where there is none.
+    """Return the payload without fields equal to their defaults; `sent` itself if unchanged.
 
-    The values are those that were sent and not those that the model writes: it may leave a field out, or mask it.
+    The values are the sent ones, not those of the model's JSON: a serializer may omit or mask a field.
     """
     fields, given, values = _fields(type(parsed)), parsed.__pydantic_fields_set__, parsed.__dict__
     kept: dict[str, Any] = {}
     changed = False
     for key, value in sent.items():
         field = fields.get(key)
-        if field is None or field.name not in given:  # a validator of the author's reads it under this name
+        if field is None or field.name not in given:  # read by a validator of the author's under this name
             kept[key] = value
             continue
         own = values[field.name]
@@ -86,7 +86,7 @@ def _without_defaults(sent: dict[str, Any], parsed: BaseModel) -> dict[str, Any]
 
 
 def _plain(sent: Any, parsed: Any) -> Any:
-    """Return a value as it was sent: text and numbers as validation changed them, models without their defaults."""
+    """Return a value as sent: text and numbers after validation, models without their defaults."""
     kind = type(parsed)
     if kind in _JSON_KINDS:
         return sent if type(sent) is kind and sent == parsed else parsed
@@ -101,9 +101,9 @@ def _plain(sent: Any, parsed: Any) -> Any:
 
 
 def _is_default(field: _Field, value: Any, plain: Any) -> bool:
-    """Tell whether a field has its default value. Of a factory only an empty one counts.
+    """Tell whether a field has its default value. Of factories only those of empty values count.
 
-    A factory may return another value each time, such as the date: what is equal to it today is not tomorrow.
+    A factory may return a different value each time, such as today's date.
     """
     default = field.default
     if default is PydanticUndefined:

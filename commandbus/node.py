@@ -1,4 +1,4 @@
-"""The sockets of the command bus, and its loop: drain, decide, append, answer, publish."""
+"""The sockets of the command bus, and its loop: receive, decide, append, answer, publish."""
 
 import logging
 import time
@@ -31,16 +31,16 @@ from .state_cache import StateCache
 
 LATE = "The deadline passed before the command was decided; nothing was written."
 SLOW_TYPES_MAX = 100
-GIVE_UP_SECONDS = 30.0  # beyond its deadline a decision may finish reading a long history, for the next one to know
-DRAIN_SECONDS = 0.02  # how long one commit may gather decisions
-DRAIN_COMMANDS = 512  # and how many: half of what we are given, so that the other half can come meanwhile
+GIVE_UP_SECONDS = 30.0  # past its deadline, a decision may finish reading a long history for the next decision
+DRAIN_SECONDS = 0.02  # of deciding, for one commit
+DRAIN_COMMANDS = 512  # in one commit: half of the maximal credit, so that the other half can arrive meanwhile
 RETAKES_MAX = 10  # how often a command is decided again because another writer came first
 
 logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, stop: Stop) -> int:
-    """Run the command bus until it is told to stop, or its log fails."""
+    """Run the command bus until a stop is requested, or its log fails."""
     app = load(settings.app)
     make_folder(settings.data)
     log = SqliteLog(settings.data, lambda secret: genesis(app, secret))
@@ -53,7 +53,7 @@ def serve(settings: Settings, stop: Stop) -> int:
 
 
 def genesis(app: App, secret: bytes) -> Decision:
-    """Return the decision that begins a new log."""
+    """Return the decision with the first events of a new log."""
     tagger = Tagger(app.private_tags, secret)
     events = [NewEvent(type(event).__name__, event.data(), tagger.tags(event.tags())) for event in app.genesis]
     return Decision(GENESIS, Clock(_wall).now(), events)
@@ -80,7 +80,7 @@ class CommandBus:
         self._counters = {"decided": 0, "commits": 0, "events": 0, "expired": 0, "retaken": 0}
 
     def run(self, stop: Stop) -> int:
-        """Serve until told to stop; EXIT_DATA if a commit failed, since only a new start knows the truth."""
+        """Serve until a stop is requested; EXIT_DATA after a failed commit: only a restart determines its outcome."""
         link = self._link
         self._show_head()
         self._attendant.start()
@@ -103,7 +103,7 @@ class CommandBus:
         return {"queue": len(self._link.jobs), **self._counters, **self._attendant.status()}
 
     def _drain(self) -> None:
-        """Decide what is there, for a while; append it in one commit; then, and not before, answer and publish."""
+        """Decide received commands, for a limited time; append them in one commit; then answer and publish."""
         waiting = self._link.jobs
         jobs = [waiting.popleft() for _ in range(min(len(waiting), DRAIN_COMMANDS))]
         known = self._log.outcomes([job.key for job in jobs if job.key])
@@ -115,22 +115,22 @@ class CommandBus:
         self._put_back(jobs[taken:])
         appended, answers = self._append(drain, jobs[:taken])
         self._link.answer(answers)
-        # Whoever asked has the answer on its way, and waits for nothing of this.
+        # The answers are on their way: no client waits for the rest.
         if appended.decisions == len(drain.decisions):
             drain.appended()
         self._count(appended)
         self._publisher.publish(appended.events)
 
     def _put_back(self, jobs: list[Job]) -> None:
-        """Let jobs wait for the next drain; those of a registration that has ended are discarded."""
+        """Return commands to the queue; those of an ended registration are discarded."""
         current = self._link.registration
         self._link.jobs.extendleft(reversed([job for job in jobs if job.registration == current]))
 
     def _decide(self, drain: CommandBatch, jobs: list[Job]) -> int:
-        """Decide jobs until the drain has had its time; return how many.
+        """Decide commands until the time of the batch is over; return how many.
 
-        A job whose deadline has passed is refused: late work never reaches the log. But what has been done, and was
-        sent again because its answer was lost, is not late.
+        Commands past their deadlines are refused: late work never reaches the log. A command with a known key is not
+        late: the outcome exists, and only the answer was lost.
         """
         link, interrupt = self._link, self._interrupt
         registration = link.registration
@@ -140,7 +140,7 @@ class CommandBus:
             if link.registration != registration or now - began > DRAIN_SECONDS:
                 break
             if number and job.what in self._slow_types:
-                break  # nobody else's commit waits for it
+                break  # no other command's commit waits for a slow one
             number += 1
             if job.deadline <= now and not drain.knows(job):
                 self._counters["expired"] += 1
@@ -154,7 +154,7 @@ class CommandBus:
         return number
 
     def _note_pace(self, last: Job, number: int, seconds: float) -> None:
-        """Note how long decisions took, and which type of command keeps all others waiting."""
+        """Note the duration of decisions, and the type of a command that delays all others."""
         self._link.credit.record(number, seconds)
         if seconds > DRAIN_SECONDS and len(self._slow_types) < SLOW_TYPES_MAX:
             self._slow_types.add(last.what)
@@ -162,7 +162,7 @@ class CommandBus:
             self._slow_types.discard(last.what)
 
     def _append(self, drain: CommandBatch, jobs: list[Job]) -> tuple[Appended, list[Response]]:
-        """Append what was decided; return what came into the log, and the answers."""
+        """Append the decisions of a batch; return the appended events, and the answers."""
         nothing = Appended(0, [])
         try:
             appended = self._log.append(drain.decisions) if drain.decisions else nothing
@@ -174,7 +174,7 @@ class CommandBus:
                 for job, (_, done) in zip(jobs, drain.answers, strict=True)
             ]
         except CommitFailed as failed:
-            # Perhaps it is in the log and perhaps it is not: say neither, and let a new start find out.
+            # The commit is in the log or is not: the outcome is unknown until the next start.
             logger.error("%s Whether the last commands are in it, only opening it again will tell.", failed)
             self._failed = True
             return nothing, [_failure(job, Code.CRASH, f"{failed} The outcome is not known.") for job in jobs]
@@ -184,7 +184,7 @@ class CommandBus:
         return appended, [done for _, done in drain.answers]
 
     def _retake(self, drain: CommandBatch, jobs: list[Job], standing: int) -> list[Response]:
-        """Another writer came first: answer what stands, and decide the rest again on what is there now."""
+        """Another writer came first: answer the valid decisions, and decide the others again."""
         self._folds.forget()
         answers = [done for rests_on, done in drain.answers if rests_on <= standing]
         again = jobs[len(answers) :]

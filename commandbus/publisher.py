@@ -1,4 +1,4 @@
-"""Tells the subscribers what was appended. The fast road: what is missed here is read from the log."""
+"""Publishes appended events. Subscribers read missed events from the log."""
 
 import time
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ HEAD_SECONDS = 0.25
 
 
 class Publisher:
-    """Publishes commits, each with the position before it, and repeats the head when there is nothing to say.
+    """Publishes commits, each with the position before it, and repeats the head while idle.
 
-    Without the repeated head, a subscriber that missed the last event would stay behind for ever.
+    Without the repeated head, a subscriber that missed the last event would stay behind permanently.
     """
 
     def __init__(self, socket: Socket, log: Log) -> None:
@@ -24,13 +24,13 @@ class Publisher:
         self._next_head = 0.0
 
     def publish(self, events: list[RecordedEvent]) -> None:
-        """Publish the events of a commit; it must be in the log."""
+        """Publish the events of a commit in the log."""
         for part in _parts(events):
             self._send(part[0].position - 1, part)
 
     @property
     def seconds_to_head(self) -> float:
-        """How long there is until the head must be said again."""
+        """Return the seconds until the next repetition of the head."""
         return max(0.0, self._next_head - time.monotonic())
 
     def repeat_head(self) -> None:
@@ -45,7 +45,7 @@ class Publisher:
 
 
 def _parts(events: list[RecordedEvent]) -> Iterator[list[RecordedEvent]]:
-    """Yield the events in parts that fit into a frame."""
+    """Yield the events in parts of the size of a frame."""
     part: list[RecordedEvent] = []
     size = 0
     for event in events:

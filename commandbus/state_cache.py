@@ -1,4 +1,4 @@
-"""Folded histories, kept current as events are appended, so that a decision need not read its past again."""
+"""Caches folded states, current with each commit, so that decisions need not read histories again."""
 
 import logging
 from collections import OrderedDict
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class StateCache:
-    """States by tag: `_kept` at the log's head, `_ahead` with what the running drain has decided on top."""
+    """States by tag: `_kept` at the log's head, `_ahead` including the current batch."""
 
     def __init__(self, tags_max: int = TAGS_MAX) -> None:
         self._tags_max = tags_max
@@ -23,7 +23,7 @@ class StateCache:
         self._ahead: dict[tuple[str, type[State]], tuple[int, Any]] = {}  # pending events folded, state
 
     def fold(self, state: type[S], tag: str, history: Callable[[], list[Event]], pending: list[Event]) -> S:
-        """Return the state of a tag: of `history`, asked for the first time only, and the drain's own events."""
+        """Return the state of a tag: folded from `history`, called once, and the batch's own events."""
         done, folded = self._ahead.get((tag, state), (0, None))
         if folded is None:
             folded = self._kept.get(tag, {}).get(state)
@@ -34,7 +34,7 @@ class StateCache:
         return cast("S", folded)
 
     def appended(self, tags: Iterable[str], pending: Callable[[str], list[Event]]) -> None:
-        """The drain is in the log, with events of these tags: what was ahead of the log is now its state."""
+        """Note the commit of the batch, with events of these tags: its states become those of the log."""
         for tag in tags if self._kept else ():
             for state, folded in self._kept.get(tag, {}).items():
                 self._ahead.setdefault((tag, state), (0, folded))
@@ -55,7 +55,7 @@ class StateCache:
             self._kept.popitem(last=False)
 
     def forget(self) -> None:
-        """The drain did not come into the log as it was decided: trust nothing."""
+        """Discard all states after a batch that was not committed as decided."""
         self._kept.clear()
         self._ahead.clear()
 

@@ -1,1 +1,1 @@
-"""The front door: takes messages, routes them by dest, keeps sessions, deadlines and fair shares."""
+"""The front door: receives messages, routes them by dest, and keeps sessions, deadlines and fair shares."""

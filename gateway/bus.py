@@ -1,7 +1,8 @@
-"""A bus: its workers, what is queued for them, and whose turn it is.
+"""A bus: its workers, its queues, and the turns of its clients.
 
-Requests of a type that has kept a worker for long wait in a lane of their own. Each has a worker to itself, and one
-worker is always left to the quick ones; where there is only one, it serves a slow one and the quick ones in turn.
+Requests of a slow type, whose handler has occupied a worker for long, wait in a lane of their own. Each of them has a
+worker to itself, and one worker always remains for quick requests; a single worker serves slow and quick requests in
+turn.
 """
 
 from collections import deque
@@ -16,12 +17,12 @@ from .throughput import ThroughputEstimate
 from .worker import Worker
 
 COMMANDS, QUERIES, PROJECTOR = "commandbus", "querybus", "projector"
-SHARED_SECONDS = 1.0  # for so long after several clients had something queued
-SLOW_SECONDS = 0.05  # a type whose request is answered within it is not a slow one any more
+SHARED_SECONDS = 1.0  # for so long after several clients had requests queued
+SLOW_SECONDS = 0.05  # a request answered within this time proves its type quick again
 
 
 class Bus:
-    """What goes to one dest."""
+    """The requests to one dest."""
 
     def __init__(self, dest: str) -> None:
         self.dest = dest
@@ -31,12 +32,12 @@ class Bus:
         self.quick = Lane()
         self.slow = Lane()
         self.slow_types: set[str] = set()
-        self.in_flight = 0  # at all its workers
+        self.in_flight = 0  # at all workers
         self.shared = False  # several clients take turns
         self._shared_until = 0.0
         self.pace = ThroughputEstimate()
-        self._reserved: Worker | None = None  # has no more quick ones, and when it is idle a slow one
-        self._quick_next = False  # with one worker: it has served a slow one
+        self._reserved: Worker | None = None  # receives no quick requests, and a slow one when idle
+        self._quick_next = False  # a single worker has just served a slow request
 
     @property
     def queued(self) -> int:
@@ -48,35 +49,35 @@ class Bus:
         (self.slow if request.type in self.slow_types else self.quick).put(request)
 
     def put_again(self, requests: list[Request]) -> None:
-        """Queue requests that a worker did not answer before all others, in the order in which they arrived."""
+        """Queue unanswered requests of a worker before all others, in the order of their arrival."""
         if requests:
             self.again = in_order([*self.again, *requests])
 
     def put_in_order(self, requests: list[Request]) -> None:
-        """Queue requests whose place has become known, each before those that its client sent later."""
+        """Queue requests whose dest has become known, each before later requests of the same client."""
         self.quick.put_in_order(requests)
 
     def drop_answered(self) -> None:
-        """Drop requests that were answered while they waited."""
+        """Drop requests answered while queued."""
         self.again = unanswered(self.again)
         self.quick.drop_answered()
         self.slow.drop_answered()
 
     def drop_client(self, client: Client) -> None:
-        """Drop what a client that is gone has queued."""
+        """Drop the queued requests of a disconnected client."""
         self.quick.drop_client(client)
         self.slow.drop_client(client)
 
-    # Who is sent what.
+    # Assignment.
 
     def note_turns(self, now: float) -> None:
-        """Note whether several clients take turns. What is sent to a worker waits there as it came, without turns."""
+        """Note whether several clients take turns. At a worker, requests wait without turns."""
         if self.quick.clients > 1:
             self._shared_until = now + SHARED_SECONDS
         self.shared = now < self._shared_until
 
     def assign(self, identity: Identity | None) -> tuple[Worker, list[Request]] | None:
-        """Return a worker that has room, and what to send it; None if there is nothing to send, or no room."""
+        """Return a worker with room, and the requests to send; None without requests or without room."""
         if self.slow.queued and (worker := self._worker_for_slow(identity)):
             self._quick_next = True
             return worker, self.slow.take(1)
@@ -90,7 +91,7 @@ class Bus:
         return worker, self._take(min(worker.room(shared=self.shared), share))
 
     def _take(self, most: int) -> list[Request]:
-        """Remove what is next: requests to be sent again, then of each client in turn. A suspect comes alone."""
+        """Remove the next requests: those to be sent again first, then of each client in turn. A suspect is alone."""
         taken: list[Request] = []
         while self.again and len(taken) < most and not (taken and self.again[0].suspect):
             request = self.again.popleft()
@@ -109,7 +110,7 @@ class Bus:
         return taken
 
     def least_busy(self, identity: Identity | None) -> Worker | None:
-        """Return the worker with the least in flight, of those that have room and belong to the log, if any."""
+        """Return the worker with the fewest requests in flight, among those with room and with this log."""
         while self.again and self.again[0].answered:
             self.again.popleft()
         alone = bool(self.again) and self.again[0].suspect
@@ -122,7 +123,7 @@ class Bus:
         return best
 
     def _worker_for_slow(self, identity: Identity | None) -> Worker | None:
-        """Return an idle worker for a slow request, or reserve one until it is idle."""
+        """Return an idle worker for a slow request, or reserve a busy worker."""
         serving = [worker for worker in self.workers.values() if worker.serves(identity)]
         free = [worker for worker in serving if not worker.slow]
         if len(serving) == 1 and self._quick_next and (self.again or self.quick.queued):
@@ -140,39 +141,39 @@ class Bus:
     # Which types are slow.
 
     def note_slow(self, worker: Worker, sending: int, now: float) -> None:
-        """A handler has been running for long: its worker is kept from all others, and its type is a slow one."""
+        """Note a long-running handler: the worker receives no other requests, and the type counts as slow."""
         request = worker.in_flight.get(sending)
         if request and not worker.slow:
             worker.slow, worker.slow_since = sending, now - SLOW_SECONDS
             self.slow_types.add(request.type)
 
     def note_quick(self, request: Request) -> None:
-        """A request from the slow lane was answered quickly: its type is not a slow one."""
+        """Note a quick answer to a request of the slow lane: its type counts as quick again."""
         self.slow_types.discard(request.type)
         if not self.slow_types:
             for waiting in self.slow.take(self.slow.queued):
                 self.quick.put(waiting)
 
     def to_cancel(self, identity: Identity | None) -> Iterator[Worker]:
-        """Yield the worker that must stop its slow request, where all have one: the others must be served."""
+        """Yield the worker whose slow request must stop, where slow requests occupy every worker."""
         serving = [worker for worker in self.workers.values() if worker.serves(identity)]
         if len(serving) < 2 or not all(worker.slow for worker in serving):
             return
         if (self.again or self.quick.queued) and not any(worker.cancelling for worker in serving):
             yield max(serving, key=lambda worker: worker.slow_since)
 
-    # How fast it is.
+    # Throughput.
 
     def count(self, done: int, now: float) -> None:
-        """Count answers, for the pace: it is one while requests wait although there is a worker for them."""
+        """Count answers for the estimate, which is valid while requests wait although the bus has workers."""
         saturated = bool(self.workers) and self.queued > 0
         if saturated or self.pace.counting:
             self.pace.note(done, saturated=saturated, now=now)
 
     def serves(self, client: Client, seconds: float) -> bool:
-        """Estimate whether a request of the client that arrives now is served within so many seconds.
+        """Estimate whether a new request of the client is served within so many seconds.
 
-        Of what is queued, others have only their turns before it.
+        Of the queued requests of other clients, only their turns come before it.
         """
         before = self.pace.per_second * seconds  # so many are
         if not before or self.in_flight + self.queued <= before:

@@ -1,19 +1,19 @@
-"""Clients: what each has asked and is owed; the round robin is between them."""
+"""Clients: the requests and the replies of each connection."""
 
 from collections import OrderedDict, deque
 from itertools import islice
 
 from .sessions import Sessions, Totals
 
-REPLIES_MAX, REPLY_BYTES_MAX = 20_000, 8 << 20  # that a client has not received
+REPLIES_MAX, REPLY_BYTES_MAX = 20_000, 8 << 20  # not received by one client
 ALL_REPLY_BYTES_MAX = 256 << 20
 CLIENTS_MAX = 10_000
 
-CONSOLE = b""  # the client that is our own standard input; a ROUTER never gives this name
+CONSOLE = b""  # standard input as a client; no ROUTER assigns this name
 
 
 class Client:
-    """One connection."""
+    """A connection."""
 
     __slots__ = ("_totals", "bytes", "id", "outbox", "outbox_bytes", "quiet", "requests", "sessions", "stalled_until")
 
@@ -26,10 +26,10 @@ class Client:
         self.outbox: deque[bytes] = deque()  # replies, packed
         self.outbox_bytes = 0
         self.stalled_until = 0.0
-        self.quiet = False  # nothing was sent to it since the last probe
+        self.quiet = False  # no reply was sent since the last probe
 
     def enqueue_reply(self, reply: bytes) -> int:
-        """Put a reply into the outbox; return how many old ones had to go because it does not take them."""
+        """Append a reply to the outbox; return the number of old replies dropped because the client receives none."""
         totals = self._totals
         self.quiet = False
         self.outbox.append(reply)
@@ -37,7 +37,7 @@ class Client:
         totals.reply_bytes += len(reply)
         dropped = 0
         if self.id == CONSOLE:
-            return dropped  # it gets every reply: it asks no more until these are written
+            return dropped  # the console keeps every reply: input pauses until they are written
         while self.outbox and (
             len(self.outbox) > REPLIES_MAX
             or self.outbox_bytes > REPLY_BYTES_MAX
@@ -48,14 +48,14 @@ class Client:
         return dropped
 
     def pop_reply(self) -> bytes:
-        """Take the oldest reply out of the outbox."""
+        """Remove the oldest reply from the outbox."""
         reply = self.outbox.popleft()
         self.outbox_bytes -= len(reply)
         self._totals.reply_bytes -= len(reply)
         return reply
 
     def close(self) -> None:
-        """The connection is gone: what it held is free."""
+        """Release everything a closed connection held."""
         self._totals.reply_bytes -= self.outbox_bytes
         self.outbox.clear()
         self.outbox_bytes = 0
@@ -85,7 +85,7 @@ class Clients:
         return len(self._by_id)
 
     def to_probe(self) -> list[Client]:
-        """Return the clients that have waited for an answer since this was called the last time."""
+        """Return the clients that have waited for a reply since the previous call."""
         waiting = [client for client in self._by_id.values() if client.requests and client.id != CONSOLE]
         quiet = [client for client in waiting if client.quiet]
         for client in waiting:
@@ -93,14 +93,14 @@ class Clients:
         return quiet
 
     def forget(self, client: Client) -> None:
-        """The connection is gone."""
+        """Remove the client of a closed connection."""
         self.floor = max(self.floor, client.sessions.highest())
         client.close()
         self._by_id.pop(client.id, None)
         self.with_unsent_replies.pop(client.id, None)
 
     def raise_floor(self, position: int) -> None:
-        """Whoever comes from now on must see at least this."""
+        """Raise the position below which no new client reads."""
         self.floor = max(self.floor, position)
 
     def reset(self, position: int) -> None:
@@ -110,7 +110,7 @@ class Clients:
             client.sessions.reset(position)
 
     def _forget_idle(self) -> None:
-        """Where there are too many, let go of those heard of longest ago that are owed nothing; look at two."""
+        """Forget idle clients beyond the maximum, least recently used first; check two per call."""
         for client in list(islice(self._by_id.values(), 2)) if len(self._by_id) >= CLIENTS_MAX else ():
             if client.requests or client.outbox or client.id == CONSOLE:
                 self._by_id.move_to_end(client.id)

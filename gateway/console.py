@@ -1,7 +1,7 @@
-"""Standard input and output as a client of the gateway: JSON in, one reply body a line out.
+"""Standard input and output as a client of the gateway: JSON in, a line with the body of each reply out.
 
-Nothing here blocks: input is read when there is some, output is written when there is room, and input rests
-while too much of it is unanswered.
+Nothing here blocks: input is read when readable, output is written when writable, and input pauses while too many
+requests are unanswered.
 """
 
 import errno
@@ -21,8 +21,8 @@ from .clients import CONSOLE, Clients
 from .router import Router
 
 READ_BYTES = 1 << 16
-WRITE_BYTES = 4096  # a pipe that says it has room has room for this much
-UNDER_WAY_MAX = 2000  # requests of ours that are unanswered before input rests
+WRITE_BYTES = 4096  # a writable pipe has room for this much
+UNDER_WAY_MAX = 2000  # unanswered requests before input pauses
 OUT_BYTES_MAX = 1 << 20
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ End with Ctrl-D."""
 
 
 class Console:
-    """Standard input, if it is one that can speak, and standard output."""
+    """Standard input, if open, and standard output."""
 
     def __init__(self, routing: Router, poll: Poll) -> None:
         self.speaks = _speaks(0)
@@ -45,7 +45,7 @@ class Console:
         self._poll = poll
         self._stream = JsonStream()
         self._found: Iterator[dict[str, Any] | Garbage] = iter(())
-        self._more = False  # in what was found; it rests there while too much of it is unanswered
+        self._more = False  # in the parsed input, which waits while too many requests are unanswered
         self._ended = not self.speaks
         self._out = bytearray()
         self._closed = False
@@ -54,7 +54,7 @@ class Console:
 
     @property
     def finished(self) -> bool:
-        """Tell whether input has ended and every reply is out; never, where there was none to begin with."""
+        """Tell whether input has ended and every reply is written; always False without input."""
         if not self.speaks or not self._ended or self._more:
             return False
         client = self._clients.of(CONSOLE)
@@ -62,12 +62,12 @@ class Console:
 
     @property
     def unwritten(self) -> bool:
-        """Tell whether something waits to be written."""
+        """Tell whether output waits to be written."""
         return bool(self._out or self._clients.of(CONSOLE).outbox) and not self._closed
 
     @property
     def eager(self) -> bool:
-        """Tell whether it can go on without waiting for anything."""
+        """Tell whether the next turn can start without waiting."""
         return self._more and not self._full
 
     @property
@@ -77,12 +77,12 @@ class Console:
         return client.requests + len(client.outbox) >= UNDER_WAY_MAX or unwritten > OUT_BYTES_MAX
 
     def greet(self, data: str) -> None:
-        """Tell a person at a terminal what this is."""
+        """Greet a person at a terminal."""
         if self.speaks and os.isatty(0):
             sys.stderr.write(GREETING.format(data=data) + "\n")
 
     def turn(self, ready: Container[object], now: float) -> None:
-        """Write and read what the poll says can be, and hand on what was read."""
+        """Read and write as far as the poll allows, and accept the messages read."""
         if 1 in ready:
             self._write()
         if 0 in ready:
@@ -90,7 +90,7 @@ class Console:
         self._take(now)
 
     def watch(self) -> None:
-        """Have the poll wait for what we can use now."""
+        """Register the descriptors with the poll."""
         wanted = (not (self._ended or self._more or self._full), bool(self._out))
         if wanted != self._watched:
             self._poll.watch(0, read=wanted[0])
@@ -98,11 +98,11 @@ class Console:
             self._watched = wanted
 
     def _read(self) -> None:
-        """Read what there is."""
+        """Read the available input."""
         try:
             data = os.read(0, READ_BYTES)
         except OSError as error:
-            if error.errno != errno.EIO:  # which a terminal that was closed gives
+            if error.errno != errno.EIO:  # raised by a closed terminal
                 logger.error("Standard input cannot be read (%s): give a file, a pipe or a terminal.", error.strerror)
                 self.failed = True
             data = b""
@@ -111,7 +111,7 @@ class Console:
         self._more = True
 
     def _take(self, now: float) -> None:
-        """Hand on what was read, as long as not too much is unanswered."""
+        """Accept the messages read, as long as few enough are unanswered."""
         while self.eager:
             found = next(self._found, None)
             if found is None:
@@ -122,18 +122,18 @@ class Console:
                 self._routing.accept(CONSOLE, [found], now)
 
     def collect(self) -> None:
-        """Turn the replies that are there into lines."""
+        """Format the replies in the outbox as lines."""
         client = self._clients.of(CONSOLE)
         while client.outbox and len(self._out) <= OUT_BYTES_MAX:
             self._out += json.dumps(unpack(client.pop_reply())["body"]).encode() + b"\n"
 
     def _write(self) -> None:
-        """Write what there is room for, in whole lines: what we log may go into the same pipe, as under honcho."""
+        """Write whole lines, as many as fit: log lines may share the pipe, as under honcho."""
         end = self._out.rfind(b"\n", 0, WRITE_BYTES) + 1
         try:
             written = os.write(1, self._out[: end or WRITE_BYTES])
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):  # nobody reads, and a terminal that was closed
+            if error.errno not in (errno.EPIPE, errno.EIO):  # the reader, or the terminal, is closed
                 logger.error("Standard output cannot be written (%s): replies are lost.", error.strerror)
                 self.failed = True
             self.close()
@@ -141,7 +141,7 @@ class Console:
         del self._out[:written]
 
     def close(self) -> None:
-        """Nobody reads what we write: as if input had ended and all were written."""
+        """Stop after the reader of the output has left: treat input as ended and all replies as written."""
         self._out.clear()
         self._ended = self._closed = True
         self._more = False

@@ -1,4 +1,4 @@
-"""The requests that are not answered, and when each must be: what the gateway owes, and how much it may."""
+"""Unanswered requests, their deadlines, and their bounds."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,13 @@ from .request import Request
 
 REQUESTS_MAX, REQUEST_BYTES_MAX = 10_000, 16 << 20  # of one client
 ALL_REQUESTS_MAX, ALL_REQUEST_BYTES_MAX = 50_000, 64 << 20
-GRACE_SECONDS = 0.1  # for the answer of a bus that was just not too late: it knows more than we do
-SECONDS_A_REQUEST = 5e-6  # between two checks of all deadlines: some ten times what a check takes
+GRACE_SECONDS = 0.1  # for an answer already on its way from a bus: more definite than a timeout
+SECONDS_A_REQUEST = 5e-6  # between two scans of all deadlines: about ten times the cost of a scan
 NEVER = float("inf")
 
 
 class PendingRequests:
-    """Requests by id. A request leaves it once, with its answer."""
+    """Unanswered requests by id. Each is removed once, with its answer."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -21,7 +21,7 @@ class PendingRequests:
         self._next_deadline = NEVER
 
     def full(self, client: Client) -> bool:
-        """Tell whether a client has as much under way as it may: no more than is left for all clients together."""
+        """Tell whether a client has reached its bound; the remainder of the bound for all clients counts too."""
         return (
             client.requests >= REQUESTS_MAX
             or client.bytes >= REQUEST_BYTES_MAX
@@ -30,7 +30,7 @@ class PendingRequests:
         )
 
     def add(self, request: Request) -> None:
-        """Take a request in."""
+        """Add a request."""
         client, size = request.client, len(request.body)
         client.requests += 1
         client.bytes += size
@@ -41,7 +41,7 @@ class PendingRequests:
             self._next_deadline = request.deadline
 
     def remove(self, request: Request) -> None:
-        """Take a request out: it is answered."""
+        """Remove an answered request."""
         client, size = request.client, len(request.body)
         client.requests -= 1
         client.bytes -= size
@@ -51,22 +51,22 @@ class PendingRequests:
         request.answered = True
 
     def late(self, now: float) -> list[Request]:
-        """Return the requests whose time has passed."""
+        """Return the requests past their deadlines."""
         if now < self._next_deadline:
             return []
         ends = [(_end(request), request) for request in self._by_id.values()]
-        # Each check takes as long as there are requests: however many deadlines they have, most of the time is ours.
+        # A scan costs time per request: limit the rate, or many different deadlines occupy the gateway.
         self._next_deadline = max(
             min((end for end, _ in ends if end > now), default=NEVER), now + len(ends) * SECONDS_A_REQUEST
         )
         return [request for end, request in ends if end <= now]
 
     def seconds_to_deadline(self, now: float) -> float:
-        """How long until `late` has something to say."""
+        """Return the seconds until `late` may return a request."""
         return max(0.0, self._next_deadline - now)
 
     def __iter__(self) -> Iterator[Request]:
-        """Yield them as they are now: answering one may answer others."""
+        """Iterate over a copy: answering one request may answer others."""
         return iter(list(self._by_id.values()))
 
     def __len__(self) -> int:

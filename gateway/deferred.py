@@ -1,4 +1,4 @@
-"""Queries that need a later position than the read model has: they wait here, where they are in nobody's way."""
+"""Queries deferred until the read model has reached the positions they need. They hold no credit meanwhile."""
 
 import heapq
 
@@ -6,7 +6,7 @@ from .request import Request
 
 
 class Deferred:
-    """Queries by the position that they need, and the position of the read model as a querybus last reported it."""
+    """Deferred queries by position, and the read model's position as last reported by a querybus."""
 
     def __init__(self) -> None:
         self.position = 0
@@ -16,18 +16,18 @@ class Deferred:
         return len(self._heap)
 
     def must_wait(self, query: Request) -> bool:
-        """Tell whether a query has to wait here.
+        """Tell whether a query must be deferred.
 
-        While none does, the read model keeps up: then a querybus waits the moment that it takes with less delay.
+        With no query deferred the read model keeps up, and waiting in a querybus adds less delay.
         """
         return bool(self._heap) and query.needs > self.position
 
     def add(self, query: Request) -> None:
-        """Keep a query until the read model has what it needs."""
+        """Defer a query."""
         heapq.heappush(self._heap, (query.needs, query.id, query))
 
     def reached(self, position: int) -> list[Request]:
-        """Note the position of the read model; return the queries that wait no longer, in order."""
+        """Note the position of the read model; return the queries no longer deferred, in order."""
         self.position = position
         found: list[Request] = []
         while self._heap and self._heap[0][0] <= position:
@@ -37,6 +37,6 @@ class Deferred:
         return found
 
     def drop_answered(self) -> None:
-        """Drop queries that were answered while they waited."""
+        """Drop queries answered while deferred."""
         self._heap = [one for one in self._heap if not one[2].answered]
         heapq.heapify(self._heap)

@@ -12,11 +12,11 @@ from .request import Request
 TIMEOUT_MS_MAX = 3_600_000
 _ENVELOPE = frozenset({"src", "dest", "body", "timeout_ms", "after"})
 _BODY = frozenset({"type", "msg_id", "payload", "params", "idempotency_key"})
-_FREE = ("payload", "params")  # what may be in them, only the application knows; all else is read below
+_FREE = ("payload", "params")  # checked by the application; all other fields are checked below
 
 
 class BadEnvelope(WireError):
-    """A message that is not one; `msg_id` is its id, where it has one to answer to."""
+    """A malformed message; `msg_id` is its id, if readable."""
 
     def __init__(self, text: str, msg_id: MessageId | None) -> None:
         super().__init__(text)
@@ -24,7 +24,7 @@ class BadEnvelope(WireError):
 
 
 def read_request(message: Any) -> Request:
-    """Check a message and return what it asks; raise BadEnvelope with a sentence."""
+    """Check a message and return the request; raise BadEnvelope with a sentence."""
     msg_id: MessageId | None = None
     try:
         if type(message) is not dict:

@@ -1,4 +1,4 @@
-"""What clients have sent and the gateway has not read: batches by client, read a slice at a time, clients in turn."""
+"""Received and unread batches by client. Clients take turns; each turn reads a slice of a batch."""
 
 from collections import OrderedDict, deque
 from typing import Any
@@ -6,21 +6,21 @@ from typing import Any
 from dualbus.protocol.codec import unpack_hostile
 from dualbus.protocol.codes import WireError
 
-SLICE_MESSAGES = 32  # of one client, before the next has its turn
+SLICE_MESSAGES = 32  # per client and turn
 BYTES_MAX, ALL_BYTES_MAX = 8 << 20, 64 << 20
 
 
 class Inbox:
-    """The batches of one client."""
+    """The batches of a client."""
 
     def __init__(self) -> None:
         self.batches: deque[bytes] = deque()
         self.bytes = 0
-        self._messages: list[Any] = []  # of the batch that is being read
+        self._messages: list[Any] = []  # of the batch in progress
         self._at = 0
 
     def next_slice(self) -> list[Any]:
-        """Return the next messages. Raises WireError for a batch that is none."""
+        """Return the next messages. Raises WireError for a malformed batch."""
         if self._at >= len(self._messages):
             self._messages, self._at = [], 0
             packed = self.batches.popleft()
@@ -32,12 +32,12 @@ class Inbox:
 
     @property
     def empty(self) -> bool:
-        """Tell whether everything has been read."""
+        """Tell whether all batches have been read."""
         return not self.batches and self._at >= len(self._messages)
 
 
 class Intake:
-    """The inboxes of all clients that have sent more than was read."""
+    """The inboxes of all clients with unread batches."""
 
     def __init__(self) -> None:
         self._inboxes: OrderedDict[bytes, Inbox] = OrderedDict()
@@ -47,7 +47,7 @@ class Intake:
         return bool(self._inboxes)
 
     def put(self, client_id: bytes, packed: bytes) -> None:
-        """Keep a batch until its client's turn. Raises WireError if the client has sent too much already."""
+        """Keep a batch until its client's turn. Raises WireError for a client with too many bytes unread."""
         inbox = self._inboxes.get(client_id)
         if inbox is None:
             inbox = self._inboxes[client_id] = Inbox()
@@ -58,7 +58,7 @@ class Intake:
         self._bytes += len(packed)
 
     def next_slice(self) -> tuple[bytes, list[Any]]:
-        """Return a client whose turn it is, and messages of it. Raises Unreadable for a batch that is none."""
+        """Return the next client and its messages. Raises Unreadable for a malformed batch."""
         client_id, inbox = next(iter(self._inboxes.items()))
         before = inbox.bytes
         try:
@@ -74,7 +74,7 @@ class Intake:
 
 
 class Unreadable(WireError):
-    """A batch that is none, and whose it is."""
+    """A malformed batch, and its client."""
 
     def __init__(self, client_id: bytes, text: str) -> None:
         super().__init__(text)

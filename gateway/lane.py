@@ -1,4 +1,4 @@
-"""A lane of a bus: requests by client, served in turn, so that no client waits for all that another has queued."""
+"""A lane of a bus: requests queued by client and served in turns: no client waits for another's whole queue."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ Queue = deque[Request]
 
 
 class Lane:
-    """Requests that wait for a worker. Answered ones are dropped on the way."""
+    """Queued requests. Answered requests are dropped at their turn."""
 
     def __init__(self) -> None:
         self.queued = 0
@@ -18,7 +18,7 @@ class Lane:
 
     @property
     def clients(self) -> int:
-        """How many clients have something queued."""
+        """Return the number of clients with queued requests."""
         return len(self._queues)
 
     def queued_by(self, client: Client) -> int:
@@ -26,7 +26,7 @@ class Lane:
         return len(self._queues.get(client, ()))
 
     def has(self, client: Client) -> bool:
-        """Tell whether a client has something queued."""
+        """Tell whether a client has queued requests."""
         return client in self._queues
 
     def put(self, request: Request) -> None:
@@ -38,7 +38,7 @@ class Lane:
         self.queued += 1
 
     def put_in_order(self, requests: list[Request]) -> None:
-        """Queue requests whose place has become known, each before those that its client sent later."""
+        """Queue requests whose dest has become known, each before later requests of the same client."""
         for request in requests:
             self.put(request)
         for client in {request.client for request in requests}:
@@ -49,7 +49,7 @@ class Lane:
         taken: list[Request] = []
         while self._queues and len(taken) < most:
             client, queue = next(iter(self._queues.items()))
-            # A client that is alone need not wait for a turn after each.
+            # A single client needs no turns.
             count = 1 if len(self._queues) > 1 else min(most - len(taken), len(queue))
             self.queued -= count
             for _ in range(count):
@@ -63,7 +63,7 @@ class Lane:
         return taken
 
     def drop_answered(self) -> None:
-        """Drop requests that were answered while they waited."""
+        """Drop requests answered while queued."""
         for client in list(self._queues):
             kept = unanswered(self._queues[client])
             if kept:
@@ -73,7 +73,7 @@ class Lane:
         self.queued = sum(map(len, self._queues.values()))
 
     def drop_client(self, client: Client) -> None:
-        """Drop what a client that is gone has queued."""
+        """Drop the queued requests of a disconnected client."""
         self.queued -= len(self._queues.pop(client, ()))
 
 
@@ -83,5 +83,5 @@ def in_order(requests: Iterable[Request]) -> Queue:
 
 
 def unanswered(queue: Queue) -> Queue:
-    """Return those that are not answered."""
+    """Return the unanswered requests."""
     return deque(request for request in queue if not request.answered)

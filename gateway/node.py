@@ -1,4 +1,4 @@
-"""The sockets of the gateway, and its loop: take in, route, give out, answer."""
+"""The sockets of the gateway, and its loop: receive, route, send, reply."""
 
 import logging
 import math
@@ -39,16 +39,16 @@ from .router import Router
 from .worker import Worker
 
 BEAT_SECONDS = 0.4
-READ_SECONDS = 0.001  # of a turn, for what clients have sent
-PROBE_SECONDS = 1.0  # how often a client that waits for answers is sent none, which tells whether it is still there
-FLUSH_SECONDS = 0.25  # for standard output to take the last lines
-STALLED_SECONDS = 0.02  # until a client that took nothing is tried again
+READ_SECONDS = 0.001  # of a turn, for reading batches of clients
+PROBE_SECONDS = 1.0  # an empty batch of replies detects a client that has disconnected while waiting
+FLUSH_SECONDS = 0.25  # for the last lines to standard output
+STALLED_SECONDS = 0.02  # before the next attempt to send to a client with full queues
 
 logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, stop: Stop) -> int:
-    """Run the gateway until its input ends or it is told to stop."""
+    """Run the gateway until its input ends or a stop is requested."""
     raise_descriptor_limit()
     with Sockets() as sockets:
         gateway = Gateway(settings, sockets.front(settings.front), sockets.back(settings.back), stop)
@@ -73,7 +73,7 @@ class Gateway:
         self._intake = Intake()
 
     def run(self) -> int:
-        """Serve; then answer what is under way, within the time there is for that."""
+        """Serve; then, within the grace period, answer the requests in flight."""
         self._console.greet(self._data)
         while not (self._stop.told or self._console.finished):
             self._turn()
@@ -93,7 +93,7 @@ class Gateway:
 
     @property
     def _has_unsent(self) -> bool:
-        """Tell whether somebody waits for an answer, or for us to send it."""
+        """Tell whether a client waits for a reply, or a reply waits to be sent."""
         return bool(
             self._intake
             or self._routing.under_way
@@ -115,7 +115,7 @@ class Gateway:
         if self._console.speaks:
             self._console.turn(ready, now)
         for id_, work in self._routing.dispatch(now):
-            # Once a batch is not taken, all of it goes elsewhere: what comes behind must not come first.
+            # After a batch is refused, so are those behind it: requests must reach a worker in order.
             all(self._tell(id_, frames) for frames in batches(WORK, work))
         for id_, sendings in self._routing.workers.cancelled():
             self._tell(id_, batch(CANCEL, sendings))
@@ -138,7 +138,7 @@ class Gateway:
                 self._routing.malformed(frames[0], str(error), None)
 
     def _read_clients(self, now: float) -> None:
-        """Read what clients have sent, in turns, for a while: no batch keeps the others waiting."""
+        """Read batches of clients in turns, for a limited time, so that no batch delays the others."""
         until = time.monotonic() + READ_SECONDS
         reading = True
         while reading:
@@ -158,7 +158,7 @@ class Gateway:
                 elif worker := self._routing.workers.worker(id_):
                     self._hear(worker, kind, items, now)
                 elif kind == BEAT:
-                    # Only its beats: what it has answered before, it must not register again for.
+                    # Only heartbeats: answers of an ended registration must not cause a new one.
                     self._tell(id_, batch(ANNOUNCE, [read_heartbeat(items).registration]))
                 elif kind == LEAVING:
                     self._tell(id_, batch(BYE, []))
@@ -192,7 +192,7 @@ class Gateway:
                 self._tell(id_, batch(BEAT, []))
 
     def _probe(self, now: float) -> None:
-        """Find out which of the clients that wait for an answer are gone: what they have asked is in others' way."""
+        """Detect clients that have disconnected while waiting for replies, and drop their requests."""
         if now < self._next_probe:
             return
         self._next_probe = now + PROBE_SECONDS
@@ -203,7 +203,7 @@ class Gateway:
                 self._routing.client_gone(client)
 
     def _tell(self, id_: bytes, frames: Frames) -> bool:
-        """Send to a worker; one that is gone, or takes nothing, loses what it had: False."""
+        """Send to a worker; False if unreachable or full, after which its requests are queued again."""
         try:
             taken = self._back.send([id_, *frames])
         except PeerUnreachableError:
@@ -214,7 +214,7 @@ class Gateway:
         return taken
 
     def _flush_replies(self) -> None:
-        """Send clients what they are owed; what one does not take now waits in its outbox."""
+        """Send replies to clients; replies to a client with full queues stay in its outbox."""
         if self._console.speaks:
             self._console.collect()
         owed = self._routing.clients.with_unsent_replies
@@ -226,7 +226,7 @@ class Gateway:
                 self._routing.client_gone(client)
 
     def _flush_client(self, client: Client) -> bool:
-        """Send a client what it is owed; False if it does not take it now."""
+        """Send replies to a client; False if the queue is full."""
         now = time.monotonic()
         if now < client.stalled_until:
             return False
@@ -240,7 +240,7 @@ class Gateway:
 
 
 def _sent(frames: Frames) -> bytes:
-    """Return a client's batch, packed, which has its address before it; raise WireError if it is none."""
+    """Return a client's batch, still packed, with its address; raise WireError for a malformed message."""
     if len(frames) != 3 or frames[1] != SEND:
         raise WireError("A ZeroMQ message to the gateway has two frames: send, and a msgpack list of messages.")
     return frames[2]

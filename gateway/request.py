@@ -1,4 +1,4 @@
-"""A request: a message that the gateway has read, and then has taken on, and has not answered."""
+"""A request: a checked message of a client, until its answer."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from .clients import Client
     from .sessions import Session
 
-TRIES_MAX = 3  # of a request whose worker died: perhaps it is what kills them
+TRIES_MAX = 3  # of a request whose worker was lost: the request may be the cause
 
 
 class Request:
-    """What is known of one. The body stays packed from here on."""
+    """A request and its state. The body stays packed from here on."""
 
     __slots__ = (
         "after", "answered", "body", "client", "deadline", "dest", "id", "key", "msg_id", "sent", "session", "src",
         "timeout_ms", "tries", "type",
     )  # fmt: skip
 
-    # Given when the gateway takes it on. Ids rise in the order in which requests came.
+    # Assigned on acceptance. Ids rise in order of arrival.
     id: int
     client: Client
     session: Session
@@ -30,7 +30,7 @@ class Request:
     def __init__(
         self,
         src: str,
-        dest: str,  # empty where the sender left it out: the type tells
+        dest: str,  # empty if omitted by the client: the type determines the bus
         type_: str,
         msg_id: MessageId,
         key: str | None,
@@ -47,15 +47,15 @@ class Request:
         self.after = after
         self.body = body
         self.tries = 0
-        self.sent = False  # to a bus, which may act on it, or have acted on it
-        self.answered = False  # it may lie in a queue for a while yet
+        self.sent = False  # to a bus, which may have acted on it
+        self.answered = False  # an answered request may still be queued
 
     @property
     def needs(self) -> int:
-        """The position that the answer to a query must not be older than."""
+        """The position below which a query must not be answered."""
         return max(self.after, self.session.position)
 
     @property
     def suspect(self) -> bool:
-        """Tell whether so many workers died with it that the next one must be given it alone."""
+        """Tell whether the next worker must receive this request alone: others were lost with it."""
         return self.tries == TRIES_MAX - 1

@@ -1,7 +1,7 @@
-"""Where a message goes, and what becomes of it. No socket, no clock: time is handed in.
+"""Routes requests and answers them. No socket, no clock: callers pass the time.
 
-A request is queued by client, sent to a worker of its bus that has room, and answered once: by the bus, or,
-when its deadline has passed, from here. Never definite when the bus may have acted on it.
+A request is queued by client, sent to a worker with room, and answered once: by the bus, or, after its
+deadline, by the gateway. The gateway's answer is definite only if no bus can have acted on the request.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,7 +27,7 @@ CHECK_SECONDS = 0.05  # how often to check whether a worker is silent
 
 
 class Router:
-    """The state of the gateway. `first_id` keeps its requests apart from those of an earlier life."""
+    """The state of the gateway. `first_id` separates its requests from those of an earlier gateway."""
 
     def __init__(self, timeout_ms: int, first_id: int, make_key: Callable[[int], str], now: float = 0.0) -> None:
         self.clients = Clients()
@@ -41,10 +41,10 @@ class Router:
         self._pending = PendingRequests()
         self._placing = Scheduler(self.workers, make_key)
 
-    # What clients say.
+    # Messages of clients.
 
     def accept(self, client_id: bytes, messages: Iterable[Any], now: float) -> None:
-        """Take on messages of a client, or answer them at once."""
+        """Accept messages of a client, or refuse them at once."""
         client = self.clients.of(client_id)
         for message in messages:
             try:
@@ -64,14 +64,14 @@ class Router:
                 self._take(request, now)
 
     def malformed(self, client_id: bytes, text: str, msg_id: MessageId | None, message: Any = None) -> None:
-        """Answer what is not a message."""
+        """Reply to a malformed message."""
         self.counters["malformed"] += 1
         src = message.get("src") if isinstance(message, dict) else None
         to = src if isinstance(src, str) and src.isprintable() and len(src) < 100 else ""
         self._enqueue_reply(self.clients.of(client_id), to, GATEWAY, 0, pack(error(msg_id, Code.MALFORMED, text)))
 
     def _refusal(self, request: Request) -> tuple[Code, str] | None:
-        """Say why a request cannot be taken on now, if it cannot."""
+        """Return the code and the reason for refusing a request, or None."""
         client, dest = request.client, request.dest
         if dest not in (COMMANDS, QUERIES, ""):
             text = f"There is no dest {dest!r}: send commands to commandbus and queries to querybus."
@@ -82,9 +82,9 @@ class Router:
             return Code.UNAVAILABLE, "The gateway is stopping: try again when it is back."
         if self._pending.full(client):
             return Code.UNAVAILABLE, "Too much is waiting: take some answers first, then try again."
-        if not dest or client.id == CONSOLE:  # which rests by itself while much of it is unanswered
+        if not dest or client.id == CONSOLE:  # which pauses by itself at its bound
             return None
-        # Half of the time: the pace is the best one seen, and what is refused can still be tried elsewhere.
+        # Half of the deadline: the estimate is the best rate seen, and a refused request can be retried elsewhere.
         if not self.workers.buses[dest].serves(client, (request.timeout_ms or self._timeout_ms) / 2000):
             text = f"{dest} is overloaded: the deadline would pass before it gets there. Try again later."
             return Code.UNAVAILABLE, text
@@ -99,10 +99,10 @@ class Router:
         self._pending.add(request)
         self._placing.place(request)
 
-    # What workers report.
+    # Reports of workers.
 
     def announced(self, id_: bytes, greeting: Registration, now: float) -> str | None:
-        """Welcome a worker; or return a sentence why it is turned away."""
+        """Register a worker; or return a sentence with the reason for refusing it."""
         if unwanted := self.workers.welcome(id_, greeting, now):
             return unwanted
         if greeting.dest == COMMANDS:
@@ -116,7 +116,7 @@ class Router:
         self.workers.beat(worker, beat, now)
 
     def _follow_log(self, identity: Identity | None, position: int) -> None:
-        """Whoever connects from now on sees at least what the log holds now: also after a restart of the gateway."""
+        """Raise the position of new clients to the end of the log: also after a restart of the gateway."""
         workers = self.workers
         if identity == workers.identity:
             self.clients.raise_floor(position)
@@ -125,18 +125,18 @@ class Router:
             self.clients.reset(position)
             workers.identity, workers.head = identity, position
 
-    # What time does.
+    # Time.
 
     def dispatch(self, now: float) -> list[tuple[bytes, list[bytes]]]:
-        """Return what workers are to be sent now: worker ids, each with packed Work."""
-        self.expire(now)  # first, so that what it lets go does not wait for another turn
+        """Return the messages for workers: worker ids, each with packed Work."""
+        self.expire(now)  # first, so that released requests leave in the same turn
         return self.workers.dispatch(now, blind=self._blind(now))
 
     def _blind(self, now: float) -> bool:
-        """Tell whether the gateway does not know how far the log is.
+        """Tell whether the end of the log is unknown to the gateway.
 
-        Clients may have seen more through an earlier gateway than the read model has: an answer now could be older. A
-        commandbus that lives reports it; after the time in which it would have, the projector does.
+        Clients may have seen more through an earlier gateway than the read model holds: an answer could be stale. A
+        running commandbus reports the position; later, the projector's report counts too.
         """
         workers = self.workers
         if workers.identity is None and now - workers.began >= SILENT_SECONDS:
@@ -146,7 +146,7 @@ class Router:
         return workers.identity is None
 
     def expire(self, now: float) -> None:
-        """Answer what has passed its deadline, and give up on workers that hang."""
+        """Answer requests past their deadlines, and remove hung workers."""
         if now >= self._next_check:
             self._next_check = now + CHECK_SECONDS
             self.workers.check_silence(now)
@@ -156,11 +156,11 @@ class Router:
             self._placing.drop(late)
 
     def seconds_to_deadline(self, now: float) -> float:
-        """How long until `expire` has something to do."""
+        """Return the seconds until `expire` has work."""
         return self._pending.seconds_to_deadline(now)
 
     def time_out(self, request: Request) -> None:
-        """Answer a request whose deadline has passed: definite only if no bus can have acted on it."""
+        """Answer a request past its deadline: definite only if no bus can have acted."""
         self.counters["timed_out"] += 1
         code = Code.TIMEOUT if request.sent else Code.UNAVAILABLE
         self.answer(request, error(request.msg_id, code, self._why_late(request)))
@@ -184,7 +184,7 @@ class Router:
         return f"The deadline passed before {dest} got to it: try again later."
 
     def stop(self) -> None:
-        """Take on nothing more, and answer what no bus has seen."""
+        """Accept no more requests, and answer those that no bus has received."""
         self.stopping = True
         text = "The gateway is stopping: nothing was done. Try again when it is back."
         for request in self._pending:
@@ -192,7 +192,7 @@ class Router:
                 self.answer(request, error(request.msg_id, Code.UNAVAILABLE, text))
 
     def give_up(self) -> None:
-        """Answer all that is left: buses had their time."""
+        """Answer all remaining requests at the end of the grace period."""
         for request in self._pending:
             self.time_out(request)
 
@@ -207,13 +207,13 @@ class Router:
         return self._pending.bytes
 
     def dismissed(self) -> list[bytes]:
-        """Remove the workers that wanted to leave and that nobody waits for any more."""
+        """Remove leaving workers without requests in flight."""
         return self.workers.dismissed(idle=not self._pending)
 
-    # What clients are sent.
+    # Replies to clients.
 
     def client_gone(self, client: Client) -> None:
-        """Drop what a client that is gone has asked, wherever it is; a command that was sent is done all the same."""
+        """Drop the requests of a disconnected client; commands already sent are still executed."""
         self.counters["clients_gone"] += 1
         self.workers.cancel_client(client)
         gone = [request for request in self._pending if request.client is client]

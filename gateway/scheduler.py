@@ -1,4 +1,4 @@
-"""Which bus a request goes to, and when: a query waits behind the commands that its session sent before it."""
+"""Chooses the bus of a request, and holds a query until the earlier commands of its session are answered."""
 
 from collections.abc import Callable, Iterable
 
@@ -19,30 +19,30 @@ class Scheduler:
 
     @property
     def complete(self) -> bool:
-        """Tell whether every type of the application has been announced."""
+        """Tell whether both buses have registered their types."""
         return bool(self._buses[COMMANDS].types and self._buses[QUERIES].types)
 
     def dest_of(self, request: Request) -> str:
-        """Return where a request's type lives; empty if no bus has announced it.
+        """Return the dest of a request's type; empty if no bus has registered the type.
 
-        What has an idempotency key and a type that is gone may have been executed: commandbus knows.
+        A request with an idempotency key and an unregistered type may have been executed earlier: commandbus knows.
         """
         found = next((dest for dest, bus in self._buses.items() if request.type in bus.types), "")
         return found or (COMMANDS if request.key and self.complete else "")
 
     def place(self, request: Request) -> None:
-        """Put a request where its dest says; without one, keep it until a bus announces its type."""
+        """Queue a request at its dest, or keep a request without a dest until a bus registers the type."""
         if request.dest == QUERIES:
             self._place_query(request)
             return
-        request.session.commands[request.id] = request  # without a dest it may be a command: queries must wait
+        request.session.commands[request.id] = request  # without a dest, perhaps a command: queries must wait
         if request.dest:
             self._buses[COMMANDS].put(self._keyed(request))
         else:
             self._unplaced.append(request)
 
     def route_deferred(self) -> list[Request]:
-        """A bus has announced its types: place what waited for that; return what has no place at all."""
+        """Queue the requests whose types a bus has registered; return those with unknown types."""
         waiting, self._unplaced = self._unplaced, []
         commands: list[Request] = []
         homeless: list[Request] = []
@@ -64,13 +64,13 @@ class Scheduler:
         return homeless
 
     def settled(self, request: Request) -> None:
-        """A request is answered: what waited for it may go."""
+        """Release the queries held behind an answered request."""
         session = request.session
         if session.commands.pop(request.id, None) and session.held:
             self._release(session)
 
     def drop(self, answered: Iterable[Request]) -> None:
-        """Let go of requests that were answered while they waited: nobody may ever come to take them."""
+        """Drop requests answered while they were held or had no dest."""
         if self._unplaced:
             self._unplaced = [request for request in self._unplaced if not request.answered]
         for session in {request.session for request in answered}:

@@ -1,7 +1,7 @@
-"""Sessions: what a client has written and seen, so that no answer it gets is older.
+"""Sessions: the positions seen by clients, so that no later answer is older.
 
-A session is a connection and a `src`. When a session that has nothing under way is forgotten, its position
-lives on as a floor: whoever comes without a session starts there, and sees a little more, never less.
+A session is a connection and a `src`. When an idle session is forgotten, its position remains as a floor:
+new sessions start there, and may see more than necessary, never less.
 """
 
 from collections import OrderedDict
@@ -10,11 +10,11 @@ from .request import Request
 
 SESSIONS_MAX = 1000  # of one client
 ALL_SESSIONS_MAX = 100_000
-SESSIONS_MIN = 8  # that any client may have
+SESSIONS_MIN = 8  # for any client
 
 
 class Totals:
-    """What all clients hold together. A client may hold no more than is left: so there is room for newcomers."""
+    """Totals over all clients. A client may hold no more than the remainder, so newcomers always find room."""
 
     def __init__(self) -> None:
         self.sessions = 0
@@ -22,29 +22,29 @@ class Totals:
 
 
 class Session:
-    """One session."""
+    """A session."""
 
     __slots__ = ("commands", "held", "position", "under_way")
 
     def __init__(self, position: int) -> None:
         self.position = position  # of the latest answer
-        self.under_way = 0  # requests that are not answered
+        self.under_way = 0  # unanswered requests
         self.commands: dict[int, Request] = {}  # sent and not answered, in order
-        self.held: list[Request] = []  # queries that were sent after one of those, in order
+        self.held: list[Request] = []  # queries received after unanswered commands, in order
 
     def must_wait(self, query: Request) -> bool:
-        """Tell whether a command that was sent before the query is unanswered."""
+        """Tell whether an earlier command of the session is unanswered."""
         return bool(self.commands) and next(iter(self.commands)) < query.id
 
     def hold(self, query: Request) -> None:
-        """Keep a query until its commands are answered."""
-        late = bool(self.held) and self.held[-1].id > query.id  # it was not known to be a query until now
+        """Hold a query until the commands of the session are answered."""
+        late = bool(self.held) and self.held[-1].id > query.id  # the dest has just become known
         self.held.append(query)
         if late:
             self.held.sort(key=lambda one: one.id)
 
     def released(self) -> list[Request]:
-        """Take out the queries that need not wait any more."""
+        """Remove and return the queries that may proceed."""
         first = next(iter(self.commands), None)
         count = len(self.held) if first is None else sum(query.id < first for query in self.held)
         released, self.held = self.held[:count], self.held[count:]
@@ -52,7 +52,7 @@ class Session:
 
 
 class Sessions:
-    """The sessions of one client, those used last kept, and a floor for the others."""
+    """The sessions of a client, least recently used first, and a floor for new ones."""
 
     def __init__(self, floor: int, totals: Totals) -> None:
         self.floor = floor
@@ -71,7 +71,7 @@ class Sessions:
         return session
 
     def highest(self) -> int:
-        """Return the position that none of the sessions has passed."""
+        """Return the highest position of all sessions."""
         return max([self.floor, *(session.position for session in self._by_src.values())])
 
     def reset(self, position: int) -> None:
@@ -81,9 +81,9 @@ class Sessions:
             session.position = position
 
     def _forget_idle(self) -> None:
-        """Where there are too many, let go of those used longest ago, except what has something under way.
+        """Forget idle sessions beyond the maximum, least recently used first.
 
-        Only two are looked at, whatever a client has under way: it must not keep us from all the others.
+        Each call checks two: a client with many requests must not delay the others.
         """
         most = min(SESSIONS_MAX, max(SESSIONS_MIN, ALL_SESSIONS_MAX - self._totals.sessions))
         for _ in range(2 if len(self._by_src) >= most else 0):
@@ -95,6 +95,6 @@ class Sessions:
                 self._totals.sessions -= 1
 
     def close(self) -> None:
-        """The client is gone."""
+        """Release the sessions of a closed connection."""
         self._totals.sessions -= len(self._by_src)
         self._by_src.clear()

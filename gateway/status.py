@@ -1,4 +1,4 @@
-"""What the gateway says of the cluster when it is asked for its Status."""
+"""The answer to Status: the state of the cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def status(routing: Router, now: float) -> dict[str, Any]:
-    """Return what runs: each process, how far it is, what waits and what has been counted."""
+    """Return the processes with their positions, queues and counters."""
     workers, clients = routing.workers, routing.clients
     buses, identity = workers.buses, workers.identity
     heads = [worker.position for worker in buses[COMMANDS].workers.values()]
@@ -55,6 +55,6 @@ def _process(worker: Worker, now: float) -> dict[str, Any]:
 
 
 def _held(worker: Worker, now: float) -> dict[str, Any]:
-    """Return what probably keeps a worker from beating: the first of what it has not answered."""
+    """Return the request that probably blocks a silent worker: the first in flight."""
     first = next(iter(worker.in_flight.values()), None)
     return {"type": first.type if first else "", "seconds": round(now - worker.seen, 2)}

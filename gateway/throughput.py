@@ -1,4 +1,4 @@
-"""How many answers a second a bus gives while it is saturated."""
+"""Estimates the throughput of a saturated bus, in answers per second."""
 
 from collections import deque
 
@@ -7,10 +7,10 @@ WINDOWS_MIN, WINDOWS_MAX = 3, 10
 
 
 class ThroughputEstimate:
-    """The best of the last second's windows: a bus that stumbles for a moment is not a slow one."""
+    """The best rate of the last second's windows: a short stall does not lower the estimate."""
 
     def __init__(self) -> None:
-        self.per_second = 0.0  # until the bus has been saturated for long enough to tell
+        self.per_second = 0.0  # until the bus has been saturated for several windows
         self.counting = False
         self._windows: deque[float] = deque(maxlen=WINDOWS_MAX)
         self._since = 0.0

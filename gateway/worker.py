@@ -1,4 +1,4 @@
-"""One process of a bus, as the gateway knows it."""
+"""A registered process of a bus."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ SHARED_PART, SHARED_MIN = 8, 16  # of its credit, where several clients take tur
 
 
 class Worker:
-    """A registered worker, with the sendings that it has not answered."""
+    """A worker, with its requests in flight."""
 
     def __init__(self, id_: bytes, greeting: Registration, now: float) -> None:
         self.id = id_
@@ -25,13 +25,13 @@ class Worker:
         self.status: dict[str, Any] = {}
         self.in_flight: dict[
             int, Request
-        ] = {}  # by sending; also what was answered in its place: it holds its credit
+        ] = {}  # by sending; requests answered meanwhile by the gateway still use credit
         self.seen = now
-        self.silent = False  # its connection holds, and its beats are overdue
+        self.silent = False  # connected, with heartbeats overdue
         self.leaving = False
-        self.slow = 0  # the sending that keeps it from all others, if one does
+        self.slow = 0  # the sending that occupies the worker, if any
         self.slow_since = 0.0
-        self.cancelling = False  # it was told to stop that one
+        self.cancelling = False  # the cancellation of that sending was sent
 
     def beat(self, beat: Heartbeat, now: float) -> None:
         """Note a sign of life."""
@@ -44,23 +44,23 @@ class Worker:
 
     @property
     def log_position(self) -> int | None:
-        """Return how far a projector sees the log to be, once it has reported that."""
+        """Return the position of the log in a projector's report, if any."""
         lag = self.status.get("lag_events")
         return self.position + lag if type(lag) is int else None
 
     def room(self, *, shared: bool) -> int:
-        """How many more requests it can be sent; little where clients share it, so that each has a turn soon."""
+        """Return how many more requests fit; few while clients share the worker, for frequent turns."""
         most = min(self.credit, max(SHARED_MIN, self.credit // SHARED_PART)) if shared else self.credit
         return most - len(self.in_flight)
 
     def serves(self, identity: Identity | None) -> bool:
-        """Tell whether it serves a log, and can be reached."""
+        """Tell whether the worker is reachable and belongs to a log."""
         if self.leaving or self.silent:
             return False
         return identity is None or self.identity is None or self.identity == identity
 
     def accepts(self, identity: Identity | None, *, alone: bool, shared: bool) -> bool:
-        """Tell whether it has room for a request that belongs to a log, and may have to be `alone` there."""
+        """Tell whether the worker has room for a request of a log, `alone` or among others."""
         count = len(self.in_flight)
         if self.room(shared=shared) <= 0 or self.slow or (count and alone):
             return False
@@ -69,7 +69,7 @@ class Worker:
         return self.serves(identity)
 
     def remove(self, sending: int) -> Request | None:
-        """Remove a sending that it has answered or returned."""
+        """Remove an answered or returned sending."""
         if sending == self.slow:
             self.slow, self.cancelling = 0, False
         return self.in_flight.pop(sending, None)

@@ -1,7 +1,7 @@
-"""The workers of the gateway, and what each was sent. No socket, no clock: time is handed in.
+"""The workers of the gateway, and their requests in flight. No socket, no clock: callers pass the time.
 
-Each sending of a request has a number of its own, and an answer belongs to one sending: a request that was sent again
-is not answered by what became of an earlier copy. docs/guarantees.md has why a definite answer is true.
+Each sending of a request has a number, and an answer belongs to one sending: the answer to an earlier sending never
+answers a later one. docs/guarantees.md explains why definite answers are true.
 """
 
 import logging
@@ -20,13 +20,13 @@ from .request import TRIES_MAX, Request
 from .worker import Worker
 
 SILENT_SECONDS = 1.5  # without a beat: a worker is sent nothing more
-HUNG_SECONDS = 30.0  # without a beat, although its connection holds: it counts as dead
+HUNG_SECONDS = 30.0  # without a heartbeat on a live connection, until the worker counts as lost
 
 logger = logging.getLogger(__name__)
 
 
 class Answers(Protocol):
-    """Where answers go: the router."""
+    """The receiver of answers: the router."""
 
     def answer(self, request: Request, body: dict[str, Any]) -> None: ...
     def deliver(self, request: Request, position: int, body: bytes) -> None: ...
@@ -39,7 +39,7 @@ class Workers:
     def __init__(self, answers: Answers, first_sending: int, now: float) -> None:
         self.buses = {COMMANDS: Bus(COMMANDS), QUERIES: Bus(QUERIES), PROJECTOR: Bus(PROJECTOR)}
         self.identity: Identity | None = None
-        self.head = 0  # the highest position of the log that any worker has reported
+        self.head = 0  # the highest position of the log reported by any worker
         self.deferred = Deferred()
         self.counters = {"sent_again": 0, "late_answers": 0, "lost_workers": 0}
         self.began = now
@@ -48,10 +48,10 @@ class Workers:
         self._cancelled: dict[bytes, list[int]] = {}
         self._leaving = False  # some worker
 
-    # What workers send.
+    # Messages of workers.
 
     def welcome(self, id_: bytes, greeting: Registration, now: float) -> str | None:
-        """Register a worker; or return a sentence why it is turned away."""
+        """Register a worker; or return a sentence with the reason for refusing it."""
         bus = self.buses.get(greeting.dest)
         if bus is None:
             return f"There is no place for a {greeting.dest!r} at this gateway."
@@ -65,7 +65,7 @@ class Workers:
             elif greeting.dest == COMMANDS and other.identity != worker.identity:
                 return "Another commandbus, with another log, is at this gateway: stop one of the two."
             elif greeting.dest == COMMANDS:
-                # The lock on the log lets only one live: this one has it, so the other is gone.
+                # The lock on the log permits one commandbus: the new one holds it, so the other has ended.
                 self._lose(other, "was replaced")
         bus.workers[id_] = worker
         bus.types = set(greeting.types)
@@ -73,7 +73,7 @@ class Workers:
         return None
 
     def worker(self, id_: bytes) -> Worker | None:
-        """Return the worker of a connection, if it is registered."""
+        """Return the registered worker of a connection, if any."""
         for bus in self.buses.values():
             if worker := bus.workers.get(id_):
                 return worker
@@ -90,7 +90,7 @@ class Workers:
             self.buses[QUERIES].note_slow(worker, beat.running, now)
 
     def done(self, worker: Worker, answers: Iterable[Response], now: float) -> None:
-        """Pass on a worker's answers. An answer to a sending that is not in flight any more is dropped."""
+        """Deliver a worker's answers. Answers to sendings no longer in flight are dropped."""
         worker.seen = now
         bus, in_flight = self.buses[worker.dest], worker.in_flight
         before = len(in_flight)
@@ -116,7 +116,7 @@ class Workers:
         bus.count(count, now)
 
     def returned(self, worker: Worker, position: int, sendings: Iterable[int]) -> None:
-        """Queue again, or defer, what a worker has not begun or has stopped; `position` is its read model's."""
+        """Queue again, or defer, requests returned by a worker; `position` is that of its read model."""
         bus = self.buses[worker.dest]
         self.deferred.position = position
         again: list[Request] = []
@@ -131,7 +131,7 @@ class Workers:
         bus.put_again(again)
 
     def lost(self, id_: bytes, why: str) -> None:
-        """A worker is gone: what it had goes to another, commands under the same key."""
+        """Remove a lost worker: others receive the requests, commands under the same key."""
         if worker := self.worker(id_):
             self._lose(worker, why)
 
@@ -155,22 +155,22 @@ class Workers:
         bus.put_again(again)
 
     def _end_slow(self, bus: Bus, worker: Worker, now: float) -> None:
-        """The request that had a worker to itself is answered."""
+        """End the exclusive use of a worker by a slow request."""
         request = worker.in_flight.get(worker.slow)
         if request and now - worker.slow_since < SLOW_SECONDS:
             bus.note_quick(request)
         worker.slow, worker.cancelling = 0, False
 
     def _reached(self, position: int) -> None:
-        """The read model is so far: queries that have waited for it can be sent."""
+        """Queue the deferred queries that the read model's position now satisfies."""
         bus = self.buses[QUERIES]
         for query in self.deferred.reached(position):
             bus.put(query)
 
-    # What workers are sent.
+    # Messages to workers.
 
     def dispatch(self, now: float, *, blind: bool) -> list[tuple[bytes, list[bytes]]]:
-        """Send what there is room for: worker ids, each with packed Work. No queries while the gateway is `blind`."""
+        """Send requests as far as workers have room: worker ids, each with packed Work. No queries while `blind`."""
         sent = []
         for dest in (COMMANDS,) if blind else (COMMANDS, QUERIES):
             bus = self.buses[dest]
@@ -232,16 +232,16 @@ class Workers:
             self._cancelled.setdefault(worker.id, []).extend(sendings)
 
     def cancel_client(self, client: Client) -> None:
-        """Have workers drop or stop the queries of a client that is gone, and drop what is queued of it."""
+        """Drop the queued queries of a disconnected client, and cancel those in flight."""
         for worker in self.buses[QUERIES].workers.values():
             self._cancel(worker, [id_ for id_, request in worker.in_flight.items() if request.client is client])
         for bus in self.buses.values():
             bus.drop_client(client)
 
-    # Workers that are silent, and that leave.
+    # Silent and leaving workers.
 
     def check_silence(self, now: float) -> None:
-        """Send nothing more to workers whose beats are overdue, and give up those that hang."""
+        """Send nothing more to workers with overdue heartbeats, and remove hung ones."""
         for bus in self.buses.values():
             for worker in list(bus.workers.values()):
                 silence = now - worker.seen
@@ -255,18 +255,18 @@ class Workers:
                     self._rescue(bus, worker)
 
     def _rescue(self, bus: Bus, worker: Worker) -> None:
-        """Have others do the queries that wait behind the one that keeps a worker from beating."""
+        """Move the queries behind a blocking one from a silent worker to others."""
         if bus.dest == QUERIES:
             waiting = list(worker.in_flight)[1:]
             self.returned(worker, self.deferred.position, waiting)
             self._cancel(worker, waiting)
 
     def leave(self, worker: Worker) -> None:
-        """A worker wants to leave: send it nothing more."""
+        """Send nothing more to a worker that is leaving."""
         worker.leaving = self._leaving = True
 
     def dismissed(self, *, idle: bool) -> list[bytes]:
-        """Remove workers that wanted to leave and that nobody waits for any more; a projector when all is idle."""
+        """Remove leaving workers with nothing in flight; a projector once the gateway is idle."""
         if not self._leaving:
             return []
         going = []
@@ -280,7 +280,7 @@ class Workers:
         return going
 
     def drop_answered(self) -> None:
-        """Drop requests that were answered while they waited."""
+        """Drop requests answered while queued or deferred."""
         for bus in self.buses.values():
             bus.drop_answered()
         if self.deferred:

@@ -1,4 +1,4 @@
-"""Events in, rows out, and what to do with what the publisher says. No socket, no clock, no driver."""
+"""Events in, rows out, and the order of publications. No socket, no clock, no driver."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from dualbus.runtime.errors import RAISED
 
 
 class ProjectionFailed(Exception):
-    """An event is not projected. Status shows the text: it holds no value of the event, and not the cause's text."""
+    """A projection failed on an event. Status shows the text, which holds no value of the event or of the cause."""
 
     def __init__(self, recorded: RecordedEvent, what: str) -> None:
         super().__init__(
@@ -21,10 +21,10 @@ class ProjectionFailed(Exception):
 
 
 def fresh(checkpoint: int, before: int, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent] | None:
-    """Return those of the published events that come next, or None if some are missing before them.
+    """Return the published events after the checkpoint, or None if events before them are missing.
 
-    Subscribe, catch up, follow (zguide, chapter 5, "Clone"): skip what is at or below the checkpoint, apply
-    what comes next, and where there is a gap, read the log.
+    Subscribe, catch up, follow (zguide, chapter 5, "Clone"): skip events up to the checkpoint, apply the next
+    events, and at a gap read the log.
     """
     if before > checkpoint:
         return None
@@ -32,7 +32,7 @@ def fresh(checkpoint: int, before: int, events: Sequence[RecordedEvent]) -> Sequ
 
 
 class Applier:
-    """Applies events to the tables of every projection that is on them."""
+    """Applies events to the tables of every projection on them."""
 
     def __init__(self, app: App) -> None:
         self._decode = app.decode
@@ -42,7 +42,7 @@ class Applier:
         }
 
     def apply(self, recorded: RecordedEvent, tables: Tables) -> None:
-        """Apply one event. Raises ProjectionFailed, and the caller rolls back."""
+        """Apply an event. Raises ProjectionFailed; the caller rolls back."""
         on = self._on.get(recorded.type)
         if on is None:
             raise ProjectionFailed(recorded, "The event cannot be read (the application has no such event any more)")

@@ -1,4 +1,4 @@
-"""The read model on its way through the log: opened or built, caught up, never past an event that fails."""
+"""The read model, from its creation to the head of the log. No event is skipped: a failing one stops it."""
 
 import logging
 import os
@@ -19,9 +19,9 @@ from dualbus.worker.interrupt import Interrupt
 
 from .applier import Applier, ProjectionFailed
 
-CHUNK_EVENTS, CHUNK_SECONDS = 5000, 0.2  # of one transaction: a slow projection must not make us deaf
-# After so many events of a transaction the processor goes to whoever waits for it: that is answering somebody, and
-# half a commit's events at once would keep it waiting for milliseconds. Who has more to catch up with goes on.
+CHUNK_EVENTS, CHUNK_SECONDS = 5000, 0.2  # of one transaction: a slow projection must not delay heartbeats
+# After so many events of a transaction the projector yields the processor to processes answering clients: half a
+# commit's events at once would delay them for milliseconds. A projector far behind continues.
 GIVE_WAY_AT = range(64, 1024, 64)
 RETRY_SECONDS, RETRY_MAX_SECONDS = 0.1, 5.0
 PROGRESS_LINE_SECONDS = 1.0
@@ -31,10 +31,10 @@ logger = logging.getLogger(__name__)
 
 
 class Applying(NamedTuple):
-    """An event whose projections run."""
+    """An event while its projections run."""
 
     event: RecordedEvent
-    deadline: float = float("inf")  # nothing may skip it
+    deadline: float = float("inf")  # a projection is never interrupted
     id: int = 0
 
     @property
@@ -44,12 +44,12 @@ class Applying(NamedTuple):
 
 
 class Model:
-    """The file that these projections make. While it is `building` it has another name, and no reader."""
+    """The file of these projections. While `building`, the file has another name, and no readers."""
 
     def __init__(self, folder: Path, app: App, log: SqliteLogReader, interrupt: Interrupt) -> None:
         self.path = folder / file_name(app.projections)
         self.identity = log.identity
-        self.failure: str | None = None  # why it does not go on
+        self.failure: str | None = None  # the reason for standing still
         self._logged = ""
         self._app = app
         self._log = log
@@ -68,7 +68,7 @@ class Model:
 
     @property
     def behind(self) -> bool:
-        """Tell whether the log has more, as far as we know."""
+        """Tell whether the log is known to have more events."""
         return self.position < self._head
 
     @property
@@ -77,13 +77,13 @@ class Model:
         return max(0.0, self._retry_at - time.monotonic())
 
     def status(self) -> dict[str, Any]:
-        """Return how far it is, and what happened on the way."""
+        """Return the position and the counters for Status."""
         lag_s = round(time.monotonic() - self._caught_up_at, 3) if self.behind else 0.0
         lag = max(0, self._head - self.position)
         return {"position": self.position, "lag_events": lag, "lag_s": lag_s, **self._counters}
 
     def build(self) -> None:
-        """Go a chunk further; at the head, give the file its name."""
+        """Apply the next chunk; at the head, rename the file for its readers."""
         self.look()
         self.catch_up()
         if self.behind:
@@ -112,17 +112,17 @@ class Model:
         self._head = self._log.head().position
 
     def catch_up(self) -> None:
-        """Apply a chunk of what the log has more, if there is any and it is time."""
+        """Apply the next chunk of the log, unless none is left or a retry is not due."""
         if self.behind and not self.pause:
             self._attempt(self._log.read(self.position, CHUNK_EVENTS))
 
     def gap(self) -> None:
-        """A publication did not follow the checkpoint: the log will give what is missing."""
+        """Note a gap between the checkpoint and a publication: the log has the missing events."""
         self._counters["gaps"] += 1
         self.look()
 
     def take(self, events: Sequence[RecordedEvent]) -> None:
-        """Apply published events that follow the checkpoint, unless the log does not have them."""
+        """Apply published events after the checkpoint, unless the log does not have them."""
         self.look()
         if events[-1].position > self._head:
             self._counters["refused"] += 1
@@ -131,7 +131,7 @@ class Model:
             self._attempt(events)
 
     def replaced(self) -> bool:
-        """Tell whether someone took the file away."""
+        """Tell whether the file was removed or replaced."""
         return self._writer.replaced()
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ class Model:
             self._retry_at, self._retry_seconds = 0.0, RETRY_SECONDS
 
     def _failed(self, failure: Exception) -> None:
-        """Say once why it does not go on, and wait longer each time."""
+        """Log a failure once, and double the pause before the next attempt."""
         self.failure = str(failure)
         if self._logged != (details := f"{failure}: {failure.__cause__}"):
             self._logged = details
@@ -158,7 +158,7 @@ class Model:
         self._retry_seconds = min(RETRY_MAX_SECONDS, 2 * self._retry_seconds)
 
     def _apply(self, events: Sequence[RecordedEvent]) -> None:
-        """Apply events, for a while, and move the checkpoint, in one transaction; not beyond one that fails."""
+        """Apply events and move the checkpoint in one transaction; stop after a while, or before a failing event."""
         self._writer.begin()
         until = time.monotonic() + CHUNK_SECONDS
         try:
@@ -182,7 +182,7 @@ class Model:
         self._counters["commits"] += 1
 
     def _usable(self) -> ReadModelWriter | None:
-        """Open the file if it is there and follows this log; None if it must be made anew."""
+        """Open the file if present and built from this log; None to build it again."""
         if not self.path.exists():
             return None
         try:
@@ -222,7 +222,7 @@ class Model:
 
 
 def _opened(path: Path, *, building: bool = False) -> ReadModelWriter:
-    """Open a file that was made just now."""
+    """Open a new file."""
     try:
         return ReadModelWriter(path, building=building)
     except Damaged as problem:

@@ -1,4 +1,4 @@
-"""The sockets of the projector, and its road: wait for the log, bring the read model up, follow."""
+"""The sockets of the projector, and its loop: wait for the log, catch up, follow."""
 
 import logging
 import os
@@ -30,14 +30,14 @@ from dualbus.worker.link import WorkerLink
 from .applier import fresh
 from .builder import Model
 
-LOOK_SECONDS = 1.0  # how often to look at the log itself, should the publisher be gone or never heard
+LOOK_SECONDS = 1.0  # between checks of the log itself, in case the publisher is unreachable
 PROGRESS_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, stop: Stop) -> int:
-    """Run the projector until it is told to stop."""
+    """Run the projector until a stop is requested."""
     _let_others_first()
     make_folder(settings.data)
     lock = lock_data(settings.data, "projector", "projector writes the read model")
@@ -49,14 +49,14 @@ def serve(settings: Settings, stop: Stop) -> int:
 
 
 def _let_others_first() -> None:
-    """Ask the scheduler not to interrupt others when we wake: they are answering somebody. Our share stays."""
+    """Schedule the process as a batch process: a wake-up then interrupts no process that is answering a client."""
     if sys.platform == "linux":
-        with suppress(OSError):  # where it is not allowed, it is only a little slower
+        with suppress(OSError):  # without permission, queries are only a little slower
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class Projector:
-    """Brings the log into the read model, and says how far it is."""
+    """Applies the log to the read model, and reports its position."""
 
     def __init__(self, settings: Settings, sockets: Sockets, stop: Stop) -> None:
         self._folder = settings.data
@@ -75,7 +75,7 @@ class Projector:
         self._next_progress = 0.0
 
     def run(self) -> int:
-        """Project until told to stop."""
+        """Project until a stop is requested."""
         self._attendant.start()
         self._link.announce()
         log = self._wait_for_log()
@@ -91,7 +91,7 @@ class Projector:
         return EXIT_OK
 
     def _turn(self, seconds: float) -> bool:
-        """Wait, speak with the gateway, say how far we are; False when it is time to end."""
+        """Wait, exchange messages with the gateway, publish the position; False once the projector should end."""
         ready = self._link.wait(self._poll, min(seconds, self._link.seconds_to_beat))
         self._heard = self._events.receive(ready=True) if self._events in ready else []
         self._link.receive()
@@ -103,13 +103,13 @@ class Projector:
 
     def _wait_for_log(self) -> SqliteLogReader | None:
         self._state = "waiting for the log"
-        while self._turn(0.05):  # whatever is heard, the log will say too
+        while self._turn(0.05):  # publications missed here are in the log
             if is_there(self._folder / FILE_NAME):
                 return SqliteLogReader(self._folder)
         return None
 
     def _build(self, model: Model) -> bool:
-        """Bring a read model that nobody sees yet to the head of the log; False when told to stop."""
+        """Build a read model up to the head of the log; False if a stop is requested first."""
         while model.building:
             self._state = model.failure or "building"
             if not self._turn(model.pause):
@@ -120,7 +120,7 @@ class Projector:
         return True
 
     def _follow(self, model: Model, log: SqliteLogReader) -> None:
-        """Apply what is published, and read the log where something is missing."""
+        """Apply publications, and read missing events from the log."""
         self._announce(model)
         while self._turn(model.pause if model.behind else PROGRESS_SECONDS):
             before = model.position
@@ -138,7 +138,7 @@ class Projector:
             self._state = model.failure or "following"
 
     def _take_in(self, model: Model, log: SqliteLogReader) -> None:
-        """Apply the publications that continue the checkpoint, all in one transaction."""
+        """Apply the publications after the checkpoint, in one transaction."""
         following: list[RecordedEvent] = []
         for published in self._publications(log):
             position = model.position + len(following)

@@ -1,1 +1,1 @@
-"""Read model in, answers out; it has nothing it could write with."""
+"""Answers queries from the read model, through read-only handles."""

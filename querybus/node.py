@@ -1,4 +1,4 @@
-"""The sockets of the query bus, and its loop: take what is there, answer it from one snapshot, park the rest."""
+"""The sockets of the query bus, and its loop: receive, answer from one snapshot, park the rest."""
 
 import logging
 import time
@@ -24,20 +24,20 @@ from dualbus.worker.link import WorkerLink
 
 from .responder import Responder
 
-SNAPSHOT_SECONDS = 0.02  # how long one snapshot may serve before the answers are sent
-SNAPSHOT_QUERIES = 512  # and how many: half of what we are given, so that the other half can come meanwhile
+SNAPSHOT_SECONDS = 0.02  # of answering from one snapshot before the answers are sent
+SNAPSHOT_QUERIES = 512  # per snapshot: half of the maximal credit, so that the other half can arrive meanwhile
 PARKED_MAX = 64  # how many queries wait here for the read model; the others wait at the gateway, in nobody's way
-GIVE_UP_SECONDS = 5.0  # beyond its deadline, for a query that cannot be stopped
+GIVE_UP_SECONDS = 5.0  # past its deadline, for a query that cannot be stopped
 NO_READ_MODEL = -1  # a position
-LOOK_SECONDS = 0.05  # how often to look at the read model for those who wait, and whether it is still the same file
+LOOK_SECONDS = 0.05  # between checks of the read model's position and file
 
 logger = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, stop: Stop) -> int:
-    """Run a query bus until it is told to stop."""
+    """Run a query bus until a stop is requested."""
     app = load(settings.app)
-    make_folder(settings.data)  # if it is the first to start, and else to see that it can be used
+    make_folder(settings.data)  # creates the folder, or checks the permissions
     with Sockets() as sockets:
         link = WorkerLink(sockets.dealer(settings.back), "querybus", sorted(app.query_types))
         path = settings.data / file_name(app.projections)
@@ -48,7 +48,7 @@ def serve(settings: Settings, stop: Stop) -> int:
 
 
 class QueryBus:
-    """Answers from the read model, and has no handle that could write."""
+    """Answers queries from the read model through a read-only handle."""
 
     def __init__(
         self, answering: Responder, interrupt: Interrupt, path: Path, progress: Socket, link: WorkerLink
@@ -66,11 +66,11 @@ class QueryBus:
         self._position = NO_READ_MODEL  # of the last snapshot
         self._next_look = 0.0
         self._next_stat = 0.0
-        self._damage = ""  # what was said of a file that cannot be read
+        self._damage = ""  # the last logged error about the file
         self._counters = {"answered": 0, "snapshots": 0, "late": 0}
 
     def run(self, stop: Stop) -> int:
-        """Answer until told to stop."""
+        """Answer until a stop is requested."""
         link = self._link
         self._look()
         self._attendant.start()
@@ -87,7 +87,7 @@ class QueryBus:
             if link.jobs:
                 self._serve()
             if not self._parked:
-                self._progress.receive()  # nobody waits for what is announced, and it must not pile up
+                self._progress.receive()  # no query waits for a position: only empty the queue
             if not link.seconds_to_beat:
                 self._look()
             link.beat(self._status)
@@ -95,7 +95,7 @@ class QueryBus:
         return EXIT_OK
 
     def _serve(self) -> None:
-        """Answer what can be answered from one snapshot."""
+        """Answer queries from one snapshot."""
         link = self._link
         position = self._begin_snapshot()
         stopped: list[Job] = []
@@ -105,10 +105,10 @@ class QueryBus:
         link.answer(answers)
         link.give_back(stopped, position)
         link.credit.parked = len(self._parked)
-        self._end_snapshot()  # the answers are on their way: nobody waits for this
+        self._end_snapshot()  # the answers are on their way: no client waits for the rest
 
     def _cancel(self) -> None:
-        """Give up the parked queries that nobody waits for any more."""
+        """Return the parked queries cancelled by the gateway."""
         cancelled = self._link.cancelled
         self._parked, parked = [], self._parked
         gone: list[Job] = []
@@ -118,7 +118,7 @@ class QueryBus:
         self._link.give_back(gone, self._position)
 
     def _take_up(self) -> None:
-        """Queue again those who wait for a later position, if it may have come."""
+        """Queue parked queries again, if the position may have changed."""
         now = time.monotonic()
         if self._progress.receive() or now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
@@ -136,9 +136,9 @@ class QueryBus:
         return min(LOOK_SECONDS, self._link.seconds_to_beat) if self._parked else self._link.seconds_to_beat
 
     def _answer(self, position: int, stopped: list[Job]) -> list[Response]:
-        """Answer from one snapshot what can be answered from it; park what needs a later position.
+        """Answer queries from one snapshot; park queries for later positions.
 
-        A query that was stopped because the gateway wants it elsewhere, or not at all, goes into `stopped`.
+        A query stopped at the gateway's request is added to `stopped`.
         """
         reader, link, interrupt = self._reader, self._link, self._interrupt
         jobs = link.jobs
@@ -166,7 +166,7 @@ class QueryBus:
                     else:
                         answers.append(self._interrupted(job, position))
                 if link.credit.busy:
-                    break  # it took long: the gateway decides what comes next
+                    break  # after a slow query the gateway decides the order of the rest
             now = time.monotonic()
         interrupt.running = None
         if answers:
@@ -174,7 +174,7 @@ class QueryBus:
         return answers
 
     def _park(self, job: Job, returned: list[Job]) -> None:
-        """Keep a query until the read model has caught up; of too many, keep those that need the least."""
+        """Park a query until the read model has caught up; beyond the maximum, return the furthest query."""
         self._parked.append(job)
         if len(self._parked) > PARKED_MAX:
             furthest = max(self._parked, key=lambda one: one.after)
@@ -186,12 +186,12 @@ class QueryBus:
         return job.id, position, pack(error(job.body["msg_id"], Code.UNAVAILABLE, text))
 
     def _look(self) -> None:
-        """Say in the next beat which log is in the read model, and how far: the gateway asks only who has its log."""
+        """Report the identity and position of the read model: the gateway sends queries only for the current log."""
         self._begin_snapshot()
         self._end_snapshot()
 
     def _begin_snapshot(self) -> int:
-        """Return the position of all answers until the snapshot ends; -1 if there is nothing that can be read."""
+        """Return the position of all answers until the snapshot ends; -1 without a readable read model."""
         checkpoint = None
         try:
             self._open()
@@ -211,7 +211,7 @@ class QueryBus:
             self._reader.end()
 
     def _late(self, job: Job, position: int) -> Response:
-        """Answer a query whose deadline has passed: never with old rows."""
+        """Refuse a query past its deadline: never answer with stale rows."""
         self._counters["late"] += 1
         text = "The deadline passed before the query was answered: try again, or give it more time."
         if position < job.after:
@@ -220,7 +220,7 @@ class QueryBus:
         return job.id, max(0, position), pack(error(job.body["msg_id"], Code.UNAVAILABLE, text))
 
     def _open(self) -> None:
-        """Open the read model, if there is one, and again if another file has taken its place."""
+        """Open the read model, if present, and open a replaced file again."""
         now = time.monotonic()
         if self._reader and now < self._next_stat:
             return
@@ -236,7 +236,7 @@ class QueryBus:
         self._reader = None
 
     def _tell(self, checkpoint: Checkpoint | None) -> None:
-        """Let the gateway know which log the answers come from, before the first of them."""
+        """Report the identity of the answers' log to the gateway, before the first of them."""
         known = self._link.identity
         self._link.identity = checkpoint.identity if checkpoint else None
         self._link.position = checkpoint.position if checkpoint else 0

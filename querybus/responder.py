@@ -18,16 +18,16 @@ logger = logging.getLogger(__name__)
 
 
 class Responder:
-    """Answers queries from tables that somebody holds at one position."""
+    """Answers queries from tables held at one position."""
 
     def __init__(self, app: App, interrupt: Interrupt | None = None) -> None:
         self._app = app
         self._interrupt = interrupt or Interrupt()
 
     def answer(self, job: Job, tables: ReadOnlyTables) -> bytes:
-        """Return the packed body of the answer; a query that raises is answered, and touches nobody else.
+        """Return the packed body of the answer; a query that raises affects no other query.
 
-        Raises Interrupted if it was stopped.
+        Raises Interrupted for a stopped query.
         """
         msg_id: MessageId = job.body["msg_id"]
         try:
@@ -57,5 +57,5 @@ class Responder:
         except Invalid as invalid:
             return error(msg_id, Code.MALFORMED, f"{name} is not right.", invalid.errors)
         data = self._app.queries[kind](query, tables)
-        check(data)  # rows may hold what JSON does not, such as a BLOB
+        check(data)  # rows may hold values outside of JSON, such as a BLOB
         return {"type": "query_result", "in_reply_to": msg_id, "data": data}

@@ -1,8 +1,8 @@
-"""The attendant of a worker: looks after its line to the gateway while a handler runs for long.
+"""The attendant of a worker: serves the connection to the gateway during long handlers.
 
-A thread, since handlers run in the main one. A process whose handler takes its time goes on beating, returns the work
-that would wait behind it, and stops the handler at its deadline; a process that hangs does none of that.
-docs/guarantees.md has how the gateway tells one from the other.
+A thread, since handlers run in the main thread. With a long handler the process still sends heartbeats, returns the
+requests behind it, and stops it at its deadline; a hung process does none of that. docs/guarantees.md explains how
+the gateway distinguishes the two.
 """
 
 import logging
@@ -18,7 +18,7 @@ from dualbus.runtime.errors import EXIT_SOFTWARE
 from dualbus.worker.interrupt import Interrupt
 from dualbus.worker.link import WorkerLink
 
-LOOK_SECONDS = 0.05  # a handler that is seen twice has been running for as long
+LOOK_SECONDS = 0.05  # between checks: a handler seen twice has been running for as long
 WARN_SECONDS = 1.0
 FLUSH_SECONDS = 0.25  # for the last answers to leave
 
@@ -28,7 +28,7 @@ Status = Callable[[], dict[str, Any]]
 
 
 class Running(Protocol):
-    """What a handler runs for: a job, or an event."""
+    """The subject of a running handler: a job, or an event."""
 
     @property
     def id(self) -> int: ...
@@ -56,7 +56,7 @@ class Attendant:
         self._status = status
         self._handler = handler  # "decision", "query", "projection": for the log
         self._returns = returns
-        self._give_up_seconds = give_up_seconds  # beyond its deadline, for a handler that cannot be stopped
+        self._give_up_seconds = give_up_seconds  # past its deadline, for a handler that cannot be stopped
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="attendant", daemon=True)
         self._running: Running | None = None
@@ -75,7 +75,7 @@ class Attendant:
         self._thread.join()
 
     def status(self) -> dict[str, Any]:
-        """Return what `Status` shows of handlers: the one that has been running for long, and the slowest of all."""
+        """Return the handlers for `Status`: the one running for long, and the slowest so far."""
         running = self._running
         shown: dict[str, Any] = {"slowest": self._slowest} if self._slowest else {}
         if running and self._interrupt.running is running and (seconds := self._seconds()) >= LOOK_SECONDS:
@@ -99,7 +99,7 @@ class Attendant:
                 self._attend(running)
 
     def _note_end(self, now: float) -> None:
-        """Report a handler that took long, when it has ended."""
+        """Report the end of a long handler."""
         ended, seconds = self._running, now - self._since
         if ended and seconds > self._slowest.get("seconds", WARN_SECONDS):
             self._slowest = {"type": ended.what, "seconds": round(seconds, 2)}
@@ -129,7 +129,7 @@ class Attendant:
             )
 
     def _use_line(self, running: Running) -> None:
-        """Receive, return what waits behind the handler, and beat."""
+        """Receive, return the requests behind the handler, and send a heartbeat."""
         link = self._link
         link.receive_while_handling()
         first = self._returns and not link.credit.busy
@@ -141,7 +141,7 @@ class Attendant:
         link.beat(self._status, now=first, running=running.id)
 
     def _give_up(self, running: Any) -> None:
-        """End a process whose handler cannot be stopped. Its request is answered, so that no other worker runs it."""
+        """End a process whose handler cannot be stopped. The answer leaves first, so no other worker runs it."""
         text = f"{running.what} ran past its deadline and could not be stopped; its process was ended."
         msg_id: MessageId | None = running.body["msg_id"]
         self._link.answer([(running.id, 0, pack(error(msg_id, Code.CRASH, text)))])

@@ -1,11 +1,11 @@
-"""Since when a message that is received now can have been waiting: deadlines travel as the time that is left."""
+"""Determines the age of received messages: deadlines travel as remaining time."""
 
-# A wait that is this much longer than it may be: the process was stopped. So soon after, messages may be from then.
+# A wait so much longer than allowed means a stopped process. Messages received so soon after it may be as old.
 STOPPED_SECONDS = 0.05
 
 
 class ArrivalClock:
-    """Notices that the process was stopped, and with it the thread that receives for it."""
+    """Detects stops of the process, and with it of its receiving thread."""
 
     def __init__(self, now: float) -> None:
         self._stopped_since = self._stopped_until = now
@@ -16,9 +16,9 @@ class ArrivalClock:
             self._stopped_since, self._stopped_until = began, ended + STOPPED_SECONDS
 
     def since(self, empty_at: float, now: float) -> float:
-        """Return since when messages can have been waiting in a queue that was empty at a moment."""
+        """Return since when messages can have been waiting in a queue last seen empty at a moment."""
         return min(empty_at, self._stopped_since) if now < self._stopped_until else empty_at
 
     def registered(self) -> None:
-        """Whatever arrives under a new registration was sent after it."""
+        """Note a new registration: all later messages were sent after it."""
         self._stopped_until = 0.0

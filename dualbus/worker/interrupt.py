@@ -1,7 +1,7 @@
-"""Stops a handler that runs past its deadline, in Python too: a signal raises Interrupted in the main thread.
+"""Stops a handler past its deadline, in Python code too: a signal raises Interrupted in the main thread.
 
-A signal handler of Python runs in the main thread between two instructions, and ends a blocking system call such
-as a sleep. So nothing is raised but inside `with interrupt:`, and only in the handler that was meant.
+Python runs signal handlers in the main thread between two instructions, and they end a blocking system call such as a
+sleep. Interrupted is raised only inside `with interrupt:`, and only in the intended handler.
 """
 
 import signal
@@ -16,14 +16,14 @@ _SIGNAL = signal.SIGUSR1
 class Interrupt:
     """`with interrupt:` surrounds the code of an application; `stop` ends it from another thread.
 
-    `with interrupt.shield:` inside it surrounds work that is better finished, such as reading a history that the next
-    attempt would have to read again.
+    `with interrupt.shield:` inside surrounds work worth finishing, such as reading a history that the next attempt
+    would have to read again.
     """
 
     def __init__(self) -> None:
         self.allowed = False
         self.shield = _Shield(self)
-        self.running: object | None = None  # the job whose handler runs; set by the loop of the process
+        self.running: object | None = None  # the job of the current handler; set by the loop of the process
         self._wanted: object | None = None
 
     def listen(self) -> None:
@@ -32,14 +32,14 @@ class Interrupt:
         signal.signal(_SIGNAL, self._raise)
 
     def stop(self, running: object) -> None:
-        """Raise Interrupted in the handler that runs for this job, if it still does and may be interrupted now."""
+        """Raise Interrupted in the handler of this job, if still running and interruptible."""
         self._wanted = running
         signal.pthread_kill(self._main, _SIGNAL)
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if self.allowed and self._wanted is not None and self._wanted is self.running:
             self._wanted = None
-            self.allowed = False  # it may be raised on the way out of `with`
+            self.allowed = False  # raised only once: not again while `with` unwinds
             raise Interrupted
 
     def __enter__(self) -> None:

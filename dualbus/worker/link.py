@@ -1,6 +1,6 @@
-"""A worker's line to the gateway: registers, beats, receives work, sends answers.
+"""A worker's connection to the gateway: registers, sends heartbeats, receives requests, sends answers.
 
-The main thread owns the line, except while it runs handlers (`with link.handling():`): then the attendant may use it.
+The main thread owns the socket, except during handlers (`with link.handling():`), when the attendant may use it.
 """
 
 import logging
@@ -33,11 +33,11 @@ logger = logging.getLogger(__name__)
 
 
 class WorkerLink:
-    """The line of one worker. `identity` and `position` are those of its log or read model.
+    """The connection of a worker. `identity` and `position` are those of its log or read model.
 
-    A registration is the fence against work that was sent twice: whoever registers has discarded, unhandled, all work
-    of its earlier registrations, and discards what arrives of it later. So when the gateway sends a request again
-    under a new registration, no earlier sending can begin any more.
+    A registration fences off duplicate work: a registering worker has discarded, unhandled, all work of its earlier
+    registrations, and discards such work on arrival. So once the gateway sends a request again under a new
+    registration, no earlier sending of the request can start.
     """
 
     def __init__(self, socket: Socket, dest: str, types: list[str]) -> None:
@@ -46,7 +46,7 @@ class WorkerLink:
         self.identity: Identity | None = None
         self.position = 0
         self.jobs: deque[Job] = deque()  # received and not begun
-        self.cancelled: set[int] = set()  # sendings whose answers are not wanted
+        self.cancelled: set[int] = set()  # sendings whose answers are not needed
         self.registration = 0
         self.credit = Credit()
         self.lock = threading.Lock()
@@ -70,7 +70,7 @@ class WorkerLink:
         self.jobs.clear()
         self.cancelled.clear()
         self._unsent.clear()
-        self._released = False  # another gateway than the one that may have sent BYE
+        self._released = False  # the BYE may have been another gateway's
         self.clock.registered()
         credit = self.credit.announced()
         greeting = Registration(
@@ -95,10 +95,10 @@ class WorkerLink:
             self.lock.acquire()
 
     def wait(self, poll: Poll, seconds: float) -> set[Socket | int]:
-        """Wait for work or for time to pass, and note since when what is there now can have been waiting.
+        """Wait for messages or time, and note since when the received messages can have been waiting.
 
-        The time a message spends in the queue of a busy process counts too: a message that is there at once counts as
-        here since the queue was last empty. A message that ends a wait has just arrived.
+        Time in the queue of a busy process counts: a message present at once counts from the moment of the last empty
+        queue. A message that ends a wait has just arrived.
         """
         began = ended = time.monotonic()
         ready = poll.wait(0)
@@ -112,7 +112,7 @@ class WorkerLink:
         return ready
 
     def receive(self) -> None:
-        """Put the work that has arrived into `jobs`, and follow what else the gateway sends."""
+        """Receive: put work into `jobs`, and handle the gateway's other messages."""
         if self._refused:
             raise AlreadyRunningError(self._refused)
         for frames in self.socket.receive(ready=True) if self._ready else ():
@@ -134,11 +134,11 @@ class WorkerLink:
                 work = read_work(items, self._here_since)
                 self.jobs += [job for job in work if job.registration == self.registration]
             elif kind == BEAT:
-                self._next_beat = 0.0  # in answer to it: one wake for both
+                self._next_beat = 0.0  # in reply to the gateway's, with one wake-up for both
             elif kind == CANCEL:
                 self._cancel(read_numbers(items))
             elif kind == ANNOUNCE:
-                if self.registration in read_numbers(items):  # else it is about one that has ended since
+                if self.registration in read_numbers(items):  # otherwise the message concerns an earlier registration
                     self.announce()
             elif kind == BYE:
                 self._released = True
@@ -155,19 +155,19 @@ class WorkerLink:
         self.give_back([job for job in waiting if job.id in self.cancelled], self.position)
 
     def answer(self, done: Sequence[Response]) -> None:
-        """Send answers; what the queue has no room for waits here, bounded by the credit of this worker."""
+        """Send answers; unsent answers wait here, bounded by the credit of this worker."""
         self._unsent += answer_batches(done)
         while self._unsent and self.socket.send(self._unsent[0]):
             del self._unsent[0]
 
     def give_back(self, jobs: Iterable[Job], position: int) -> None:
-        """Return work that was not begun, or was stopped on the way, with the position of the read model."""
+        """Return requests not started, or stopped, with the position of the read model."""
         if numbers := [job.id for job in jobs]:
             self._unsent.append(batch(RETURNED, [position, *numbers]))
             self.answer(())
 
     def beat(self, status: Callable[[], dict[str, Any]], *, now: bool = False, running: int = 0) -> None:
-        """Send a beat, if it is time to; `now` where the gateway must know before the next answer."""
+        """Send a heartbeat if due; `now` if the gateway must know before the next answer."""
         time_now = time.monotonic()
         if time_now < self._next_beat and self.credit.as_announced and not now:
             return
@@ -179,15 +179,15 @@ class WorkerLink:
         self.answer(())
 
     def finished(self, stop: Stop) -> bool:
-        """Tell whether to end: a stop was requested, and the gateway has all answers, or is not there.
+        """Tell whether to end: a stop is requested, and the gateway has all answers or is unreachable.
 
-        The first time, ask the gateway for no more work; it sends BYE when it waits for nothing from here.
+        The first call requests no more work from the gateway, which sends BYE once it waits for nothing from here.
         """
         if not stop.told:
             return False
         now = time.monotonic()
         if self._released or now - self._gateway_seen > GATEWAY_SILENT_SECONDS:
-            self.socket.linger_ms = 0  # there is nobody to wait for
+            self.socket.linger_ms = 0  # no peer to wait for
             return True
         if self._leaving_at is None:
             self._leaving_at = now
@@ -196,5 +196,5 @@ class WorkerLink:
 
     @property
     def seconds_to_beat(self) -> float:
-        """How long there is until the next beat."""
+        """Return the seconds until the next heartbeat."""
         return max(0.0, self._next_beat - time.monotonic())
