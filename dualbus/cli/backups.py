@@ -27,9 +27,9 @@ def backup(
     file: Annotated[Path, typer.Argument(help="The file to make.")],
     to: To = None,
 ) -> None:
-    """Copy the log into a file while the cluster runs, and prove that the copy is whole.
+    """Back up the log to a file while the cluster runs.
 
-    Read models are not copied: the projector makes them from the log.
+    The copy is verified. Read models are not copied: the projector builds them from the log.
     """
     found = settings()
     app = load(found.app)
@@ -51,11 +51,11 @@ def restore(
     file: Annotated[Path, typer.Argument(help="A file that `dualbus backup` made.", exists=True, dir_okay=False)],
     to: To = None,
 ) -> None:
-    """Make the log of the data folder from a backup, once it is proven to be whole.
+    """Restore the log from a verified backup.
 
-    It never overwrites a log, and never works beside a commandbus. The log begins a new life: read models that
-    have seen more than it has are made anew. Where log.head was left behind, what was acknowledged and is not in
-    the restored log is reported.
+    Restoring never overwrites a log, and refuses to run beside commandbus. The log starts a new incarnation: read
+    models ahead of it are built again. If log.head remains, acknowledged events missing in the restored log are
+    reported.
     """
     found = settings()
     app = load(found.app)
@@ -83,14 +83,14 @@ def _another_log(data: Path, acknowledged: Acknowledged, found: str) -> str:
 
 
 def no_head(data: Path) -> None:
-    """Raise Failed if a log that is gone has left its log.head in the data folder."""
+    """Raise CliError if the log is missing and its log.head remains in the data folder."""
     if acknowledged := read_head(data):
         raise output.CliError(_another_log(data, acknowledged, "import makes a new log"))
 
 
 @contextmanager
 def alone(data: Path) -> Iterator[None]:
-    """Keep the writers of a data folder out. Raises Taken if one of them runs, Failed if there is a log already."""
+    """Lock a data folder. Raises AlreadyRunningError beside a running writer, CliError if a log exists."""
     make_folder(data)
     with ExitStack() as held:
         for name, what in (("log", "commandbus writes the log"), ("projector", "projector writes the read model")):
@@ -102,7 +102,7 @@ def alone(data: Path) -> Iterator[None]:
 
 @contextmanager
 def aside(beside: Path) -> Iterator[Path]:
-    """Give a folder on the same disk that goes away, with files that only their owner may read."""
+    """Yield a temporary folder on the same disk, with files readable by their owner only."""
     before = os.umask(0o077)
     try:
         with tempfile.TemporaryDirectory(dir=beside, prefix=".dualbus-") as folder:
@@ -120,7 +120,7 @@ def _copied(source: Path, folder: Path, to: int | None) -> LogCopy:
 
 
 def _proven(folder: Path, app: App) -> int:
-    """Walk through a copy; return up to where it goes. Raises Broken where it does not hold."""
+    """Verify a copy; return its end. Raises VerificationError."""
     walk = LogAudit(folder, app)
     try:
         with output.bar("Verifying the copy") as progress:

@@ -28,7 +28,7 @@ def command(
     ] = None,
     timeout: Timeout = None,
 ) -> None:
-    """Have a command done; print its events and the position of the log after them."""
+    """Send a command; print its events and position."""
     ours = settings()
     given = _fields(find("command", type_, load(ours.app).command_types), fields or ())
     with Client(ours.front, timeout=timeout or ours.timeout_ms / 1000) as client:
@@ -56,7 +56,7 @@ def query(
 
 
 def _fields(kind: type[Message], pairs: Sequence[str]) -> dict[str, Any]:
-    """Return what was given for each field; the cluster says whether it is right."""
+    """Return the values of the fields; the cluster checks them."""
     schema = kind.model_json_schema()
     properties: Mapping[str, Any] = schema.get("properties", {})
     found: dict[str, Any] = {}
@@ -73,7 +73,7 @@ def _fields(kind: type[Message], pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _value(text: str, types: Sequence[str]) -> Any:
-    """Return a value as its field means it: text stays text, and the rest is JSON, where it is JSON."""
+    """Return a value by the type of its field: text as it is, anything else as JSON where possible."""
     if list(types) == ["string"]:
         return text
     try:
@@ -97,5 +97,5 @@ def _sentences(problem: Error) -> str:
 
 
 def _print(value: object) -> None:
-    """Print a result: for a person with lines and indents, for a program on one line."""
+    """Print a result: indented at a terminal, on one line otherwise."""
     output.line(json.dumps(value, ensure_ascii=False, indent=2) if sys.stdout.isatty() else json.dumps(value))

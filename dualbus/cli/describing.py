@@ -26,7 +26,7 @@ def describe(
         bool, typer.Option("--json", help="One JSON object, with the schema of every message.")
     ] = False,
 ) -> None:
-    """Show all that the application can do, from its table; no cluster need run."""
+    """List the commands, queries, events and projections."""
     name = settings().app
     app = load(name)
     if as_json:
@@ -83,7 +83,7 @@ def _fields(kind: type[Message]) -> str:
 
 
 def json_types(schema: dict[str, Any]) -> list[str]:
-    """Return the JSON types that a field may have; none if its schema does not say."""
+    """Return the JSON types allowed by a field's schema; empty if unspecified."""
     found = [schema["type"]] if isinstance(schema.get("type"), str) else []
     for one in schema.get("anyOf", ()):
         found += json_types(one)

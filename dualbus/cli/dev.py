@@ -20,9 +20,9 @@ WATCHED = {".py", ".env", "Procfile"}
 
 
 def dev() -> None:
-    """Run the cluster of the Procfile in this folder, and start it again whenever a file has changed.
+    """Run the Procfile's cluster, restarting it on changes.
 
-    Standard input goes to the gateway, as with honcho. Ends when the gateway does, at the end of its input.
+    Standard input is the gateway's, as with honcho. Ends with the gateway, at the end of its input.
     """
     folder = Path.cwd()
     if not (folder / "Procfile").exists():
@@ -58,7 +58,7 @@ def _stop_when_told() -> threading.Event:
 
 
 def _changes(folder: Path, stop: threading.Event) -> Iterator[set[str]]:
-    """Yield the names of the files that have changed, again and again: none, if nothing has for a while."""
+    """Yield the names of changed files repeatedly; an empty set after a while without changes."""
     watch = watchfiles.watch(
         folder,
         watch_filter=_Sources(),
@@ -72,7 +72,7 @@ def _changes(folder: Path, stop: threading.Event) -> Iterator[set[str]]:
 
 
 class _Sources(watchfiles.DefaultFilter):
-    """What an application is made of."""
+    """Select the files of an application."""
 
     def __call__(self, change: watchfiles.Change, path: str) -> bool:
         name = Path(path)

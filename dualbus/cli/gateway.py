@@ -1,4 +1,4 @@
-"""The wire by hand, for what a client's calls do not say: envelopes as they are, and the gateway's status."""
+"""A raw connection to the gateway, for envelopes and status."""
 
 import time
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Body = dict[str, Any]
 
 
 class Gateway:
-    """A connection to the gateway of a running cluster. Raises Failed if there is none, or no longer."""
+    """A connection to the gateway of a running cluster. Raises CliError if unreachable or lost."""
 
     def __init__(self, settings: Settings) -> None:
         self._address = settings.front
@@ -33,13 +33,13 @@ class Gateway:
             self._connection.look()
 
     def send(self, packed: Sequence[bytes]) -> None:
-        """Send envelopes, packed already, as one message."""
+        """Send packed envelopes as one message."""
         while not self._connection.socket.send(joined(SEND, packed)):
             Poll(self._connection.monitor).wait(0.01)
             self._look()
 
     def replies(self) -> list[Body]:
-        """Return the bodies of the replies that are there."""
+        """Return the bodies of the available replies."""
         self._look()
         return [
             reply["body"]
@@ -49,7 +49,7 @@ class Gateway:
         ]
 
     def ask(self, body: Body, dest: str) -> Body:
-        """Ask one thing, and wait for the answer."""
+        """Send a request, and wait for the reply."""
         self.send([pack({"dest": dest, "body": body})])
         deadline = time.monotonic() + self._seconds
         while time.monotonic() < deadline:
@@ -79,5 +79,5 @@ class Gateway:
 
 
 def no_cluster(address: str) -> str:
-    """Return what to say where nobody answers."""
+    """Return the error text for an unreachable gateway."""
     return f"No cluster answers at {address}: start it with `honcho start`, or point DUALBUS_FRONT to one."

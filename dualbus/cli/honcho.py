@@ -1,4 +1,4 @@
-"""python -m dualbus.cli.honcho PARENT …: honcho, that ends what it runs when the process that started it ends."""
+"""python -m dualbus.cli.honcho PARENT …: honcho, ended together with the process that started it."""
 
 import ctypes
 import os
@@ -11,10 +11,10 @@ _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 
 
 def end_with(parent: int) -> None:
-    """Have SIGTERM sent to this process when its parent ends, however it ends; only Linux can."""
+    """Request SIGTERM at the end of the parent process; Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
-        if os.getppid() != parent:  # it has ended before it was watched
+        if os.getppid() != parent:  # ended before the request
             sys.exit(1)
 
 

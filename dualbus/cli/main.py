@@ -1,4 +1,4 @@
-"""The commands of `dualbus`, and what an error comes to: a sentence and an exit code, never a traceback."""
+"""The commands of `dualbus`. An error is a sentence and an exit code, never a traceback."""
 
 import sys
 import traceback
@@ -40,7 +40,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
 )
 
 app = typer.Typer(
-    help="Call a dualbus cluster, look at it, and look after its log. The settings come from DUALBUS_… variables.",
+    help="Send commands and queries to a dualbus cluster, inspect it, and maintain its log. Settings: DUALBUS_…",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _where(mistake: Exception) -> str:
-    """Return what went wrong that nobody foresaw, in the application, in a file or in dualbus, as a sentence."""
+    """Return a sentence about an unexpected exception in the application, in a file or in dualbus."""
     last = traceback.extract_tb(mistake.__traceback__)[-1]
     said = " ".join(own_text(mistake).split())
     where = f"{last.filename}, line {last.lineno}"
@@ -94,7 +94,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     code: object = output.EXIT_DONE
     try:
         app(arguments, prog_name="dualbus")
-    except SystemExit as ended:  # this is how Typer ends, also when all went well
+    except SystemExit as ended:  # also Typer's way to end normally
         code = ended.code
     except OSError as problem:
         if problem.filename is not None:

@@ -1,4 +1,4 @@
-"""Names that a person has typed, and the nearest one that there is."""
+"""Finds names, and suggests the nearest."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -10,14 +10,14 @@ T = TypeVar("T")
 
 
 def find(what: str, name: str, among: Mapping[str, T]) -> T:
-    """Return what is called so; raise WrongUse with the nearest name."""
+    """Return the value of a name; raise WrongUse with the nearest name."""
     if name in among:
         return among[name]
     raise output.WrongUse(f"There is no {what} {name!r}{nearest(name, among)}")
 
 
 def nearest(name: str, among: Iterable[str]) -> str:
-    """Return the end of a sentence: which name may have been meant, or which there are."""
+    """Return the end of a sentence: the nearest name, or all names."""
     names = sorted(among)
     folded = {one.casefold(): one for one in names}
     close = get_close_matches(name.casefold(), folded, n=1)

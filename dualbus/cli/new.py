@@ -17,7 +17,7 @@ TAKEN = {"dualbus", "tests"}
 def new(
     name: Annotated[str, typer.Argument(help="The application's name: also of its folder and of its package.")],
 ) -> None:
-    """Make a folder with a small application that runs and is tested, to begin from."""
+    """Create a folder with a small, tested application."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise output.WrongUse(f"{name!r} cannot be the name of a package: take small letters, such as myapp.")
     if name in TAKEN or name in sys.stdlib_module_names:

@@ -1,4 +1,4 @@
-"""Results go to stdout, and everything else to stderr: notes, errors, bars."""
+"""Prints results to stdout, and notes, errors and progress bars to stderr."""
 
 import json
 import os
@@ -15,24 +15,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE = 0, 1, 2
-PIPE_COLUMNS = 200  # how wide a table may be where no terminal says
+PIPE_COLUMNS = 200  # of a table without a terminal
 
 
 class CliError(Exception):
-    """It was refused, or did not work; the text is a sentence that says what to do."""
+    """A refused or failed command; the text is a sentence with advice."""
 
     exit_code = EXIT_FAILED
 
 
 class WrongUse(CliError):
-    """It was asked for in a way that cannot be; the text is a sentence that says how it can."""
+    """Wrong use of a command; the text is a sentence with the right use."""
 
     exit_code = EXIT_WRONG_USE
 
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """End the command where its result cannot be written: well if nobody reads on, and else with a sentence."""
+    """End the command if the result cannot be written: successfully after a closed pipe, else with a sentence."""
     try:
         yield
     except BrokenPipeError:
@@ -46,19 +46,19 @@ def _writing() -> Iterator[None]:
 
 
 def line(text: str) -> None:
-    """Write a line of a result; where nobody reads on, end as if all had been read."""
+    """Write a line of a result; after a closed pipe, end successfully."""
     with _writing():
         sys.stdout.write(text + "\n")
 
 
 def flush() -> None:
-    """Let a reader see the lines that were written."""
+    """Flush the lines written."""
     with _writing():
         sys.stdout.flush()
 
 
 def rest(seconds: float) -> None:
-    """Wait so long; where nobody reads on, end as if all had been read."""
+    """Sleep; after a closed pipe, end successfully."""
     poll = select.poll()
     poll.register(sys.stdout, select.POLLERR)
     if poll.poll(seconds * 1000):
@@ -67,7 +67,7 @@ def rest(seconds: float) -> None:
 
 
 def hang_up() -> None:
-    """Give what is still in the buffer somewhere to go, or Python complains about it when it ends."""
+    """Redirect buffered output to /dev/null, to avoid Python's error message at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -77,7 +77,7 @@ def json_line(value: object) -> None:
 
 
 def note(text: str) -> None:
-    """Say something that is not a result."""
+    """Print a note on stderr."""
     sys.stderr.write(text + "\n")
 
 
@@ -90,7 +90,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
 
 
 def show(*tables: Table) -> None:
-    """Write tables, as wide as the terminal, or as they need where there is none."""
+    """Write tables as wide as the terminal, or as wide as necessary without one."""
     console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False)
     with _writing(), console.capture() as captured:  # which flushes standard output
         console.print(*tables)
@@ -100,7 +100,7 @@ def show(*tables: Table) -> None:
 
 @contextmanager
 def bar(what: str, *, wanted: bool = True) -> Iterator[Callable[[int, int], None]]:
-    """Show how far something is, on a terminal and for as long as it takes; give a function to say it with."""
+    """Show progress on a terminal; yield a function that reports it."""
     console = Console(stderr=True)
     if not (wanted and console.is_terminal):
         yield lambda done, total: None

@@ -28,7 +28,7 @@ def events(
     private: Annotated[bool, typer.Option(help="Show private fields too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Show events from the log, in the shape that they have today. Reads the data folder, not the cluster."""
+    """Show the log's events in their current shape."""
     found = settings()
     app = load(found.app)
     for name in types or ():
@@ -45,7 +45,7 @@ def events(
 
 
 def _tag(said: str, app: App, secret: bytes) -> str:
-    """Return a tag as the log's index holds it."""
+    """Return a tag in the form of the log's index."""
     name, colon, value = said.partition(":")
     names = {name for kind in app.event_types.values() for _, name in kind.tag_fields}
     if not colon or name not in names:

@@ -20,8 +20,8 @@ from dualbus.transport.poller import Poll
 
 READ_BYTES = 1 << 16
 UNDER_WAY_MAX = 2000  # messages without an answer before reading rests
-SHARED_BYTES_MAX = NODES_MAX  # so few bytes cannot hold more lists and objects than one message may
-PATIENCE_SECONDS = 5.0  # beyond the deadline of what is under way; the gateway answers at the deadline
+SHARED_BYTES_MAX = NODES_MAX  # a batch of so few bytes cannot exceed the limit of lists and objects
+PATIENCE_SECONDS = 5.0  # beyond the deadlines of requests in flight; the gateway replies at the deadline
 
 
 def send(
@@ -30,9 +30,9 @@ def send(
         typer.Argument(metavar="[MESSAGE|FILE]", help="A message, or a file of them; standard input if not given."),
     ] = None,
 ) -> None:
-    """Send messages as they are, one after another in JSON; print the body of each reply on a line.
+    """Send messages as JSON; print the body of each reply.
 
-    Ends with 1 if one of them was refused or failed.
+    Exits with 1 if a message was refused or failed.
     """
     source = _source(what)
     with source, Gateway(settings()) as gateway, output.bar("Answered", wanted=not sys.stdout.isatty()) as progress:
@@ -43,7 +43,7 @@ def send(
 
 
 def _source(what: str | None) -> io.RawIOBase | io.BytesIO:
-    """Return what to read messages from."""
+    """Return the stream to read messages from."""
     if what is None or what == "-":
         return io.FileIO(0, closefd=False)
     if what.lstrip().startswith("{"):
@@ -55,7 +55,7 @@ def _source(what: str | None) -> io.RawIOBase | io.BytesIO:
 
 
 class Sender:
-    """Reads, sends and prints, each when it can be done."""
+    """Reads, sends and prints, each as soon as possible."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Sender:
         timeout: float,
         progress: Callable[[int, int], None],
     ) -> None:
-        self.failed = False  # whether a message was refused, or came to an error
+        self.failed = False  # whether a message was refused or failed
         self._gateway = gateway
         self._source = source
         self._progress = progress
@@ -79,7 +79,7 @@ class Sender:
         return self._sent - self._answered
 
     def run(self) -> None:
-        """Send all there is, and wait for every answer."""
+        """Send everything, and wait for all replies."""
         try:
             while not self._ended or self._under_way:
                 if self._may_read():
@@ -97,7 +97,7 @@ class Sender:
             raise output.CliError(f"{failed} {self._unanswered()}") from None
 
     def _may_read(self) -> bool:
-        """Wait until there is something to do; tell whether it is reading."""
+        """Wait for an event; tell whether input is being read."""
         wanted = not self._ended and self._under_way < UNDER_WAY_MAX
         if wanted and isinstance(self._source, io.BytesIO):
             return True
@@ -122,7 +122,7 @@ class Sender:
             self._send(packed)
 
     def _packed(self, found: dict[str, Any] | Garbage) -> bytes:
-        """Return a message as it is sent; answer at once what cannot be, and return nothing."""
+        """Return a message packed for sending; reply at once to an invalid one, and return None."""
         if isinstance(found, Garbage):
             self._print(error(found.msg_id, Code.MALFORMED, found.text))
             return b""

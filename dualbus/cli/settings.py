@@ -11,7 +11,7 @@ from dualbus.runtime.settings import Settings
 def settings() -> Settings:
     """Return the settings; raise ConfigError with every problem.
 
-    What a file .env in this folder says comes first, as it does for the cluster that honcho starts here.
+    A file .env in the current folder takes precedence, as for the cluster started by honcho there.
     """
     file = Path(".env")
     return Settings.from_env(os.environ | (parse(file.read_text()) if file.exists() else {}))

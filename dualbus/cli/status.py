@@ -20,7 +20,7 @@ def status(
     watch: Annotated[bool, typer.Option(help="Go on showing it, every second, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Show the processes of the cluster, how far each is, and what waits."""
+    """Show the cluster's processes, positions and queues."""
     with Gateway(settings()) as gateway:
         try:
             if as_json:

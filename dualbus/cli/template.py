@@ -1,4 +1,4 @@
-"""The files of a new application, as `dualbus new` writes them. NAME stands for its name."""
+"""The files of a new application, written by `dualbus new`. NAME is replaced by its name."""
 
 FILES = {
     "Procfile": """\

@@ -20,9 +20,9 @@ CHUNK_EVENTS = 1000
 
 
 def export() -> None:
-    """Write every event of the log as a line of JSON, private fields too.
+    """Export every event as a line of JSON, with private fields.
 
-    Refusals and idempotency keys are not among them: `dualbus backup` copies a log with all it knows.
+    Refusals and idempotency keys are not exported: `dualbus backup` copies the whole log.
     """
     log = SqliteLogReader(settings().data)
     try:
@@ -43,7 +43,7 @@ def import_(
         Path | None, typer.Argument(help="What `dualbus export` wrote; standard input if not given.")
     ] = None,
 ) -> None:
-    """Make a new log of lines of JSON, each an event; nothing is made if one of them cannot be taken."""
+    """Import events from lines of JSON into a new log, all or none."""
     found = settings()
     app = load(found.app)
     with alone(found.data), aside(found.data) as folder:

@@ -7,9 +7,9 @@ from dualbus.operations.verify import verify as prove
 
 
 def verify() -> None:
-    """Prove that nothing was lost, changed or skipped; the cluster may run meanwhile.
+    """Verify the log's hash chain and the read model's rows.
 
-    Walks the whole log, folds it again, and compares the read model with it row by row.
+    Reads the whole log, projects it again, and compares the rows. The cluster may run meanwhile.
     """
     found = settings()
     with output.bar("Verifying") as progress:

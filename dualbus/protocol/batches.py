@@ -14,7 +14,7 @@ from dualbus.protocol.frames import (
 )
 from dualbus.protocol.records import Response
 
-_DONE_BYTES = 24  # of a Done around its body, at most
+_DONE_BYTES = 24  # of a Response around its body, at most
 
 
 def batch(kind: bytes, items: Sequence[object]) -> Frames:
@@ -23,7 +23,7 @@ def batch(kind: bytes, items: Sequence[object]) -> Frames:
 
 
 def joined(kind: bytes, packed: Sequence[bytes]) -> Frames:
-    """Put items that are already packed into the frames of one message, without touching them again."""
+    """Join packed items into the frames of one message."""
     header: bytes = packer.pack_array_header(len(packed))
     return [kind, header + b"".join(packed)]
 
@@ -34,14 +34,14 @@ def batches(kind: bytes, packed: list[bytes]) -> list[Frames]:
 
 
 def answer_batches(done: Sequence[Response]) -> list[Frames]:
-    """Pack answers into as few messages as the size of a batch allows: as a rule it is one, and packed at once."""
+    """Pack answers into as few messages as the size of a batch allows, usually one."""
     if sum([len(body) for _, _, body in done]) + _DONE_BYTES * len(done) <= BATCH_BYTES:
         return [batch(DONE, done)] if done else []
     return batches(DONE, [pack(one) for one in done])
 
 
 def parts(packed: list[bytes]) -> list[list[bytes]]:
-    """Gather packed items into lists that each fit into one message."""
+    """Split packed items into lists, each for one message."""
     if len(packed) <= BATCH_ITEMS_MAX and sum(map(len, packed)) <= BATCH_BYTES:
         return [packed] if packed else []  # as nearly always
     gathered: list[list[bytes]] = [[]]

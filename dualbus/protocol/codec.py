@@ -8,14 +8,14 @@ import msgpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import BATCH_ITEMS_MAX, FRAME_BYTES_MAX
 
-NODES_MAX = 50_000  # lists and objects in one batch: an empty one is 1 byte on the wire and 64 in memory
-_CONTAINERS = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])  # the bytes that begin one (or stand in text)
+NODES_MAX = 50_000  # lists and objects in one batch: an empty list is 1 byte packed and 64 bytes in memory
+_CONTAINERS = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])  # first bytes of a list or object; also part of text
 
 packer = msgpack.Packer(autoreset=True)
 
 
 def pack(value: object) -> bytes:
-    """Pack one value; raise WireError if msgpack has no place for it (a lone surrogate, 2**64)."""
+    """Pack a value; raise WireError for values outside of msgpack (a lone surrogate, 2**64)."""
     try:
         packed: bytes = packer.pack(value)
     except (ValueError, OverflowError, TypeError) as error:
@@ -25,22 +25,22 @@ def pack(value: object) -> bytes:
 
 
 def packed_work(head: tuple[int, int, str, int, str | None, int], body: bytes) -> bytes:
-    """Pack a Work whose body is packed already: an array of six becomes one of seven."""
+    """Pack a Work around a packed body: an array of six items becomes an array of seven."""
     return b"\x97" + pack(head)[1:] + body
 
 
 def packed_reply(src: str, dest: str, position: int, body: bytes) -> bytes:
-    """Pack a reply's envelope around a body that is packed already: a map of three becomes one of four."""
+    """Pack a reply's envelope around a packed body: a map of three keys becomes a map of four."""
     return _reply_head(src, dest) + pack(position) + b"\xa4body" + body
 
 
-@lru_cache(4096)  # sessions ask again and again
+@lru_cache(4096)  # sessions repeat
 def _reply_head(src: str, dest: str) -> bytes:
     return b"\x84" + pack({"src": src, "dest": dest})[1:] + b"\xa8position"
 
 
 def unpack(data: bytes) -> Any:
-    """Unpack one value that one of our own processes packed."""
+    """Unpack a value packed by another dualbus process."""
     try:
         return msgpack.unpackb(data, strict_map_key=False, ext_hook=_no_extensions)
     except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
@@ -62,9 +62,9 @@ def unpack_hostile(data: bytes) -> list[Any]:
 
 
 def _unpack_quickly(data: bytes) -> Any | None:
-    """Unpack what is plainly harmless: few bytes that could begin a container, and no key twice.
+    """Unpack plainly harmless bytes: few possible containers, and no duplicate key.
 
-    An object that had a key twice does not pack into the bytes it came from. None says: look closely.
+    An object with a duplicate key does not pack into its original bytes. Returns None if a closer check is needed.
     """
     if len(data) > NODES_MAX and len(data) - len(data.translate(None, _CONTAINERS)) > NODES_MAX:
         return None
@@ -77,7 +77,7 @@ def _unpack_quickly(data: bytes) -> Any | None:
 
 
 def _unpack_slowly(data: bytes) -> Any:
-    """Unpack with an eye on every list and object; raise WireError with what is wrong."""
+    """Unpack and check every list and object; raise WireError with the first problem."""
     nodes = 0
 
     def count() -> None:
@@ -103,7 +103,7 @@ def _unpack_slowly(data: bytes) -> Any:
 
 
 def unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Make a dict of pairs whose keys are all different, or raise WireError."""
+    """Return a dict of pairs with unique keys, or raise WireError."""
     made = dict(pairs)
     if len(made) != len(pairs):
         raise WireError("An object has the same key twice.")

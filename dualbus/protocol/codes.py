@@ -16,20 +16,20 @@ class Code(IntEnum):
     MALFORMED = 12
     CRASH = 13  # indefinite
     ABORTED = 14
-    EXECUTED = 15  # under this idempotency key, earlier; the first answer cannot be made any more
+    EXECUTED = 15  # earlier, under the same idempotency key; the first answer is no longer available
 
     @property
     def definite(self) -> bool:
-        """Tell whether a client may be sure that nothing happened."""
+        """Tell whether the code guarantees that nothing happened."""
         return self not in (Code.TIMEOUT, Code.CRASH, Code.EXECUTED)
 
 
 class WireError(ValueError):
-    """Bytes or values that are not what the protocol says; the text says what is wrong."""
+    """Bytes or values that violate the protocol; the text describes the problem."""
 
 
 def error(in_reply_to: MessageId | None, code: Code, text: str, errors: list[str] | None = None) -> dict[str, Any]:
-    """Make the body of an error reply."""
+    """Return the body of an error reply."""
     body: dict[str, Any] = {"type": "error", "in_reply_to": in_reply_to, "code": int(code), "text": text}
     if errors is not None:
         body["errors"] = errors

@@ -8,21 +8,21 @@ Frames: TypeAlias = list[bytes]
 SEND = b"send"  # envelopes {"src", "dest", "body"}, and if wanted "timeout_ms", "after"
 REPLY = b"reply"  # envelopes {"src", "dest", "position", "body"}
 # Between the gateway and a worker (a bus, or the projector).
-READY = b"ready"  # worker: one Greeting, which begins a registration
-BEAT = b"beat"  # worker: one Beat; gateway: nothing
+READY = b"ready"  # worker: one Registration
+BEAT = b"beat"  # worker: one Heartbeat; gateway: nothing
 WORK = b"work"  # gateway: Work items
 DONE = b"done"  # worker: Done items
-RETURNED = b"returned"  # worker: numbers of sendings that it has not begun, or was told to stop
-CANCEL = b"cancel"  # gateway: numbers of sendings whose answers are not wanted from this worker any more
+RETURNED = b"returned"  # worker: sendings not started, or stopped on request
+CANCEL = b"cancel"  # gateway: sendings whose answers this worker need not send
 LEAVING = b"leaving"  # worker: send no more work
 BYE = b"bye"  # gateway: every answer has arrived
-ANNOUNCE = b"announce"  # gateway: the number of a registration that it does not know; register again
-REFUSED = b"refused"  # gateway: one sentence why this worker is turned away
+ANNOUNCE = b"announce"  # gateway: the number of an unknown registration; register again
+REFUSED = b"refused"  # gateway: the reason for refusing this worker, a sentence
 # From the publishers.
 EVENTS = b"events"  # commandbus: one Published
 PROGRESS = b"progress"  # projector: one Progress
 
 MESSAGE_BYTES_MAX = 1 << 20  # of one envelope, one event, one answer
-BATCH_BYTES = 1 << 18  # a batch is closed at this size; one large item may pass it
+BATCH_BYTES = 1 << 18  # of a batch, unless a single item is larger
 FRAME_BYTES_MAX = BATCH_BYTES + 2 * MESSAGE_BYTES_MAX
 BATCH_ITEMS_MAX = 10_000

@@ -1,4 +1,4 @@
-"""JSON objects out of a stream of bytes: one a line, pretty-printed, or several on one line. No I/O here."""
+"""Decodes JSON objects from a stream of bytes: one per line, pretty-printed, or several on one line. No I/O."""
 
 import codecs
 import json
@@ -12,23 +12,23 @@ from dualbus.protocol.values import read_msg_id
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _JUNK = re.compile(r"[^{\n]*")
-_CUT_CHARS_MAX = 10  # of a token that the end of a chunk cut in two: "-Infinit", "\u12", "fals"
-_TRIES_MAX = 100  # to find a message on a line that began as garbage: a megabyte of braces must not hold us up
+_CUT_CHARS_MAX = 10  # of a token cut in two by the end of a chunk: "-Infinit", "\u12", "fals"
+_TRIES_MAX = 100  # to find a message on a line with garbage: bounds the cost of a megabyte of braces
 _DONE_CHARS_MAX = 4096  # kept in front of where we are: the decoder counts lines from the beginning
 
 
 class Garbage(NamedTuple):
-    """What is not a message, and to whom to say so, where that could be made out."""
+    """Garbage in the stream, with the id of the message if readable."""
 
     text: str
     msg_id: MessageId | None = None
 
 
 class JsonStream:
-    """Finds objects, and after garbage finds the next: at most one complaint a line, and on it goes.
+    """Decodes objects, and continues after garbage with at most one error per line.
 
-    After a broken object, the next begins at the next line that starts with a brace, or, if the break was
-    on the object's first line, at one of the next braces on that line.
+    After a broken object, decoding resumes at the next line that starts with a brace, or, if the object broke on its
+    first line, at one of the next braces on that line.
     """
 
     def __init__(self) -> None:
@@ -36,17 +36,17 @@ class JsonStream:
         self._json = json.JSONDecoder(object_pairs_hook=self._object)
         self._text = ""
         self._at = 0
-        self._complaints = 0  # about the line we are on; only the first is said
+        self._complaints = 0  # about the current line; only the first is reported
         self._skipping = False  # looking for a brace on the line we are on
-        self._resuming = False  # looking for a line that starts with a brace
+        self._resuming = False  # searching for a line that starts with a brace
         self._repeated_key = False
 
     def feed(self, data: bytes, *, final: bool = False) -> Iterator[dict[str, Any] | Garbage]:
-        """Yield what is complete now; `final` when nothing more will come."""
+        """Yield the complete objects; `final` at the end of the stream."""
         self._text = self._text[self._at :] + self._utf8.decode(data, final)
         self._at = 0
         if not final and self._text[:1] == "{" and b"}" not in data and len(self._text) < MESSAGE_BYTES_MAX:
-            return  # an object that is not yet whole cannot have become so
+            return  # these bytes cannot complete the current object
         while True:
             if self._at > _DONE_CHARS_MAX:
                 self._text, self._at = self._text[self._at :], 0
@@ -58,7 +58,7 @@ class JsonStream:
                 return
 
     def _next(self, final: bool) -> dict[str, Any] | Garbage | None:
-        """Take the next thing; None with no step forward when more is needed, with a step when to go on."""
+        """Return the next object or error; None to continue, or, without progress, to wait for input."""
         if self._skipping:
             self._skip()
         self._skip_space()
@@ -86,7 +86,7 @@ class JsonStream:
         size = end - self._at
         self._at = end
         if self._complaints and "body" not in value:
-            return None  # a part of what was complained about
+            return None  # part of the reported garbage
         self._complaints = 0
         msg_id = _msg_id(value)
         if size > MESSAGE_BYTES_MAX:
@@ -99,7 +99,7 @@ class JsonStream:
         match = _JUNK.match(self._text, self._at)
         end = match.end() if match else self._at
         if end == len(self._text) and not final and end - self._at < MESSAGE_BYTES_MAX:
-            return None  # the line may go on
+            return None  # the line may continue
         self._at = end
         return self._complain("A message is a JSON object that begins with a brace.")
 
@@ -118,7 +118,7 @@ class JsonStream:
         elif line_end >= 0:
             self._at, self._skipping, self._resuming = line_end, False, True
         else:
-            self._at = len(self._text)  # the line may go on
+            self._at = len(self._text)  # the line may continue
 
     def _resume(self, final: bool) -> None:
         next_line = self._text.find("\n{", max(0, self._at - 1))
@@ -126,7 +126,7 @@ class JsonStream:
             self._at = next_line + 1
             self._resuming, self._complaints = False, 0
             return
-        keep = 0 if final or not self._text.endswith("\n") else 1  # the brace may come with the next chunk
+        keep = 0 if final or not self._text.endswith("\n") else 1  # a brace may start the next chunk
         self._at = max(self._at, len(self._text) - keep)
 
     def _too_long(self) -> Garbage | None:
@@ -142,13 +142,13 @@ class JsonStream:
         match = _SPACE.match(self._text, self._at)
         end = match.end() if match else self._at
         if self._resuming and end > self._at:
-            return  # the end of the line is what is looked for
+            return  # only the end of the line is of interest
         if self._complaints and "\n" in self._text[self._at : end]:
             self._complaints = 0
         self._at = end
 
     def _cut(self, error: json.JSONDecodeError) -> bool:
-        """Tell whether the error may be no more than the end of a chunk."""
+        """Tell whether the end of the chunk may have caused the error."""
         if error.msg.startswith("Unterminated string") or _SPACE.fullmatch(self._text, error.pos):
             return True
         rest = self._text[error.pos : error.pos + _CUT_CHARS_MAX]
@@ -162,7 +162,7 @@ class JsonStream:
 
 
 def _msg_id(message: dict[str, Any]) -> MessageId | None:
-    """Return the id to answer to, if there is one that an answer can carry."""
+    """Return the id for the reply, if the object has a valid one."""
     body = message.get("body")
     try:
         return read_msg_id(body) if isinstance(body, dict) else None

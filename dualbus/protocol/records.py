@@ -12,13 +12,13 @@ from dualbus.protocol.values import (
 
 
 class Work(NamedTuple):
-    """A command or a query on its way to a bus: one sending of a request, which may be sent again."""
+    """A sending of a command or a query to a bus."""
 
-    id: int  # of this sending; no other sending has it, not even of the same request
-    registration: int  # under which the worker was sent it: a later registration discards it
+    id: int  # of this sending, unique also among sendings of the same request
+    registration: int  # of the worker at the time of sending: a later registration discards this sending
     src: str
-    ms: int  # what is left until the deadline, when the gateway sent it
-    key: str | None  # a command's id: what makes it happen once. None for a query
+    ms: int  # until the deadline, at the time of sending
+    key: str | None  # the idempotency key of a command; None for a query
     after: int  # a query's answer must not be older than this position
     body: dict[str, Any]
 
@@ -33,19 +33,19 @@ class Registration(NamedTuple):
 
     dest: str
     instance_id: str
-    registration: int  # rises with every READY of the process; it has discarded what earlier ones were sent
+    registration: int  # rises with every READY of the process, which discards the work of earlier registrations
     pid: int
     types: list[str]
-    credit: int  # how many items it takes before it has answered the first
+    credit: int  # requests in flight, at most
     identity: Identity | None
     position: int
 
 
 class Heartbeat(NamedTuple):
-    """What a worker says of itself every so often."""
+    """The regular report of a worker."""
 
     registration: int
-    running: int  # the id of the sending whose handler has been running for long; 0 if there is none
+    running: int  # the sending whose handler has been running for long; 0 without such a handler
     identity: Identity | None
     position: int
     credit: int
@@ -53,7 +53,7 @@ class Heartbeat(NamedTuple):
 
 
 class Published(NamedTuple):
-    """The events of a commit, or of a part of one; none when it only repeats the head."""
+    """The events of a commit, or of a part of a commit; empty for a repeated head."""
 
     identity: Identity
     before: int  # the position before the first of `events`: how a subscriber sees a gap
@@ -68,7 +68,7 @@ class Progress(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A Work that has come; what was left of its time is now the moment, by our clock, when it ends."""
+    """A received Work; its remaining time has become a deadline of the local clock."""
 
     id: int
     registration: int
@@ -79,12 +79,12 @@ class Job(NamedTuple):
 
     @property
     def what(self) -> str:
-        """The type of its command or query."""
+        """Return the type of the command or query."""
         return str(self.body["type"])
 
 
 def read_registration(items: Any) -> Registration:
-    """Return what is in a READY."""
+    """Return the Registration in a READY."""
     match items:
         case [
             [str(dest), str(instance_id), int(registration), int(pid), [*types], int(credit), identity, int(position)]
@@ -97,33 +97,33 @@ def read_registration(items: Any) -> Registration:
 
 
 def read_heartbeat(items: Any) -> Heartbeat:
-    """Return what is in a worker's BEAT."""
+    """Return the Heartbeat in a BEAT."""
     match items:
         case [[int(registration), int(running), identity, int(position), int(credit), dict(status)]]:
-            check(status)  # it goes into the answer to Status
+            check(status)  # becomes part of the answer to Status
             return Heartbeat(registration, running, _identity(identity), position, credit, status)
     raise WireError("It is not the beat of a worker.")
 
 
 def read_done(items: Any) -> list[Response]:
-    """Return what is in a DONE."""
+    """Return the answers in a DONE."""
     return [_done(item) for item in _list(items)]
 
 
 def read_work(items: Any, since: float) -> list[Job]:
-    """Return what is in a WORK that is here since a moment."""
+    """Return the jobs in a WORK received at a moment."""
     return [_work(item, since) for item in _list(items)]
 
 
 def read_numbers(items: Any) -> list[int]:
-    """Return what is in a RETURNED, a CANCEL or an ANNOUNCE."""
+    """Return the numbers in a RETURNED, a CANCEL or an ANNOUNCE."""
     if type(items) is not list or not all(type(one) is int for one in items):
         raise WireError("It is not a list of numbers.")
     return items
 
 
 def read_published(items: Any) -> list[Published]:
-    """Return what is in an EVENTS."""
+    """Return the publication in an EVENTS."""
     return [_published(item) for item in _list(items)]
 
 
@@ -141,7 +141,7 @@ def _identity(item: Any) -> Identity | None:
     raise WireError("It is not the identity of a log.")
 
 
-# Those that come by the ten thousand are looked at without `match`, which takes ten times as long.
+# Frequent records are checked without `match`, which is ten times slower.
 
 
 def _done(item: Any) -> Response:

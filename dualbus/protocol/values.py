@@ -1,4 +1,4 @@
-"""The values that messages may hold: JSON that SQLite can hold."""
+"""The values allowed in messages: JSON within the limits of SQLite."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ ID_CHARS_MAX = 256  # of src, dest, type, a textual msg_id, an idempotency key
 
 
 def check(value: Any, depth: int = 0) -> None:
-    """Raise WireError unless the value is JSON that SQLite can hold: finite, int64, text, not too deep."""
+    """Raise WireError unless the value is JSON within the limits of SQLite: finite, int64, text, not too deep."""
     kind = type(value)
     if kind is str or value is None or kind is bool:
         return
@@ -31,14 +31,14 @@ def check(value: Any, depth: int = 0) -> None:
         for item in value:
             check(item, depth + 1)
     elif kind is float:
-        if value - value != 0:  # infinities and NaN are the floats that are not themselves less themselves
+        if value - value != 0:  # true for infinities and NaN
             raise WireError("A number is not finite.")
     else:
         raise WireError(f"A value of type {kind.__name__} has no place in a message.")
 
 
 def read_msg_id(body: dict[str, Any]) -> MessageId:
-    """Return the id of a body, checked; raise WireError if it has none."""
+    """Return the checked id of a body; raise WireError without one."""
     msg_id = body.get("msg_id")
     if msg_id is None:
         raise WireError("body.msg_id is required: the reply carries it as in_reply_to.")
@@ -50,7 +50,7 @@ def read_msg_id(body: dict[str, Any]) -> MessageId:
 
 
 def read_text(values: dict[str, Any], name: str, default: str | None = None, what: str = "text") -> str:
-    """Return a short text of an envelope or a body, checked; raise WireError if it is not one."""
+    """Return a short checked text of an envelope or a body; raise WireError for anything else."""
     value = values.get(name, default)
     if type(value) is str and 0 < len(value) <= ID_CHARS_MAX and value.isascii():
         return value

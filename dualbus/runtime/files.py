@@ -1,6 +1,6 @@
-"""Files and folders that only their owner may read, and the lock that keeps a second process out.
+"""Files and folders readable by their owner only, and a lock against a second process.
 
-What the system refuses on the way becomes a Fault here: a sentence with the path, the reason and what to do.
+Errors of the system become a FatalError: a sentence with the path, the reason and advice.
 """
 
 import errno
@@ -20,7 +20,7 @@ _OTHER_FOLDER = "point DUALBUS_DATA to a folder that this user can make, read an
 
 
 def refusal(what: object, reason: str | None, number: int | None, otherwise: str) -> FatalError:
-    """Return the Fault for an error of the system: a disk to look after, or else a setting to put right."""
+    """Return the FatalError for a system error: about a disk, or about a setting."""
     if number in _FULL:
         return DataError(f"{what} ({reason}): free some space.")
     if number in _DISK:
@@ -30,7 +30,7 @@ def refusal(what: object, reason: str | None, number: int | None, otherwise: str
 
 @contextmanager
 def usable(folder: Path) -> Iterator[None]:
-    """Raise a Fault where the system refuses what is done in the data folder."""
+    """Raise a FatalError for system errors about the data folder."""
     try:
         yield
     except OSError as error:
@@ -40,7 +40,7 @@ def usable(folder: Path) -> Iterator[None]:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ConfigError if the path of the data folder is taken by anything else; a path with nothing is right."""
+    """Raise ConfigError if the path of the data folder is not a folder; a missing folder is fine."""
     reason = ""
     try:
         if not stat.S_ISDIR(os.stat(folder).st_mode):
@@ -49,7 +49,7 @@ def check_folder(folder: Path) -> None:
         if folder.is_symlink():
             reason = f"it is a link to {os.readlink(folder)}, which does not exist"
     except PermissionError:
-        pass  # whoever needs the folder finds out, and the gateway does not
+        pass  # raised on use; the gateway does not use the folder
     except OSError as error:
         reason = error.strerror or str(error)
     if reason:
@@ -57,7 +57,7 @@ def check_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the data folder, of mode 0700, and its parents, durably. Raises a Fault if it cannot be used."""
+    """Create the data folder, of mode 0700, and its parents, durably. Raises a FatalError if it is unusable."""
     check_folder(folder)
     with usable(folder):
         if not _exists(folder):
@@ -69,14 +69,14 @@ def make_folder(folder: Path) -> None:
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether a file is in the data folder. Raises a Fault if the folder cannot be used."""
+    """Tell whether a file is in the data folder. Raises a FatalError if the folder is unusable."""
     check_folder(path.parent)
     with usable(path.parent):
         return _exists(path)
 
 
 def _exists(path: Path) -> bool:
-    """Tell whether a path exists; raise OSError where that cannot be known, which Path.exists does not always."""
+    """Tell whether a path exists; raise OSError if unknown, unlike Path.exists in some cases."""
     try:
         os.stat(path)
     except FileNotFoundError:
@@ -85,14 +85,14 @@ def _exists(path: Path) -> bool:
 
 
 def raise_descriptor_limit() -> None:
-    """Allow this process as many open descriptors as the system lets it: each connection has one."""
+    """Raise the limit of open descriptors to the system's maximum: each connection needs one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def sync_folder(folder: Path) -> None:
-    """Make durable what was created, renamed or removed in a folder."""
+    """Sync a folder, for files created, renamed or removed in it."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -101,7 +101,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make durable what was written to a file, by whichever process."""
+    """Sync a file, for writes of any process."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -110,7 +110,7 @@ def sync_file(path: Path) -> None:
 
 
 class Lock:
-    """A lock on a file, held for life: the kernel lets go of it whatever way the process ends."""
+    """A lock on a file, held for the life of the process: the kernel releases it however the process ends."""
 
     def __init__(self, path: Path, what: str) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -125,11 +125,11 @@ class Lock:
             os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         os.close(self._descriptor)
 
 
 def lock_data(folder: Path, name: str, what: str) -> Lock:
-    """Lock `name` in the data folder. Raises Taken if another process has it, a Fault if it cannot be made."""
+    """Lock `name` in the data folder. Raises AlreadyRunningError, or a FatalError if the file is unusable."""
     with usable(folder):
         return Lock(folder / f"{name}.lock", f"{what} in {folder}")

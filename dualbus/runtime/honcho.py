@@ -1,15 +1,15 @@
-"""When honcho ends, so do the processes that it has started: else nobody would be left to end them.
+"""Ends a process together with honcho: otherwise nothing would end it.
 
-Between honcho and the command of a line of the Procfile there is a reader: a process of honcho's own that passes the
-command's output on. Killed, honcho ends neither the readers nor the commands. Only Linux shows whether it has ended.
+Between honcho and a command of the Procfile runs a reader: a process of honcho's that forwards the command's output.
+A killed honcho ends neither readers nor commands. Only Linux reports the end of honcho.
 """
 
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-_STARTED_BY_HONCHO = "HONCHO_PROCESS_NAME"  # in the units that `honcho export` writes too
-_READER = "multiprocessing"  # in the command line of a reader that was not forked
+_STARTED_BY_HONCHO = "HONCHO_PROCESS_NAME"  # also in units written by `honcho export`
+_READER = "multiprocessing"  # in the command line of a spawned reader
 
 
 class Ended(Exception):
@@ -17,9 +17,9 @@ class Ended(Exception):
 
 
 def watch_honcho(environ: Mapping[str, str]) -> list[int]:
-    """Return descriptors that can be read once honcho, or the reader of this process, has ended.
+    """Return descriptors that become readable when honcho, or the reader of this process, ends.
 
-    None if another supervisor started it, or a shell: they may leave it behind, on purpose. Raises Ended.
+    None for a process started by another supervisor or a shell, which may leave processes running. Raises Ended.
     """
     if _STARTED_BY_HONCHO not in environ or not hasattr(os, "pidfd_open"):
         return []
@@ -28,17 +28,17 @@ def watch_honcho(environ: Mapping[str, str]) -> list[int]:
         watched = [os.pidfd_open(pid) for pid in found]
     except ProcessLookupError:
         raise Ended from None
-    except OSError:  # a kernel that cannot do it
+    except OSError:  # an old kernel
         return []
-    if _honcho() != found:  # one of them ended before it was watched, and another process may have its number
+    if _honcho() != found:  # a process ended meanwhile, and another may have its number
         raise Ended
     return watched
 
 
 def _honcho() -> list[int]:
-    """Return honcho, and before it the reader that it has forked, among the ancestors."""
+    """Return honcho, and before it a forked reader, among the ancestors."""
     found: list[int] = []
-    spawned = False  # whether there is a reader that was not forked, and so has a command line of its own
+    spawned = False  # whether a spawned reader, with a command line of its own, was found
     for pid, line in _ancestors():
         if any(word.rpartition("/")[2].rpartition(".")[2] == "honcho" for word in line[:3]):
             found.append(pid)
@@ -46,14 +46,14 @@ def _honcho() -> list[int]:
             break
         else:
             spawned |= _READER in " ".join(line)
-    # A reader without a honcho above it is what a honcho that has ended leaves.
+    # A reader without honcho above it remains after the end of honcho.
     if len(found) == (0 if spawned else 1):
         raise Ended
     return found
 
 
 def _ancestors() -> Iterator[tuple[int, list[str]]]:
-    """Yield process id and command line of each process above this one, as far as they can be seen."""
+    """Yield process id and command line of the visible ancestors of this process."""
     pid = os.getppid()
     while pid > 0:
         process = Path("/proc", str(pid))

@@ -1,4 +1,4 @@
-"""What every process does the same: read its settings, log to stderr, stop when told, exit with a reason."""
+"""The frame of every process: read the settings, log to stderr, stop on request, exit with a reason."""
 
 import gc
 import logging
@@ -14,21 +14,21 @@ from dualbus.runtime.streams import fill_standard_streams
 
 
 class Formatter(logging.Formatter):
-    """Writes lines and tracebacks; a value of a record that failed a validation stays out of them."""
+    """Formats lines and tracebacks without values of records that failed a validation."""
 
-    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - the name that logging has for it
+    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - logging's name
         return own_traceback(ei[1]) if ei[1] else ""
 
 
 def run(name: str, serve: Callable[[Settings, Stop], int], environ: Mapping[str, str] = os.environ) -> int:
-    """Run a process until it is told to stop; return its exit code. Errors are a sentence on stderr."""
+    """Run a process until a stop is requested; return its exit code. Errors are sentences on stderr."""
     fill_standard_streams()
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter(f"{name}: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.INFO)
     log = logging.getLogger(name)
     os.umask(0o077)
-    gc.freeze()  # what was imported stays for life
+    gc.freeze()  # imported modules stay
     gc.set_threshold(50_000, 20, 100)  # a batch is thousands of small objects, and none of them is a cycle
     stop = Stop(environ)
     try:

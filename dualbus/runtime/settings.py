@@ -1,4 +1,4 @@
-"""The settings: one frozen object, read once from the environment."""
+"""The settings: a frozen object, read once from the environment."""
 
 import ipaddress
 import os
@@ -13,13 +13,13 @@ from dualbus.runtime.errors import ConfigError
 
 _ADDRESSES = ("front", "back", "events", "progress")
 _IPC = "ipc://"
-_IPC_BYTES_MAX = 107 if sys.platform == "linux" else 103  # of a socket's path, as the system has it
+_IPC_BYTES_MAX = 107 if sys.platform == "linux" else 103  # of a socket's path, by the system
 _TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a process is told from outside. The variable of `front` is DUALBUS_FRONT, and so on."""
+    """The settings of a process. The variable of `front` is DUALBUS_FRONT, and so on."""
 
     front: str = "tcp://127.0.0.1:5570"
     back: str = "tcp://127.0.0.1:5571"
@@ -61,7 +61,7 @@ class Settings:
 
 
 def _expanded(address: str) -> str:
-    """Return an address with the home folder in place of a `~`, as a shell has it in a path of its own."""
+    """Return an address with the home folder in place of a `~`, as in a shell."""
     return _IPC + os.path.expanduser(address.removeprefix(_IPC)) if address.startswith(_IPC) else address
 
 
@@ -80,7 +80,7 @@ def _address_errors(variable: str, address: str) -> list[str]:
 
 
 def _path_problems(path: str) -> list[str]:
-    """Return what keeps a path from being that of a socket."""
+    """Return the problems of a path for a socket."""
     if path.startswith("~"):
         return ["and there is no such user: give the path of a socket"]
     if path.endswith(("/", "/.", "/..")) or path in (".", "..", "*"):
@@ -88,7 +88,7 @@ def _path_problems(path: str) -> list[str]:
     size = len(os.fsencode(path))
     if size > _IPC_BYTES_MAX:
         return [f"whose path has {size} bytes, and a socket's has at most {_IPC_BYTES_MAX}: give a shorter one"]
-    if not path.isprintable():  # which a byte that is no text is not, either
+    if not path.isprintable():  # also false for undecodable bytes
         return ["whose path has a character that cannot be printed: give another one"]
     return []
 

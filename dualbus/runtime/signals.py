@@ -9,22 +9,22 @@ from types import FrameType, MappingProxyType
 from dualbus.runtime.honcho import Ended, watch_honcho
 
 _STDERR = 2
-GRACE_SECONDS = 2.5  # how long a process that was told to stop may take to answer what it has
+GRACE_SECONDS = 2.5  # for the answers of a stopping process
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Return the signals that stop a process: a closed terminal's too, unless nohup has it ignored."""
+    """Return the signals that stop a process: SIGHUP too, unless nohup ignores it."""
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, *([] if ignored else [signal.SIGHUP])]
 
 
 class Stop:
-    """Says whether the process was told to stop; `wakeup` is a descriptor that is readable once it was.
+    """The request to stop; `wakeup` is a descriptor that becomes readable with the request.
 
-    A signal handler that only sets a flag may go unnoticed: pyzmq retries an interrupted wait. And honcho
-    dies of a SIGQUIT, or is killed, without passing it on: that nobody reads our stderr any more is a stop too,
-    and so is the end of honcho. A Poll that is given a Stop looks after all of them: `signs` are the descriptors
-    that it waits for, each with the event that is a stop.
+    A signal handler that only sets a flag may go unnoticed: pyzmq retries an interrupted wait. honcho dies of a
+    SIGQUIT, or is killed, without forwarding the signal: a closed stderr is a request to stop too, and so is the end
+    of honcho. A Poll with a Stop handles all of them: `signs` are the descriptors to wait for, each with its event.
+
     """
 
     def __init__(self, environ: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -47,7 +47,7 @@ class Stop:
         self.told = True
 
     def clear(self) -> None:
-        """Take from the descriptor what woke us, so that the next wait can wait."""
+        """Read the wake-up byte from the descriptor, so that the next wait can wait."""
         try:
             self._pair[1].recv(64)
         except BlockingIOError:

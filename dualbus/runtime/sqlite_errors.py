@@ -1,4 +1,4 @@
-"""What an error of SQLite means: a log that was damaged, or a file that cannot be used now."""
+"""Translates errors of SQLite: a damaged log, or a file unusable at the moment."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ _DAMAGE = (apsw.NotADBError, apsw.CorruptError, apsw.IOError, apsw.SQLError, Typ
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Raise LogDamaged where a log cannot be read, LogError where its file cannot be opened."""
+    """Raise LogDamaged for an unreadable log, LogError for a file that cannot be opened."""
     try:
         yield
     except (*_DAMAGE, apsw.Error) as error:
@@ -24,10 +24,10 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def is_full(error: Exception) -> bool:
-    """Tell whether the disk has no room, for the file or for the files that SQLite keeps beside it."""
+    """Tell whether the disk is full, for the file or for SQLite's files beside it."""
     return isinstance(error, apsw.FullError) or getattr(error, "extendedresult", None) in _NO_ROOM
 
 
 def unusable(path: Path, done: str, error: Exception) -> LogError:
-    """Return the LogError for a file that cannot be opened, or made, now."""
+    """Return the LogError for a file that cannot be opened or created at the moment."""
     return LogError(f"{path} cannot be {done} ({error}): see what it is, whose, and whether there is room.")

@@ -1,13 +1,13 @@
-"""Standard input, output and error, of which whoever started the process may have closed any."""
+"""Standard input, output and error, any of which may be closed at the start."""
 
 import os
 import sys
 
 
 def fill_standard_streams() -> None:
-    """Open /dev/null where standard input, output or error was closed.
+    """Open /dev/null in place of closed standard streams.
 
-    Else a socket or a file of ours takes the descriptor, and Python has None in the stream's place.
+    Otherwise a socket or a file would take the descriptor, and Python's stream would be None.
     """
     while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(lowest, True)

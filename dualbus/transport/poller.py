@@ -1,4 +1,4 @@
-"""What a process waits with: for its sockets, for descriptors, and to be told to stop."""
+"""Waits for sockets, descriptors and the request to stop."""
 
 import math
 import os
@@ -15,13 +15,13 @@ _SECONDS_MAX = 86_400.0  # which a poll can count in milliseconds
 
 
 class Poll:
-    """Waits until one of its sockets or file descriptors can be read, or the process is told to stop.
+    """Waits until a socket or a file descriptor is readable, or a stop is requested.
 
-    A ZeroMQ socket has a descriptor that becomes readable when something happens to it, and then must be asked
-    what. pyzmq's own poll asks every socket, twice a turn; this one asks only where it can matter.
+    A ZeroMQ socket's descriptor is edge-triggered: on an event the socket's state must be checked. pyzmq's poll
+    checks every socket twice per turn; this poll checks a socket only if its state may have changed.
 
-    One that `spins` looks again and again for a moment before it sleeps, if it was woken within that moment the
-    last times: to be woken takes a third of the time that a query takes. Whoever else wants the processor gets it.
+    With `spins`, a poll woken quickly the last times checks repeatedly for a moment before it sleeps: a wake-up costs
+    a third of a query's time. Meanwhile it yields the processor to other processes.
     """
 
     def __init__(self, *readable: Socket | int, stop: Stop | None = None, spins: bool = False) -> None:
@@ -29,7 +29,7 @@ class Poll:
         self._sockets: dict[int, Socket] = {}  # by descriptor
         self._stop = stop
         self._spins = spins
-        self._short_waits = 0  # one after another
+        self._short_waits = 0  # in a row
         for one in readable:
             self.watch(one, read=True)
         if stop:
@@ -38,7 +38,7 @@ class Poll:
                 self._poll.register(sign, event)
 
     def watch(self, one: Socket | int, *, read: bool = False, write: bool = False) -> None:
-        """Change what is waited for; with neither, nothing."""
+        """Change the awaited events of a descriptor; remove the descriptor with neither."""
         descriptor = one if isinstance(one, int) else one.zmq.fileno()
         if isinstance(one, Socket):
             self._sockets[descriptor] = one
@@ -49,7 +49,7 @@ class Poll:
                 self._poll.unregister(descriptor)
 
     def wait(self, seconds: float) -> set[Socket | int]:
-        """Wait up to that long; return what is ready. A socket may turn out to have nothing."""
+        """Wait up to so many seconds; return the readable sockets and descriptors. A socket may prove empty."""
         ready: set[Socket | int] = {socket for socket in self._sockets.values() if socket.overlooked}
         found = self._poll.poll(0) if ready or seconds <= 0 else self._found(seconds)
         for descriptor, _ in found:
@@ -59,12 +59,12 @@ class Poll:
         if self._stop and (signs := self._stop.signs.keys() & ready):
             self._stop.told = True
             for sign in signs:
-                self._poll.unregister(sign)  # it would say so for ever
+                self._poll.unregister(sign)  # otherwise readable permanently
         return ready
 
     def _found(self, seconds: float) -> list[tuple[int, int]]:
-        """Wait for descriptors; return those that are ready, with what they are ready for."""
-        # In whole milliseconds, and rather one more than turns with nothing to do.
+        """Wait for descriptors; return the ready ones with their events."""
+        # In whole milliseconds, rounded up: no turns without work.
         milliseconds = math.ceil(min(seconds, _SECONDS_MAX) * 1000)
         if not self._spins:
             return self._poll.poll(milliseconds)

@@ -1,6 +1,6 @@
-"""The sockets, all of them: the only file that names zmq.
+"""ZeroMQ sockets. No other file imports zmq.
 
-Explicit high-water marks, lingers and size limits; no send blocks, and no receive waits.
+High-water marks, lingers and size limits are explicit; sends and receives never block.
 """
 
 import errno
@@ -17,17 +17,17 @@ from dualbus.protocol.frames import FRAME_BYTES_MAX, Frames
 from dualbus.runtime.errors import AlreadyRunningError, ConfigError, FatalError
 from dualbus.runtime.files import Lock, refusal
 
-LINGER_MS = 1000  # for the replies at the end; a socket with nothing to say closes at once
+LINGER_MS = 1000  # for the last replies; a socket without unsent messages closes at once
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 500
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 1500
-# As numbers: pyzmq's own are members of an enumeration, which cost more than what they are asked for.
+# As numbers: members of pyzmq's enumerations cost more than the calls themselves.
 _READABLE, _EVENTS = int(zmq.POLLIN), int(zmq.EVENTS)
 _AT_ONCE, _AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
-DRAIN_MESSAGES, DRAIN_BYTES = 256, 4 << 20  # that one `receive` returns, so that one peer cannot hold the loop
+DRAIN_MESSAGES, DRAIN_BYTES = 256, 4 << 20  # per `receive`, so that one peer cannot hold the loop
 
 
 class PeerUnreachableError(Exception):
-    """There is no such peer any more."""
+    """The peer is not connected."""
 
 
 class Socket:
@@ -37,21 +37,21 @@ class Socket:
         self.zmq = socket
         self.linger_ms = LINGER_MS
         self._lock = lock
-        self._send = super(zmq.Socket, socket).send  # what pyzmq adds to it is nothing of ours
+        self._send = super(zmq.Socket, socket).send  # without pyzmq's additions, none of which is used
         self._addressed = socket.type == zmq.ROUTER
-        self._unsure = True  # whether there may be a message that the descriptor does not tell of
-        self.empty_at = time.monotonic()  # when it was last seen to have no message
+        self._unsure = True  # whether a message may have arrived without a signal on the descriptor
+        self.empty_at = time.monotonic()  # the last time without a message
 
     def receive(self, *, ready: bool = False) -> list[Frames]:
-        """Return the messages that are there, some hundreds at most; `ready` where a poll has just said so.
+        """Return the available messages, some hundreds at most; `ready` directly after a poll.
 
-        A message that ended a wait is returned alone: whoever sent it waits for us, and most likely nobody else.
+        A message that ends a wait is returned alone: its sender waits for the answer, probably as the only one.
         """
         if ready and not self._unsure:
             return self._receive_one()
         messages: list[Frames] = []
         size = 0
-        # Asking is far cheaper than the exception that says there is nothing.
+        # A check is far cheaper than the exception of an empty socket.
         while len(messages) < DRAIN_MESSAGES and size < DRAIN_BYTES and self._readable():
             messages.append(self._receive())
             size += len(messages[-1][-1])
@@ -61,23 +61,23 @@ class Socket:
         self._unsure = True
         try:
             return [self._receive()]
-        except zmq.Again:  # the descriptor tells of more than messages
+        except zmq.Again:  # the descriptor signals other events too
             return []
 
     @property
     def overlooked(self) -> bool:
-        """Tell whether there is a message that the descriptor does not tell of: what we do can use up that sign."""
+        """Tell whether a message has arrived unsignalled: zmq.FD is edge-triggered, and a send consumes the event."""
         return self._unsure and self._readable()
 
     def _readable(self) -> bool:
-        """Tell whether there is a message. If not, the descriptor tells of the next one, until we do something."""
+        """Tell whether a message is available. If not, the descriptor signals the next, unless a send intervenes."""
         self._unsure = bool(int(self.zmq.getsockopt(_EVENTS)) & _READABLE)
         if not self._unsure:
             self.empty_at = time.monotonic()
         return self._unsure
 
     def _receive(self) -> Frames:
-        """Receive a message; as pyzmq's recv_multipart does, which takes half as long again."""
+        """Receive a message, in two thirds of the time of pyzmq's recv_multipart."""
         frames: Frames = [self.zmq.recv(_AT_ONCE)] if self._addressed else []  # an address is never the last frame
         while True:
             frame = self.zmq.recv(_AT_ONCE, copy=False)
@@ -86,9 +86,9 @@ class Socket:
                 return frames
 
     def send(self, frames: Frames) -> bool:
-        """Send, or return False when the queue is full. Raises Gone if a router has no such peer."""
+        """Send, or return False if the queue is full. Raises PeerUnreachableError without such a peer."""
         try:
-            # As pyzmq's send_multipart does, which takes more than twice as long.
+            # In less than half the time of pyzmq's send_multipart.
             self._unsure = True
             for frame in frames[:-1]:
                 self._send(frame, _AND_MORE)
@@ -102,33 +102,33 @@ class Socket:
         return True
 
     def close(self) -> None:
-        """Close, after what was sent has left or `linger_ms` have passed."""
+        """Close, after unsent messages have left or `linger_ms` have passed."""
         self.zmq.close(self.linger_ms)
         if self._lock:
             self._lock.release()
 
 
 class Sockets:
-    """Makes the sockets of one process, and closes them all."""
+    """Creates the sockets of a process, and closes them all."""
 
     def __init__(self) -> None:
         self._context = zmq.Context()
         self._made: list[Socket] = []
 
     def front(self, address: str) -> Socket:
-        """Make the gateway's socket for clients."""
+        """Bind the gateway's socket for clients."""
         return self._bind(zmq.ROUTER, address, send_queue=16, receive_queue=8)  # of messages of 2 MiB at most
 
     def back(self, address: str) -> Socket:
-        """Make the gateway's socket for the buses and the projector."""
+        """Bind the gateway's socket for the buses and the projector."""
         return self._bind(zmq.ROUTER, address, send_queue=1000, receive_queue=1000, heartbeats=True)
 
     def dealer(self, address: str) -> Socket:
-        """Make a worker's, or a client's, socket to the gateway."""
+        """Connect a worker's or a client's socket to the gateway."""
         return self._connect(zmq.DEALER, address, send_queue=1000, receive_queue=1000)
 
     def watched_dealer(self, address: str) -> tuple[Socket, Socket]:
-        """Make a client's socket to the gateway, and one that tells when they have met and when they have parted."""
+        """Connect a client's socket to the gateway, with a monitor of connects and disconnects."""
         dealer = self._keep(Socket(self._make(zmq.DEALER, send_queue=1000, receive_queue=1000)))
         dealer.linger_ms = 0
         dealer.zmq.monitor("inproc://monitor", zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
@@ -138,13 +138,13 @@ class Sockets:
         return dealer, monitor
 
     def publisher(self, address: str) -> Socket:
-        """Make a socket that tells whoever listens; what a slow listener misses, it must fetch."""
+        """Bind a publishing socket; slow subscribers miss messages, and read them elsewhere."""
         return self._bind(zmq.PUB, address, send_queue=256, receive_queue=1)
 
     def subscriber(self, address: str) -> Socket:
-        """Make a socket that listens to a publisher."""
+        """Connect a subscribing socket to a publisher."""
         socket = self._connect(zmq.SUB, address, send_queue=1, receive_queue=256)
-        socket.linger_ms = 0  # what it has to say is said to the publisher, which may be gone
+        socket.linger_ms = 0  # sends only subscriptions, to a publisher that may have ended
         socket.zmq.subscribe(b"")
         return socket
 
@@ -153,7 +153,7 @@ class Sockets:
     ) -> Socket:
         socket = self._make(kind, send_queue, receive_queue)
         if heartbeats:
-            # The I/O thread of a peer answers them, also while its Python is busy: else the peer is stopped or gone.
+            # The I/O thread of a peer answers, also while its Python is busy: otherwise the peer is stopped or lost.
             socket.heartbeat_ivl, socket.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
         lock = None
         try:
@@ -205,7 +205,7 @@ class Sockets:
 
 
 def _lock_path(path: Path, address: str) -> Lock:
-    """Lock the path of an ipc address, since a bind takes the path away from whoever has it: a process or a file."""
+    """Lock the path of an ipc address: a bind removes the path, even from a running process or a regular file."""
     lock = Lock(path.with_name(path.name + ".lock"), f"process listens on {address}")
     if path.exists() and not path.is_socket():
         lock.release()
@@ -214,7 +214,7 @@ def _lock_path(path: Path, address: str) -> Lock:
 
 
 def _not_bound(address: str, error: OSError | zmq.ZMQError) -> FatalError:
-    """Return the Fault for an address that cannot be listened on."""
+    """Return the FatalError for an address that cannot be bound."""
     what = f"{address} cannot be listened on"
     number = error.errno or 0
     if number == errno.EADDRINUSE:
@@ -232,19 +232,19 @@ def _connect(socket: Socket, address: str) -> None:
 
 
 class Connection:
-    """A client's connection to the gateway, for as long as it holds; when it is `lost`, close it and make another.
+    """A client's connection to the gateway. After it is `lost`, close it and create another.
 
-    ZeroMQ would connect again by itself, and give the next gateway what it had kept for the one that is gone:
-    commands for which perhaps nobody waits any more. Closing drops them, and whoever sent them knows.
+    ZeroMQ would reconnect by itself and send the next gateway the messages queued for the previous one: commands
+    whose clients may have given up. Closing drops them, and the sender knows.
     """
 
     def __init__(self, address: str) -> None:
         self.up = False
         self.lost = False
         sockets = Sockets()
-        # Closed also when it is forgotten: a context that the garbage collector meets before its sockets hangs.
+        # Closed also by the garbage collector: a context collected before its sockets hangs.
         self.close = weakref.finalize(self, sockets.close)
-        self.close.atexit = False  # a thread may be using it
+        self.close.atexit = False  # a thread may use the connection
         try:
             self.socket, self.monitor = sockets.watched_dealer(address)
         except ConfigError:
@@ -252,7 +252,7 @@ class Connection:
             raise
 
     def look(self) -> None:
-        """Note what has become of the connection."""
+        """Note connects and disconnects."""
         for event, *_ in self.monitor.receive():
             kind = int.from_bytes(event[:2], sys.byteorder)
             if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
@@ -261,5 +261,5 @@ class Connection:
                 self.lost = True
 
     def descriptors(self) -> list[int]:
-        """Return what an event loop may watch. Readable only means: look at everything, until nothing is there."""
+        """Return descriptors for an event loop. Readable means: check everything, until nothing is left."""
         return [one.zmq.fileno() for one in (self.socket, self.monitor)]
