@@ -13,7 +13,7 @@ CONSOLE = b""  # the id of the gateway's own standard input; a ROUTER socket nev
 
 
 class Client:
-    """One connection."""
+    """A connection."""
 
     __slots__ = ("_totals", "bytes", "id", "outbox", "outbox_bytes", "quiet", "requests", "sessions", "stalled_until")
 

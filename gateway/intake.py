@@ -11,7 +11,7 @@ BYTES_MAX, ALL_BYTES_MAX = 8 << 20, 64 << 20
 
 
 class Inbox:
-    """The batches of one client."""
+    """The batches of a client."""
 
     def __init__(self) -> None:
         self.batches: deque[bytes] = deque()

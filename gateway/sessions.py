@@ -22,7 +22,7 @@ class Totals:
 
 
 class Session:
-    """One session."""
+    """A session."""
 
     __slots__ = ("commands", "deferred", "pending", "position")
 

@@ -39,7 +39,7 @@ class Workers:
     def __init__(self, answers: Answers, first_sending: int, now: float) -> None:
         self.buses = {COMMANDS: Bus(COMMANDS), QUERIES: Bus(QUERIES), PROJECTOR: Bus(PROJECTOR)}
         self.identity: Identity | None = None
-        self.head = 0  # the highest position of the log that any worker has reported
+        self.head = 0  # the highest position of the log reported by any worker
         self.deferred = Deferred()
         self.counters = {"sent_again": 0, "late_answers": 0, "lost_workers": 0}
         self.started = now

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.raw import RawClient, create
 
 END_SECONDS = 15.0
 PROCESSES = ["gateway", "commandbus", "projector", "querybus"]
+PYTHON = shlex.quote(sys.executable)  # for a shell
 HONCHO = """\
 import multiprocessing, sys
 from honcho.command import main
@@ -123,9 +125,7 @@ def test_a_hangup_ends_dev(watched: Cluster) -> None:
 @pytest.mark.parametrize("exported", [False, True], ids=["by hand", "as honcho exports it"])
 def test_what_was_started_without_honcho_outlives_what_started_it(watched: Cluster, exported: bool) -> None:
     # Given processes whose parent has ended
-    lines = [
-        f"{sys.executable} -m dualbus.{name} </dev/null >/dev/null 2>{watched.folder}/{name} &" for name in PROCESSES
-    ]
+    lines = [f"{PYTHON} -m dualbus.{name} </dev/null >/dev/null 2>{watched.folder}/{name} &" for name in PROCESSES]
     if exported:
         watched.environ["HONCHO_PROCESS_NAME"] = "web.1"
     assert start(watched, "/bin/sh", "-c", "\n".join(lines)).wait() == 0
@@ -147,7 +147,7 @@ def in_a_terminal(cluster: Cluster, line: str) -> tuple[int, int]:
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_closed_terminal_is_an_orderly_end(watched: Cluster, name: str) -> None:
     watched.start(*(one for one in PROCESSES if one != name))
-    pid, terminal = in_a_terminal(watched, f"{sys.executable} -m dualbus.{name} 2>{watched.folder}/said")
+    pid, terminal = in_a_terminal(watched, f"{PYTHON} -m dualbus.{name} 2>{watched.folder}/said")
     assert serves(watched)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
@@ -167,9 +167,7 @@ def test_a_closed_terminal_ends_honcho_and_all_that_it_runs(watched: Cluster) ->
 def test_nohup_lets_a_process_outlive_its_terminal(watched: Cluster) -> None:
     watched.start("commandbus", "projector", "querybus")
     said = watched.folder / "said"
-    pid, terminal = in_a_terminal(
-        watched, f"nohup {sys.executable} -m dualbus.gateway </dev/null >/dev/null 2>{said}"
-    )
+    pid, terminal = in_a_terminal(watched, f"nohup {PYTHON} -m dualbus.gateway </dev/null >/dev/null 2>{said}")
     assert serves(watched)
     os.close(terminal)
     os.kill(pid, signal.SIGHUP)

@@ -48,7 +48,7 @@ def beside(running: Cluster) -> Cluster:
 def shell(cluster: Cluster, line: str, redirection: str) -> tuple[int, str]:
     """Run a command line with streams redirected; return its exit code, and what was written to standard error."""
     said = cluster.folder / "said"
-    text = f"exec 2>{shlex.quote(str(said))}; exec {sys.executable} -m dualbus {line} {redirection}"
+    text = f"exec 2>{shlex.quote(str(said))}; exec {shlex.quote(sys.executable)} -m dualbus {line} {redirection}"
     done = subprocess.run(
         ["/bin/sh", "-c", text],
         cwd=cluster.folder,

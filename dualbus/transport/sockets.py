@@ -244,7 +244,7 @@ class Connection:
         sockets = Sockets()
         # Close on garbage collection, too: a context that is collected before its sockets hangs.
         self.close = weakref.finalize(self, sockets.close)
-        self.close.atexit = False  # a thread may be using it
+        self.close.atexit = False  # a thread may use the connection
         try:
             self.socket, self.monitor = sockets.watched_dealer(address)
         except ConfigError:

@@ -56,7 +56,7 @@ class Round:
         self._cuts = 0
         self._cluster = Cluster(folder, "tests.faults.apps.sleepy:app", cwd=ROOT)
         self._cluster.environ["PYTHONFAULTHANDLER"] = "1"
-        self._load = Load(self._cluster.front, seed, sessions=6, timeout_ms=1000, mix=MIX)
+        self._load = Load(self._cluster.front, seed, sessions=6, timeout_ms=1000, settle_seconds=60, mix=MIX)
         self._running: list[Process] = []
         self._hostile = ExitStack()
 

@@ -51,8 +51,8 @@ def entries(client: RawClient, name: str) -> list[dict[str, Any]]:
 
 
 def showing(client: RawClient, name: str, type_: str) -> list[dict[str, Any]]:
-    """Return the entries of Status that name a message type."""
-    return [one for one in entries(client, name) if json.dumps(type_) in json.dumps(one)]
+    """Return the entries of Status in which a handler of a message type runs."""
+    return [one for one in entries(client, name) if one.get("running", {}).get("type") == type_]
 
 
 def running(client: RawClient, name: str, type_: str) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ def growing(seconds: float, first: int, step: int, measure: Callable[[int], obje
 
 def slow_regex() -> Envelope:
     """Make a query whose regular expression holds the interpreter for some seconds."""
-    n = growing(SLOW_SECONDS, 15, 1, lambda n: re.match(r"(a+)+$", "a" * n + "b"))
+    n = growing(3 * SLOW_SECONDS, 15, 1, lambda n: re.match(r"(a+)+$", "a" * n + "b"))
     return query("Backtrack", "slow", n=n)
 
 
