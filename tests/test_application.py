@@ -54,15 +54,15 @@ app = App(
 )
 """
 MISTAKES = [
-    "too_few must take two arguments, a Add and what it may use.",
-    "for_another takes a Add and is given a Remove.",
-    "Words stands among the command types and is not one.",
-    "wait, which answers Words, is async: write it as a plain function.",
-    "Added stands among the query types and is not one.",
-    "Projection words is on Add, which is not an event.",
-    "Projection 'a b' needs a name of letters and a whole number as its version.",
-    "Genesis holds 'hello', which is not an event.",
-    "Projection words is there twice: give one of them another name.",
+    "too_few must accept (command: Add, past: Past).",
+    "for_another accepts Add, but is the handler of Remove.",
+    "Words is in commands, but is not a subclass of Command.",
+    "wait, the handler of Words, is async: use a plain function.",
+    "Added is in queries, but is not a subclass of Query.",
+    "Projection words handles Add, which is not a subclass of Event.",
+    "Projection 'a b' needs a name of letters, digits or _, and an integer version.",
+    "Genesis contains 'hello', which is not an event.",
+    "Duplicate projection name 'words': rename one of them.",
 ]
 
 TROUBLED = """\
@@ -156,7 +156,7 @@ def test_an_application_with_mistakes_does_not_start_and_says_each_in_a_sentence
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("app = 5", "Module 'odd' has something other than an App as 'app': DUALBUS_APP is 'odd:app'."),
+        ("app = 5", "Module 'odd' has no App in 'app': DUALBUS_APP is 'odd:app'."),
         ("", "Module 'odd' has no attribute 'app': DUALBUS_APP is 'odd:app'."),
         (None, "There is no module 'odd': DUALBUS_APP is 'odd:app'. Set it to your application."),
         ("import not_there", "Module 'odd' cannot be imported: ModuleNotFoundError: No module named 'not_there' ("),

@@ -121,7 +121,7 @@ def test_own_writes_are_seen_by_a_new_gateway_that_knows_nothing_of_them(mine: C
         asked = pool.submit(client.query, CountNotes(text="mine"))
         with Client(mine.front, timeout=SECONDS) as stranger:
             # Then it answers nobody rather than with old rows
-            until(lambda: "how far the log is" in refusal(stranger))
+            until(lambda: "does not know the log's position" in refusal(stranger))
             assert not asked.done()
 
             # And when the projector tells, everybody sees what was written

@@ -166,5 +166,5 @@ def test_while_the_projector_stands_still_a_session_that_has_written_is_told_and
             reader.send(mine, {**query("Quick", "told", src="mine"), "timeout_ms": 1000})
             written, told = reader.wait_for(["written", "told"])
         assert written["body"].get("success"), written
-        assert (told["body"].get("code"), "caught up" in told["body"].get("text", "")) == (11, True), told
+        assert (told["body"].get("code"), "needs position" in told["body"].get("text", "")) == (11, True), told
         assert not during.errors

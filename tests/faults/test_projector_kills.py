@@ -16,7 +16,7 @@ from tests.faults.launch import launched
 from users import app
 from users.messages import UserCreated
 
-OWN = "dualbus.readmodel.writer:ReadModelWriter.own"  # PRAGMA, SELECT, BEGIN, UPDATE, COMMIT, …
+OWN = "dualbus.readmodel.writer:ReadModelWriter.execute_internal"  # PRAGMA, SELECT, BEGIN, UPDATE, COMMIT, …
 WHILE_BUILDING = [
     ("before", "dualbus.projector.builder:create", 1),
     ("after", "dualbus.projector.builder:create", 1),
