@@ -55,7 +55,8 @@ def stop_all(cluster: Cluster, number: signal.Signals = signal.SIGTERM) -> None:
     running = [process for process in cluster.processes if process.running]
     for process in running:
         process.send(number)
-    assert {process.name: process.wait() for process in running} == {one.name: 0 for one in running}
+    codes = {process.name: process.wait() for process in running}
+    assert set(codes.values()) == {0}, [(one.name, codes[one.name], one.stderr_text[-500:]) for one in running]
 
 
 def names(client: RawClient) -> list[str]:
