@@ -35,6 +35,27 @@ def test_clients_take_turns_whatever_one_of_them_has_queued() -> None:
     assert desk.dispatched() == [0, 5000, 1, 5001, 2, 3]
 
 
+def test_while_clients_take_turns_a_worker_is_given_little_at_a_time_and_one_that_is_alone_all_of_its_credit() -> (
+    None
+):
+    desk = Desk()
+    desk.greet("querybus", b"q", credit=800)
+    # given a client that sends alone, then beside another
+    desk.ask(*[query(number) for number in range(5000)], client=b"greedy")
+    assert len(desk.dispatched()) == 800
+    desk.ask(query("modest"), client=b"modest")
+    desk.answer(b"q", count=700)
+    # then what is in flight shrinks to an eighth, so that the next of the other client waits for no more than that
+    assert desk.dispatched() == []
+    desk.answer(b"q", count=90)
+    assert len(desk.dispatched()) == 90
+    assert len(desk.given[b"q"]) == 100
+    # and when the other has been quiet for a while, the first has all of the credit again
+    desk.wait(2)
+    desk.dispatched()
+    assert len(desk.given[b"q"]) == 800
+
+
 def test_a_worker_is_never_given_more_than_its_credit() -> None:
     desk = Desk()
     desk.greet("querybus", b"q", credit=3)
