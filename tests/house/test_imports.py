@@ -63,6 +63,7 @@ PURE = [
     "gateway/workers.py",
     "gateway/worker.py",
     "gateway/request.py",
+    "gateway/intake.py",
     "gateway/lane.py",
     "gateway/throughput.py",
     "gateway/deferred.py",
