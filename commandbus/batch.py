@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
 from dualbus.application.errors import Rejected
-from dualbus.application.messages import Command, Event, Invalid
+from dualbus.application.messages import Command, Event, Invalid, parse
 from dualbus.application.past import limited
 from dualbus.application.tables import Interrupted
 from dualbus.log.contract import Appended, Decision, Log, NewEvent, Outcome, RecordedEvent
@@ -105,6 +106,10 @@ class CommandBatch:
         except Interrupted:
             text = f"The decision on {job.what} was stopped at its deadline; nothing was written."
             body, position = error(msg_id, Code.UNAVAILABLE, text), self._history.position
+        except WireError as problem:
+            logger.exception("The decision on %s was aborted; nothing of it was written.", job.body["type"])
+            text = f"The decision on {job.body['type']} was aborted, and nothing was written. {problem}"
+            body, position = error(msg_id, Code.ABORTED, text), self._history.position
         except RAISED as problem:
             name = str(job.body["type"])
             logger.exception("The decision on %s raised; nothing of it was written.", name)
@@ -131,7 +136,8 @@ class CommandBatch:
             new: list[NewEvent] = []
             shown: list[dict[str, Any]] = []
             try:
-                new, shown = self._encoded(limited(self._app.commands[type(command)](command, past)))
+                function, kinds = self._app.decisions[type(command)]
+                new, shown = self._encoded(limited(function(command, past), function, kinds))
             except Rejected as rejected:
                 errors = rejected.errors
         if sum(map(len, errors)) > DATA_CHARS_MAX:
@@ -154,7 +160,7 @@ class CommandBatch:
         if payload is not None and not isinstance(payload, dict):
             raise CommandError(error(msg_id, Code.MALFORMED, "body.payload must be an object."))
         try:
-            return kind.parse(payload or {})
+            return parse(kind, payload or {})
         except Invalid as invalid:
             raise CommandError(_refusal(msg_id, invalid.errors)) from None
 
@@ -179,7 +185,7 @@ class CommandBatch:
         if outcome.errors:
             return _refusal(msg_id, outcome.errors), outcome.position
         try:
-            shown = [self._history.decode(event).shown() for event in self._events(outcome)]
+            shown = [event_json.shown(self._history.decode(event)) for event in self._events(outcome)]
         except RAISED as problem:
             logger.exception("The events of the command executed at position %d cannot be shown.", outcome.position)
             return _not_shown(msg_id, problem, outcome.position), outcome.position
@@ -204,13 +210,9 @@ class CommandBatch:
         size = 0
         tagger = self._history.tagger
         for event in events:
-            name = type(event).__name__
-            if self._app.event_types.get(name) is not type(event):
-                raise WireError(f"The decision returned {name}, which is not an event of the App.")
-            shown.append(event.shown())  # raises if SQLite cannot store a value
-            data = event.data()
-            new.append(NewEvent(name, data, tagger.tags(event.tags())))
-            size += len(data)
+            new.append(tagger.new_event(event))
+            shown.append({"type": new[-1].type, "payload": event_json.payload(type(event), new[-1].data)})
+            size += len(new[-1].data)
         if size > DATA_CHARS_MAX:
             raise WireError(f"The events hold more than {DATA_CHARS_MAX} characters.")
         return new, shown

@@ -1,16 +1,22 @@
 """The history for the decisions of one command batch: the log, then the uncommitted events of the batch."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.messages import Event
-from dualbus.application.past import S, one_tag
+from dualbus.application.past import Read, S, folded_types, initial, matches, read_of
+from dualbus.application.recorded import time_of
+from dualbus.application.tags import TagValue
 from dualbus.log.contract import Decision, Log, NewEvent, RecordedEvent
 from dualbus.log.tags import Tagger
 from dualbus.worker.interrupt import Interrupt
 
 from .state_cache import StateCache
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class History:
@@ -27,7 +33,7 @@ class History:
     ) -> None:
         self.now = now
         self.new_id = new_id
-        self.tags = app.tags
+        self.app = app
         self.tagger = Tagger(app.private_tags, log.secret)
         self.decisions: list[Decision] = []
         self.start = self.position = log.head().position  # before and after the decisions of the batch
@@ -50,8 +56,9 @@ class History:
         """Return the events of a tag, oldest first."""
         return self._committed_events(tag) + self._uncommitted_events(tag)
 
-    def fold(self, state: type[S], tag: str) -> S:
+    def fold(self, state: type[S] | S, read: Read) -> S:
         """Return the state of a tag."""
+        tag = self.tagger.tag(*read.tags[0])
         return self._states.fold(state, tag, lambda: self._committed_events(tag), self._uncommitted_events(tag))
 
     def read_position(self, tag: str) -> int:
@@ -111,23 +118,35 @@ class DecisionPast:
         """Return a new id."""
         return self._history.new_id()
 
-    def now(self) -> str:
+    def now(self) -> "datetime":
         """Return the time of the decision."""
-        return self._history.now
+        return time_of(self._history.now)
 
-    def events(self, **tag: str | int) -> list[Event]:
-        """Return the events of a tag, oldest first."""
+    def events(self, *tags: TagValue, of: Any = Event) -> list[Any]:
+        """Return the events that carry all tags, oldest first."""
         with self._history.shield:
-            return self._history.events(self._read(tag))
+            return self._events(self._read(tags, of))
 
-    def fold(self, state: type[S], **tag: str | int) -> S:
-        """Return the state of a tag."""
+    def fold(self, state: type[S] | S, *tags: TagValue) -> S:
+        """Return the state of the events that carry all tags."""
+        kind = state if isinstance(state, type) else type(state)
         with self._history.shield:
-            return self._history.fold(state, self._read(tag))
+            read = self._read(tags, folded_types(kind))
+            if len(read.tags) == 1:
+                return self._history.fold(state, read)
+            folded = initial(state)
+            for event in self._events(read):
+                folded = folded.apply(event)
+            return folded
 
-    def _read(self, tag: dict[str, Any]) -> str:
-        name, value = one_tag(tag, self._history.tags)
-        text = self._history.tagger.tag(name, value)
+    def _events(self, read: Read) -> list[Event]:
+        events = self._history.events(self._history.tagger.tag(*read.tags[0]))
+        return [event for event in events if matches(read, event, event_json.tags(event))]
+
+    def _read(self, tags: tuple[TagValue, ...], of: Any) -> Read:
+        app = self._history.app
+        read = read_of(tags, of, app.tags, app.event_types.values())
+        text = self._history.tagger.tag(*read.tags[0])
         if text not in self.reads:
             self.reads[text] = self._history.read_position(text)
-        return text
+        return read

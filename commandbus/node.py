@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from dualbus.application.app import App
 from dualbus.application.loader import load
-from dualbus.log.contract import GENESIS, Appended, CommitFailed, Decision, Log, LogUnavailable, NewEvent
+from dualbus.log.contract import GENESIS, Appended, CommitFailed, Decision, Log, LogUnavailable
 from dualbus.log.engine import open_log
 from dualbus.log.tags import Tagger
 from dualbus.protocol.codec import pack
@@ -56,7 +56,7 @@ def serve(settings: Settings, stop: Stop) -> int:
 def genesis(app: App, secret: bytes) -> Decision:
     """Return the first decision of a new log."""
     tagger = Tagger(app.private_tags, secret)
-    events = [NewEvent(type(event).__name__, event.data(), tagger.tags(event.tags())) for event in app.genesis]
+    events = [tagger.new_event(event) for event in app.genesis]
     return Decision(GENESIS, Clock(_wall).now(), events)
 
 

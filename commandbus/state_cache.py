@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from dualbus.application.messages import Event
-from dualbus.application.past import S, State
+from dualbus.application.past import S, State, folded_types, initial
+from dualbus.application.signatures import name_of
 from dualbus.runtime.errors import RAISED
 
 TAGS_MAX = 10_000
@@ -20,8 +21,8 @@ class StateCache:
     def __init__(self, tags_max: int = TAGS_MAX) -> None:
         self._tags_max = tags_max
         self._position = 0
-        self._committed: OrderedDict[str, dict[type[State], Any]] = OrderedDict()
-        self._uncommitted: dict[tuple[str, type[State]], tuple[int, Any]] = {}  # batch events applied, state
+        self._committed: OrderedDict[str, dict[State | type[State], Any]] = OrderedDict()
+        self._uncommitted: dict[tuple[str, State | type[State]], tuple[int, Any]] = {}  # batch events applied, state
 
     def begin(self, position: int) -> None:
         """Start a batch at a position of the log; clear the cache if another writer has appended events."""
@@ -29,13 +30,13 @@ class StateCache:
             self.clear()
         self._position = position
 
-    def fold(self, state: type[S], tag: str, history: Callable[[], list[Event]], uncommitted: list[Event]) -> S:
+    def fold(self, state: type[S] | S, tag: str, history: Callable[[], list[Event]], uncommitted: list[Event]) -> S:
         """Return the state of a tag. Call `history` only if the state is not cached."""
         applied, folded = self._uncommitted.get((tag, state), (0, None))
         if folded is None:
             folded = self._committed.get(tag, {}).get(state)
         if folded is None:
-            folded = _applied(state(), history())
+            folded = _applied(initial(state), history())
         folded = _applied(folded, uncommitted[applied:])
         self._uncommitted[tag, state] = len(uncommitted), folded
         return cast("S", folded)
@@ -51,13 +52,18 @@ class StateCache:
         self._position = position
 
     def _keep(
-        self, tag: str, state: type[State], folded: Any, uncommitted: Callable[[str], list[Event]], applied: int
+        self,
+        tag: str,
+        state: State | type[State],
+        folded: Any,
+        uncommitted: Callable[[str], list[Event]],
+        applied: int,
     ) -> None:
         try:
             self._committed.setdefault(tag, {})[state] = _applied(folded, uncommitted(tag)[applied:])
             self._committed.move_to_end(tag)
         except RAISED:
-            logger.exception("Folding %s into %s raised; the next decision on it will too.", tag, state.__name__)
+            logger.exception("Folding %s into %s raised; the next decision on it will too.", tag, name_of(state))
             self._committed.pop(tag, None)
         if len(self._committed) > self._tags_max:
             self._committed.popitem(last=False)
@@ -69,6 +75,8 @@ class StateCache:
 
 
 def _applied(state: Any, events: list[Event]) -> Any:
+    types: tuple[type[Event], ...] = folded_types(cast("type[State]", type(state)))
     for event in events:
-        state = state.apply(event)
+        if isinstance(event, types):
+            state = state.apply(event)
     return state

@@ -13,9 +13,11 @@ from dualbus.application.errors import (
     Rejected,
     Unavailable,
 )
-from dualbus.application.messages import Command, Email, Event, Private, Query, Tag, Text
+from dualbus.application.messages import Command, Email, Event, Query, Text
 from dualbus.application.past import Past, State
+from dualbus.application.recorded import Recorded
 from dualbus.application.tables import ReadOnlyTables, Tables
+from dualbus.application.tags import Private, Tag, TagValue
 from dualbus.application.upcasts import Fields, Upcast
 from dualbus.client.call import CommandResult
 
@@ -43,10 +45,12 @@ __all__ = [
     "Projection",
     "Query",
     "ReadOnlyTables",
+    "Recorded",
     "Rejected",
     "State",
     "Tables",
     "Tag",
+    "TagValue",
     "Text",
     "Unavailable",
     "Upcast",

@@ -1,7 +1,6 @@
 """Applies events to tables, and selects the published events to apply. No socket, no clock, no driver."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable, cause
@@ -38,12 +37,7 @@ class Applier:
 
     def __init__(self, app: App) -> None:
         self._decode = app.decode
-        self._on: dict[str, list[tuple[str, Callable[[Any, Any], None]]]] = {
-            stored: [
-                (projection.name, projection.on[kind]) for projection in app.projections if kind in projection.on
-            ]
-            for stored, kind in app.stored_types.items()
-        }
+        self._on = {stored: app.subscribers[kind] for stored, kind in app.stored_types.items()}
 
     def apply(self, recorded: RecordedEvent, tables: Tables) -> None:
         """Apply an event. On ProjectionFailed, the caller must roll back."""
@@ -58,8 +52,10 @@ class Applier:
             raise ProjectionFailed(recorded, f"The event cannot be read ({error.cause})") from error
         except KeyboardInterrupt as error:  # raised by the application: Ctrl-C raises none in a process
             raise ProjectionFailed(recorded, f"The event cannot be read ({cause(error)})") from error
-        for name, function in on:
+        for subscriber in on:
             try:
-                function(event, tables)
+                subscriber.apply(event, tables, recorded)
             except RAISED as error:
-                raise ProjectionFailed(recorded, f"Projection {name} raised {cause(error)}") from error
+                raise ProjectionFailed(
+                    recorded, f"Projection {subscriber.projection} raised {cause(error)}"
+                ) from error

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from dualbus.application.app import App
-from dualbus.application.messages import Invalid
+from dualbus.application.messages import Invalid, parse
 from dualbus.application.tables import ReadOnlyTables
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, MessageId, error
@@ -53,9 +53,9 @@ class Responder:
         if params is not None and not isinstance(params, dict):
             return error(msg_id, Code.MALFORMED, "body.params must be an object.")
         try:
-            query = kind.parse(params or {})
+            query = parse(kind, params or {})
         except Invalid as invalid:
             return error(msg_id, Code.MALFORMED, f"{name} has invalid parameters.", invalid.errors)
-        data = self._app.queries[kind](query, tables)
+        data = self._app.answers[kind](query, tables)
         check(data)  # rows may hold values without a JSON form, such as a BLOB
         return {"type": "query_result", "in_reply_to": msg_id, "data": data}

@@ -2,27 +2,38 @@
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
+from pydantic import BaseModel, Field, SecretStr, create_model
 
-from dualbus import App, Command, Event, Past, Private, Projection, Query, ReadOnlyTables, Tables, Tag
+from dualbus import App, Command, Event, Past, Private, Projection, Query, ReadOnlyTables, Recorded, Tables, Tag
+from dualbus.application.event_json import shown, tags
 from dualbus.application.loader import load
 from dualbus.runtime.errors import ConfigError
+
+THING = Tag("thing")
 
 
 class Do(Command):
     pass
 
 
-class Ask(Query):
+class Undo(Command):
+    pass
+
+
+class Ask(Query[int]):
     pass
 
 
 class Done(Event):
-    id: Annotated[str, Tag("thing")]
+    id: Annotated[str, THING]
 
 
 class Undone(Event):
@@ -33,7 +44,7 @@ class Both(Command, Query):
     pass
 
 
-def do(command: Do, past: Past) -> Iterator[Event]:
+def do(command: Do, past: Past) -> Iterator[Done]:
     yield Done(id="1")
 
 
@@ -41,17 +52,18 @@ def on_done(event: Done, tables: Tables) -> None:
     tables.execute("INSERT INTO things VALUES (?)", (event.id,))
 
 
-def ask(query: Ask, tables: ReadOnlyTables) -> None:
-    return None
+def ask(query: Ask, tables: ReadOnlyTables) -> int:
+    return 1
 
 
 def projection(name: str = "things", version: Any = 1, **more: Any) -> Projection:
-    return Projection(name, version, "CREATE TABLE things (id TEXT)", **({"on": {Done: on_done}} | more))
+    return Projection(name, version, "CREATE TABLE things (id TEXT)", **({"on": [on_done]} | more))
 
 
 def made(**parts: Any) -> App:
     """Make an application that is right but for the parts given."""
-    return App(**({"commands": {Do: do}, "projections": [projection()], "queries": {Ask: ask}} | parts))
+    right: dict[str, Any] = {"commands": [do], "projections": [projection()], "queries": [ask]}
+    return App(**(right | parts))
 
 
 def mistakes(**parts: Any) -> list[str]:
@@ -63,32 +75,153 @@ def mistakes(**parts: Any) -> list[str]:
 
 
 def test_a_table_without_mistakes_knows_its_types() -> None:
-    app = made(genesis=[Done(id="1")])
+    app = made(genesis=[Done(id="1")], events=[Undone])
 
     assert dict(app.command_types) == {"Do": Do}
     assert dict(app.query_types) == {"Ask": Ask}
-    assert app.event_types["Done"] is Done
-    assert app.event_types["Undone"] is Undone  # no projection is on it; it stands beside the others
+    assert dict(app.event_types) == {kind.__name__: kind for kind in (Done, Undone)}
     assert app.private_tags == {"mail"}
 
 
 def test_an_application_may_be_empty() -> None:
-    assert dict(App(commands={}, projections=[], queries={}).event_types) == {}
+    assert dict(App().event_types) == {}
+
+
+# A signature is a registration.
+
+
+def with_clock(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function that has one argument more."""
+
+    @functools.wraps(function)
+    def decorated(message: Any, context: Any) -> Any:
+        return function(message, context, "12:00")
+
+    return decorated
+
+
+def without_past(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function that has one argument less."""
+
+    @functools.wraps(function)
+    def decorated(command: Any, past: Any) -> Any:
+        return function(command)
+
+    return decorated
+
+
+def passing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function of any arguments."""
+
+    @functools.wraps(function)
+    def decorated(*values: Any, **more: Any) -> Any:
+        return function(*values, **more)
+
+    return decorated
+
+
+class Method:
+    def decide(self, command: Do, past: Past) -> list[Done]:
+        return []
+
+    def __call__(self, command: Do, past: Past) -> list[Done]:
+        return []
+
+
+@with_clock
+def at_noon(command: Do, past: Past, clock: str) -> Iterator[Done]:
+    yield Done(id=clock)
+
+
+@without_past
+def forgetful(command: Do) -> Iterator[Done]:
+    yield Done(id="1")
+
+
+@passing
+def passed(command: Do, past: Past) -> Iterator[Done]:
+    yield Done(id="1")
+
+
+def with_default(command: Do, past: Past, extra: int = 1) -> Iterator[Done]:
+    yield Done(id="1")
+
+
+def with_extra(extra: int, command: Do, past: Past) -> Iterator[Done]:
+    yield Done(id="1")
+
+
+def of_both(command: Do | Undo, past: Past) -> Iterator[Done | Undone]:
+    yield Done(id="1")
+
+
+def in_text(command: "Do", past: "Nowhere") -> "Iterator[Done]":  # type: ignore[name-defined]  # noqa: F821
+    yield Done(id="1")
+
+
+def without_events(command: Do, past: Past) -> None:
+    return None
 
 
 @pytest.mark.parametrize(
     "function",
     [
-        lambda command, past: None,
-        functools.partial(lambda extra, command, past: None, 1),
-        type("Callable", (), {"__call__": lambda self, command, past: None})(),
-        lambda *values: None,
-        lambda command, past, extra=1: None,
+        at_noon,
+        forgetful,
+        passed,
+        with_default,
+        functools.partial(with_extra, 1),
+        Method().decide,
+        Method(),
+        in_text,
+        without_events,
+        of_both,
     ],
-    ids=["lambda", "partial", "object", "any values", "default"],
+    ids=lambda function: type(function).__name__ if not hasattr(function, "__name__") else function.__name__,
 )
-def test_anything_that_takes_two_arguments_may_decide(function: Any) -> None:
-    assert made(commands={Do: function}).commands[Do] is function
+def test_a_function_is_for_the_message_of_its_first_parameter(function: Any) -> None:
+    assert made(commands=[function]).decisions[Do].function is function
+
+
+def test_the_events_of_a_decision_are_those_of_its_return_annotation() -> None:
+    app = made(commands=[of_both], projections=[])
+
+    assert app.decisions[Do] == app.decisions[Undo]
+    assert {kind.__name__ for kind in app.decisions[Do].events} == set(app.event_types) == {"Done", "Undone"}
+
+
+class Step(Event):
+    pass
+
+
+class FirstStep(Step):
+    pass
+
+
+class SecondStep(Step):
+    pass
+
+
+def every_event(event: Event, tables: Tables) -> None: ...
+
+
+def every_step(event: Step, tables: Tables) -> None: ...
+
+
+def two_events(event: Done | FirstStep, tables: Tables, recorded: Recorded) -> None: ...
+
+
+def test_a_projection_on_a_base_class_applies_the_events_derived_from_it() -> None:
+    app = made(projections=[projection(on=[every_event, every_step, two_events])])
+
+    functions = {kind.__name__: [one.function for one in found] for kind, found in app.subscribers.items()}
+    assert functions == {
+        "Done": [every_event, two_events],
+        "Step": [every_event, every_step],
+        "FirstStep": [every_event, every_step, two_events],
+        "SecondStep": [every_event, every_step],
+    }
+    assert [one.wants_recorded for one in app.subscribers[FirstStep]] == [False, False, True]
 
 
 # Mistakes.
@@ -100,7 +233,7 @@ def takes_one(command: Do) -> None: ...
 def takes_three(command: Do, past: Past, more: int) -> None: ...
 
 
-def wants_another(command: Ask, past: Past) -> None: ...
+def untyped(command, past) -> None: ...  # type: ignore[no-untyped-def]
 
 
 def cannot_be_found(command: "Nowhere", past: Past) -> None: ...  # type: ignore[name-defined]  # noqa: F821
@@ -109,45 +242,100 @@ def cannot_be_found(command: "Nowhere", past: Past) -> None: ...  # type: ignore
 async def is_async(command: Do, past: Past) -> None: ...
 
 
+@passing
+async def is_async_inside(command: Do, past: Past) -> None: ...
+
+
+def any_event(command: Do, past: Past) -> Iterator[Event]:
+    yield Done(id="1")
+
+
+def no_event(command: Do, past: Past) -> Iterator[str]:
+    yield "done"
+
+
+def returns_one(command: Do, past: Past) -> Done:
+    return Done(id="1")
+
+
+def says_nothing(command: Do, past: Past):  # type: ignore[no-untyped-def]
+    yield Done(id="1")
+
+
 @pytest.mark.parametrize(
     ("function", "sentence"),
     [
-        (takes_one, "takes_one must accept (command: Do, past: Past)."),
-        (takes_three, "takes_three must accept (command: Do, past: Past)."),
-        (wants_another, "wants_another accepts Ask, but is the handler of Do."),
-        (is_async, "is_async, the handler of Do, is async: use a plain function."),
-        (None, "The handler of Do is None, which is not a function."),
-        ("do", "The handler of Do is 'do', which is not a function."),
+        (takes_one, "takes_one must accept (command: Command, past: Past)."),
+        (takes_three, "takes_three must accept (command: Command, past: Past)."),
+        (untyped, "untyped needs a type for its first parameter: def untyped(command: Create…, past: Past)."),
+        (ask, "ask accepts Ask, which is not a subclass of Command."),
+        (is_async, "is_async is async: use a plain function."),
+        (is_async_inside, "is_async_inside is async: use a plain function."),
+        (None, "None is not a function."),
+        (Do, f"{Do!r} is not a function."),
+        (
+            any_event,
+            "any_event may return any Event: name its events, such as -> Iterator[UserCreated | UserRenamed].",
+        ),
+        (no_event, "no_event returns str, which is not an event."),
+        (
+            returns_one,
+            "returns_one is annotated to return Done: yield the events, and annotate the decision with "
+            "-> Iterator[Done].",
+        ),
+        (says_nothing, "says_nothing needs a return annotation that names its events: -> Iterator[UserCreated]."),
+        (
+            cannot_be_found,
+            "cannot_be_found has an annotation that cannot be resolved (name 'Nowhere' is not defined): import the "
+            "messages of a function at run time, not only under TYPE_CHECKING.",
+        ),
     ],
 )
-def test_a_function_that_cannot_answer_is_named(function: Any, sentence: str) -> None:
-    assert mistakes(commands={Do: function}) == [sentence]
+def test_a_function_that_cannot_decide_is_named(function: Any, sentence: str) -> None:
+    assert mistakes(commands=[function]) == [sentence]
 
 
-def test_an_annotation_that_cannot_be_found_is_named() -> None:
-    [sentence] = mistakes(commands={Do: cannot_be_found})
+def yields_rows(event: Done, tables: Tables) -> Iterator[int]:
+    yield 1
 
-    assert sentence.startswith("cannot_be_found has an annotation that cannot be resolved: name 'Nowhere'")
+
+def yields_answers(query: Ask, tables: ReadOnlyTables) -> Iterator[int]:
+    yield 1
+
+
+def answers_text(query: Ask, tables: ReadOnlyTables) -> str:
+    return "1"
+
+
+def decides_both(command: Both, past: Past) -> None: ...
+
+
+def projects_command(event: Do, tables: Tables) -> None: ...
 
 
 @pytest.mark.parametrize(
     ("parts", "sentence"),
     [
-        ({"commands": {Ask: ask}}, "Ask is in commands, but is not a subclass of Command."),
-        ({"commands": {Done: do}}, "Done is in commands, but is not a subclass of Command."),
-        ({"commands": {"Do": do}}, "'Do' is in commands, but is not a subclass of Command."),
-        ({"queries": {Do: do}}, "Do is in queries, but is not a subclass of Query."),
+        ({"commands": {Do: do}}, "Commands must be a list: the signature of a function names its message."),
+        ({"commands": [do, in_text]}, "do and in_text are both for the command Do: remove one of them."),
+        ({"queries": [do]}, "do accepts Do, which is not a subclass of Query."),
+        ({"queries": [yields_answers]}, "yields_answers is a generator: return the whole answer."),
+        ({"queries": [answers_text]}, "answers_text returns str, but Ask is a Query[int]."),
         ({"genesis": [Do()]}, "Genesis contains Do(), which is not an event."),
         ({"genesis": [Done]}, f"Genesis contains {Done!r}, which is not an event."),
+        ({"events": [Do]}, "Events contains Do, which is not an event."),
+        ({"upcasts": [5]}, "Upcasts must be a dictionary: an Upcast by old type."),
+        ({"events": [Event]}, "Events contains Event, which is not an event."),
         (
-            {"projections": [projection(on={Do: on_done})]},
-            "Projection things handles Do, which is not a subclass of Event.",
+            {"projections": [projection(on=[projects_command])]},
+            "projects_command accepts Do, which is not a subclass of Event.",
         ),
         (
-            {"projections": [projection(on={"Done": on_done})]},
-            "Projection things handles 'Done', which is not a subclass of Event.",
+            {"projections": [projection(on=[yields_rows])]},
+            "yields_rows is a generator, which would change nothing: do not yield.",
         ),
-        ({"projections": [projection(on={Done: takes_one})]}, "takes_one must accept (event: Done, tables: Tables)."),
+        ({"projections": [projection(on={Done: on_done})]}, "On of projection things must be a list"),
+        ({"projections": [projection(on=[takes_one])]}, "takes_one must accept (event: Event, tables: Tables)."),
         ({"projections": [projection(), projection()]}, "Duplicate projection name 'things'"),
         (
             {"projections": [projection(name="no, really")]},
@@ -161,7 +349,7 @@ def test_an_annotation_that_cannot_be_found_is_named() -> None:
             {"projections": [projection(version=True)]},
             "Projection 'things' needs a name of letters, digits or _, and an integer",
         ),
-        ({"commands": {Both: lambda a, b: None}}, "Both is a subclass of Command and Query: choose one of them."),
+        ({"commands": [decides_both]}, "Both is a subclass of Command and Query: choose one of them."),
     ],
 )
 def test_a_mistake_is_said_in_a_sentence(parts: dict[str, Any], sentence: str) -> None:
@@ -171,49 +359,163 @@ def test_a_mistake_is_said_in_a_sentence(parts: dict[str, Any], sentence: str) -
     assert found[0].startswith(sentence)
 
 
-def test_a_command_that_is_an_event_too_is_refused() -> None:
-    hybrid = type("Hybrid", (Command, Event), {"__module__": __name__})
-
-    assert mistakes(commands={hybrid: lambda a, b: None}) == [
-        "Hybrid is a subclass of Command and Event: choose one of them."
-    ]
-
-
 def test_two_types_of_one_name_are_refused() -> None:
-    other = type("Do", (Command,), {"__module__": __name__})
+    other = type("Done", (Event,), {"__module__": __name__})
 
-    assert mistakes(commands={Do: do, other: lambda a, b: None}) == [
-        "Duplicate message type 'Do': rename one of them."
-    ]
+    assert mistakes(events=[other]) == ["Duplicate message type 'Done': rename one of them."]
+
+
+# Classes that would lose, show or hide a value.
+
+
+class Person(BaseModel):
+    email: Annotated[str, Private] = ""
+
+
+class Colour(IntEnum):
+    RED = 1
+
+
+def event(annotation: Any, default: Any = ..., **more: Any) -> type[Event]:
+    """Return an event with a field of this type."""
+    return create_model("Kept", __base__=Event, field=(annotation, default), **more)
+
+
+ON_THE_WHOLE = (
+    "Kept.field: put Tag and Private on the whole type, such as Annotated[str | None, Private]; on a part of a type "
+    "they have no effect."
+)
+TAG_VALUES = "Kept.field: a tag's value is a str, an int, a UUID, a date, an enum of text, or a list of these."
+INSIDE = "Person.email: Tag and Private have no effect inside Kept: mark the field of the event."
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        (event(Annotated[str, Private] | None), ON_THE_WHOLE),
+        (event(list[Annotated[str, THING]]), ON_THE_WHOLE),
+        (event(Annotated[float, THING]), TAG_VALUES),
+        (event(Annotated[bool, THING]), TAG_VALUES),
+        (event(Annotated[datetime, THING]), TAG_VALUES),
+        (event(Annotated[Colour, THING]), TAG_VALUES),
+        (event(Annotated[dict[str, str], THING]), TAG_VALUES),
+        (event(Person), INSIDE),
+        (event(dict[str, list[Person]] | None), INSIDE),
+        (
+            event(SecretStr),
+            "Kept.field is a secret of pydantic, stored as ***: use Annotated[str, Private].",
+        ),
+        (
+            event(str, Field(exclude=True)),
+            "Kept.field is excluded from JSON, so Kept would lose it in the log: remove exclude.",
+        ),
+        (
+            event("Nowhere"),
+            "Kept has a field of a type that cannot be resolved: import the type at run time, not only under",
+        ),
+    ],
+)
+def test_a_class_that_would_not_do_what_its_author_expects_is_refused(kind: type[Event], sentence: str) -> None:
+    [found] = mistakes(events=[kind])
+
+    assert found.startswith(sentence)
+
+
+@pytest.mark.filterwarnings("ignore:Field name")
+def test_a_field_that_would_hide_what_the_base_class_has_is_refused() -> None:
+    kind = create_model("Kept", __base__=Event, problems=(str, ""))
+
+    assert mistakes(events=[kind]) == ["Kept.problems: this name is reserved: rename the field."]
+
+
+@pytest.mark.parametrize("name", ["tags", "data", "fields", "shown", "tag_fields", "private_fields", "parse"])
+def test_a_field_may_have_a_name_of_everyday_use(name: str) -> None:
+    fields: dict[str, Any] = {name: (Annotated[str, Private, Tag("named")], ...)}
+    kind = create_model("Named", __base__=Event, **fields)
+    named = kind(**{name: "secret"})
+
+    assert shown(named) == {"type": "Named", "payload": {}}
+    assert tags(named) == [Tag("named")("secret")]
+    assert "secret" not in repr(named)
+    assert made(events=[kind])
 
 
 def test_a_tag_is_private_everywhere_or_nowhere() -> None:
-    shown = type(
-        "Shown", (Event,), {"__annotations__": {"mail": Annotated[str, Tag("mail")]}, "__module__": __name__}
-    )
-
-    assert mistakes(projections=[projection(on={shown: lambda a, b: None})]) == [
+    assert mistakes(events=[Undone, event(Annotated[str, Tag("mail")])]) == [
         "Tag 'mail' is on a private field and on a public field: mark both as Private, or neither."
     ]
 
 
 def test_all_mistakes_are_said_at_once() -> None:
     found = mistakes(
-        commands={Ask: ask, Do: takes_one},
-        projections=[projection(version=None, on={Do: do}), projection()],
-        queries={Ask: None},
+        commands=[ask, takes_one],
+        projections=[projection(version=None, on=[projects_command]), projection()],
+        queries=[None],
         genesis=[5],
     )
 
     assert found == [
-        "Ask is in commands, but is not a subclass of Command.",
-        "takes_one must accept (command: Do, past: Past).",
-        "The handler of Ask is None, which is not a function.",
+        "ask accepts Ask, which is not a subclass of Command.",
+        "takes_one must accept (command: Command, past: Past).",
         "Projection 'things' needs a name of letters, digits or _, and an integer version.",
-        "Projection things handles Do, which is not a subclass of Event.",
+        "projects_command accepts Do, which is not a subclass of Event.",
+        "None is not a function.",
         "Genesis contains 5, which is not an event.",
         "Duplicate projection name 'things': rename one of them.",
     ]
+
+
+# Tags.
+
+
+class Kind(StrEnum):
+    A = "a"
+
+
+class OldKind(str, Enum):  # noqa: UP042 - as it is written in older code
+    A = "a"
+
+
+ID = UUID(int=7)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "texts"),
+    [
+        (str, "ann", ["ann"]),
+        (int, 7, ["7"]),
+        (UUID, ID, [str(ID)]),
+        (date, date(2026, 1, 31), ["2026-01-31"]),
+        (Kind, Kind.A, ["a"]),
+        (OldKind, OldKind.A, ["a"]),
+        (list[str], ["ann", "bob"], ["ann", "bob"]),
+        (frozenset[int], frozenset([1]), ["1"]),
+        (str | None, None, []),
+        (list[UUID | None], [ID, None], [str(ID)]),
+    ],
+)
+def test_a_value_and_the_field_of_an_event_have_the_same_tag(annotation: Any, value: Any, texts: list[str]) -> None:
+    kept: Any = event(Annotated[annotation, THING])
+
+    assert made(events=[kept])
+    assert tags(kept(field=value)) == [("thing", text) for text in texts]
+    if value is not None and not isinstance(value, list | frozenset):
+        assert THING(value) == ("thing", texts[0])
+
+
+@pytest.mark.parametrize("value", [None, 1.5, True, datetime(2026, 1, 1), ["a"], Colour.RED, b"a"])
+def test_a_tag_of_another_value_is_refused(value: Any) -> None:
+    if value is Colour.RED:
+        assert THING(value) == ("thing", "1")
+    else:
+        with pytest.raises(TypeError, match="A tag's value is"):
+            THING(value)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b"])
+def test_a_tag_needs_a_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="needs a name of letters"):
+        Tag(name)
 
 
 # Loading.
@@ -236,7 +538,7 @@ def refused(name: str) -> str:
 
 
 def test_an_application_is_loaded_by_its_name(module: Path) -> None:
-    module.write_text("from dualbus import App\nmine = App(commands={}, projections=[], queries={})\n")
+    module.write_text("from dualbus import App\nmine = App()\n")
 
     assert isinstance(load("shop:mine"), App)
 
@@ -263,7 +565,7 @@ def test_each_failure_to_load_says_which_half_was_wrong(module: Path) -> None:
         ("def (:\n", "SyntaxError: "),
         ("\n1 / 0\n", "ZeroDivisionError: division by zero"),
         ("from dualbus import Nothing\n", "ImportError: cannot import name 'Nothing'"),
-        ("from dualbus import App\napp = App(commands=5, projections=[], queries={})\n", "AttributeError: 'int'"),
+        ("from dualbus import App\napp = App(nothing=1)\n", "TypeError: App.__init__() got an unexpected"),
     ],
 )
 def test_an_application_that_cannot_be_imported_is_said_to_be_the_one_at_fault(
@@ -279,12 +581,12 @@ def test_an_application_that_cannot_be_imported_is_said_to_be_the_one_at_fault(
 
 
 def test_the_mistakes_of_a_loaded_application_are_its_own_sentences(module: Path) -> None:
-    module.write_text("from dualbus import App\napp = App(commands={1: 2}, projections=[], queries={3: 4})\n")
+    module.write_text("from dualbus import App\napp = App(commands=[1], queries=[3])\n")
 
     with pytest.raises(ConfigError) as fault:
         load("shop:app")
 
     assert fault.value.errors == [
-        "1 is in commands, but is not a subclass of Command.",
-        "3 is in queries, but is not a subclass of Query.",
+        "1 is not a function.",
+        "3 is not a function.",
     ]

@@ -27,40 +27,40 @@ class Both(Command, Query):
 class Words(Query):
     pass
 
-def add(command, past):
+def add(command: Add, past) -> list[Added]:
     yield Added(word=command.word)
 
-def too_few(command):
+def too_few(command: Add):
     yield from ()
 
-def for_another(command: Add, past):
+def answer(command: Words, past):
     yield from ()
 
-async def wait(query, tables):
+async def wait(query: Words, tables):
     return 1
 
-def add_row(event, tables):
+def add_row(event: Add, tables):
     pass
 
 app = App(
-    commands={Add: too_few, Remove: for_another, Both: add, Words: add},
+    commands=[too_few, answer, add, add],
     projections=[
-        Projection("words", version=1, tables="", on={Added: add_row}),
-        Projection("words", version=2, tables="", on={Add: add_row}),
-        Projection("a b", version="1", tables="", on={}),
+        Projection("words", version=1, tables="", on=[add_row]),
+        Projection("words", version=2, tables="", on=[add_row]),
+        Projection("a b", version="1", tables="", on=[]),
     ],
-    queries={Words: wait, Added: add},
+    queries=[wait, add],
     genesis=["hello"],
 )
 """
 MISTAKES = [
-    "too_few must accept (command: Add, past: Past).",
-    "for_another accepts Add, but is the handler of Remove.",
-    "Words is in commands, but is not a subclass of Command.",
-    "wait, the handler of Words, is async: use a plain function.",
-    "Added is in queries, but is not a subclass of Query.",
-    "Projection words handles Add, which is not a subclass of Event.",
+    "too_few must accept (command: Command, past: Past).",
+    "answer accepts Words, which is not a subclass of Command.",
+    "add and add are both for the command Add: remove one of them.",
+    "add_row accepts Add, which is not a subclass of Event.",
     "Projection 'a b' needs a name of letters, digits or _, and an integer version.",
+    "wait is async: use a plain function.",
+    "add accepts Add, which is not a subclass of Query.",
     "Genesis contains 'hello', which is not an event.",
     "Duplicate projection name 'words': rename one of them.",
 ]
@@ -87,30 +87,30 @@ class Words(Query):
 class Strange(Query):
     pass
 
-def say(command, past):
+def say(command: Say, past) -> list[Said]:
     yield Said(word=command.word)
     if command.word == "raise":
         raise RuntimeError("I do not like this word")
 
-def write_down(event, tables):
+def write_down(event: Said, tables):
     tables.execute("INSERT INTO words VALUES (?)", (event.word,))
 
-def run(query, tables):
+def run(query: Run, tables):
     return tables.all(query.sql)
 
-def reach(query, tables):
+def reach(query: Reach, tables):
     return tables.db.execute(query.sql).fetchall()
 
-def words(query, tables):
+def words(query: Words, tables):
     return [row["word"] for row in tables.all("SELECT word FROM words ORDER BY rowid")]
 
-def strange(query, tables):
+def strange(query: Strange, tables):
     return {"a": object()}
 
 app = App(
-    commands={Say: say},
-    projections=[Projection("words", 1, "CREATE TABLE words (word TEXT)", {Said: write_down})],
-    queries={Run: run, Reach: reach, Words: words, Strange: strange},
+    commands=[say],
+    projections=[Projection("words", 1, "CREATE TABLE words (word TEXT)", [write_down])],
+    queries=[run, reach, words, strange],
 )
 """
 WRITES = [

@@ -112,6 +112,7 @@ def test_however_the_clock_is_set_and_restarted_nothing_goes_back() -> None:
 
 
 STAMPS = """\
+from datetime import datetime
 from dualbus import App, Command, Event
 
 class Stamp(Command):
@@ -119,13 +120,13 @@ class Stamp(Command):
 
 class Stamped(Event):
     id: str
-    at: str
+    at: datetime
 
-def stamp(command, past):
+def stamp(command: Stamp, past) -> list[Stamped]:
     for _ in range(3):
         yield Stamped(id=past.new_id(), at=past.now())
 
-app = App(commands={Stamp: stamp}, projections=[], queries={})
+app = App(commands=[stamp], projections=[], queries=[])
 """
 
 

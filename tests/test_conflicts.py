@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from dualbus.application.event_json import to_text
 from dualbus.commandbus.node import CONFLICTS_MAX, CommandBus
 from dualbus.commandbus.publisher import Publisher
 from dualbus.log.contract import GENESIS, Appended, Decision, Log, NewEvent
@@ -105,7 +106,7 @@ def node(folder: Path) -> Iterator[Node]:
 
 
 def paid(amount: int, account: str = "bank") -> NewEvent:
-    return NewEvent("Paid", Paid(account=account, amount=amount).data(), (f"account:{account}",))
+    return NewEvent("Paid", to_text(Paid(account=account, amount=amount)), (f"account:{account}",))
 
 
 def pay(amount: int, account: str = "bank", key: str | None = None) -> dict[str, Any]:

@@ -40,20 +40,23 @@ class Registered(Event):
 class Count(Query):
     pass
 
-def pay(command, past):
+def pay(command: Pay, past) -> list[Paid]:
     yield Paid(account=command.account, amount=command.amount)
 
-def register(command, past):
+def register(command: Register, past) -> list[Registered]:
     yield Registered(email=command.email, contacts={command.email: Contact(email=command.email)})
 
-def add(event, tables):
+def add(event: Registered, tables):
     tables.execute("INSERT INTO people VALUES (?)", (event.email,))
+
+def count(query: Count, tables):
+    return tables.one("SELECT count(*) AS n FROM people")["n"]
 
 PEOPLE = "CREATE TABLE people (email TEXT PRIMARY KEY) WITHOUT ROWID"
 app = App(
-    commands={Pay: pay, Register: register},
-    projections=[Projection("people", version=1, tables=PEOPLE, on={Registered: add})],
-    queries={Count: lambda query, tables: tables.one("SELECT count(*) AS n FROM people")["n"]},
+    commands=[pay, register],
+    projections=[Projection("people", version=1, tables=PEOPLE, on=[add])],
+    queries=[count],
 )
 """
 
@@ -154,7 +157,7 @@ def test_the_key_of_a_command_that_a_deployment_removed_has_the_first_answer(
     with RawClient(deployed.cluster.front) as client:
         [first] = client.ask(pay)
 
-    deployed.deploy(("commands={Pay: pay, ", "commands={"))
+    deployed.deploy(("commands=[pay, ", "events=[Paid], commands=["))
     with RawClient(deployed.cluster.front) as client:
         client.ask(command("Register", email="a@b.c"), query("Count"))  # so that both buses are known
         again, new = (
@@ -190,7 +193,7 @@ REBUILT = ("version=1", "version=2")
 
 def raising(statement: str) -> tuple[str, str]:
     """Return the change to a projection that does this."""
-    return "def add(event, tables):", f"def add(event, tables):\n    {statement}"
+    return "def add(event: Registered, tables):", f"def add(event: Registered, tables):\n    {statement}"
 
 
 FAILURES = {

@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -18,7 +19,6 @@ from dualbus.testing import answer, decide, project
 from dualbus.testing.differences import differences
 from tests.conftest import ROOT
 from users import app as users
-from users.decisions import create_user, rename_user
 from users.messages import CreateUser, GetUser, ListUsers, RenameUser, UserCreated, UserRenamed
 
 ADA = UserCreated(id="u-1", name="Ada", email="ada@example.org")
@@ -27,17 +27,17 @@ BOB = UserCreated(id="u-2", name="Bob", email="bob@example.org")
 
 def test_a_decision_gives_events_with_the_ids_of_the_test() -> None:
     when = CreateUser(name="Ada", email="ada@example.org")
-    assert decide(create_user, when=when, ids=["u-1"]) == [ADA]
-    assert decide(create_user, when=when) == [UserCreated(id="id-1", name="Ada", email="ada@example.org")]
+    assert decide(users, when=when, ids=["u-1"]) == [ADA]
+    assert decide(users, when=when) == [UserCreated(id="id-1", name="Ada", email="ada@example.org")]
     with pytest.raises(AssertionError, match="requested more ids"):
-        decide(create_user, when=when, ids=[])
+        decide(users, when=when, ids=[])
 
 
 def test_a_decision_reads_the_events_given_of_its_tag_and_no_others() -> None:
     when = RenameUser(user_id="u-1", name="Countess")
-    assert decide(rename_user, given=[BOB, ADA], when=when) == [UserRenamed(id="u-1", name="Countess")]
+    assert decide(users, given=[ADA], when=when) == [UserRenamed(id="u-1", name="Countess")]
     with pytest.raises(Rejected, match="User does not exist"):
-        decide(rename_user, given=[BOB], when=when)
+        decide(users, given=[BOB], when=when)
 
 
 class Book(Command):
@@ -49,56 +49,100 @@ class Book(Command):
             yield "Last must not be before first"
 
 
+ROOM = Tag("room")
+
+
 class Booked(Event):
-    room: Annotated[str, Tag("room")]
+    room: Annotated[str, ROOM]
     first: date
-    at: str
+    at: datetime
+
+
+def book(command: Book, past: Past) -> Iterator[Booked]:
+    yield Booked(room="r", first=command.first, at=past.now())
 
 
 def test_time_is_the_tests_and_rules_across_fields_hold() -> None:
-    def book(command: Book, past: Past) -> list[Event]:
-        return [Booked(room="r", first=command.first, at=past.now())]
-
     monday, tuesday = date(2026, 1, 5), date(2026, 1, 6)
-    booked = decide(book, when=Book(first=monday, last=tuesday), now="2026-01-01T08:00:00.000000Z")
-    assert booked == [Booked(room="r", first=monday, at="2026-01-01T08:00:00.000000Z")]
+    now = datetime(2026, 1, 1, 8, tzinfo=UTC)
+    booked = decide(App(commands=[book]), when=Book(first=monday, last=tuesday), now=now)
+    assert booked == [Booked(room="r", first=monday, at=now)]
     with pytest.raises(Invalid, match="Last must not be before first"):
-        decide(book, when=Book(first=tuesday, last=monday))
+        decide(App(commands=[book]), when=Book(first=tuesday, last=monday))
 
 
-def test_a_decision_that_a_cluster_would_not_take_fails_in_its_test() -> None:
-    class Counted(Event):
-        number: int
+class Count(Command):
+    pass
 
-    class Count(Command):
-        pass
 
-    def too_large(command: Count, past: Past) -> list[Event]:
-        return [Counted(number=2**63)]
+class Counted(Event):
+    number: int
 
-    def no_event(command: Count, past: Past) -> list[Any]:
-        return [{"number": 1}]
 
-    def two_tags(command: Count, past: Past) -> None:
-        past.events(room="r", user="u")
+def too_large(command: Count, past: Past) -> list[Counted]:
+    return [Counted(number=2**63)]
 
-    def misspelt(command: Count, past: Past) -> None:
-        past.events(rooom="r")
 
-    def endless(command: Count, past: Past) -> Iterator[Event]:
-        while True:
-            yield Counted(number=1)
+def no_event(command: Count, past: Past) -> list[Counted]:
+    return [{"number": 1}]  # type: ignore[list-item]
 
-    with pytest.raises(WireError, match="does not fit in 64 bits"):
-        decide(too_large, when=Count())
-    with pytest.raises(AssertionError, match="is not an event"):
-        decide(no_event, when=Count())
-    with pytest.raises(TypeError, match="one tag at a time"):
-        decide(two_tags, when=Count())
-    with pytest.raises(TypeError, match=r"Unknown tag 'rooom'. Known tags: .*room"):
-        decide(misspelt, when=Count())
-    with pytest.raises(WireError, match="at most 1000 events"):
-        decide(endless, when=Count())
+
+def another_event(command: Count, past: Past) -> Iterator[Counted]:
+    yield Booked(room="r", first=date(2026, 1, 1), at=past.now())  # type: ignore[misc]
+
+
+def one_event(command: Count, past: Past) -> Iterator[Counted]:
+    return Counted(number=1)  # type: ignore[return-value]
+
+
+def no_tag(command: Count, past: Past) -> None:
+    past.events("room")  # type: ignore[call-overload]
+
+
+def nothing(command: Count, past: Past) -> None:
+    past.events()
+
+
+def misspelt(command: Count, past: Past) -> None:
+    past.events(Tag("rooom")("r"))
+
+
+def foreign(command: Count, past: Past) -> None:
+    past.events(ROOM("r"), of=UserCreated)
+
+
+def endless(command: Count, past: Past) -> Iterator[Counted]:
+    while True:
+        yield Counted(number=1)
+
+
+@pytest.mark.parametrize(
+    ("decision", "error", "sentence"),
+    [
+        (too_large, AssertionError, "does not fit in 64 bits"),
+        (no_event, WireError, "no_event returned dict, which its return annotation does not name"),
+        (another_event, WireError, "another_event returned Booked, which its return annotation does not name"),
+        (one_event, WireError, "one_event returned Counted: yield the events"),
+        (no_tag, TypeError, "'room' is not a tag with its value, such as USER"),
+        (nothing, TypeError, "Read the events of a tag: "),
+        (misspelt, TypeError, r"Unknown tag 'rooom'. Known tags: room"),
+        (foreign, TypeError, r"The application has no event UserCreated: add it to App"),
+        (endless, WireError, "endless returned more than 1000 events"),
+    ],
+)
+def test_a_decision_that_a_cluster_would_not_take_fails_in_its_test(
+    decision: Any, error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        decide(App(commands=[decision], events=[Booked]), when=Count())
+
+
+def test_an_event_given_that_the_decision_has_not_read_fails_the_test() -> None:
+    when = RenameUser(user_id="u-1", name="Countess")
+    with pytest.raises(AssertionError, match=r"given\[1\], UserCreated\(id='u-2'.*rename_user has read"):
+        decide(users, given=[ADA, BOB], when=when)
+    with pytest.raises(AssertionError, match="Count is not among the commands"):
+        decide(users, when=Count())
 
 
 def test_an_event_that_changes_on_its_way_through_the_log_is_told() -> None:
@@ -108,26 +152,35 @@ def test_an_event_that_changes_on_its_way_through_the_log_is_told() -> None:
         def model_post_init(self, context: Any) -> None:
             object.__setattr__(self, "name", self.name + "!")
 
-    with pytest.raises(AssertionError, match=r"comes back from the log as Named\(name='a!!'\)"):
+    with pytest.raises(
+        AssertionError,
+        match=r"Named\(name='a!'\) cannot be stored: Named is not the same",
+    ):
         project(users, given=[Named(name="a")])
 
 
-def test_folding_gives_the_state_after_the_events() -> None:
-    class Rooms:
-        def __init__(self, dates: tuple[date, ...] = ()) -> None:
-            self.dates = dates
+@dataclass(frozen=True)
+class Room:
+    name: str = "?"
+    dates: tuple[date, ...] = ()
 
-        def apply(self, event: Event) -> Self:
-            return type(self)((*self.dates, event.first)) if isinstance(event, Booked) else self
+    def apply(self, event: Booked) -> Self:
+        return replace(self, dates=(*self.dates, event.first))
 
-    seen: list[Rooms] = []
 
-    def book(command: Book, past: Past) -> None:
-        seen.append(past.fold(Rooms, room="r"))
+seen: list[Any] = []
 
-    given = [Booked(room=room, first=date(2026, 1, day), at="") for room, day in (("r", 1), ("s", 2), ("r", 3))]
-    decide(book, given=given, when=Book(first=date(2026, 1, 1), last=date(2026, 1, 1)))
-    assert seen[0].dates == (date(2026, 1, 1), date(2026, 1, 3))
+
+def fold(command: Count, past: Past) -> None:
+    seen[:] = [past.fold(Room, ROOM("r")), past.fold(Room("s"), ROOM("s")), past.events(ROOM("r"), of=Booked)]
+
+
+def test_folding_gives_the_state_after_the_events_of_its_types() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    given = [Booked(room=room, first=date(2026, 1, day), at=now) for room, day in (("r", 1), ("s", 2), ("r", 3))]
+    decide(App(commands=[fold], events=[Booked]), given=given, when=Count())
+    first, second, third = (one.first for one in given)
+    assert seen == [Room(dates=(first, third)), Room("s", (second,)), [given[0], given[2]]]
 
 
 def test_a_projection_gives_rows() -> None:
@@ -154,25 +207,29 @@ def _insert(event: Booked, tables: Tables) -> None:
     tables.execute(UPSERT)
 
 
-def test_a_query_that_would_write_is_stopped_also_with_a_statement_of_a_projection() -> None:
-    def peek(query: Peek, tables: ReadOnlyTables) -> Any:
-        return tables.all(UPSERT)
+def write(query: Peek, tables: ReadOnlyTables) -> Any:
+    return tables.all(UPSERT)
 
-    seen = Projection("seen", version=1, tables="CREATE TABLE seen (x INTEGER PRIMARY KEY)", on={Booked: _insert})
-    app = App(commands={}, projections=[seen], queries={Peek: peek})
+
+def test_a_query_that_would_write_is_stopped_also_with_a_statement_of_a_projection() -> None:
+    seen = Projection("seen", version=1, tables="CREATE TABLE seen (x INTEGER PRIMARY KEY)", on=[_insert])
+    app = App(projections=[seen], queries=[write])
+    booked = Booked(room="r", first=date(2026, 1, 1), at=datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(NotAllowed):
-        answer(app, given=[Booked(room="r", first=date(2026, 1, 1), at="")], when=Peek())
+        answer(app, given=[booked], when=Peek())
+
+
+def peek(query: Peek, tables: ReadOnlyTables) -> Any:
+    return tables.one("SELECT x'00' AS x")
+
+
+def pair(query: Peek, tables: ReadOnlyTables) -> Any:
+    return (1, 2)
 
 
 def test_an_answer_is_what_comes_through_the_wire() -> None:
-    def peek(query: Peek, tables: ReadOnlyTables) -> Any:
-        return tables.one("SELECT x'00' AS x")
-
-    def pair(query: Peek, tables: ReadOnlyTables) -> Any:
-        return (1, 2)
-
-    assert answer(App(commands={}, projections=[], queries={Peek: pair}), when=Peek()) == [1, 2]
-    app = App(commands={}, projections=[], queries={Peek: peek})
+    assert answer(App(queries=[pair]), when=Peek()) == [1, 2]
+    app = App(queries=[peek])
     with pytest.raises(WireError, match="bytes has no place"):
         answer(app, when=Peek())
     with pytest.raises(AssertionError, match="GetUser is not among the queries"):

@@ -30,22 +30,22 @@ class Said(Event):
 class Words(Query):
     pass
 
-def say(command, past):
+def say(command: Say, past) -> list[Said]:
     for _ in range(900):
         yield Said(word=command.word)
 
-def write_down(event, tables):
+def write_down(event: Said, tables):
     time.sleep(0 if Path("quick").exists() else 0.01)
     tables.execute("INSERT INTO words VALUES (?)", (event.word,))
 
-def words(query, tables):
+def words(query: Words, tables):
     return tables.one("SELECT count(*) AS number FROM words")
 
 TABLE = "CREATE TABLE words (word TEXT)"
 app = App(
-    commands={Say: say},
-    projections=[Projection("words", version=1, tables=TABLE, on={Said: write_down})],
-    queries={Words: words},
+    commands=[say],
+    projections=[Projection("words", version=1, tables=TABLE, on=[write_down])],
+    queries=[words],
 )
 """
 

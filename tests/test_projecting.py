@@ -90,12 +90,11 @@ def list_(counted: Counted, tables: Tables) -> None:
 
 
 app = App(
-    commands={},
     projections=[
-        Projection("counts", 1, "CREATE TABLE counts (what TEXT PRIMARY KEY, n INTEGER)", on={Counted: count}),
-        Projection("list", 1, "CREATE TABLE list (what TEXT)", on={Counted: list_}),
+        Projection("counts", 1, "CREATE TABLE counts (what TEXT PRIMARY KEY, n INTEGER)", on=[count]),
+        Projection("list", 1, "CREATE TABLE list (what TEXT)", on=[list_]),
     ],
-    queries={},
+    events=[Ignored],
 )
 
 
@@ -153,7 +152,7 @@ def test_a_projection_may_not_end_the_transaction_it_is_in() -> None:
     def commit(counted: Counted, tables: Tables) -> None:
         tables.execute("COMMIT")
 
-    hasty = App(commands={}, projections=[Projection("hasty", 1, "", on={Counted: commit})], queries={})
+    hasty = App(projections=[Projection("hasty", 1, "", on=[commit])])
 
     with pytest.raises(ProjectionFailed, match="Projection hasty raised NotAllowed") as failed:
         Applier(hasty).apply(event(1), _model(hasty))

@@ -18,19 +18,19 @@ class Say(Command):
 class Said(Event):
     word: str
 
-def say(command, past):
+def say(command: Say, past) -> list[Said]:
     yield Said(word=command.word)
 
-def write_down(event, tables):
+def write_down(event: Said, tables):
     if event.word == "poison":
         raise ValueError("I cannot write this down")
     tables.execute("INSERT INTO words VALUES (?)", (event.word,))
 
 TABLE = "CREATE TABLE words (word TEXT)"
 app = App(
-    commands={Say: say},
-    projections=[Projection("words", version=1, tables=TABLE, on={Said: write_down})],
-    queries={},
+    commands=[say],
+    projections=[Projection("words", version=1, tables=TABLE, on=[write_down])],
+    queries=[],
     genesis=[Said(word="first")],
 )
 """

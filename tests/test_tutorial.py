@@ -116,6 +116,6 @@ def test_every_block_of_the_page_on_writing_runs(tmp_path: Path, monkeypatch: py
     written.test_members_are_counted()
 
     del written.Registered  # as its author does
-    app = App({}, [], {written.CountMembers: written.count_members}, upcasts=written.upcasts)
+    app = App(queries=[written.count_members], events=[written.MemberJoined], upcasts=written.upcasts)
     old = from_log(app, "Registered", id="1", name="Ada Lovelace", email="ada@example.org")
     assert old == written.MemberJoined(id="1", first_name="Ada", last_name="Lovelace", email="ada@example.org")

@@ -36,11 +36,11 @@ def add_person(event: PersonAdded, tables: Tables) -> None:
     tables.execute("INSERT INTO people VALUES (?, ?)", (event.id, f"{event.last}, {event.first} ({event.lang})"))
 
 
-PEOPLE = Projection("people", version=1, tables="CREATE TABLE people (id, name)", on={PersonAdded: add_person})
+PEOPLE = Projection("people", version=1, tables="CREATE TABLE people (id, name)", on=[add_person])
 
 
 def people(**upcasts: Upcast) -> App:
-    return App(commands={}, projections=[PEOPLE], queries={}, upcasts=upcasts)
+    return App(projections=[PEOPLE], upcasts=upcasts)
 
 
 def test_an_old_record_goes_through_every_step_to_what_it_is_today() -> None:
@@ -101,11 +101,11 @@ class Register(Command):
 class Registered(Event):
     name: Annotated[str, Tag("name")]
 
-def register(command, past):
+def register(command: Register, past) -> list[Registered]:
     yield Registered(name=command.name)
 
-app = App(commands={Register: register}, queries={}, projections=[
-    Projection("people", version=1, tables="CREATE TABLE people (name, times)", on={})])
+app = App(commands=[register], queries=[], projections=[
+    Projection("people", version=1, tables="CREATE TABLE people (name, times)", on=[])])
 """
 SECOND = """
 from typing import Annotated
@@ -121,17 +121,20 @@ class PersonAdded(Event):
     called: Annotated[str, Tag("name")]
     times: int
 
-def register(command, past):
-    known = past.events(name=command.name)
+def register(command: Register, past) -> list[PersonAdded]:
+    known = past.events(Tag("name")(command.name))
     if known:
         raise Rejected(f"{known[0].called} was added {known[0].times} times")
     yield PersonAdded(called=command.name, times=2)
 
-def add(event, tables):
+def add(event: PersonAdded, tables):
     tables.execute("INSERT INTO people VALUES (?, ?)", (event.called, event.times))
 
-app = App(commands={Register: register}, queries={List: lambda query, tables: tables.all("SELECT * FROM people")},
-    projections=[Projection("people", version=2, tables="CREATE TABLE people (name, times)", on={PersonAdded: add})],
+def list_(query: List, tables):
+    return tables.all("SELECT * FROM people")
+
+app = App(commands=[register], queries=[list_],
+    projections=[Projection("people", version=2, tables="CREATE TABLE people (name, times)", on=[add])],
     upcasts=UPCASTS)
 """
 UPCASTS = """{"Registered": Upcast("PersonAdded", lambda fields: {"called": fields["name"], "times": 1})}"""
@@ -154,7 +157,7 @@ def test_a_cluster_goes_on_with_the_log_of_an_earlier_version(folder: Path, monk
         for name in ("commandbus", "projector"):
             [process] = cluster.start(name, DUALBUS_APP="careless:app")
             assert process.wait() == EXIT_CONFIG
-            assert "The log holds events that the application does not have: Registered. Bring" in process.stderr_text
+            assert "The log holds events that the application does not have: Registered. Add" in process.stderr_text
 
         # When a version starts that has an upcast, then decisions and projections read the old records
         cluster.start(DUALBUS_APP="second:app")

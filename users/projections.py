@@ -10,5 +10,5 @@ def add_user(event: UserCreated, tables: Tables) -> None:
     tables.execute("INSERT INTO users (id, name) VALUES (?, ?)", (event.id, event.name))
 
 
-def rename_user(event: UserRenamed, tables: Tables) -> None:
+def update_name(event: UserRenamed, tables: Tables) -> None:
     tables.execute("UPDATE users SET name = ? WHERE id = ?", (event.name, event.id))

@@ -1,69 +1,94 @@
-"""App, the table of an application's messages and functions, validated before any process starts."""
+"""App, the table of an application's functions, validated before any process starts."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
 from dualbus.application.causes import Unreadable, cause
-from dualbus.application.messages import Command, Event, Query
+from dualbus.application.classes import private_tags
+from dualbus.application.event_json import from_text
+from dualbus.application.messages import Command, Event, Query, tag_fields
+from dualbus.application.past import Past
+from dualbus.application.recorded import Recorded
+from dualbus.application.registry import Decider, Registry, Subscriber
+from dualbus.application.tables import ReadOnlyTables, Tables
 from dualbus.application.upcasts import Upcast, final_type, upcast
-from dualbus.application.validation import event_types_of, mistakes, private_tags
 from dualbus.runtime.errors import RAISED_UNDER_CTRL_C, ConfigError
 
-Decide = Callable[..., Iterable[Event] | None]
-Project = Callable[..., None]
-Answer = Callable[..., Any]
+Decide: TypeAlias = Callable[[Any, Past], Iterable[Event] | None]
+Project: TypeAlias = Callable[[Any, Tables], None] | Callable[[Any, Tables, Recorded], None]
+Answer: TypeAlias = Callable[[Any, ReadOnlyTables], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A part of the read model: tables, and a function for each event that changes these tables.
+    """A part of the read model: tables, and the functions that change these tables.
 
+    The first parameter of a function names its events: a class, a union, or a base class such as Event for all.
     Increase `version` when tables or functions change; the read model is then built again from the log.
     """
 
     name: str
     version: int
     tables: str  # SQL: CREATE TABLE …; CREATE INDEX …
-    on: Mapping[type[Event], Project]
+    on: Sequence[Project]
 
 
 @dataclass(frozen=True)
 class App:
-    """The messages of an application with their functions, its projections, and its first events."""
+    """The functions of an application, its projections, and its first events.
 
-    commands: Mapping[type[Command], Decide]
-    projections: Sequence[Projection]
-    queries: Mapping[type[Query], Answer]
+    The signature of a function is its registration: the first parameter names its command, event or query, and the
+    return annotation of a decision names its events. `events` are those that only the log holds by now.
+    """
+
+    commands: Sequence[Decide] = ()
+    projections: Sequence[Projection] = ()
+    queries: Sequence[Answer] = ()
     genesis: Sequence[Event] = ()
+    events: Sequence[type[Event]] = ()
     upcasts: Mapping[str, Upcast] = field(default_factory=dict)  # by old type
 
     def __post_init__(self) -> None:
-        if errors := list(mistakes(self)):
+        if errors := self._registry.mistakes:
             raise ConfigError(*errors)
 
     @cached_property
-    def events(self) -> frozenset[type[Event]]:
-        """The events of the projections and of `genesis`, and all events in the modules of the messages."""
-        return frozenset(event_types_of(self))
+    def _registry(self) -> Registry:
+        return Registry(self)
+
+    @property
+    def decisions(self) -> Mapping[type[Command], Decider]:
+        """The function and the events of each command."""
+        return self._registry.decisions
+
+    @property
+    def answers(self) -> Mapping[type[Query[Any]], Callable[..., Any]]:
+        """The function of each query."""
+        return self._registry.answers
+
+    @property
+    def subscribers(self) -> Mapping[type[Event], Sequence[Subscriber]]:
+        """The functions of all projections for each event."""
+        return self._registry.subscribers
 
     @cached_property
     def command_types(self) -> dict[str, type[Command]]:
         """The commands by type."""
-        return {kind.__name__: kind for kind in self.commands}
+        return {kind.__name__: kind for kind in self.decisions}
 
     @cached_property
-    def query_types(self) -> dict[str, type[Query]]:
+    def query_types(self) -> dict[str, type[Query[Any]]]:
         """The queries by type."""
-        return {kind.__name__: kind for kind in self.queries}
+        return {kind.__name__: kind for kind in self.answers}
 
     @cached_property
     def event_types(self) -> dict[str, type[Event]]:
         """The events by type."""
-        return {kind.__name__: kind for kind in self.events}
+        return {kind.__name__: kind for kind in sorted(self._registry.events, key=lambda kind: kind.__name__)}
 
     @cached_property
     def stored_types(self) -> dict[str, type[Event]]:
@@ -74,12 +99,12 @@ class App:
     @cached_property
     def tags(self) -> frozenset[str]:
         """The names of all tags."""
-        return frozenset(tag for kind in self.events for _, tag in kind.tag_fields)
+        return frozenset(tag for kind in self.event_types.values() for _, tag in tag_fields(kind))
 
     @cached_property
     def private_tags(self) -> frozenset[str]:
         """The names of the tags on private fields."""
-        return frozenset(tag for kind in self.events for tag in private_tags(kind))
+        return frozenset(tag for kind in self.event_types.values() for tag in private_tags(kind))
 
     def decode(self, type_: str, data: str) -> Event:
         """Return the event of a record with this type and JSON.
@@ -90,19 +115,17 @@ class App:
         if kind is None:
             raise Unreadable(type_, "the application has no such event any more")
         try:
-            current = upcast(self.upcasts, type_, data) if type_ in self.upcasts else data
-            event: Event = kind.__pydantic_validator__.validate_json(current)
+            return from_text(kind, upcast(self.upcasts, type_, data) if type_ in self.upcasts else data)
         except ValidationError as error:
             raise Unreadable(type_, cause(error, kind.model_fields)) from None
         except RAISED_UNDER_CTRL_C as error:
             raise Unreadable(type_, cause(error)) from error
-        return event
 
     def check_stored(self, types: Collection[str]) -> None:
         """Raise ConfigError if the log contains a type that the application cannot read."""
         if unknown := sorted(set(types) - self.stored_types.keys()):
             raise ConfigError(
-                f"The log holds events that the application does not have: {', '.join(unknown)}. Bring the classes "
-                f'back, or declare an upcast: App(upcasts={{"{unknown[0]}": Upcast("…", change)}}). If the log '
-                "belongs to another application, set DUALBUS_DATA to another folder."
+                f"The log holds events that the application does not have: {', '.join(unknown)}. Add the classes, "
+                f'App(events=[{unknown[0]}]), or an upcast: App(upcasts={{"{unknown[0]}": Upcast("…", change)}}). '
+                "If the log belongs to another application, set DUALBUS_DATA to another folder."
             )

@@ -1,19 +1,17 @@
 """Base classes of commands, events and queries, and the types of their fields."""
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Generic, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import to_json
+from typing_extensions import TypeVar
 
 from dualbus.application.error_text import EMAIL_PATTERN, sentences
 from dualbus.application.errors import replace_surrogates
-from dualbus.protocol.codes import WireError
-from dualbus.protocol.values import check
-from dualbus.runtime.errors import ConfigError
+from dualbus.application.tags import Private, Tag
 
 
 class Invalid(Exception):
@@ -24,15 +22,7 @@ class Invalid(Exception):
         super().__init__("; ".join(self.errors))
 
 
-class Tag:
-    """Marks a field of an event as a tag: the event belongs to the history of `<name>:<value of the field>`."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-class Private:
-    """Marks a private field of an event: stored in the log, hidden from replies and `repr`."""
+R = TypeVar("R", default=Any)
 
 
 class _Hidden:
@@ -41,8 +31,6 @@ class _Hidden:
     def __repr__(self) -> str:
         return "<private>"
 
-
-_PLAIN = frozenset({str, bool, NoneType})  # each value is valid in JSON, the log and the tables
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 """Non-blank text: surrounding whitespace is stripped, and blank text counts as missing."""
@@ -66,12 +54,6 @@ def _is_lax(metadata: Any) -> bool:
     return getattr(metadata, "strict", None) is False or bool(getattr(metadata, "coerce_numbers_to_str", None))
 
 
-def _has_nested_mark(annotation: Any) -> bool:
-    """Whether a part of a type, and not the whole type, is marked with Tag or Private."""
-    parts = get_args(annotation)
-    return any(isinstance(part, Tag | Private) or part is Private or _has_nested_mark(part) for part in parts)
-
-
 class Message(BaseModel):
     """The base of commands, events and queries: frozen, strict, without undeclared fields."""
 
@@ -80,6 +62,8 @@ class Message(BaseModel):
         extra="forbid",
         strict=True,
         allow_inf_nan=False,
+        ser_json_bytes="base64",
+        val_json_bytes="base64",
         ser_json_inf_nan="constants",
         hide_input_in_errors=True,
     )
@@ -88,11 +72,14 @@ class Message(BaseModel):
         """Yield a sentence for each broken rule that involves several fields. Called after all fields are valid."""
         return ()
 
-    @classmethod
-    def parse(cls, fields: dict[str, Any]) -> Self:
-        """Create a message from JSON-like fields, or raise Invalid with all problems."""
-        message: Self = _parser(cls)(fields)
-        return message
+
+M = TypeVar("M", bound=Message)
+
+
+def parse(kind: type[M], fields: dict[str, Any]) -> M:
+    """Return the message of JSON-like fields, or raise Invalid with all problems."""
+    message: M = _parser(kind)(fields)
+    return message
 
 
 @cache
@@ -122,83 +109,49 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
     return parse
 
 
-@cache
-def _has_serializer(kind: type[Message]) -> bool:
-    """Whether a serializer of the application changes or omits fields of a class in the log."""
-    return _serializes(kind.__pydantic_core_schema__)
-
-
-def _serializes(schema: object) -> bool:
-    """Whether a core schema of pydantic or a nested schema has a key such as `serialization_exclude`."""
-    if isinstance(schema, Mapping):
-        return any(str(key).startswith("serialization") or _serializes(part) for key, part in schema.items())
-    return isinstance(schema, list | tuple) and any(map(_serializes, schema))
-
-
 class Command(Message):
     """A request for a change; the class name is the type on the wire."""
 
 
-class Query(Message):
-    """A request for data, without effects; the class name is the type on the wire."""
+class Query(Message, Generic[R]):
+    """A request for data, without effects; the class name is the type on the wire.
+
+    `class GetUser(Query[User | None])` names the type of the answer, which a client's call then returns.
+    """
 
 
 class Event(Message):
     """A fact; the class name is the type in the log."""
 
-    tag_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
-    private_fields: ClassVar[frozenset[str]] = frozenset()
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        hints = {name: field.metadata for name, field in cls.model_fields.items()}
-        cls.tag_fields = tuple(
-            (name, mark.name) for name, marks in hints.items() for mark in marks if isinstance(mark, Tag)
-        )
-        cls.private_fields = frozenset(
-            name for name, marks in hints.items() if any(m is Private or isinstance(m, Private) for m in marks)
-        )
-        if nested := [name for name, field in cls.model_fields.items() if _has_nested_mark(field.annotation)]:
-            raise ConfigError(
-                f"{cls.__name__}.{nested[0]}: put Tag and Private on the whole type, "
-                "such as Annotated[str | None, Private]; on a part of a type they have no effect."
-            )
-
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        hidden = private_fields(type(self))
         for name, value in super().__repr_args__():
-            yield name, _Hidden() if name in self.private_fields else value
+            yield name, _Hidden() if name in hidden else value
 
-    def tags(self) -> list[tuple[str, str]]:
-        """Return the (tag name, value) pairs of the event; a field that is None adds no tag."""
-        values = self.__dict__
-        return [(name, str(value)) for field, name in self.tag_fields if (value := values[field]) is not None]
 
-    def data(self) -> str:
-        """Return all fields, including private fields, as the JSON text for the log."""
-        return self.__pydantic_serializer__.to_json(self).decode()
+@cache
+def tag_fields(kind: type[Event]) -> tuple[tuple[str, str], ...]:
+    """Return the fields with a tag: pairs of the field's name and the tag's name."""
+    fields = kind.model_fields.items()
+    return tuple((name, mark.name) for name, field in fields for mark in field.metadata if isinstance(mark, Tag))
 
-    def fields(self) -> dict[str, Any]:
-        """Return all fields as JSON-like values; raise WireError for a value that a log or table cannot hold."""
-        fields = self.__dict__
-        if not _has_serializer(type(self)):
-            if _PLAIN.issuperset(map(type, fields.values())):
-                return fields
-            with suppress(WireError):  # the serializer below may convert the value, such as a date
-                check(fields)
-                return fields
-        # Field names instead of aliases, as above.
-        stored: dict[str, Any] = self.__pydantic_serializer__.to_python(
-            self, mode="json", by_alias=False, include=set(fields)
-        )
-        check(stored)
-        return stored
 
-    def shown(self) -> dict[str, Any]:
-        """Return type and payload for a reply, without private fields; raise WireError like `fields`."""
-        payload = self.fields()
-        if hidden := self.private_fields:
-            payload = payload.copy()
-            for name in hidden:
-                payload.pop(name, None)
-        return {"type": type(self).__name__, "payload": payload}
+@cache
+def private_fields(kind: type[Event]) -> frozenset[str]:
+    """Return the names of the private fields."""
+    fields = kind.model_fields.items()
+    return frozenset(name for name, field in fields if any(map(is_private, field.metadata)))
+
+
+def is_private(mark: object) -> bool:
+    """Return whether the metadata of a field is Private, or Private()."""
+    return mark is Private or isinstance(mark, Private)
+
+
+def result_type(kind: type[Query[Any]]) -> Any:
+    """Return R of a `Query[R]`; Any for a query that names no type."""
+    for base in kind.__mro__:
+        generic = base.__dict__.get("__pydantic_generic_metadata__", {})
+        if generic.get("origin") is Query:
+            return generic["args"][0]
+    return Any

@@ -3,24 +3,31 @@
 Commandbus and the test kit share the rules for tags and events in this module.
 """
 
+import typing
 from collections.abc import Collection, Iterable
+from datetime import datetime
+from functools import cache
 from itertools import islice
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from dualbus.application.messages import Event
+from dualbus.application.signatures import SignatureMistake, name_of, read_types, with_subclasses
+from dualbus.application.tags import TagValue
 from dualbus.protocol.codes import WireError
 
 EVENTS_MAX = 1000  # of one command: an endless generator must not exhaust the memory
 
+E = TypeVar("E", bound=Event)
+
 
 class State(Protocol):
-    """The state that `past.fold` builds: created without arguments, then `apply` for each event in order.
+    """The state that `past.fold` builds: `apply` for each event in order.
 
-    `apply` must return a new value, such as of a frozen dataclass, because later decisions share the cached state.
-    For an event without relevance, return `self`.
+    The annotation of `apply` names the events that the state reads: a class, a union, or Event for all. It must
+    return a new value, such as of a frozen dataclass, because later decisions share the cached state.
     """
 
-    def apply(self, event: Event) -> Self: ...
+    def apply(self, event: Any, /) -> Self: ...
 
 
 S = TypeVar("S", bound=State)
@@ -29,41 +36,93 @@ S = TypeVar("S", bound=State)
 class Past(Protocol):
     """The history that a decision reads, and the only source of ids and time.
 
-    Each read adds its tag to the append condition: the events of the decision are appended only if no later event
-    carries one of these tags; on a conflict, the decision runs again. This is the "dynamic consistency boundary"
-    of dcb.events: no aggregate, no lock, no reservation table.
+    Each read adds its tags and types to the append condition: the events of the decision are appended only if no
+    later event of these types carries these tags; on a conflict, the decision runs again. This is the "dynamic
+    consistency boundary" of dcb.events: no aggregate, no lock, no reservation table.
     """
 
-    def events(self, **tag: str | int) -> list[Event]:
-        """Return the events with a tag, oldest first: `past.events(user="u-1")`."""
+    @typing.overload
+    def events(self, *tags: TagValue) -> list[Event]: ...
+    @typing.overload
+    def events(self, *tags: TagValue, of: type[E] | tuple[type[E], ...]) -> list[E]: ...
+    def events(self, *tags: TagValue, of: Any = Event) -> Any:
+        """Return the events that carry all tags, oldest first: `past.events(USER(id), of=UserRenamed)`."""
         ...
 
-    def fold(self, state: type[S], **tag: str | int) -> S:
-        """Return `state()` after `apply` of each event with a tag. Cached: a repeated fold is cheap."""
+    def fold(self, state: type[S] | S, *tags: TagValue) -> S:
+        """Return the state after `apply` of each event that carries all tags: `past.fold(Member, USER(id))`.
+
+        `state` is the initial state or its class. Cached: a repeated fold is cheap.
+        """
         ...
 
     def new_id(self) -> str:
         """Return a new id (UUIDv7: later ids sort after earlier ids)."""
         ...
 
-    def now(self) -> str:
-        """Return the time of this decision in UTC: "2026-01-31T12:00:00.000000Z"."""
+    def now(self) -> datetime:
+        """Return the time of this decision in UTC."""
         ...
 
 
-def one_tag(tag: dict[str, str | int], names: Collection[str]) -> tuple[str, str]:
-    """Return name and value of a tag; raise TypeError for an unknown tag, which would protect nothing."""
-    if len(tag) != 1:
-        raise TypeError("Read one tag at a time: past.events(user=id).")
-    [(name, value)] = tag.items()
-    if name not in names:
-        raise TypeError(f"Unknown tag {name!r}. Known tags: {', '.join(sorted(names)) or 'none'}.")
-    return name, str(value)
+class Read(typing.NamedTuple):
+    """A read of a decision: the events of these types that carry all these tags."""
+
+    tags: tuple[TagValue, ...]
+    types: frozenset[type[Event]]  # empty: of any type
 
 
-def limited(events: Iterable[Event] | None) -> list[Event]:
-    """Return the events of a decision; raise WireError if there are too many."""
+def read_of(tags: tuple[TagValue, ...], of: Any, names: Collection[str], events: Collection[type[Event]]) -> Read:
+    """Return a checked read; raise TypeError for a read that would protect nothing or find nothing."""
+    if not tags:
+        raise TypeError("Read the events of a tag: past.events(USER(id)).")
+    for tag in tags:
+        if not isinstance(tag, TagValue):
+            raise TypeError(f"{tag!r} is not a tag with its value, such as USER(id) of USER = Tag('user').")
+        if tag.name not in names:
+            raise TypeError(f"Unknown tag {tag.name!r}. Known tags: {', '.join(sorted(names)) or 'none'}.")
+    kinds = of if isinstance(of, tuple) else (of,)
+    if Event in kinds:
+        return Read(tuple(sorted(set(tags))), frozenset())
+    types = frozenset(with_subclasses(kinds))
+    if unknown := sorted(kind.__name__ for kind in kinds if kind not in events):
+        raise TypeError(f"The application has no event {', '.join(unknown)}: add it to App(events=[…]).")
+    return Read(tuple(sorted(set(tags))), types)
+
+
+def matches(read: Read, event: Event, tags: Collection[TagValue]) -> bool:
+    """Return whether a read returns an event that carries these tags."""
+    return (not read.types or type(event) in read.types) and set(read.tags).issubset(tags)
+
+
+@cache
+def folded_types(state: type[Any]) -> tuple[type[Event], ...]:
+    """Return the events that the annotation of `apply` names; Event without an annotation."""
+    try:
+        kinds = read_types(state.apply, 1)
+    except SignatureMistake as mistake:
+        raise TypeError(str(mistake)) from None
+    for kind in kinds:
+        if not issubclass(kind, Event):
+            raise TypeError(f"{state.__name__}.apply accepts {kind.__name__}, which is not an event.")
+    return tuple(kinds) or (Event,)
+
+
+def initial(state: type[S] | S) -> S:
+    """Return the initial state of a fold."""
+    return state() if isinstance(state, type) else state
+
+
+def limited(events: Any, function: object, kinds: Collection[type[Event]]) -> list[Event]:
+    """Return the events of a decision; raise WireError for too many, or for another value than these events."""
+    name = name_of(function)
+    if isinstance(events, Event) or not (events is None or isinstance(events, Iterable)):
+        raise WireError(f"{name} returned {type(events).__name__}: yield the events.")
     found = list(islice(events or (), EVENTS_MAX + 1))
     if len(found) > EVENTS_MAX:
-        raise WireError(f"A command may produce at most {EVENTS_MAX} events.")
+        raise WireError(f"{name} returned more than {EVENTS_MAX} events, the limit of one command.")
+    for event in found:
+        if type(event) not in kinds:
+            kind = type(event).__name__
+            raise WireError(f"{name} returned {kind}, which its return annotation does not name: add the event.")
     return found

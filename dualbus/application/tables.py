@@ -1,11 +1,12 @@
 """Access to the read model: writable for projections, read-only for queries."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 Value = str | int | float | bytes | None
 Values = Sequence[Value] | Mapping[str, Value]
-Row = dict[str, Any]
+Row: TypeAlias = Any
+"""A row as a dictionary. Any, so that a query may return it as its own TypedDict."""
 
 
 class Interrupted(BaseException):

@@ -6,7 +6,7 @@ import typer
 
 from dualbus.application.app import App
 from dualbus.application.loader import load
-from dualbus.application.messages import Event, Message
+from dualbus.application.messages import Event, Message, private_fields, tag_fields
 from dualbus.cli import output
 from dualbus.cli.settings import settings
 
@@ -35,32 +35,35 @@ def describe(
     if as_json:
         output.json_line({"app": name, **_described(app)})
         return
-    for what, kinds in (("Command", app.commands), ("Query", app.queries), ("Event", app.event_types.values())):
+    for what, kinds in (("Command", app.decisions), ("Query", app.answers), ("Event", app.event_types.values())):
         rows = [(kind.__name__, _fields(kind), _about(kind)) for kind in kinds]
         output.show(output.table([what, "Fields", "Description"], rows))
-    projections = [
-        (each.name, each.version, ", ".join(kind.__name__ for kind in each.on)) for each in app.projections
-    ]
+    projections = [(each.name, each.version, ", ".join(events_of(app, each.name))) for each in app.projections]
     output.show(output.table(["Projection", "Version", "On"], projections))
 
 
 def _described(app: App) -> dict[str, Any]:
     return {
-        "commands": [_message(kind) for kind in app.commands],
-        "queries": [_message(kind) for kind in app.queries],
+        "commands": [_message(kind) for kind in app.decisions],
+        "queries": [_message(kind) for kind in app.answers],
         "events": [
             {
                 **_message(kind),
-                "tags": dict(kind.tag_fields),
-                "private": sorted(kind.private_fields),
+                "tags": dict(tag_fields(kind)),
+                "private": sorted(private_fields(kind)),
             }
             for kind in app.event_types.values()
         ],
         "projections": [
-            {"name": one.name, "version": one.version, "on": [kind.__name__ for kind in one.on]}
-            for one in app.projections
+            {"name": one.name, "version": one.version, "on": events_of(app, one.name)} for one in app.projections
         ],
     }
+
+
+def events_of(app: App, projection: str) -> list[str]:
+    """Return the types of the events that a projection applies."""
+    applied = app.subscribers.items()
+    return [kind.__name__ for kind, subscribers in applied if projection in {one.projection for one in subscribers}]
 
 
 def _message(kind: type[Message]) -> dict[str, Any]:
@@ -75,8 +78,8 @@ def _about(kind: type[Message]) -> str:
 def _fields(kind: type[Message]) -> str:
     schema = kind.model_json_schema()
     required = schema.get("required", ())
-    tags = dict(kind.tag_fields) if issubclass(kind, Event) else {}
-    private = kind.private_fields if issubclass(kind, Event) else ()
+    tags = dict(tag_fields(kind)) if issubclass(kind, Event) else {}
+    private = private_fields(kind) if issubclass(kind, Event) else ()
     shown = []
     for name, field in schema.get("properties", {}).items():
         marks = [" or ".join(_WORDS.get(one, one) for one in json_types(field)) or "any value"]

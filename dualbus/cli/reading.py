@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
 from dualbus.application.loader import load
@@ -52,7 +53,7 @@ def events(
 def _tag(text: str, app: App, secret: bytes) -> str:
     """Return a tag in the form of the log's index."""
     name, colon, value = text.partition(":")
-    names = {name for kind in app.event_types.values() for _, name in kind.tag_fields}
+    names = app.tags
     if not colon or name not in names:
         raise output.WrongUse(f"Unknown tag {name!r}{nearest(name, names)} Write NAME:VALUE.")
     return Tagger(app.private_tags, secret).tag(name, value)
@@ -82,7 +83,7 @@ def _show(recorded: RecordedEvent, app: App, types: list[str] | None, *, private
     name = type(event).__name__
     if types and name not in types:
         return
-    data: dict[str, Any] = event.fields() if private else event.shown()["payload"]
+    data: dict[str, Any] = event_json.payload(type(event), event_json.to_text(event), private=private)
     if as_json:
         head = {"position": recorded.position, "type": name, "time": recorded.time, "command_id": recorded.command_id}
         output.json_line({**head, "data": data})

@@ -3,6 +3,10 @@
 import hmac
 from collections.abc import Iterable
 
+from dualbus.application import event_json
+from dualbus.application.messages import Event
+from dualbus.log.contract import NewEvent
+
 
 class Tagger:
     """Format tags. Values of private tags are replaced by a keyed hash, so that a lookup by value still works."""
@@ -10,6 +14,10 @@ class Tagger:
     def __init__(self, private: frozenset[str], secret: bytes) -> None:
         self._private = private
         self._secret = secret
+
+    def new_event(self, event: Event) -> NewEvent:
+        """Return an event for the log; raise WireError for an event that cannot be stored."""
+        return NewEvent(type(event).__name__, event_json.to_text(event), self.tags(event_json.tags(event)))
 
     def tags(self, pairs: Iterable[tuple[str, str]]) -> tuple[str, ...]:
         """Return the tags for an event's names and values."""

@@ -118,10 +118,10 @@ def _decision(group: list[Line], app: App, tagger: Tagger) -> Decision:
 def _new(line: Line, app: App, tagger: Tagger) -> NewEvent:
     try:
         event = app.decode(line.type, line.data)
-        event.fields()  # raises if a value cannot be stored in the log
+        tags = tagger.new_event(event).tags  # raises if a value cannot be stored in the log
     except RAISED_UNDER_CTRL_C as error:  # raised by an upcast
         raise NotImported(
             f"The application cannot read position {line.position} as {line.type} ({cause(error)}): import "
             "a log of this application, or add an upcast."
         ) from None
-    return NewEvent(line.type, line.data, tagger.tags(event.tags()))
+    return NewEvent(line.type, line.data, tags)

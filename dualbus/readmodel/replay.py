@@ -35,10 +35,7 @@ class Replay:
     def __init__(self, app: App) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="dualbus-")
         self._path = Path(self._folder.name) / "read.db"
-        self._on: dict[str, list[tuple[str, Any]]] = {}
-        for projection in app.projections:
-            for kind, function in projection.on.items():
-                self._on.setdefault(kind.__name__, []).append((projection.name, function))
+        self._on = app.subscribers
         create(self._path, app.projections, Identity("replay", ""))
         self._writer = ReadModelWriter(self._path, building=True)
         self._writer.begin()
@@ -46,13 +43,14 @@ class Replay:
 
     def apply(self, recorded: RecordedEvent, event: Event) -> None:
         """Apply the next event. Raises Damaged if a projection raises."""
-        for name, function in self._on.get(type(event).__name__, ()):
+        for subscriber in self._on.get(type(event), ()):
             try:
-                function(event, self._writer)
+                subscriber.apply(event, self._writer, recorded)
             except RAISED_UNDER_CTRL_C as error:
                 raise Damaged(
-                    f"Projection {name} raised {cause(error)} at position {recorded.position} ({recorded.type}). "
-                    "The read model contains this event: correct the projection and raise its version."
+                    f"Projection {subscriber.projection} raised {cause(error)} at position {recorded.position} "
+                    f"({recorded.type}). The read model contains this event: correct the projection and raise its "
+                    "version."
                 ) from None
         self.position = recorded.position
         if self.position % CHUNK_EVENTS == 0:

@@ -1,6 +1,6 @@
 """Given-when-then tests of decisions, projections and queries on values, without sockets and files.
 
-    events = decide(create_user, given=[], when=CreateUser(name="Ada", email="ada@example.org"))
+    events = decide(app, given=[], when=CreateUser(name="Ada", email="ada@example.org"))
     rows = project(app, given=[UserCreated(...)]).all("SELECT * FROM users")
     answer(app, given=[UserCreated(...)], when=GetUser(user_id="u-1"))
 
@@ -9,37 +9,47 @@ As in a cluster, events are converted to the JSON of the log and back, and answe
 
 import itertools
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
 from pydantic_core import to_json
 
-from dualbus.application.app import App, Decide, Projection
-from dualbus.application.error_text import sentences
+from dualbus.application import event_json
+from dualbus.application.app import App, Projection
 from dualbus.application.messages import Command, Event, Invalid, Message, Query
-from dualbus.application.past import S, limited, one_tag
+from dualbus.application.past import S, folded_types, initial, limited, matches, read_of
+from dualbus.application.signatures import name_of
 from dualbus.application.tables import ReadOnlyTables
+from dualbus.application.tags import TagValue
+from dualbus.log.contract import NO_HASH, RecordedEvent
 from dualbus.protocol.codec import pack, unpack
+from dualbus.protocol.codes import WireError
 from dualbus.protocol.values import check
 from dualbus.readmodel.memory import ModelInMemory
 from dualbus.testing.differences import full_repr
 
-NOW = "2026-01-31T12:00:00.000000Z"
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 """The default time of a decision."""
 
 E = TypeVar("E", bound=Event)
 
 
 def decide(
-    decision: Decide, *, given: Iterable[Event] = (), when: Command, ids: Iterable[str] | None = None, now: str = NOW
+    app: App, *, given: Iterable[Event] = (), when: Command, ids: Iterable[str] | None = None, now: datetime = NOW
 ) -> list[Event]:
     """Return the events of a command. Raises Rejected if the decision does, and Invalid if `when` breaks its rules.
 
-    `past.new_id()` returns `ids` in order ("id-1", "id-2", … by default), and `past.now()` returns `now`.
+    `past.new_id()` returns `ids` in order ("id-1", "id-2", … by default), and `past.now()` returns `now`. Raises
+    AssertionError for a given event that the decision has not read, because the event has no effect on the test.
     """
     _check_rules(when)
-    past = _Past([_through_the_log(event) for event in given], ids, now)
-    return [_through_the_log(event) for event in limited(decision(when, past))]
+    decider = app.decisions.get(type(when))
+    if decider is None:
+        raise AssertionError(f"{type(when).__name__} is not among the commands of the application.")
+    past = _Past(app, [_through_the_log(event) for event in given], ids, now)
+    events = limited(decider.function(when, past), decider.function, decider.events)
+    past.check_all_read(name_of(decider.function))
+    return [_through_the_log(event) for event in events]
 
 
 def project(what: App | Projection, *, given: Iterable[Event]) -> ReadOnlyTables:
@@ -50,7 +60,7 @@ def project(what: App | Projection, *, given: Iterable[Event]) -> ReadOnlyTables
 def answer(app: App, *, given: Iterable[Event] = (), when: Query) -> Any:
     """Return the answer to a query after the events."""
     _check_rules(when)
-    function = app.queries.get(type(when))
+    function = app.answers.get(type(when))
     if function is None:
         raise AssertionError(f"{type(when).__name__} is not among the queries of the application.")
     data = function(when, project(app, given=given))
@@ -68,18 +78,25 @@ def from_log(app: App, type_: str, **fields: Any) -> Event:
 class _Past:
     """The Past of a test."""
 
-    def __init__(self, events: list[Event], ids: Iterable[str] | None, now: str) -> None:
+    def __init__(self, app: App, events: list[Event], ids: Iterable[str] | None, now: datetime) -> None:
+        self._app = app
         self._events = events
+        self._unread = dict(enumerate(events))
         self._ids = _numbered() if ids is None else iter(ids)
         self._now = now
 
-    def events(self, **tag: str | int) -> list[Event]:
-        wanted = one_tag(tag, _tag_names(Event))
-        return [event for event in self._events if wanted in event.tags()]
+    def events(self, *tags: TagValue, of: Any = Event) -> list[Any]:
+        read = read_of(tags, of, self._app.tags, self._app.event_types.values())
+        found = {
+            number: event for number, event in enumerate(self._events) if matches(read, event, event_json.tags(event))
+        }
+        for number in found:
+            self._unread.pop(number, None)
+        return list(found.values())
 
-    def fold(self, state: type[S], **tag: str | int) -> S:
-        folded = state()
-        for event in self.events(**tag):
+    def fold(self, state: type[S] | S, *tags: TagValue) -> S:
+        folded = initial(state)
+        for event in self.events(*tags, of=folded_types(type(folded))):
             folded = folded.apply(event)
         return folded
 
@@ -89,14 +106,16 @@ class _Past:
         except StopIteration:
             raise AssertionError("The decision requested more ids than the test provides: extend `ids`.") from None
 
-    def now(self) -> str:
+    def now(self) -> datetime:
         return self._now
 
-
-def _tag_names(kind: type[Event]) -> set[str]:
-    """Return the names of the tags of an event class and of all its imported subclasses."""
-    names = {tag for _, tag in kind.tag_fields}
-    return names.union(*map(_tag_names, kind.__subclasses__()))
+    def check_all_read(self, name: str) -> None:
+        """Raise AssertionError for an event that no read has returned."""
+        for number, event in self._unread.items():
+            raise AssertionError(
+                f"given[{number}], {full_repr(event)}, has no effect: {name} has read no history to which it "
+                "belongs. Check its tags and its type, or remove it."
+            )
 
 
 def _numbered() -> Iterator[str]:
@@ -112,22 +131,19 @@ def _through_the_log(event: E) -> E:
     """Write an event as JSON of the log, and return the event read from this JSON."""
     if not isinstance(event, Event):
         raise AssertionError(f"{event!r} is not an event.")
-    event.fields()  # raises for values that JSON or SQLite cannot hold
     try:
-        read = type(event).model_validate_json(event.data())
-    except ValidationError as error:
-        problems = "; ".join(sentences(type(event).__name__, error))
-        raise AssertionError(f"{full_repr(event)} cannot be read back from the log: {problems}.") from None
-    if read != event:
-        raise AssertionError(f"{full_repr(event)} comes back from the log as {full_repr(read)}.")
-    return read
+        return event_json.from_text(type(event), event_json.to_text(event))
+    except WireError as error:
+        raise AssertionError(f"{full_repr(event)} cannot be stored: {error}") from None
 
 
 def _projected(what: App | Projection, given: Iterable[Event]) -> ModelInMemory:
-    projections = [what] if isinstance(what, Projection) else what.projections
-    tables = ModelInMemory(projections)
-    for event in map(_through_the_log, given):
-        for projection in projections:
-            if function := projection.on.get(type(event)):
-                function(event, tables)
+    app = App(projections=[what]) if isinstance(what, Projection) else what
+    tables = ModelInMemory(app.projections)
+    for position, event in enumerate(map(_through_the_log, given), 1):
+        record = RecordedEvent(
+            position, type(event).__name__, event_json.to_text(event), NOW.isoformat(), "given", NO_HASH
+        )
+        for subscriber in app.subscribers.get(type(event), ()):
+            subscriber.apply(event, tables, record)
     return tables

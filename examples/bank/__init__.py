@@ -1,49 +1,25 @@
 """Accounts, transfers without overdrafts, and statements."""
 
+from datetime import UTC, datetime
+
 from dualbus import App, Projection
 from examples.bank import decisions, projections, queries
-from examples.bank.messages import (
-    AccountOpened,
-    Deposit,
-    GetAccount,
-    GetStatement,
-    ListAccounts,
-    MoneyDeposited,
-    MoneyTransferred,
-    MoneyWithdrawn,
-    OpenAccount,
-    Transfer,
-    Withdraw,
-)
+from examples.bank.messages import AccountOpened, MoneyDeposited
 
 app = App(
-    commands={
-        OpenAccount: decisions.open_account,
-        Deposit: decisions.deposit,
-        Withdraw: decisions.withdraw,
-        Transfer: decisions.transfer,
-    },
+    commands=[decisions.open_account, decisions.deposit, decisions.withdraw, decisions.transfer],
     projections=[
         Projection(
             "accounts",
             version=1,
             tables=projections.TABLES,
-            on={
-                AccountOpened: projections.add_account,
-                MoneyDeposited: projections.deposit,
-                MoneyWithdrawn: projections.withdraw,
-                MoneyTransferred: projections.transfer,
-            },
+            on=[projections.add_account, projections.deposit, projections.withdraw, projections.transfer],
         )
     ],
-    queries={
-        GetAccount: queries.get_account,
-        ListAccounts: queries.list_accounts,
-        GetStatement: queries.get_statement,
-    },
+    queries=[queries.get_account, queries.list_accounts, queries.get_statement],
     genesis=[
         AccountOpened(id="account-1", owner="Ada"),
         AccountOpened(id="account-2", owner="Bob"),
-        MoneyDeposited(account="account-1", cents=10_000, at="2026-01-01T00:00:00.000000Z"),
+        MoneyDeposited(account="account-1", cents=10_000, at=datetime(2026, 1, 1, tzinfo=UTC)),
     ],
 )

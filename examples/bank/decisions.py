@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
-from dualbus import Event, Past, Rejected
+from dualbus import Past, Rejected
 from examples.bank.messages import (
+    ACCOUNT,
     AccountOpened,
     Deposit,
     MoneyDeposited,
@@ -21,37 +22,37 @@ from examples.bank.messages import (
 class Account:
     """The state of an account for its rules, folded from the events with the tag account:<id>."""
 
-    id: str | None = None
+    id: str
+    exists: bool = False
     balance: int = 0
 
-    def apply(self, event: Event) -> Self:
+    def apply(self, event: AccountOpened | MoneyDeposited | MoneyWithdrawn | MoneyTransferred) -> Self:
         match event:
-            case AccountOpened(id=id_):
-                return replace(self, id=id_)
+            case AccountOpened():
+                return replace(self, exists=True)
             case MoneyDeposited(cents=cents):
                 return replace(self, balance=self.balance + cents)
             case MoneyWithdrawn(cents=cents):
                 return replace(self, balance=self.balance - cents)
             case MoneyTransferred(source=source, cents=cents):
                 return replace(self, balance=self.balance + (-cents if source == self.id else cents))
-        return self
 
 
-def open_account(command: OpenAccount, past: Past) -> Iterator[Event]:
+def open_account(command: OpenAccount, past: Past) -> Iterator[AccountOpened]:
     yield AccountOpened(id=past.new_id(), owner=command.owner)
 
 
-def deposit(command: Deposit, past: Past) -> Iterator[Event]:
+def deposit(command: Deposit, past: Past) -> Iterator[MoneyDeposited]:
     _account(past, command.account_id)
     yield MoneyDeposited(account=command.account_id, cents=command.cents, at=past.now())
 
 
-def withdraw(command: Withdraw, past: Past) -> Iterator[Event]:
+def withdraw(command: Withdraw, past: Past) -> Iterator[MoneyWithdrawn]:
     _require(_account(past, command.account_id), command.cents)
     yield MoneyWithdrawn(account=command.account_id, cents=command.cents, at=past.now())
 
 
-def transfer(command: Transfer, past: Past) -> Iterator[Event]:
+def transfer(command: Transfer, past: Past) -> Iterator[MoneyTransferred]:
     source, target = command.source_id, command.target_id
     if source == target:
         raise Rejected("Source and target are the same account")
@@ -61,8 +62,8 @@ def transfer(command: Transfer, past: Past) -> Iterator[Event]:
 
 
 def _account(past: Past, account_id: str) -> Account:
-    account = past.fold(Account, account=account_id)
-    if account.id is None:
+    account = past.fold(Account(account_id), ACCOUNT(account_id))
+    if not account.exists:
         raise Rejected(f"Account {account_id} does not exist")
     return account
 

@@ -1,11 +1,13 @@
 """The messages about accounts and payments. Amounts are integers, in cents, because floats round."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, TypedDict
 
 from pydantic import Field
 
 from dualbus import Command, Event, Query, Tag, Text
 
+ACCOUNT = Tag("account")
 CENTS_MAX = 100_000_000_000  # of one payment
 
 Cents = Annotated[int, Field(ge=1, le=CENTS_MAX)]
@@ -32,43 +34,67 @@ class Transfer(Command):
 
 
 class AccountOpened(Event):
-    id: Annotated[str, Tag("account")]
+    id: Annotated[str, ACCOUNT]
     owner: str
 
 
 class MoneyDeposited(Event):
-    account: Annotated[str, Tag("account")]
+    account: Annotated[str, ACCOUNT]
     cents: int
-    at: str
+    at: datetime
 
 
 class MoneyWithdrawn(Event):
-    account: Annotated[str, Tag("account")]
+    account: Annotated[str, ACCOUNT]
     cents: int
-    at: str
+    at: datetime
 
 
 class MoneyTransferred(Event):
     """An event in the histories of both accounts: the money leaves and arrives at the same position."""
 
-    source: Annotated[str, Tag("account")]
-    target: Annotated[str, Tag("account")]
+    source: Annotated[str, ACCOUNT]
+    target: Annotated[str, ACCOUNT]
     cents: int
+    at: datetime
+
+
+class Account(TypedDict):
+    id: str
+    owner: str
+    balance: int
+
+
+class Balance(TypedDict):
+    id: str
+    balance: int
+
+
+class Line(TypedDict):
+    number: int
     at: str
+    what: str
+    cents: int
+    balance: int
 
 
-class GetAccount(Query):
+class Statement(TypedDict):
+    lines: list[Line]
+    before: int | None
+
+
+class GetAccount(Query[Account | None]):
     account_id: Text
 
 
-class ListAccounts(Query):
+class ListAccounts(Query[list[Balance]]):
     """A page of accounts in the order of their ids: `after` is the last id of the previous page."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
     after: str = ""
 
 
-class GetStatement(Query):
+class GetStatement(Query[Statement]):
     """A page of an account's statement, newest line first: `before` is the last number of the previous page."""
 
     account_id: Text

@@ -1,5 +1,7 @@
 """The changes of the read model for each event: balances, and statements with numbered lines."""
 
+from datetime import datetime
+
 from dualbus import Tables
 from examples.bank.messages import AccountOpened, MoneyDeposited, MoneyTransferred, MoneyWithdrawn
 
@@ -28,10 +30,10 @@ def transfer(event: MoneyTransferred, tables: Tables) -> None:
     _add_line(tables, event.target, event.at, f"from {event.source}", event.cents)
 
 
-def _add_line(tables: Tables, account: str, at: str, what: str, cents: int) -> None:
+def _add_line(tables: Tables, account: str, at: datetime, what: str, cents: int) -> None:
     tables.execute("UPDATE accounts SET balance = balance + ?, lines = lines + 1 WHERE id = ?", (cents, account))
     tables.execute(
         "INSERT INTO statement (account, number, at, what, cents, balance) "
         "SELECT id, lines, ?, ?, ?, balance FROM accounts WHERE id = ?",
-        (at, what, cents, account),
+        (at.isoformat(), what, cents, account),
     )

@@ -2,49 +2,31 @@
 
 from dualbus import App, Projection
 from examples.courses import decisions, projections, queries
-from examples.courses.messages import (
-    CapacityChanged,
-    ChangeCapacity,
-    CourseDefined,
-    DefineCourse,
-    GetCourse,
-    GetStudent,
-    JoinCourse,
-    LeaveCourse,
-    ListCourses,
-    RegisterStudent,
-    StudentJoined,
-    StudentLeft,
-    StudentRegistered,
-)
+from examples.courses.messages import CourseDefined, StudentRegistered
 
 app = App(
-    commands={
-        RegisterStudent: decisions.register_student,
-        DefineCourse: decisions.define_course,
-        ChangeCapacity: decisions.change_capacity,
-        JoinCourse: decisions.join_course,
-        LeaveCourse: decisions.leave_course,
-    },
+    commands=[
+        decisions.register_student,
+        decisions.define_course,
+        decisions.change_capacity,
+        decisions.join_course,
+        decisions.leave_course,
+    ],
     projections=[
         Projection(
             "courses",
             version=1,
             tables=projections.TABLES,
-            on={
-                CourseDefined: projections.add_course,
-                CapacityChanged: projections.change_capacity,
-                StudentRegistered: projections.add_student,
-                StudentJoined: projections.join,
-                StudentLeft: projections.leave,
-            },
+            on=[
+                projections.add_course,
+                projections.change_capacity,
+                projections.add_student,
+                projections.join,
+                projections.leave,
+            ],
         )
     ],
-    queries={
-        GetCourse: queries.get_course,
-        ListCourses: queries.list_courses,
-        GetStudent: queries.get_student,
-    },
+    queries=[queries.get_course, queries.list_courses, queries.get_student],
     genesis=[
         CourseDefined(id="course-1", code="MATH-1", title="Mathematics for everyone", capacity=2),
         StudentRegistered(id="student-1", name="Ada"),

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
-from dualbus import Event, Past, Rejected
+from dualbus import Past, Rejected
 from examples.courses.messages import (
+    CODE,
+    COURSE,
     COURSES_MAX,
+    STUDENT,
     CapacityChanged,
     ChangeCapacity,
     CourseDefined,
@@ -28,7 +31,7 @@ class Course:
     capacity: int = 0
     joined: int = 0
 
-    def apply(self, event: Event) -> Self:
+    def apply(self, event: CourseDefined | CapacityChanged | StudentJoined | StudentLeft) -> Self:
         match event:
             case CourseDefined(capacity=capacity):
                 return replace(self, exists=True, capacity=capacity)
@@ -38,7 +41,6 @@ class Course:
                 return replace(self, joined=self.joined + 1)
             case StudentLeft():
                 return replace(self, joined=self.joined - 1)
-        return self
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Student:
     exists: bool = False
     courses: frozenset[str] = frozenset()
 
-    def apply(self, event: Event) -> Self:
+    def apply(self, event: StudentRegistered | StudentJoined | StudentLeft) -> Self:
         match event:
             case StudentRegistered():
                 return replace(self, exists=True)
@@ -56,21 +58,20 @@ class Student:
                 return replace(self, courses=self.courses | {course})
             case StudentLeft(course=course):
                 return replace(self, courses=self.courses - {course})
-        return self
 
 
-def register_student(command: RegisterStudent, past: Past) -> Iterator[Event]:
+def register_student(command: RegisterStudent, past: Past) -> Iterator[StudentRegistered]:
     yield StudentRegistered(id=past.new_id(), name=command.name)
 
 
-def define_course(command: DefineCourse, past: Past) -> Iterator[Event]:
-    if past.events(code=command.code):
+def define_course(command: DefineCourse, past: Past) -> Iterator[CourseDefined]:
+    if past.events(CODE(command.code)):
         raise Rejected(f"Course code {command.code} is already taken")
     yield CourseDefined(id=past.new_id(), code=command.code, title=command.title, capacity=command.capacity)
 
 
-def change_capacity(command: ChangeCapacity, past: Past) -> Iterator[Event]:
-    course = past.fold(Course, course=command.course_id)
+def change_capacity(command: ChangeCapacity, past: Past) -> Iterator[CapacityChanged]:
+    course = past.fold(Course, COURSE(command.course_id))
     if not course.exists:
         raise Rejected("Course does not exist")
     if command.capacity < course.joined:
@@ -79,10 +80,10 @@ def change_capacity(command: ChangeCapacity, past: Past) -> Iterator[Event]:
         yield CapacityChanged(id=command.course_id, capacity=command.capacity)
 
 
-def join_course(command: JoinCourse, past: Past) -> Iterator[Event]:
+def join_course(command: JoinCourse, past: Past) -> Iterator[StudentJoined]:
     """Check rules about two histories. Both are read, so the event is appended only if both rules still hold."""
-    student = past.fold(Student, student=command.student_id)
-    course = past.fold(Course, course=command.course_id)
+    student = past.fold(Student, STUDENT(command.student_id))
+    course = past.fold(Course, COURSE(command.course_id))
     if not student.exists:
         raise Rejected("Student does not exist")
     if not course.exists:
@@ -99,7 +100,7 @@ def join_course(command: JoinCourse, past: Past) -> Iterator[Event]:
     yield StudentJoined(student=command.student_id, course=command.course_id)
 
 
-def leave_course(command: LeaveCourse, past: Past) -> Iterator[Event]:
-    if command.course_id not in past.fold(Student, student=command.student_id).courses:
+def leave_course(command: LeaveCourse, past: Past) -> Iterator[StudentLeft]:
+    if command.course_id not in past.fold(Student, STUDENT(command.student_id)).courses:
         raise Rejected("Student is not in this course")
     yield StudentLeft(student=command.student_id, course=command.course_id)

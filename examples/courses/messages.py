@@ -1,10 +1,14 @@
 """The messages about courses and students."""
 
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 from pydantic import Field
 
 from dualbus import Command, Event, Query, Tag, Text
+
+CODE = Tag("code")
+COURSE = Tag("course")
+STUDENT = Tag("student")
 
 CAPACITY_MAX = 1000
 COURSES_MAX = 5  # per student
@@ -38,44 +42,71 @@ class LeaveCourse(Command):
 
 
 class StudentRegistered(Event):
-    id: Annotated[str, Tag("student")]
+    id: Annotated[str, STUDENT]
     name: str
 
 
 class CourseDefined(Event):
-    id: Annotated[str, Tag("course")]
-    code: Annotated[str, Tag("code")]  # for the check that a code is unique
+    id: Annotated[str, COURSE]
+    code: Annotated[str, CODE]  # for the check that a code is unique
     title: str
     capacity: int
 
 
 class CapacityChanged(Event):
-    id: Annotated[str, Tag("course")]
+    id: Annotated[str, COURSE]
     capacity: int
 
 
 class StudentJoined(Event):
     """An event in the histories of both the student and the course."""
 
-    student: Annotated[str, Tag("student")]
-    course: Annotated[str, Tag("course")]
+    student: Annotated[str, STUDENT]
+    course: Annotated[str, COURSE]
 
 
 class StudentLeft(Event):
-    student: Annotated[str, Tag("student")]
-    course: Annotated[str, Tag("course")]
+    student: Annotated[str, STUDENT]
+    course: Annotated[str, COURSE]
 
 
-class GetCourse(Query):
+class Student(TypedDict):
+    id: str
+    name: str
+
+
+class ListedCourse(TypedDict):
+    id: str
+    code: str
+    title: str
+    capacity: int
+    joined: int
+
+
+class Course(ListedCourse):
+    students: list[Student]
+
+
+class TakenCourse(TypedDict):
+    id: str
+    code: str
+    title: str
+
+
+class StudentWithCourses(Student):
+    courses: list[TakenCourse]
+
+
+class GetCourse(Query[Course | None]):
     course_id: Text
 
 
-class ListCourses(Query):
+class ListCourses(Query[list[ListedCourse]]):
     """A page of courses in the order of their codes: `after` is the last code of the previous page."""
 
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
     after: str = ""
 
 
-class GetStudent(Query):
+class GetStudent(Query[StudentWithCourses | None]):
     student_id: Text

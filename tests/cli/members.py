@@ -5,6 +5,8 @@ from typing import Annotated
 
 from dualbus import App, Command, Event, Past, Private, Rejected, Tag, Text
 
+EMAIL = Tag("email")
+
 
 class Join(Command):
     email: Text
@@ -12,13 +14,13 @@ class Join(Command):
 
 class Joined(Event):
     id: str
-    email: Annotated[str, Private, Tag("email")]
+    email: Annotated[str, Private, EMAIL]
 
 
-def join(command: Join, past: Past) -> Iterator[Event]:
-    if past.events(email=command.email):
+def join(command: Join, past: Past) -> Iterator[Joined]:
+    if past.events(EMAIL(command.email)):
         raise Rejected("Email is already taken")
     yield Joined(id=past.new_id(), email=command.email)
 
 
-app = App(commands={Join: join}, projections=[], queries={}, genesis=[Joined(id="m-1", email="ada@example.org")])
+app = App(commands=[join], projections=[], queries=[], genesis=[Joined(id="m-1", email="ada@example.org")])

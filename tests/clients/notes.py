@@ -40,11 +40,11 @@ class Dwell(Query):
     seconds: float
 
 
-def note(command: Note, past: Past) -> Iterator[Event]:
+def note(command: Note, past: Past) -> Iterator[Noted]:
     yield Noted(id=past.new_id(), text=command.text, timeout=command.timeout, due=command.due)
 
 
-def ponder(command: Ponder, past: Past) -> Iterator[Event]:
+def ponder(command: Ponder, past: Past) -> Iterator[Noted]:
     time.sleep(command.seconds)
     yield Noted(id=past.new_id(), text=command.text, timeout=0, due=None)
 
@@ -69,7 +69,7 @@ def dwell(query: Dwell, tables: ReadOnlyTables) -> bool:
 NOTES = "CREATE TABLE notes (id TEXT PRIMARY KEY, text TEXT NOT NULL); CREATE INDEX by_text ON notes (text)"
 
 app = App(
-    commands={Note: note, Ponder: ponder, Break: fall},
-    projections=[Projection("notes", version=1, tables=NOTES, on={Noted: add_note})],
-    queries={CountNotes: count_notes, Dwell: dwell},
+    commands=[note, ponder, fall],
+    projections=[Projection("notes", version=1, tables=NOTES, on=[add_note])],
+    queries=[count_notes, dwell],
 )

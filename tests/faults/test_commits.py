@@ -10,6 +10,7 @@ import pytest
 import zmq
 
 from dualbus import Projection
+from dualbus.application.event_json import to_text
 from dualbus.commandbus.node import genesis
 from dualbus.log.contract import NO_HASH, Decision, LogDamaged, NewEvent
 from dualbus.log.identity import Identity
@@ -89,7 +90,7 @@ def test_nothing_is_published_and_nobody_is_answered_before_the_commit(
         assert subscriber.positions(SECONDS) == [3]
 
 
-THINGS = Projection("things", version=1, tables="CREATE TABLE things (name TEXT NOT NULL)", on={})
+THINGS = Projection("things", version=1, tables="CREATE TABLE things (name TEXT NOT NULL)", on=[])
 
 
 def test_rows_whose_checkpoint_cannot_be_written_are_not_written_either(folder: Path) -> None:
@@ -135,7 +136,7 @@ def made_at(folder: Path, names: list[str]) -> SqliteLog:
     """Make a log in which each of these keys has created a user of that name."""
     log = SqliteLog(folder, lambda secret: genesis(app, secret))
     for name in names:
-        data = UserCreated(id=name, name=name, email="e@example.org").data()
+        data = to_text(UserCreated(id=name, name=name, email="e@example.org"))
         log.append(
             [Decision(name, "2026-01-01T00:00:00.000000Z", [NewEvent("UserCreated", data, (f"user:{name}",))])]
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from dualbus.application.event_json import to_text
 from dualbus.log.contract import Decision, NewEvent
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME
@@ -20,7 +21,7 @@ from users.messages import UserCreated
 
 def created(name: str, number: int = 1) -> Decision:
     event = UserCreated(id=f"{name}-{number}", name=name, email="j@example.com")
-    return Decision(f"key-{name}-{number}", "2026-01-01", [NewEvent("UserCreated", event.data(), ())])
+    return Decision(f"key-{name}-{number}", "2026-01-01", [NewEvent("UserCreated", to_text(event), ())])
 
 
 class Case:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dualbus.application.event_json import to_text
 from dualbus.log.contract import Decision, NewEvent
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.readmodel.file import file_name
@@ -55,7 +56,7 @@ class Log:
 
     def _created(self, number: int) -> Decision:
         event = UserCreated(id=f"u-{number}", name=f"n-{number}", email="p@example.com")
-        return Decision(f"k-{number}", "2026-01-01", [NewEvent("UserCreated", event.data(), ())])
+        return Decision(f"k-{number}", "2026-01-01", [NewEvent("UserCreated", to_text(event), ())])
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from dualbus.readmodel.writer import ReadModelWriter
 
 LOG = Identity("log-1", "life-1")
 USERS = Projection(
-    "users", 1, "CREATE TABLE users (id TEXT PRIMARY KEY, age INTEGER); CREATE INDEX a ON users (age)", {}
+    "users", 1, "CREATE TABLE users (id TEXT PRIMARY KEY, age INTEGER); CREATE INDEX a ON users (age)", []
 )
 
 

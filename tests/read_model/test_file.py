@@ -129,7 +129,7 @@ def test_a_query_may_read_with_all_that_sqlite_has(reader: ReadModelReader, sql:
 
 def test_full_text_search_can_be_written_and_read(folder: Path) -> None:
     path = folder / "text.db"
-    create(path, [Projection("texts", 1, "CREATE VIRTUAL TABLE texts USING fts5(body)", {})], LOG)
+    create(path, [Projection("texts", 1, "CREATE VIRTUAL TABLE texts USING fts5(body)", [])], LOG)
     with closing(ReadModelWriter(path)) as writer, closing(ReadModelReader(path)) as reader:
         writer.begin()
         writer.execute("INSERT INTO texts VALUES ('the quick brown fox')")
@@ -174,15 +174,15 @@ def test_sql_that_an_author_builds_anew_each_time_does_not_fill_the_memory(reade
 
 
 def test_the_name_of_the_file_tells_which_projections_made_it() -> None:
-    other = Projection("users", 2, USERS.tables, {})
-    changed = Projection("users", 1, USERS.tables + ";", {})
+    other = Projection("users", 2, USERS.tables, [])
+    changed = Projection("users", 1, USERS.tables + ";", [])
 
-    assert file_name([USERS]) == file_name([Projection("users", 1, USERS.tables, {})])
+    assert file_name([USERS]) == file_name([Projection("users", 1, USERS.tables, [])])
     assert len({file_name(one) for one in ([], [USERS], [other], [changed], [USERS, other], [other, USERS])}) == 6
 
 
 def test_tables_that_are_not_sql_are_all_named(folder: Path) -> None:
-    broken = [Projection("one", 1, "CREATE TABEL x", {}), USERS, Projection("two", 1, "CREATE TABLE users (id)", {})]
+    broken = [Projection("one", 1, "CREATE TABEL x", []), USERS, Projection("two", 1, "CREATE TABLE users (id)", [])]
 
     with pytest.raises(ConfigError) as fault:
         create(folder / "new.db", broken, LOG)

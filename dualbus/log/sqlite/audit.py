@@ -10,6 +10,7 @@ from typing import Any
 
 import apsw
 
+from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
 from dualbus.application.error_text import one_line
@@ -216,7 +217,7 @@ class LogAudit(SqliteLogReader):
                 f"Position {position} is unchanged, but the application cannot read it as {recorded.type} "
                 f"({unreadable.cause}): add an upcast from this shape.",
             ) from None
-        expected = sorted(set(self._tagger.tags(event.tags())))
+        expected = sorted(set(self._tagger.tags(event_json.tags(event))))
         if not unchanged and self._matches(recorded, expected):
             raise VerificationError(position, f"The tags of position {position} were changed: restore the log.")
         if not unchanged:

@@ -85,17 +85,17 @@ def spin(seconds: float, *, guarded: bool = False) -> None:
                 raise
 
 
-def add(command: Add, past: Past) -> Iterator[Event]:
+def add(command: Add, past: Past) -> Iterator[Added]:
     yield Added(name=command.name)
 
 
-def dawdle(command: Dawdle, past: Past) -> Iterator[Event]:
+def dawdle(command: Dawdle, past: Past) -> Iterator[Added]:
     note("Dawdle")
     time.sleep(command.seconds)
     yield Added(name=command.name)
 
 
-def spin_decide(command: SpinDecide, past: Past) -> Iterator[Event]:
+def spin_decide(command: SpinDecide, past: Past) -> Iterator[Added]:
     note("SpinDecide")
     spin(3600, guarded=command.guarded)
     yield Added(name=command.name)
@@ -160,18 +160,7 @@ def large(query: Large, tables: ReadOnlyTables) -> str:
 
 
 app = App(
-    commands={Add: add, Dawdle: dawdle, SpinDecide: spin_decide},
-    projections=[
-        Projection("things", version=1, tables="CREATE TABLE things (name TEXT NOT NULL)", on={Added: show})
-    ],
-    queries={
-        Quick: quick,
-        Sleep: sleep,
-        Spin: spin_query,
-        Backtrack: backtrack,
-        Stuck: stuck,
-        Sql: sql,
-        Stubborn: stubborn,
-        Large: large,
-    },
+    commands=[add, dawdle, spin_decide],
+    projections=[Projection("things", version=1, tables="CREATE TABLE things (name TEXT NOT NULL)", on=[show])],
+    queries=[quick, sleep, spin_query, backtrack, stuck, sql, stubborn, large],
 )

@@ -10,6 +10,7 @@ from pydantic import field_validator
 
 from dualbus import App, Command, Event, Past, Projection, Query, ReadOnlyTables, Tables, Tag, Text, Upcast
 
+THING = Tag("thing")
 HOW = os.environ.get("LEAVING_HOW", "exit")
 MENDED = Path(os.environ.get("LEAVING_MENDED", "/nonexistent"))
 
@@ -40,7 +41,7 @@ class Add(Command):
 
 
 class Added(Event):
-    name: Annotated[str, Tag("thing")]
+    name: Annotated[str, THING]
     at: str
 
 
@@ -56,16 +57,16 @@ class Names(Query):
 
 
 class Seen:
-    def apply(self, event: Event) -> Self:
-        if isinstance(event, Added) and event.at == "state":
+    def apply(self, event: Added) -> Self:
+        if event.at == "state":
             leave()
         return self
 
 
-def add(command: Add, past: Past) -> Iterator[Event]:
+def add(command: Add, past: Past) -> Iterator[Added]:
     if command.at == "decision":
         leave()
-    past.fold(Seen, thing=command.name)
+    past.fold(Seen, THING(command.name))
     yield Added(name=command.name, at=command.at)
     if command.at == "end of the decision":
         leave()
@@ -90,10 +91,8 @@ def today(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 app = App(
-    commands={Add: add},
-    projections=[
-        Projection("things", version=1, tables="CREATE TABLE things (name TEXT NOT NULL)", on={Added: show})
-    ],
-    queries={Names: names},
+    commands=[add],
+    projections=[Projection("things", version=1, tables="CREATE TABLE things (name TEXT NOT NULL)", on=[show])],
+    queries=[names],
     upcasts={"Added": Upcast("Added", today)},
 )

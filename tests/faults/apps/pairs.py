@@ -20,7 +20,7 @@ class Pair(Query):
     name: Text
 
 
-def put(command: Put, past: Past) -> Iterator[Event]:
+def put(command: Put, past: Past) -> Iterator[WasPut]:
     yield WasPut(name=command.name, value=command.value)
 
 
@@ -44,7 +44,7 @@ _TABLE = "CREATE TABLE {} (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOU
 TABLES = _TABLE.format("left_side") + _TABLE.format("right_side")
 
 app = App(
-    commands={Put: put},
-    projections=[Projection("sides", version=1, tables=TABLES, on={WasPut: set_both})],
-    queries={Pair: pair},
+    commands=[put],
+    projections=[Projection("sides", version=1, tables=TABLES, on=[set_both])],
+    queries=[pair],
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from dualbus import App, Command, Email, Event, Past, Query, ReadOnlyTables, Text
+from dualbus import App, Command, Email, Past, Query, ReadOnlyTables, Text
 from users import app as users_app
 from users.messages import UserCreated
 
@@ -28,7 +28,7 @@ class Nap(Query):
     ms: Milliseconds
 
 
-def dawdle(command: Dawdle, past: Past) -> Iterator[Event]:
+def dawdle(command: Dawdle, past: Past) -> Iterator[UserCreated]:
     time.sleep(command.ms / 1000)
     yield UserCreated(id=past.new_id(), name=command.name, email=command.email)
 
@@ -39,8 +39,8 @@ def nap(query: Nap, tables: ReadOnlyTables) -> dict[str, Any] | None:
 
 
 app = App(
-    commands={**users_app.commands, Dawdle: dawdle},
+    commands=[*users_app.commands, dawdle],
     projections=users_app.projections,
-    queries={**users_app.queries, Nap: nap},
+    queries=[*users_app.queries, nap],
     genesis=users_app.genesis,
 )

@@ -20,7 +20,7 @@ class Look(Query):
     ms: int = 5
 
 
-def work(command: Work, past: Past) -> Iterator[Event]:
+def work(command: Work, past: Past) -> Iterator[Worked]:
     time.sleep(command.ms / 1000)
     yield Worked(name=command.name)
 
@@ -35,7 +35,7 @@ def look(query: Look, tables: ReadOnlyTables) -> dict[str, Any] | None:
 
 
 app = App(
-    commands={Work: work},
-    projections=[Projection("done", version=1, tables="CREATE TABLE done (name TEXT NOT NULL)", on={Worked: note})],
-    queries={Look: look},
+    commands=[work],
+    projections=[Projection("done", version=1, tables="CREATE TABLE done (name TEXT NOT NULL)", on=[note])],
+    queries=[look],
 )

@@ -28,7 +28,7 @@ class Names(Query):
     crash: bool = False
 
 
-def add(command: Add, past: Past) -> Iterator[Event]:
+def add(command: Add, past: Past) -> Iterator[Added]:
     if command.name == "a decision that raises":
         raise ZeroDivisionError("the author forgot another case")
     if command.name == "a decision that kills":
@@ -49,9 +49,7 @@ def names(query: Names, tables: ReadOnlyTables) -> list[Any]:
 
 
 app = App(
-    commands={Add: add},
-    projections=[
-        Projection("things", version=1, tables="CREATE TABLE things (name TEXT NOT NULL)", on={Added: show})
-    ],
-    queries={Names: names},
+    commands=[add],
+    projections=[Projection("things", version=1, tables="CREATE TABLE things (name TEXT NOT NULL)", on=[show])],
+    queries=[names],
 )

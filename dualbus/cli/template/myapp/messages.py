@@ -1,8 +1,11 @@
 """Commands, events and queries of the application."""
 
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 from dualbus import Command, Event, Query, Tag, Text
+
+ITEM = Tag("item")
+NAME = Tag("name")
 
 
 class AddItem(Command):
@@ -10,13 +13,18 @@ class AddItem(Command):
 
 
 class ItemAdded(Event):
-    id: Annotated[str, Tag("item")]
-    name: Annotated[str, Tag("name")]
+    id: Annotated[str, ITEM]
+    name: Annotated[str, NAME]
 
 
-class GetItem(Query):
+class Item(TypedDict):
+    id: str
+    name: str
+
+
+class GetItem(Query[Item | None]):
     item_id: Text
 
 
-class ListItems(Query):
+class ListItems(Query[list[Item]]):
     pass

@@ -1,15 +1,13 @@
 """Answer queries from the read model."""
 
-from typing import Any
-
 from dualbus import ReadOnlyTables
 
-from myapp.messages import GetItem, ListItems
+from myapp.messages import GetItem, Item, ListItems
 
 
-def get_item(query: GetItem, tables: ReadOnlyTables) -> dict[str, Any] | None:
+def get_item(query: GetItem, tables: ReadOnlyTables) -> Item | None:
     return tables.one("SELECT id, name FROM items WHERE id = ?", (query.item_id,))
 
 
-def list_items(query: ListItems, tables: ReadOnlyTables) -> list[dict[str, Any]]:
+def list_items(query: ListItems, tables: ReadOnlyTables) -> list[Item]:
     return tables.all("SELECT id, name FROM items ORDER BY name LIMIT 100")

@@ -5,19 +5,18 @@ from dualbus import Client, Rejected
 from dualbus.testing import Cluster, answer, decide
 
 from myapp import app
-from myapp.decisions import add_item
 from myapp.messages import AddItem, GetItem, ItemAdded, ListItems
 
 LAMP = ItemAdded(id="id-1", name="Lamp")
 
 
 def test_an_item_is_added() -> None:
-    assert decide(add_item, when=AddItem(name="Lamp")) == [LAMP]
+    assert decide(app, when=AddItem(name="Lamp")) == [LAMP]
 
 
 def test_a_name_is_unique() -> None:
     with pytest.raises(Rejected, match="There is already an item Lamp"):
-        decide(add_item, given=[LAMP], when=AddItem(name="Lamp"))
+        decide(app, given=[LAMP], when=AddItem(name="Lamp"))
 
 
 def test_items_are_found() -> None:

@@ -1,0 +1,72 @@
+"""Events as JSON: the text in the log, and the payload of a reply.
+
+Each event is read back before it is stored, and must be equal: a class alone cannot prove this,
+because a serializer or a validator of the application may change a value.
+"""
+
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, from_json
+
+from dualbus.application.causes import cause
+from dualbus.application.messages import Event, private_fields, tag_fields
+from dualbus.application.tags import TagValue, tag_text
+from dualbus.protocol.codes import WireError
+from dualbus.protocol.values import check
+
+E = TypeVar("E", bound=Event)
+
+
+def to_text(event: Event) -> str:
+    """Return all fields, including private fields, as JSON; raise WireError for an event that would change.
+
+    Aliases are for messages from outside; the log uses the names of the fields.
+    """
+    kind = type(event)
+    try:
+        data = kind.__pydantic_serializer__.to_json(event, by_alias=False, round_trip=True)
+        read = from_text(kind, data)
+    except PydanticSerializationError as error:
+        raise WireError(f"{kind.__name__} has no form in JSON.") from error
+    except ValidationError as error:
+        raise WireError(f"{kind.__name__} could not be read back: {cause(error, kind.model_fields)}.") from error
+    check(from_json(data))
+    if read != event:
+        changed = [name for name, value in event.__dict__.items() if value != read.__dict__.get(name)]
+        raise WireError(f"{kind.__name__} is not the same when it is read back: {', '.join(changed)}.")
+    return data.decode()
+
+
+def from_text(kind: type[E], data: str | bytes) -> E:
+    """Return the event of the JSON of `to_text`; raise ValidationError if the class does not accept the JSON."""
+    event: E = kind.__pydantic_validator__.validate_json(data, by_alias=False, by_name=True)
+    return event
+
+
+def payload(kind: type[Event], data: str | bytes, *, private: bool = False) -> dict[str, Any]:
+    """Return the JSON-like fields of a stored event."""
+    fields: dict[str, Any] = from_json(data)
+    if not private and (hidden := private_fields(kind)):
+        fields = {name: value for name, value in fields.items() if name not in hidden}
+    return fields
+
+
+def shown(event: Event) -> dict[str, Any]:
+    """Return type and payload of an event for a reply, without private fields."""
+    kind = type(event)
+    return {"type": kind.__name__, "payload": payload(kind, to_text(event))}
+
+
+def tags(event: Event) -> list[TagValue]:
+    """Return the tags of an event. Each value of a list adds a tag; None adds no tag."""
+    found: list[TagValue] = []
+    for field, name in tag_fields(type(event)):
+        value = getattr(event, field)
+        if type(value) is str:
+            found.append(TagValue(name, value))
+        elif isinstance(value, list | tuple | set | frozenset):
+            found += [TagValue(name, tag_text(item)) for item in value if item is not None]
+        elif value is not None:
+            found.append(TagValue(name, tag_text(value)))
+    return found

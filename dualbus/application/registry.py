@@ -1,0 +1,188 @@
+"""The registry of an application: which function is for which message, read from the signatures."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dualbus.application.classes import class_mistakes, private_tags
+from dualbus.application.messages import Command, Event, Message, Query, private_fields, result_type, tag_fields
+from dualbus.application.recorded import Recorded
+from dualbus.application.signatures import (
+    MISSING,
+    Function,
+    Signature,
+    SignatureMistake,
+    is_generator,
+    is_message,
+    name_of,
+    read_signature,
+    with_subclasses,
+    yielded,
+)
+from dualbus.application.tables import Tables
+from dualbus.application.upcasts import upcast_mistakes
+from dualbus.log.contract import RecordedEvent
+
+if TYPE_CHECKING:
+    from dualbus.application.app import App, Projection
+
+
+class Decider(NamedTuple):
+    """The function for a command, and the events that it may return."""
+
+    function: Function
+    events: frozenset[type[Event]]
+
+
+class Subscriber(NamedTuple):
+    """A function of a projection."""
+
+    projection: str
+    function: Function
+    wants_recorded: bool  # as the third argument
+
+    def apply(self, event: Event, tables: Tables, record: RecordedEvent) -> None:
+        """Apply an event to the tables."""
+        if self.wants_recorded:
+            self.function(event, tables, Recorded.of(record))
+        else:
+            self.function(event, tables)
+
+
+class Registry:
+    """The functions by message. `mistakes` has a sentence for each mistake of the author."""
+
+    def __init__(self, app: "App") -> None:
+        self.mistakes: list[str] = []
+        self.decisions: dict[type[Command], Decider] = {}
+        self.answers: dict[type[Query[Any]], Function] = {}
+        self.subscribers: dict[type[Event], list[Subscriber]] = {}
+        self._subscriptions: list[tuple[tuple[type[Event], ...], Subscriber]] = []
+        for function in self._functions("commands", app.commands):
+            self._try(self._add_decision, function)
+        for projection in self._sequence("projections", app.projections):
+            self._add_projection(projection)
+        for function in self._functions("queries", app.queries):
+            self._try(self._add_answer, function)
+        self.events = self._all_events(app)
+        for kind in self.events:
+            self.subscribers[kind] = [one for kinds, one in self._subscriptions if issubclass(kind, kinds)]
+        self._check(app)
+
+    def _add_decision(self, function: Function) -> None:
+        signature = _checked(function, Command, "past: Past", {2})
+        events = frozenset(with_subclasses([*yielded(function, signature.returns)]))
+        for kind in signature.accepts:
+            self._check_alone("command", kind, function, self.decisions.get(kind))
+            self.decisions[kind] = Decider(function, events)
+
+    def _add_answer(self, function: Function) -> None:
+        signature = _checked(function, Query, "tables: ReadOnlyTables", {2})
+        if is_generator(function):
+            raise SignatureMistake(f"{name_of(function)} is a generator: return the whole answer.")
+        for kind in signature.accepts:
+            self._check_alone("query", kind, function, self.answers.get(kind))
+            self.answers[kind] = function
+            declared = result_type(kind)
+            if Any not in (declared, signature.returns) and signature.returns not in (MISSING, declared):
+                raise SignatureMistake(
+                    f"{name_of(function)} returns {_shown(signature.returns)}, but {kind.__name__} is a "
+                    f"Query[{_shown(declared)}]."
+                )
+
+    def _add_projection(self, projection: "Projection") -> None:
+        if not re.fullmatch(r"\w+", str(projection.name)) or type(projection.version) is not int:
+            self.mistakes.append(
+                f"Projection {projection.name!r} needs a name of letters, digits or _, and an integer version."
+            )
+        for function in self._functions(f"on of projection {projection.name}", projection.on):
+            self._try(self._subscribe, function, projection.name)
+
+    def _subscribe(self, function: Function, projection: str) -> None:
+        signature = _checked(function, Event, "tables: Tables", {2, 3})
+        if is_generator(function):
+            raise SignatureMistake(f"{name_of(function)} is a generator, which would change nothing: do not yield.")
+        subscriber = Subscriber(projection, function, 2 not in signature.arguments)
+        self._subscriptions.append((signature.accepts, subscriber))
+
+    def _check_alone(self, title: str, kind: type[Message], function: Function, other: Any) -> None:
+        if other is not None:
+            names = f"{name_of(other.function if isinstance(other, Decider) else other)} and {name_of(function)}"
+            raise SignatureMistake(f"{names} are both for the {title} {kind.__name__}: remove one of them.")
+
+    def _all_events(self, app: "App") -> frozenset[type[Event]]:
+        """Return the events of the decisions, of the projections, of `genesis`, and of `events`."""
+        named = {kind for decider in self.decisions.values() for kind in decider.events}
+        named |= {kind for kinds, _ in self._subscriptions for kind in kinds if kind is not Event}
+        for event in self._sequence("genesis", app.genesis):
+            if isinstance(event, Event):
+                named.add(type(event))
+            else:
+                self.mistakes.append(f"Genesis contains {event!r}, which is not an event.")
+        for kind in self._sequence("events", app.events):
+            if is_message(kind, Event):
+                named.add(kind)
+            else:
+                self.mistakes.append(f"Events contains {name_of(kind)}, which is not an event.")
+        return frozenset(with_subclasses([*named]))
+
+    def _check(self, app: "App") -> None:
+        kinds: set[type[Message]] = {*self.decisions, *self.answers, *self.events}
+        projections = [str(projection.name) for projection in self._sequence("projections", app.projections)]
+        self.mistakes += _duplicates("projection name", projections)
+        self.mistakes += _duplicates("message type", [kind.__name__ for kind in kinds])
+        for kind in sorted(kinds, key=name_of):
+            self.mistakes += class_mistakes(kind)
+        if isinstance(app.upcasts, Mapping):
+            self.mistakes += upcast_mistakes(app.upcasts, {kind.__name__ for kind in self.events})
+        else:
+            self.mistakes.append("Upcasts must be a dictionary: an Upcast by old type.")
+        private = {tag for kind in self.events for tag in private_tags(kind)}
+        public = {tag for kind in self.events for name, tag in tag_fields(kind) if name not in private_fields(kind)}
+        self.mistakes += [
+            f"Tag {tag!r} is on a private field and on a public field: mark both as Private, or neither."
+            for tag in sorted(private & public)
+        ]
+        self.mistakes = list(dict.fromkeys(self.mistakes))
+
+    def _try(self, add: Callable[..., None], *arguments: Any) -> None:
+        try:
+            add(*arguments)
+        except SignatureMistake as mistake:
+            self.mistakes.append(str(mistake))
+
+    def _functions(self, title: str, functions: Any) -> Sequence[Function]:
+        return self._sequence(title, functions)
+
+    def _sequence(self, title: str, values: Any) -> Sequence[Any]:
+        if isinstance(values, list | tuple):
+            return values
+        mistake = f"{title[0].upper()}{title[1:]} must be a list: the signature of a function names its message."
+        if mistake not in self.mistakes:
+            self.mistakes.append(mistake)
+        return ()
+
+
+def _checked(function: Function, base: type[Message], second: str, arguments: set[int]) -> Signature:
+    """Return the signature of a function for messages of a base class."""
+    signature = read_signature(function)
+    title, name = base.__name__.lower(), name_of(function)
+    if not signature.arguments & arguments:
+        raise SignatureMistake(f"{name} must accept ({title}: {base.__name__}, {second}).")
+    if not signature.accepts:
+        raise SignatureMistake(
+            f"{name} needs a type for its first parameter: def {name}({title}: Create…, {second})."
+        )
+    for kind in signature.accepts:
+        if not is_message(kind, base) and not (kind is Event and base is Event):
+            raise SignatureMistake(f"{name} accepts {name_of(kind)}, which is not a subclass of {base.__name__}.")
+    return signature
+
+
+def _duplicates(title: str, names: list[str]) -> Iterator[str]:
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"Duplicate {title} {name!r}: rename one of them."
+
+
+def _shown(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)

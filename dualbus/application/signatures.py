@@ -1,0 +1,178 @@
+"""Signatures of functions: the first parameter names the message, the return annotation names the events."""
+
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin
+
+from dualbus.application.messages import Event, Message
+from dualbus.application.tags import plain_type
+
+Function = Callable[..., Any]
+MISSING = inspect.Parameter.empty
+
+
+class SignatureMistake(Exception):
+    """Raised for a function that cannot be registered; the text is a sentence for the author."""
+
+
+class Signature(NamedTuple):
+    """The types that a function accepts and returns."""
+
+    accepts: tuple[type[Any], ...]  # the classes of the first parameter; empty without an annotation
+    returns: Any  # the annotation, or MISSING
+    arguments: frozenset[int]  # the numbers of arguments, of 1 to 3, that the function accepts
+
+
+def read_signature(function: Function) -> Signature:
+    """Return the signature of a function; raise SignatureMistake for another object, or for unknown types."""
+    name = name_of(function)
+    if not callable(function) or isinstance(function, type):
+        raise SignatureMistake(f"{function!r} is not a function.")
+    layers = list(_layers(function))
+    for layer in layers:
+        if inspect.iscoroutinefunction(layer) or inspect.isasyncgenfunction(layer):
+            raise SignatureMistake(f"{name} is async: use a plain function.")
+    returns = next(
+        (found for layer in layers if (found := _signature(layer).return_annotation) is not MISSING), MISSING
+    )
+    if returns is not MISSING:
+        returns = _resolved(returns, _scope(layers), name)
+    arguments = frozenset(count for count in (1, 2, 3) if _binds(function, count))
+    return Signature(read_types(function), returns, arguments)
+
+
+def read_types(function: Function, number: int = 0) -> tuple[type[Any], ...]:
+    """Return the classes that the annotation of a parameter names; no classes without an annotation.
+
+    A decorator may add or drop arguments: its own parameters count, with the annotations of the decorated function.
+    """
+    layers = list(_layers(function))
+    for layer in layers:
+        parameters = list(_signature(layer).parameters.values())[: number + 1]
+        if len(parameters) > number and parameters[-1].kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            annotation = parameters[-1].annotation
+            if annotation is not MISSING:
+                return tuple(classes(_resolved(annotation, _scope(layers), name_of(function))))
+    return ()
+
+
+def is_generator(function: Function) -> bool:
+    """Return whether a call of a function, or of the function in its decorators, would run nothing by itself."""
+    return any(inspect.isgeneratorfunction(layer) for layer in _layers(function))
+
+
+def classes(annotation: Any) -> Iterator[type[Any]]:
+    """Yield the classes of an annotation: each class of a union, without None."""
+    annotation = plain_type(annotation)
+    if get_origin(annotation) in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from classes(part)
+    elif isinstance(annotation, type) and annotation is not NoneType:
+        yield annotation
+
+
+def yielded(function: Function, annotation: Any) -> Iterator[type[Event]]:
+    """Yield the events of a decision's return annotation; raise SignatureMistake for an annotation without events."""
+    name, annotation = name_of(function), plain_type(annotation)
+    if annotation is MISSING:
+        raise SignatureMistake(f"{name} needs a return annotation that names its events: -> Iterator[UserCreated].")
+    if annotation is None or annotation is NoneType:
+        return
+    origin = get_origin(annotation)
+    if not (isinstance(origin, type) and issubclass(origin, typing.Iterable)) or issubclass(origin, Mapping):
+        hint = getattr(annotation, "__name__", "UserCreated") if _is_event(annotation) else "UserCreated"
+        raise SignatureMistake(
+            f"{name} is annotated to return {name_of(annotation)}: yield the events, and annotate the decision with "
+            f"-> Iterator[{hint}]."
+        )
+    for kind in classes(get_args(annotation)[0]):
+        if kind is Event:
+            raise SignatureMistake(
+                f"{name} may return any Event: name its events, such as -> Iterator[UserCreated | UserRenamed]."
+            )
+        if not _is_event(kind):
+            raise SignatureMistake(f"{name} returns {name_of(kind)}, which is not an event.")
+        yield kind
+
+
+def with_subclasses(kinds: Collection[type[Event]]) -> Iterator[type[Event]]:
+    """Yield classes and all their subclasses, each once."""
+    found: dict[type[Event], None] = {}
+    queue = list(kinds)
+    while queue:
+        kind = queue.pop(0)
+        found[kind] = None
+        queue += [one for one in kind.__subclasses__() if one not in found]
+    yield from found
+
+
+def name_of(thing: object) -> str:
+    """Return the name of a class or a function, or the `repr` of another object."""
+    if isinstance(thing, partial):
+        return name_of(thing.func)
+    return str(getattr(thing, "__name__", None) or repr(thing))
+
+
+def _is_event(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Event)
+
+
+def is_message(kind: Any, base: type[Message]) -> bool:
+    """Return whether a class is a declared command, query or event, and not the base class."""
+    return isinstance(kind, type) and issubclass(kind, base) and kind is not base
+
+
+def _layers(function: Function) -> Iterator[Function]:
+    """Yield a function, then the function that it decorates (functools.wraps), and so on."""
+    while True:
+        yield function
+        if not hasattr(function, "__wrapped__"):
+            return
+        function = function.__wrapped__
+
+
+def _signature(function: Function) -> inspect.Signature:
+    options: dict[str, Any] = {"follow_wrapped": False}
+    if sys.version_info >= (3, 14):
+        from annotationlib import Format
+
+        options["annotation_format"] = Format.FORWARDREF  # other annotations may be of TYPE_CHECKING
+    try:
+        return inspect.signature(function, **options)
+    except ValueError:
+        return inspect.Signature()  # a builtin
+    except TypeError as error:
+        raise SignatureMistake(f"{name_of(function)} is not a function ({error}).") from None
+
+
+def _binds(function: Function, count: int) -> bool:
+    try:
+        _signature(function).bind(*[object()] * count)
+    except TypeError:
+        return False
+    return True
+
+
+def _scope(layers: list[Function]) -> dict[str, Any]:
+    """Return the names of the modules of all layers: those of the decorated function hide those of its decorator."""
+    scope: dict[str, Any] = {}
+    for layer in layers:
+        plain = layer.func if isinstance(layer, partial) else layer
+        scope |= getattr(plain, "__globals__", None) or vars(sys.modules[type(plain).__module__])
+    return scope
+
+
+def _resolved(annotation: Any, scope: dict[str, Any], name: str) -> Any:
+    """Return an annotation whose strings are replaced by the classes they name."""
+    carrier = SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return typing.get_type_hints(carrier, scope, include_extras=True)["it"]
+    except Exception as error:
+        raise SignatureMistake(
+            f"{name} has an annotation that cannot be resolved ({error}): import the messages of a function at run "
+            "time, not only under TYPE_CHECKING."
+        ) from None
