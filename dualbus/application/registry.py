@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dualbus.application.answers import answer_mistake
 from dualbus.application.classes import class_mistakes, private_tags
 from dualbus.application.messages import Command, Event, Message, Query, private_fields, result_type, tag_fields
 from dualbus.application.recorded import Recorded
@@ -83,6 +84,8 @@ class Registry:
         for kind in signature.accepts:
             self._check_alone("query", kind, function, self.answers.get(kind))
             self.answers[kind] = function
+            if mistake := answer_mistake(kind):
+                self.mistakes.append(mistake)
             declared = result_type(kind)
             if Any not in (declared, signature.returns) and signature.returns not in (MISSING, declared):
                 raise SignatureMistake(

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from pydantic_core import to_json
 
 from dualbus.application import event_json
+from dualbus.application.answers import answer_of
 from dualbus.application.app import App, Projection
-from dualbus.application.messages import Command, Event, Invalid, Message, Query
+from dualbus.application.messages import Command, Event, Invalid, Message, Query, R
 from dualbus.application.past import S, folded_types, initial, limited, matches, read_of
 from dualbus.application.signatures import name_of
 from dualbus.application.tables import ReadOnlyTables
@@ -57,7 +58,7 @@ def project(what: App | Projection, *, given: Iterable[Event]) -> ReadOnlyTables
     return _projected(what, given).read_only()
 
 
-def answer(app: App, *, given: Iterable[Event] = (), when: Query) -> Any:
+def answer(app: App, *, given: Iterable[Event] = (), when: Query[R]) -> R:
     """Return the answer to a query after the events."""
     _check_rules(when)
     function = app.answers.get(type(when))
@@ -65,7 +66,7 @@ def answer(app: App, *, given: Iterable[Event] = (), when: Query) -> Any:
         raise AssertionError(f"{type(when).__name__} is not among the queries of the application.")
     data = function(when, project(app, given=given))
     check(data)
-    return unpack(pack(data))
+    return answer_of(when, unpack(pack(data)))
 
 
 def from_log(app: App, type_: str, **fields: Any) -> Event:

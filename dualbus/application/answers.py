@@ -1,0 +1,72 @@
+"""Answers as the type of the query: `Query[User | None]` is answered with a User, or None."""
+
+import typing
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, cast, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from dualbus.application.causes import cause
+from dualbus.application.errors import HandlerError
+from dualbus.application.messages import Query, R, result_type
+from dualbus.application.tags import plain_type
+
+_JSON_TYPES = (str, int, float, bool, NoneType, dict, list)
+
+
+def answer_of(query: Query[R], data: Any) -> R:
+    """Return the data of an answer as the type of the query; raise HandlerError for other data."""
+    convert = _converter(type(query))
+    if convert is None:
+        return cast("R", data)
+    try:
+        return cast("R", convert(data))
+    except ValidationError as error:
+        name = type(query).__name__
+        raise HandlerError(
+            f"The answer to {name} is not of its type ({cause(error)}): correct its function."
+        ) from None
+
+
+@cache
+def _converter(kind: type[Query[Any]]) -> Callable[[Any], Any] | None:
+    """Return the conversion of an answer's data; None if JSON has the values of the type."""
+    result = result_type(kind)
+    if result is Any or all(map(_is_json, _leaves(result))):
+        return None
+    adapter: TypeAdapter[Any] = TypeAdapter(result)
+    return lambda data: adapter.validate_json(to_json(data))
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """Yield the classes in an annotation, and the classes of the fields of its TypedDicts."""
+    annotation = plain_type(annotation)
+    if typing.is_typeddict(annotation):
+        for field in typing.get_type_hints(annotation).values():
+            yield from _leaves(field)
+    elif get_origin(annotation) is Literal:
+        yield str
+    elif parts := get_args(annotation):
+        for part in parts:
+            yield from _leaves(part)
+        if isinstance(get_origin(annotation), type):
+            yield get_origin(annotation)
+    else:
+        yield annotation
+
+
+def _is_json(kind: Any) -> bool:
+    return kind in (*_JSON_TYPES, Any, UnionType)
+
+
+def answer_mistake(kind: type[Query[Any]]) -> str:
+    """Return a sentence for the author if answers cannot be converted to the type of a query, or an empty string."""
+    try:
+        _converter(kind)
+    except Exception as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        return f"{kind.__name__} is a Query of a type that pydantic cannot read ({reason})."
+    return ""
