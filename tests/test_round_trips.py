@@ -1,0 +1,285 @@
+"""Generated event classes: what is accepted comes back from the log equal, and reaches the projections equal."""
+
+import enum
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
+from uuid import UUID
+
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WrapSerializer,
+    WrapValidator,
+    computed_field,
+    create_model,
+    field_serializer,
+    model_serializer,
+)
+
+from dualbus import App, Command, Event, Past, Projection, Tables
+from dualbus.application.event_json import from_text, to_text
+from dualbus.log.contract import GENESIS, Decision
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.operations.verify import verify
+from dualbus.projector.applier import Applier
+from dualbus.protocol.codes import WireError
+from dualbus.readmodel.memory import ModelInMemory
+from dualbus.runtime.errors import ConfigError
+from tests.drain import NOW, Bus, answers, said
+
+T = TypeVar("T")
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 42
+
+
+class Odd(enum.Enum):
+    NULL = "null"
+    NUMBER = "42"
+    TUPLE = 7
+
+
+class Point(BaseModel):
+    x: int
+    y: Decimal = Decimal(0)
+
+
+class Named(BaseModel):
+    name: str = Field(alias="theName")
+    at: date | None = None
+
+
+class Box(BaseModel, Generic[T]):
+    content: T
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"] = "cat"
+    lives: int = 9
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"] = "dog"
+    breed: str
+
+
+class Animal(BaseModel):
+    name: str
+
+
+class Parrot(Animal):
+    words: list[str]
+
+
+class Area(BaseModel):
+    side: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def square(self) -> int:
+        return self.side**2
+
+
+class Masked(BaseModel):
+    card: str
+
+    @field_serializer("card")
+    def mask(self, card: str) -> str:
+        return "****"
+
+
+class Listed(BaseModel):
+    a: int
+
+    @model_serializer
+    def as_list(self) -> list[int]:
+        return [self.a]
+
+
+class Pair(NamedTuple):
+    left: int
+    right: str
+
+
+class Kind(NamedTuple):
+    """A type of a field, its values, and whether each of these values must be accepted."""
+
+    annotation: Any
+    values: st.SearchStrategy[Any]
+    certain: bool = True
+
+
+TIMES = st.datetimes(timezones=st.just(UTC))
+PLAIN = [
+    Kind(str, TEXTS),
+    Kind(int, INTEGERS),
+    Kind(float, st.floats(allow_nan=False, allow_infinity=False)),
+    Kind(bool, st.booleans()),
+    Kind(Decimal, st.decimals(allow_nan=False, allow_infinity=False)),
+    Kind(UUID, st.uuids()),
+    Kind(date, st.dates()),
+    Kind(datetime, TIMES),
+    Kind(datetime, st.datetimes(timezones=st.timezones()), certain=False),
+    Kind(time, st.times()),
+    Kind(timedelta, st.timedeltas(timedelta(-1000), timedelta(1000))),
+    Kind(bytes, st.binary(max_size=8)),
+    Kind(Colour, st.sampled_from(Colour)),
+    Kind(Level, st.sampled_from(Level)),
+    Kind(Odd, st.sampled_from(Odd)),
+    Kind(Literal["a", 1, None], st.sampled_from(["a", 1, None])),
+    Kind(Point, st.builds(Point, x=INTEGERS, y=st.decimals(allow_nan=False, allow_infinity=False))),
+    Kind(Named, st.builds(lambda name, at: Named(theName=name, at=at), TEXTS, st.none() | st.dates())),
+    Kind(Box[int], st.builds(Box[int], content=INTEGERS)),
+    Kind(Box[list[date]], st.builds(Box[list[date]], content=st.lists(st.dates(), max_size=3))),
+    Kind(
+        Annotated[Cat | Dog, Field(discriminator="kind")],
+        st.builds(Cat, lives=INTEGERS) | st.builds(Dog, breed=TEXTS),
+    ),
+    Kind(Pair, st.builds(Pair, INTEGERS, TEXTS)),
+    Kind(Area, st.builds(Area, side=st.integers(0, 1000))),
+]
+DOUBTFUL = [
+    Kind(
+        Any, st.one_of(TEXTS, INTEGERS, st.dates(), st.decimals(), st.binary(max_size=3), st.tuples(INTEGERS)), False
+    ),
+    Kind(Animal, st.builds(Animal, name=TEXTS) | st.builds(Parrot, name=TEXTS, words=st.lists(TEXTS)), False),
+    Kind(Masked, st.builds(Masked, card=TEXTS), False),
+    Kind(Listed, st.builds(Listed, a=INTEGERS), False),
+    Kind(int, st.integers(), False),
+    Kind(str, st.text(max_size=4), False),
+    Kind(Annotated[str, AfterValidator(str.lower)], TEXTS, False),
+    Kind(Annotated[str, AfterValidator(lambda text: text + "!")], TEXTS, False),
+    Kind(Annotated[int, BeforeValidator(lambda value: int(value) + 1)], st.integers(0, 9), False),
+    Kind(Annotated[str, PlainValidator(str)], TEXTS, False),
+    Kind(Annotated[str, WrapValidator(lambda value, handler: handler(value)[::-1])], TEXTS, False),
+    Kind(Annotated[str, PlainSerializer(str.upper)], TEXTS, False),
+    Kind(Annotated[date, WrapSerializer(lambda value, handler: handler(value)[:7])], st.dates(), False),
+    Kind(Annotated[Decimal, PlainSerializer(float)], st.decimals(allow_nan=False, allow_infinity=False), False),
+    Kind(bytes, st.binary(max_size=8), True),
+]
+
+
+def containers(kinds: st.SearchStrategy[Kind]) -> st.SearchStrategy[Kind]:
+    def of(kind: Kind) -> st.SearchStrategy[Kind]:
+        annotation: Any
+        annotation, values, certain = kind
+        return st.sampled_from(
+            [
+                Kind(list[annotation], st.lists(values, max_size=3), certain),
+                Kind(annotation | None, st.none() | values, certain),
+                Kind(dict[str, annotation], st.dictionaries(TEXTS, values, max_size=2), certain),
+                Kind(tuple[annotation, int], st.tuples(values, INTEGERS), certain),
+                Kind(tuple[annotation, ...], st.lists(values, max_size=3).map(tuple), certain),
+            ]
+        )
+
+    return kinds.flatmap(of)
+
+
+KINDS = st.recursive(st.sampled_from(PLAIN + DOUBTFUL), containers, max_leaves=3)
+FIELD_NAMES = ["id", "data", "tags", "fields", "value_"]
+
+
+@st.composite
+def events(draw: st.DrawFn) -> tuple[Event, bool]:
+    """Draw an event of a drawn class, and whether the event must be accepted."""
+    kinds = draw(st.lists(KINDS, min_size=1, max_size=4))
+    fields: dict[str, Any] = {}
+    for name, kind in zip(FIELD_NAMES, kinds, strict=False):
+        alias = draw(st.sampled_from([None, None, f"{name}Alias"]))
+        fields[name] = (kind.annotation, Field(alias=alias) if alias else ...)
+    generated = create_model("Generated", __base__=Event, **fields)
+    values = {
+        (field.alias or name): draw(kind.values)
+        for (name, field), kind in zip(generated.model_fields.items(), kinds, strict=False)
+    }
+    return generated(**values), all(kind.certain for kind in kinds)
+
+
+def accepted(event: Event) -> bool:
+    try:
+        App(events=[type(event)])
+        to_text(event)
+    except (ConfigError, WireError):
+        return False
+    return True
+
+
+@seed(20261127)
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(events())
+def test_an_accepted_event_comes_back_equal_and_a_plain_one_is_accepted(drawn: tuple[Event, bool]) -> None:
+    event, certain = drawn
+    if accepted(event):
+        read = from_text(type(event), to_text(event))
+        assert read == event
+        assert to_text(read) == to_text(event)
+    else:
+        assert not certain, f"{event!r} was refused"
+
+
+class Keep(Command):
+    number: int
+
+
+def of(event: Event) -> App:
+    """Return an application whose decision yields this event, and whose projection keeps it."""
+
+    def keep(command: Keep, past: Past) -> Any:
+        yield event
+
+    def note(event: Event, tables: Tables) -> None:
+        kept.append(event)
+
+    kept: list[Event] = []
+    keep.__annotations__["return"] = Iterator[type(event)]  # type: ignore[misc]
+    app = App(commands=[keep], projections=[Projection("kept", 1, "CREATE TABLE kept (id)", on=[note])])
+    vars(app)["kept"] = kept
+    return app
+
+
+@seed(20261127)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(events())
+def test_what_a_command_has_written_is_projected_equal_and_verified(drawn: tuple[Event, bool]) -> None:
+    event, certain = drawn
+    try:
+        app = of(event)
+    except ConfigError:
+        assert not certain
+        return
+    with TemporaryDirectory(prefix="db") as name:
+        folder = Path(name)
+        with closing(SqliteLog(folder, lambda secret: Decision(GENESIS, NOW))) as log:
+            bus = Bus(log, app)
+            drain = bus.drain(said("Keep", number=1))
+            [answer] = answers(drain)
+            if drain.decisions:
+                log.append(drain.decisions)
+            recorded = log.read(0, 10)
+            for one in recorded:
+                Applier(app).apply(one, ModelInMemory(app.projections))
+        assert vars(app)["kept"] == ([event] if answer.get("success") else [])
+        assert len(recorded) == (1 if answer.get("success") else 0)
+        assert answer.get("success") or not certain
+        assert verify(folder, app).position == len(recorded)
