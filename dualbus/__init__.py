@@ -14,6 +14,7 @@ from dualbus.application.errors import (
     Unavailable,
 )
 from dualbus.application.messages import Command, Email, Event, Query, Text
+from dualbus.application.pages import Limit, Page, page
 from dualbus.application.past import Past, State
 from dualbus.application.recorded import Recorded
 from dualbus.application.tables import ReadOnlyTables, Tables
@@ -40,6 +41,8 @@ __all__ = [
     "Executed",
     "Fields",
     "HandlerError",
+    "Limit",
+    "Page",
     "Past",
     "Private",
     "Projection",
@@ -55,6 +58,7 @@ __all__ = [
     "Unavailable",
     "Upcast",
     "__version__",
+    "page",
 ]
 
 

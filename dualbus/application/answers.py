@@ -4,7 +4,7 @@ import typing
 from collections.abc import Callable, Iterator
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
@@ -44,22 +44,22 @@ def _converter(kind: type[Query[Any]]) -> Callable[[Any], Any] | None:
 def _leaves(annotation: Any) -> Iterator[Any]:
     """Yield the classes in an annotation, and the classes of the fields of its TypedDicts."""
     annotation = plain_type(annotation)
-    if typing.is_typeddict(annotation):
-        for field in typing.get_type_hints(annotation).values():
-            yield from _leaves(field)
-    elif get_origin(annotation) is Literal:
+    origin = get_origin(annotation) or annotation
+    if typing.is_typeddict(origin):
+        for part in (*typing.get_type_hints(origin).values(), *get_args(annotation)):
+            yield from _leaves(part)
+    elif origin is Literal:
         yield str
     elif parts := get_args(annotation):
         for part in parts:
             yield from _leaves(part)
-        if isinstance(get_origin(annotation), type):
-            yield get_origin(annotation)
+        yield origin
     else:
         yield annotation
 
 
 def _is_json(kind: Any) -> bool:
-    return kind in (*_JSON_TYPES, Any, UnionType)
+    return kind in (*_JSON_TYPES, Any, Union, UnionType) or isinstance(kind, typing.TypeVar)
 
 
 def answer_mistake(kind: type[Query[Any]]) -> str:

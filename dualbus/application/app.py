@@ -88,7 +88,7 @@ class App:
     @cached_property
     def event_types(self) -> dict[str, type[Event]]:
         """The events by type."""
-        return {kind.__name__: kind for kind in sorted(self._registry.events, key=lambda kind: kind.__name__)}
+        return {kind.__name__: kind for kind in self._registry.events}
 
     @cached_property
     def stored_types(self) -> dict[str, type[Event]]:

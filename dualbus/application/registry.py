@@ -32,7 +32,7 @@ class Decider(NamedTuple):
     """The function for a command, and the events that it may return."""
 
     function: Function
-    events: frozenset[type[Event]]
+    events: tuple[type[Event], ...]
 
 
 class Subscriber(NamedTuple):
@@ -65,14 +65,14 @@ class Registry:
             self._add_projection(projection)
         for function in self._functions("queries", app.queries):
             self._try(self._add_answer, function)
-        self.events = self._all_events(app)
+        self.events = tuple(self._all_events(app))
         for kind in self.events:
             self.subscribers[kind] = [one for kinds, one in self._subscriptions if issubclass(kind, kinds)]
         self._check(app)
 
     def _add_decision(self, function: Function) -> None:
         signature = _checked(function, Command, "past: Past", {2})
-        events = frozenset(with_subclasses([*yielded(function, signature.returns)]))
+        events = tuple(with_subclasses([*yielded(function, signature.returns)]))
         for kind in signature.accepts:
             self._check_alone("command", kind, function, self.decisions.get(kind))
             self.decisions[kind] = Decider(function, events)
@@ -113,21 +113,21 @@ class Registry:
             names = f"{name_of(other.function if isinstance(other, Decider) else other)} and {name_of(function)}"
             raise SignatureMistake(f"{names} are both for the {title} {kind.__name__}: remove one of them.")
 
-    def _all_events(self, app: "App") -> frozenset[type[Event]]:
-        """Return the events of the decisions, of the projections, of `genesis`, and of `events`."""
-        named = {kind for decider in self.decisions.values() for kind in decider.events}
-        named |= {kind for kinds, _ in self._subscriptions for kind in kinds if kind is not Event}
+    def _all_events(self, app: "App") -> Iterator[type[Event]]:
+        """Yield the events of the decisions, of the projections, of `genesis`, and of `events`."""
+        named = [kind for decider in self.decisions.values() for kind in decider.events]
+        named += [kind for kinds, _ in self._subscriptions for kind in kinds if kind is not Event]
         for event in self._sequence("genesis", app.genesis):
             if isinstance(event, Event):
-                named.add(type(event))
+                named.append(type(event))
             else:
                 self.mistakes.append(f"Genesis contains {event!r}, which is not an event.")
         for kind in self._sequence("events", app.events):
             if is_message(kind, Event):
-                named.add(kind)
+                named.append(kind)
             else:
                 self.mistakes.append(f"Events contains {name_of(kind)}, which is not an event.")
-        return frozenset(with_subclasses([*named]))
+        yield from with_subclasses(named)
 
     def _check(self, app: "App") -> None:
         kinds: set[type[Message]] = {*self.decisions, *self.answers, *self.events}

@@ -8,6 +8,7 @@ from dualbus.application.app import App
 from dualbus.application.loader import load
 from dualbus.application.messages import Event, Message, private_fields, tag_fields
 from dualbus.cli import output
+from dualbus.cli.graph import graph
 from dualbus.cli.settings import settings
 
 _WORDS = {
@@ -25,6 +26,9 @@ def describe(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object with the schema of every message.")
     ] = False,
+    as_graph: Annotated[
+        bool, typer.Option("--graph", help="Print a Mermaid flowchart from commands to queries.")
+    ] = False,
 ) -> None:
     """Show the messages and projections of the application.
 
@@ -34,6 +38,10 @@ def describe(
     app = load(name)
     if as_json:
         output.json_line({"app": name, **_described(app)})
+        return
+    if as_graph:
+        for line in graph(app):
+            output.line(line)
         return
     for what, kinds in (("Command", app.decisions), ("Query", app.answers), ("Event", app.event_types.values())):
         rows = [(kind.__name__, _fields(kind), _about(kind)) for kind in kinds]
@@ -82,12 +90,32 @@ def _fields(kind: type[Message]) -> str:
     private = private_fields(kind) if issubclass(kind, Event) else ()
     shown = []
     for name, field in schema.get("properties", {}).items():
-        marks = [" or ".join(_WORDS.get(one, one) for one in json_types(field)) or "any value"]
+        marks = [_type_text(field, schema.get("$defs", {}), ())]
         marks += [] if name in required else [f"default {field.get('default')!r}"]
         marks += [f"tag {tags[name]}"] if name in tags else []
         marks += ["private"] if name in private else []
         shown.append(f"{name} ({', '.join(marks)})")
     return ", ".join(shown)
+
+
+def _type_text(field: dict[str, Any], models: dict[str, Any], within: tuple[str, ...]) -> str:
+    """Return the type of a field as text; of a nested model, its fields."""
+    if reference := field.get("$ref", "").rpartition("/")[2]:
+        model = models.get(reference, {})
+        if "properties" not in model or reference in within:
+            return reference if reference in within else _type_text(model, models, within)
+        inner = (
+            f"{name}: {_type_text(one, models, (*within, reference))}" for name, one in model["properties"].items()
+        )
+        return f"{reference} {{{', '.join(inner)}}}"
+    if "enum" in field:
+        return " | ".join(map(repr, field["enum"]))
+    if parts := field.get("anyOf") or field.get("oneOf"):
+        return " or ".join(dict.fromkeys(_type_text(part, models, within) for part in parts))
+    if "items" in field:
+        return f"list of {_type_text(field['items'], models, within)}"
+    name = str(field.get("type", "any value"))
+    return _WORDS.get(name, name)
 
 
 def json_types(schema: dict[str, Any]) -> list[str]:

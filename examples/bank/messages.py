@@ -5,7 +5,7 @@ from typing import Annotated, TypedDict
 
 from pydantic import Field
 
-from dualbus import Command, Event, Query, Tag, Text
+from dualbus import Command, Event, Limit, Page, Query, Tag, Text
 
 ACCOUNT = Tag("account")
 CENTS_MAX = 100_000_000_000  # of one payment
@@ -78,25 +78,20 @@ class Line(TypedDict):
     balance: int
 
 
-class Statement(TypedDict):
-    lines: list[Line]
-    before: int | None
-
-
 class GetAccount(Query[Account | None]):
     account_id: Text
 
 
-class ListAccounts(Query[list[Balance]]):
-    """A page of accounts in the order of their ids: `after` is the last id of the previous page."""
+class ListAccounts(Query[Page[Balance]]):
+    """A page of accounts in the order of their ids: `after` is `next` of the previous page."""
 
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    limit: Limit = 100
     after: str = ""
 
 
-class GetStatement(Query[Statement]):
-    """A page of an account's statement, newest line first: `before` is the last number of the previous page."""
+class GetStatement(Query[Page[Line]]):
+    """A page of an account's statement, newest line first: `before` is `next` of the previous page."""
 
     account_id: Text
-    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    limit: Limit = 20
     before: Annotated[int, Field(ge=1)] | None = None

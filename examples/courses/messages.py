@@ -4,7 +4,7 @@ from typing import Annotated, TypedDict
 
 from pydantic import Field
 
-from dualbus import Command, Event, Query, Tag, Text
+from dualbus import Command, Event, Limit, Page, Query, Tag, Text
 
 CODE = Tag("code")
 COURSE = Tag("course")
@@ -101,10 +101,10 @@ class GetCourse(Query[Course | None]):
     course_id: Text
 
 
-class ListCourses(Query[list[ListedCourse]]):
-    """A page of courses in the order of their codes: `after` is the last code of the previous page."""
+class ListCourses(Query[Page[ListedCourse]]):
+    """A page of courses in the order of their codes: `after` is `next` of the previous page."""
 
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    limit: Limit = 100
     after: str = ""
 
 

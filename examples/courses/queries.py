@@ -1,6 +1,6 @@
 """The answers to queries from the read model."""
 
-from dualbus import ReadOnlyTables
+from dualbus import Page, ReadOnlyTables, page
 from examples.courses.messages import Course, GetCourse, GetStudent, ListCourses, ListedCourse, StudentWithCourses
 
 COLUMNS = "SELECT id, code, title, capacity, joined FROM courses"
@@ -16,8 +16,8 @@ def get_course(query: GetCourse, tables: ReadOnlyTables) -> Course | None:
     return course
 
 
-def list_courses(query: ListCourses, tables: ReadOnlyTables) -> list[ListedCourse]:
-    return tables.all(f"{COLUMNS} WHERE code > ? ORDER BY code LIMIT ?", (query.after, query.limit))
+def list_courses(query: ListCourses, tables: ReadOnlyTables) -> Page[ListedCourse]:
+    return page(tables, f"{COLUMNS} WHERE code > ? ORDER BY code", (query.after,), by="code", limit=query.limit)
 
 
 def get_student(query: GetStudent, tables: ReadOnlyTables) -> StudentWithCourses | None:

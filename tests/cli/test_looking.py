@@ -147,3 +147,11 @@ def test_verify_proves_a_log_with_hidden_tags(run: Run, tmp_path: Path) -> None:
     assert run("verify", app="tests.cli.members:app").out.startswith(
         "The log is whole: positions 1 to 1 without a hole"
     )
+
+
+def test_an_application_is_drawn_from_its_commands_to_its_queries(run: Run) -> None:
+    drawn = run("describe", "--graph").out.splitlines()
+
+    assert drawn[0] == "flowchart LR"
+    for edge in ("c_CreateUser --> e_UserCreated", "e_UserRenamed --> p_users", "model --> q_ListUsers"):
+        assert f"    {edge}" in drawn

@@ -69,8 +69,8 @@ def test_balances_follow_the_events() -> None:
     given = [ADA, BOB, PAID_IN, SENT, MoneyWithdrawn(account="bob", cents=20, at=NOW)]
     assert answer(app, given=given, when=GetAccount(account_id="bob")) == {"id": "bob", "owner": "Bob", "balance": 50}
     balances = [{"id": "ada", "balance": 30}, {"id": "bob", "balance": 50}]
-    assert answer(app, given=given, when=ListAccounts()) == balances
-    assert answer(app, given=given, when=ListAccounts(after="ada")) == balances[1:]
+    assert answer(app, given=given, when=ListAccounts())["items"] == balances
+    assert answer(app, given=given, when=ListAccounts(after="ada")) == {"items": balances[1:], "next": None}
 
 
 def test_a_statement_is_read_a_page_at_a_time_the_newest_first() -> None:
@@ -81,9 +81,9 @@ def test_a_statement_is_read_a_page_at_a_time_the_newest_first() -> None:
         {"number": 1, "at": NOW.isoformat(), "what": "deposit", "cents": 100, "balance": 100},
     ]
     first = answer(app, given=given, when=GetStatement(account_id="ada", limit=2))
-    assert first == {"lines": lines[:2], "before": 2}
-    second = answer(app, given=given, when=GetStatement(account_id="ada", limit=2, before=first["before"]))
-    assert second == {"lines": lines[2:], "before": None}
+    assert first == {"items": lines[:2], "next": 2}
+    second = answer(app, given=given, when=GetStatement(account_id="ada", limit=2, before=first["next"]))
+    assert second == {"items": lines[2:], "next": None}
 
 
 @pytest.fixture
@@ -119,6 +119,6 @@ def test_money_is_conserved_while_everybody_moves_it_at_once(clients: list[RawCl
     assert sum(one["data"]["balance"] for one in found) == 500
     pages = clients[0].ask(*[query("GetStatement", account_id=account, limit=100) for account in accounts])
     for page in pages:
-        lines = page["data"]["lines"]
+        lines = page["data"]["items"]
         assert all(line["balance"] >= 0 for line in lines)
         assert all(newer["balance"] == older["balance"] + newer["cents"] for newer, older in pairwise(lines))

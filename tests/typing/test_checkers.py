@@ -31,7 +31,7 @@ def pyright(path: Path, folder: Path) -> Lines:
     venv = {"venvPath": str(ROOT), "venv": ".venv"} if (ROOT / ".venv").exists() else {}
     paths = {"include": [str(path)], "extraPaths": [str(ROOT)]}
     settings.write_text(json.dumps({"typeCheckingMode": "standard", **paths, **venv}))
-    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--project", settings]
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--project", str(settings)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     report = json.loads(ran.stdout)
     assert report["summary"]["filesAnalyzed"] == 1, report
