@@ -1,28 +1,30 @@
 """The reader of the SQLite log."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import apsw
 
-from dualbus.log.chain import meta_hash
+from dualbus.log.chain import OutcomeRow, meta_hash
 from dualbus.log.contract import (
     NO_HASH,
     Head,
     LogDamaged,
     LogError,
+    Origin,
     Outcome,
     RecordedEvent,
 )
 from dualbus.log.identity import Identity
+from dualbus.log.sqlite import index
 from dualbus.log.sqlite.schema import (
     ANY_OUTCOME,
     APPLICATION_ID,
     EVENT_COLUMNS,
     FILE_NAME,
     FORMAT,
-    OUTCOMES,
+    OUTCOME_COLUMNS,
 )
 from dualbus.runtime.files import is_there
 from dualbus.runtime.sqlite_errors import readable
@@ -54,10 +56,10 @@ class SqliteLogReader:
         if application != APPLICATION_ID:
             raise LogDamaged(f"{self._path} is not a dualbus log: point DUALBUS_DATA to another folder.")
         if version != FORMAT:
-            raise LogError(
-                f"{self._path} has format {version}, and this dualbus reads {FORMAT}: "
-                "use the version that created the log."
-            )
+            step = "use the version that created the log"
+            if version < FORMAT:
+                step = "stop the cluster and run `dualbus upgrade`, which makes a copy in the new format"
+            raise LogError(f"{self._path} has format {version}, and this dualbus reads format {FORMAT}: {step}.")
 
     def head(self) -> Head:
         found = self._db.execute("SELECT position, hash FROM events ORDER BY position DESC LIMIT 1").get
@@ -82,13 +84,8 @@ class SqliteLogReader:
         )
         return list(map(RecordedEvent._make, rows))
 
-    def history(self, tag: str, after: int = 0) -> list[RecordedEvent]:
-        rows = self._db.execute(
-            f"SELECT {EVENT_COLUMNS} FROM tags JOIN events USING (position) "  # noqa: S608
-            "WHERE tag = ? AND position > ? ORDER BY position",
-            (tag, after),
-        )
-        return list(map(RecordedEvent._make, rows))
+    def history(self, tags: Sequence[str], types: Collection[str] = (), after: int = 0) -> list[RecordedEvent]:
+        return list(map(RecordedEvent._make, index.history(self._db, tags, types, after)))
 
     def types(self) -> set[str]:
         # A scan, about 0.1 s for a million events: an index would slow every append down by a third.
@@ -99,12 +96,26 @@ class SqliteLogReader:
         # Keys created in sequence are adjacent in the index: this range query usually finds no row.
         if not ids or not self._db.execute(ANY_OUTCOME, (min(ids), max(ids))).get:
             return {}
-        rows = self._db.execute(OUTCOMES, (json.dumps(ids),))
-        return {
-            id_: Outcome(id_, fingerprint, first, events, json.loads(errors))
-            for id_, fingerprint, first, events, errors in rows
-        }
+        found = self._outcomes_where("command_id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))
+        return {outcome.command_id: outcome for outcome in found}
+
+    def commands(self, after: int, limit: int) -> list[Outcome]:
+        return self._outcomes_where("number > ? ORDER BY number LIMIT ?", (after, limit))
+
+    def caused_by(self, position: int) -> list[Outcome]:
+        return self._outcomes_where("cause = ? ORDER BY number", (position,))
+
+    def _outcomes_where(self, condition: str, values: tuple[object, ...]) -> list[Outcome]:
+        rows = self._db.execute(f"SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE {condition}", values)  # noqa: S608
+        return list(map(_outcome, rows))
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _outcome(row: OutcomeRow) -> Outcome:
+    _, id_, fingerprint, first, events, errors, type_, actor, cause, correlation, trace, metadata = row
+    given = json.loads(metadata) if metadata else {}
+    origin = Origin(type_, actor, cause, correlation or id_, trace, given)
+    return Outcome(id_, fingerprint, first, events, json.loads(errors), origin)
