@@ -28,6 +28,10 @@ class LogError(DataError):
     """A problem of the log that an operator must resolve; the text names the problem and the next step."""
 
 
+class OldFormatError(LogError):
+    """The log has an earlier format; `dualbus upgrade` makes a copy in the current format."""
+
+
 class LogDamaged(LogError):
     """The log was changed after its events were committed, or has lost some of them."""
 

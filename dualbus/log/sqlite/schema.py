@@ -3,6 +3,7 @@
 from functools import cache
 
 FILE_NAME = "log.db"
+KEPT_NAME, KEPT_HEAD_NAME = "log-format-1.db", "log-format-1.head"  # of the old log, after an upgrade
 APPLICATION_ID = 0x64426C67  # "dBlg": distinguishes a log from other SQLite files
 FORMAT = 2
 CHECKPOINT_PAGES = 4000  # 16 MiB: a page written by many commits is copied into the file once

@@ -33,7 +33,7 @@ from dualbus.log.contract import (
 from dualbus.log.head import Acknowledged, HeadFile
 from dualbus.log.identity import Identity
 from dualbus.log.sqlite import index
-from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.sqlite.reader import SqliteLogReader, check_not_interrupted
 from dualbus.log.sqlite.schema import (
     CHECKPOINT_PAGES,
     FILE_NAME,
@@ -60,12 +60,12 @@ class SqliteLog(SqliteLogReader):
         self._head_file: HeadFile | None = None
         try:
             if not is_there(self._path):
+                check_not_interrupted(folder)
                 check_log_is_complete(folder, None)
                 with usable(folder):
                     self._create(genesis)
             self._open(apsw.SQLITE_OPEN_READWRITE)
             with readable(self._path):
-                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # a rejected log must stay unchanged
                 self._db.pragma("journal_mode", "wal")
                 self._db.pragma("synchronous", "full")
                 self._db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
