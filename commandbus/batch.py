@@ -14,7 +14,7 @@ from dualbus.application.errors import Rejected
 from dualbus.application.messages import Command, Event, Invalid, parse
 from dualbus.application.past import limited
 from dualbus.application.tables import Interrupted
-from dualbus.log.contract import Appended, Decision, Log, NewEvent, Outcome, RecordedEvent
+from dualbus.log.contract import Appended, Decision, Log, NewEvent, Origin, Outcome, RecordedEvent
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, MessageId, WireError, error
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
@@ -83,11 +83,9 @@ class CommandBatch:
         return responses
 
     def update_states(self, appended: Appended) -> None:
-        """Update the state cache after an append, unless another writer's events are in between."""
+        """Cache the states of the batch after an append, unless another writer's events are in between."""
         if appended.decisions == len(self.decisions) and not self._moved(appended):
             self._history.commit_states()
-        else:
-            self._history.clear_states()
 
     def _moved(self, appended: Appended) -> int:
         """Return the number of events of other writers between the start of the batch and its first event."""
@@ -142,7 +140,9 @@ class CommandBatch:
                 errors = rejected.errors
         if sum(map(len, errors)) > DATA_CHARS_MAX:
             raise WireError(f"The refusal holds more than {DATA_CHARS_MAX} characters.")
-        decision = Decision(job.key, self._history.now, new, errors, past.reads, fingerprint)
+        decision = Decision(
+            job.key, self._history.now, new, errors, past.reads.conditions, fingerprint, _origin(job.body)
+        )
         self._decided[job.key] = len(self.decisions), self._history.position + len(new)
         self._history.add(decision)
         return (_refusal(msg_id, errors) if errors else _success(msg_id, shown)), self._history.position
@@ -196,7 +196,8 @@ class CommandBatch:
             return self.known[key]
         number, position = self._decided[key]
         decision, count = self.decisions[number], len(self.decisions[number].events)
-        return Outcome(key, decision.fingerprint, position - count + 1, count, list(decision.errors))
+        first, errors = position - count + 1, list(decision.errors)
+        return Outcome(key, decision.fingerprint, first, count, errors, decision.origin)
 
     def _events(self, outcome: Outcome) -> Sequence[NewEvent | RecordedEvent]:
         if outcome.command_id in self._decided:
@@ -221,6 +222,10 @@ class CommandBatch:
 def _fingerprint(body: dict[str, Any], command: Command | None) -> bytes | None:
     """Return the fingerprint of a command with a client's idempotency key; no client reuses a generated key."""
     return fingerprint(body["type"], body.get("payload"), command) if "idempotency_key" in body else None
+
+
+def _origin(body: dict[str, Any]) -> Origin:
+    return Origin(body["type"], trace=body.get("trace"), metadata=body.get("metadata") or {})
 
 
 def _not_shown(msg_id: MessageId, problem: BaseException, position: int) -> dict[str, Any]:

@@ -1,26 +1,48 @@
 """The history for the decisions of one command batch: the log, then the uncommitted events of the batch."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.messages import Event
-from dualbus.application.past import Read, S, folded_types, initial, matches, read_of
+from dualbus.application.past import S, folded_types, initial, read_of
 from dualbus.application.recorded import time_of
 from dualbus.application.tags import TagValue
-from dualbus.log.contract import Decision, Log, NewEvent, RecordedEvent
+from dualbus.log.contract import AppendCondition, Decision, Log, NewEvent, RecordedEvent
 from dualbus.log.tags import Tagger
+from dualbus.runtime.errors import RAISED
 from dualbus.worker.interrupt import Interrupt
 
-from .state_cache import StateCache
+from .state_cache import CachedState, Key, StateCache, Tags, Types
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+logger = logging.getLogger(__name__)
+
+
+class _InBatch:
+    """The uncommitted events of some types that carry some tags."""
+
+    __slots__ = ("events", "position", "scanned")
+
+    def __init__(self, position: int) -> None:
+        self.events: list[Event] = []
+        self.position = position  # of the last event, or before the batch
+        self.scanned = 0  # entries of the index
+
+
+class _Folded(NamedTuple):
+    """A state during the batch."""
+
+    state: Any
+    applied: int  # number of uncommitted events
+    position: int  # of the log when the state was read
+
 
 class History:
-    """Events and states by tag, including the decisions of the batch up to now."""
+    """Events and states by tags and types, including the decisions of the batch up to now."""
 
     def __init__(
         self,
@@ -38,13 +60,14 @@ class History:
         self.decisions: list[Decision] = []
         self.start = self.position = log.head().position  # before and after the decisions of the batch
         self.shield = interrupt.shield  # after an interrupted read, the next decision would read the history again
-        self._app = app
         self._log = log
         self._states = states
-        self._index: dict[str, list[NewEvent]] = {}  # by tag, the events of the first `_indexed` decisions
-        self._index_positions: dict[str, int] = {}  # by tag, the position of the last event
+        self._folded: dict[Key, _Folded] = {}
+        self._in_batch: dict[tuple[Tags, Types], _InBatch] = {}
+        self._nothing_in_batch = _InBatch(self.start)
+        self._index: dict[str, list[tuple[int, NewEvent]]] = {}  # by tag, the events of the first decisions
         self._indexed, self._indexed_position = 0, self.start
-        self._decoded: dict[str, list[Event]] = {}  # by tag, the start of the list in `_index`
+        self._decoded: dict[int, Event] = {}  # by position
         states.begin(self.position)
 
     def add(self, decision: Decision) -> None:
@@ -52,66 +75,130 @@ class History:
         self.position += len(decision.events)
         self.decisions.append(decision)
 
-    def events(self, tag: str) -> list[Event]:
-        """Return the events of a tag, oldest first."""
-        return self._committed_events(tag) + self._uncommitted_events(tag)
+    def events(self, tags: Tags, types: Types) -> list[Event]:
+        """Return the events of these types that carry all tags, oldest first."""
+        committed = [self.decode(recorded) for recorded in self._log.history(tags, types)]
+        return committed + self._uncommitted(tags, types).events
 
-    def fold(self, state: type[S] | S, read: Read) -> S:
-        """Return the state of a tag."""
-        tag = self.tagger.tag(*read.tags[0])
-        return self._states.fold(state, tag, lambda: self._committed_events(tag), self._uncommitted_events(tag))
+    def fold(self, state: type[S] | S, tags: Tags, types: Types) -> S:
+        """Return the state of the events of these types that carry all tags."""
+        key = Key(state, tags, types)
+        folded = self._folded.get(key) or self._committed_state(key)
+        new = self._uncommitted(tags, types).events
+        if len(new) > folded.applied:
+            folded = _Folded(_applied(folded.state, new[folded.applied :]), len(new), folded.position)
+        self._folded[key] = folded
+        return cast("S", folded.state)
 
-    def read_position(self, tag: str) -> int:
-        """Return the position of the last event of a tag in the batch, else of the log before the batch.
+    def read_position(self, tags: Tags, types: Types) -> int:
+        """Return the position of the last matching event in the batch, else of the log before the batch.
 
         Not the current position: if another writer appends events before the batch, its own events move.
         """
-        self._update_index()
-        return self._index_positions.get(tag, self.start)
+        return self._uncommitted(tags, types).position
 
     def decode(self, recorded: NewEvent | RecordedEvent) -> Event:
         """Return an event of the log or of the batch as the application's object."""
-        return self._app.decode(recorded.type, recorded.data)
+        return self.app.decode(recorded.type, recorded.data)
 
     def commit_states(self) -> None:
-        """Update the cached states: the log holds the whole batch, and no other event since `start`."""
+        """Cache the states with the events of the batch: the log holds the whole batch, and no event in between."""
+        for key, folded in self._folded.items():
+            new = self._uncommitted(key.tags, key.types).events[folded.applied :]
+            try:
+                state = _applied(folded.state, new)
+            except RAISED:
+                logger.exception("Folding %s into %s raised; the next decision on it will too.", key.tags, key.name)
+                self._states.remove(key)
+            else:
+                self._states.put(key, CachedState(max(folded.position, self.position), state))
         tags = (tag for decision in self.decisions for new in decision.events for tag in new.tags)
-        self._states.commit(tags, self._uncommitted_events, self.position)
+        self._states.committed(tags, self.position)
 
-    def clear_states(self) -> None:
-        """Clear the cached states: the log differs from the history of the batch."""
-        self._states.clear()
+    def _committed_state(self, key: Key) -> _Folded:
+        """Return a state at the position of the log before the batch: of the cache, and later events."""
+        found = self._states.get(key)
+        if found and self._states.is_current(key, found.position):
+            return _Folded(found.state, 0, found.position)
+        after, state = found or (0, initial(key.state))
+        events = self._log.history(key.tags, key.types, after)
+        folded = _applied(state, map(self.decode, events))
+        position = max(self.start, events[-1].position if events else 0)
+        self._states.put(key, CachedState(position, folded))
+        return _Folded(folded, 0, position)
 
-    def _committed_events(self, tag: str) -> list[Event]:
-        return [self.decode(recorded) for recorded in self._log.history(tag)]
-
-    def _uncommitted_events(self, tag: str) -> list[Event]:
-        """Return the events of a tag in the decisions of the batch.
+    def _uncommitted(self, tags: Tags, types: Types) -> _InBatch:
+        """Return the matching events in the decisions of the batch.
 
         Decoded on demand: most batches never read them, and keeping every event object costs more than the decisions.
         """
         self._update_index()
-        events = self._decoded.setdefault(tag, [])
-        events += [self.decode(new) for new in self._index.get(tag, ())[len(events) :]]
-        return events
+        entries = self._index.get(tags[0])
+        if not entries:
+            return self._nothing_in_batch
+        found = self._in_batch.get((tags, types))
+        if found is None:
+            found = self._in_batch[tags, types] = _InBatch(self.start)
+        for position, new in entries[found.scanned :]:
+            if (not types or new.type in types) and (len(tags) == 1 or set(tags) <= set(new.tags)):
+                found.events.append(self._event(position, new))
+                found.position = position
+        found.scanned = len(entries)
+        return found
+
+    def _event(self, position: int, new: NewEvent) -> Event:
+        event = self._decoded.get(position)
+        if event is None:
+            event = self._decoded[position] = self.decode(new)
+        return event
 
     def _update_index(self) -> None:
         for decision in self.decisions[self._indexed :]:
             for new in decision.events:
                 self._indexed_position += 1
                 for tag in new.tags:
-                    self._index.setdefault(tag, []).append(new)
-                    self._index_positions[tag] = self._indexed_position
+                    self._index.setdefault(tag, []).append((self._indexed_position, new))
         self._indexed = len(self.decisions)
 
 
+class DecisionReads:
+    """The reads of one decision. `conditions` are its append conditions: each item at its first read."""
+
+    __slots__ = ("_after", "_history")
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._after: dict[tuple[Tags, Types], int] = {}
+
+    @property
+    def conditions(self) -> list[AppendCondition]:
+        """The conditions under which the events of the decision may be appended."""
+        return [AppendCondition(tags, types, after) for (tags, types), after in self._after.items()]
+
+    def events(self, tags: Tags, types: Types) -> list[Event]:
+        """Return the events of these types that carry all tags, oldest first; without types, of any type."""
+        with self._history.shield:
+            self._record(tags, types)
+            return self._history.events(tags, types)
+
+    def fold(self, state: type[S] | S, tags: Tags, types: Types) -> S:
+        """Return the state of the events of these types that carry all tags."""
+        with self._history.shield:
+            self._record(tags, types)
+            return self._history.fold(state, tags, types)
+
+    def _record(self, tags: Tags, types: Types) -> None:
+        if (tags, types) not in self._after:
+            self._after[tags, types] = self._history.read_position(tags, types)
+
+
 class DecisionPast:
-    """The `Past` of one decision. `reads` is the append condition: each tag with its read position."""
+    """The `Past` of one decision."""
 
     __slots__ = ("_history", "reads")
 
     def __init__(self, history: History) -> None:
-        self.reads: dict[str, int] = {}
+        self.reads = DecisionReads(history)
         self._history = history
 
     def new_id(self) -> str:
@@ -124,29 +211,21 @@ class DecisionPast:
 
     def events(self, *tags: TagValue, of: Any = Event) -> list[Any]:
         """Return the events that carry all tags, oldest first."""
-        with self._history.shield:
-            return self._events(self._read(tags, of))
+        return self.reads.events(*self._read(tags, of))
 
     def fold(self, state: type[S] | S, *tags: TagValue) -> S:
         """Return the state of the events that carry all tags."""
         kind = state if isinstance(state, type) else type(state)
-        with self._history.shield:
-            read = self._read(tags, folded_types(kind))
-            if len(read.tags) == 1:
-                return self._history.fold(state, read)
-            folded = initial(state)
-            for event in self._events(read):
-                folded = folded.apply(event)
-            return folded
+        return self.reads.fold(state, *self._read(tags, folded_types(kind)))
 
-    def _events(self, read: Read) -> list[Event]:
-        events = self._history.events(self._history.tagger.tag(*read.tags[0]))
-        return [event for event in events if matches(read, event, event_json.tags(event))]
-
-    def _read(self, tags: tuple[TagValue, ...], of: Any) -> Read:
-        app = self._history.app
+    def _read(self, tags: tuple[TagValue, ...], of: Any) -> tuple[Tags, Types]:
+        """Return tags and types as in the index of the log."""
+        app, tagger = self._history.app, self._history.tagger
         read = read_of(tags, of, app.tags, app.event_types.values())
-        text = self._history.tagger.tag(*read.tags[0])
-        if text not in self.reads:
-            self.reads[text] = self._history.read_position(text)
-        return read
+        return tagger.tags(read.tags), app.stored_names(read.types)
+
+
+def _applied(state: Any, events: Iterable[Event]) -> Any:
+    for event in events:
+        state = state.apply(event)
+    return state

@@ -1,82 +1,92 @@
-"""A cache of folded states, updated as events are committed, so decisions do not read whole histories."""
+"""A cache of folded states, so that decisions do not read whole histories."""
 
-import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeAlias
 
-from dualbus.application.messages import Event
-from dualbus.application.past import S, State, folded_types, initial
+from dualbus.application.past import State
 from dualbus.application.signatures import name_of
-from dualbus.runtime.errors import RAISED
 
-TAGS_MAX = 10_000
+STATES_MAX = 10_000
+TAGS_MAX = 100_000
 
-logger = logging.getLogger(__name__)
+Tags: TypeAlias = tuple[str, ...]  # as in the index of the log
+Types: TypeAlias = frozenset[str]  # as stored in the log; empty: any type
+
+
+class Key(NamedTuple):
+    """A state of the events of these types that carry all these tags."""
+
+    state: State | type[State]  # the initial state
+    tags: Tags
+    types: Types
+
+    @property
+    def name(self) -> str:
+        """The name of the class."""
+        return name_of(self.state if isinstance(self.state, type) else type(self.state))
+
+
+class CachedState(NamedTuple):
+    """A state with all matching events up to a position of the log."""
+
+    position: int
+    state: Any
 
 
 class StateCache:
-    """States by tag: `_committed` at a position of the log, `_uncommitted` with the events of the current batch."""
+    """The states that decisions have folded last. A state is valid for ever: the log only grows.
 
-    def __init__(self, tags_max: int = TAGS_MAX) -> None:
-        self._tags_max = tags_max
-        self._position = 0
-        self._committed: OrderedDict[str, dict[State | type[State], Any]] = OrderedDict()
-        self._uncommitted: dict[tuple[str, State | type[State]], tuple[int, Any]] = {}  # batch events applied, state
+    The cache records the last position of each tag that is written after a start, so that an unchanged state needs
+    no read of the log.
+    """
+
+    def __init__(self, states_max: int = STATES_MAX) -> None:
+        self._states_max = states_max
+        self._states: OrderedDict[Key, CachedState] = OrderedDict()
+        self._position = 0  # of the log
+        self._latest: dict[str, int] = {}  # by tag, the position of the last event after `_unrecorded`
+        self._unrecorded = 0
+
+    def __len__(self) -> int:
+        return len(self._states)
 
     def begin(self, position: int) -> None:
-        """Start a batch at a position of the log; clear the cache if another writer has appended events."""
+        """Start a batch at a position of the log, to which another writer may have appended events."""
         if position != self._position:
-            self.clear()
+            self._forget_positions(position)
+
+    def get(self, key: Key) -> CachedState | None:
+        """Return a state, if cached."""
+        found = self._states.get(key)
+        if found:
+            self._states.move_to_end(key)
+        return found
+
+    def is_current(self, key: Key, position: int) -> bool:
+        """Return whether a state at a position certainly lacks no event of the log."""
+        return any(self._latest.get(tag, self._unrecorded) <= position for tag in key.tags)
+
+    def put(self, key: Key, state: CachedState) -> None:
+        """Cache a state; remove the state that was used least recently, if there are too many."""
+        self._states[key] = state
+        self._states.move_to_end(key)
+        if len(self._states) > self._states_max:
+            self._states.popitem(last=False)
+
+    def remove(self, key: Key) -> None:
+        """Remove a state."""
+        self._states.pop(key, None)
+
+    def committed(self, tags: Iterable[str], position: int) -> None:
+        """Record a commit: the tags of its events, and the position after them."""
+        if not self._states or len(self._latest) > TAGS_MAX:
+            self._forget_positions(position)
+            return
+        for tag in tags:
+            self._latest[tag] = position
         self._position = position
 
-    def fold(self, state: type[S] | S, tag: str, history: Callable[[], list[Event]], uncommitted: list[Event]) -> S:
-        """Return the state of a tag. Call `history` only if the state is not cached."""
-        applied, folded = self._uncommitted.get((tag, state), (0, None))
-        if folded is None:
-            folded = self._committed.get(tag, {}).get(state)
-        if folded is None:
-            folded = _applied(initial(state), history())
-        folded = _applied(folded, uncommitted[applied:])
-        self._uncommitted[tag, state] = len(uncommitted), folded
-        return cast("S", folded)
-
-    def commit(self, tags: Iterable[str], uncommitted: Callable[[str], list[Event]], position: int) -> None:
-        """Move all states to the position after the batch, whose events carry these tags."""
-        for tag in tags if self._committed else ():
-            for state, folded in self._committed.get(tag, {}).items():
-                self._uncommitted.setdefault((tag, state), (0, folded))
-        for (tag, state), (applied, folded) in self._uncommitted.items():
-            self._keep(tag, state, folded, uncommitted, applied)
-        self._uncommitted.clear()
-        self._position = position
-
-    def _keep(
-        self,
-        tag: str,
-        state: State | type[State],
-        folded: Any,
-        uncommitted: Callable[[str], list[Event]],
-        applied: int,
-    ) -> None:
-        try:
-            self._committed.setdefault(tag, {})[state] = _applied(folded, uncommitted(tag)[applied:])
-            self._committed.move_to_end(tag)
-        except RAISED:
-            logger.exception("Folding %s into %s raised; the next decision on it will too.", tag, name_of(state))
-            self._committed.pop(tag, None)
-        if len(self._committed) > self._tags_max:
-            self._committed.popitem(last=False)
-
-    def clear(self) -> None:
-        """Clear the cache: the batch is not in the log as decided."""
-        self._committed.clear()
-        self._uncommitted.clear()
-
-
-def _applied(state: Any, events: list[Event]) -> Any:
-    types: tuple[type[Event], ...] = folded_types(cast("type[State]", type(state)))
-    for event in events:
-        if isinstance(event, types):
-            state = state.apply(event)
-    return state
+    def _forget_positions(self, position: int) -> None:
+        self._latest.clear()
+        self._position = self._unrecorded = position

@@ -214,7 +214,7 @@ def give(amount: int, account: str, key: str) -> dict[str, Any]:
 
 def total(node: Node, account: str, position: int) -> int | None:
     """Return the balance of an account at a position; None if it has no event."""
-    events = [one for one in node.log.history(f"account:{account}") if one.position <= position]
+    events = [one for one in node.log.history([f"account:{account}"]) if one.position <= position]
     amounts = [getattr(app.decode(one.type, one.data), "amount", 0) for one in events]
     return sum(amounts) if amounts else None
 

@@ -96,6 +96,18 @@ class App:
         old_types = {name: self.event_types[final_type(self.upcasts, name)] for name in self.upcasts}
         return self.event_types | old_types
 
+    def stored_names(self, kinds: frozenset[type[Event]]) -> frozenset[str]:
+        """Return the types of the records of these events in the log; no types for any event."""
+        names = self._stored_names.get(kinds)
+        if names is None:
+            found = (name for name, kind in self.stored_types.items() if kind in kinds)
+            names = self._stored_names[kinds] = frozenset(found)
+        return names
+
+    @cached_property
+    def _stored_names(self) -> dict[frozenset[type[Event]], frozenset[str]]:
+        return {}
+
     @cached_property
     def tags(self) -> frozenset[str]:
         """The names of all tags."""

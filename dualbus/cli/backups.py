@@ -1,4 +1,4 @@
-"""dualbus backup, dualbus restore"""
+"""dualbus backup, dualbus restore, dualbus upgrade"""
 
 import os
 import tempfile
@@ -13,9 +13,10 @@ from dualbus.application.app import App
 from dualbus.application.loader import load
 from dualbus.cli import output
 from dualbus.cli.settings import settings
-from dualbus.log.engine import LogCopy, log_file, move_into, open_audit
+from dualbus.log.engine import KEPT_NAME, LogCopy, log_file, move_into, open_audit
 from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.log.head import Acknowledged, read_head
+from dualbus.operations.upgrade import upgrade as upgrade_log
 from dualbus.runtime.files import is_there, lock_data, make_folder
 
 To = Annotated[int | None, typer.Option(metavar="POSITION", help="Last position to include; default: all.")]
@@ -72,6 +73,27 @@ def restore(
     output.line(f"The log in {found.data} goes up to position {position}, and its chain is whole. Start the cluster.")
 
 
+def upgrade() -> None:
+    """Upgrade a log of an earlier format.
+
+    Makes a verified copy in the format of this dualbus, and keeps the old log unchanged, as log-format-1.db.
+    Positions, idempotency keys and read models remain valid. commandbus and projector must be stopped; after an
+    interruption, run the command again.
+    """
+    found = settings()
+    app = load(found.app)
+    with locked(found.data), private_files():
+        done = upgrade_log(found.data, lambda folder: _verified(folder, app), lambda: output.bar("Copying"))
+    if done is None:
+        output.line(f"The log in {found.data} has the format of this dualbus: nothing to upgrade.")
+        return
+    models = " The read model remains in use." if done.read_models else ""
+    output.line(
+        f"The log in {found.data} has the new format, up to position {done.position}, and its chain is whole. "
+        f"The old log is kept as {KEPT_NAME}.{models} Start the cluster."
+    )
+
+
 def _another_log(data: Path, acknowledged: Acknowledged, found: str) -> str:
     return (
         f"{data / HEAD_FILE_NAME} belongs to the log {acknowledged.identity.log}, of which position "
@@ -87,12 +109,19 @@ def check_no_head(data: Path) -> None:
 
 
 @contextmanager
-def exclusive_access(data: Path) -> Iterator[None]:
-    """Lock the data folder. Raise AlreadyRunningError if a writer runs, CliError if a log exists."""
+def locked(data: Path) -> Iterator[None]:
+    """Lock the data folder. Raise AlreadyRunningError if a writer runs."""
     make_folder(data)
     with ExitStack() as held:
         for name, what in (("log", "commandbus writes the log"), ("projector", "projector writes the read model")):
             held.callback(lock_data(data, name, what).release)
+        yield
+
+
+@contextmanager
+def exclusive_access(data: Path) -> Iterator[None]:
+    """Lock the data folder. Raise AlreadyRunningError if a writer runs, CliError if a log exists."""
+    with locked(data):
         log_name = log_file(data).name
         for path in sorted(data.glob(f"{log_name}*")):
             raise output.CliError(f"{path} exists: move all of {log_name}* away together, then retry.")
@@ -100,14 +129,20 @@ def exclusive_access(data: Path) -> Iterator[None]:
 
 
 @contextmanager
-def temporary_folder(parent: Path) -> Iterator[Path]:
-    """Create a private temporary folder in `parent`, and so on the same disk."""
+def private_files() -> Iterator[None]:
+    """Create files for this user only."""
     before = os.umask(0o077)
     try:
-        with tempfile.TemporaryDirectory(dir=parent, prefix=".dualbus-") as folder:
-            yield Path(folder)
+        yield
     finally:
         os.umask(before)
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Create a private temporary folder in `parent`, and so on the same disk."""
+    with private_files(), tempfile.TemporaryDirectory(dir=parent, prefix=".dualbus-") as folder:
+        yield Path(folder)
 
 
 def _copied(source: Path, folder: Path, to: int | None) -> LogCopy:

@@ -10,7 +10,7 @@ import typer
 import dualbus
 from dualbus.application.causes import own_text
 from dualbus.cli import output
-from dualbus.cli.backups import backup, restore
+from dualbus.cli.backups import backup, restore, upgrade
 from dualbus.cli.calling import command, query
 from dualbus.cli.describing import describe
 from dualbus.cli.dev import dev
@@ -35,6 +35,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     verify,
     backup,
     restore,
+    upgrade,
     export,
     import_,
 )

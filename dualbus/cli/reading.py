@@ -61,7 +61,7 @@ def _tag(text: str, app: App, secret: bytes) -> str:
 
 def _read(log: ReadableLog, after: int, tag: str | None, *, follow: bool) -> Iterator[RecordedEvent]:
     while True:
-        found = log.read(after, CHUNK_EVENTS) if tag is None else log.history(tag, after)
+        found = log.read(after, CHUNK_EVENTS) if tag is None else log.history([tag], after=after)
         yield from found
         if found:
             after = found[-1].position

@@ -1,7 +1,7 @@
 """The contract of the event log. Every engine implements `Log`, `ReadableLog` and `Audit`.
 
-Positions start at 1 and have no holes. An append is conditional on the tags that each decision has read. The hashes
-of events and commits are defined in `dualbus.log.chain`. An engine must also, when opened by the writer,
+Positions start at 1 and have no holes. An append is conditional on the histories that each decision has read. The
+hashes of events and commits are defined in `dualbus.log.chain`. An engine must also, when opened by the writer,
 
 - refuse a second writer with AlreadyRunningError;
 - create a missing log with a random identity and secret, and append the genesis decision;
@@ -10,7 +10,7 @@ of events and commits are defined in `dualbus.log.chain`. An engine must also, w
 `dualbus.testing.log_contract` has the tests for an engine.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from dualbus.application.messages import Event
 
 GENESIS = "genesis"  # the command id of the first events of a log
-NO_HASH = bytes(16)  # the hash before the first event and before the first commit
+NO_HASH = bytes(32)  # the hash before the first event and before the first commit
 
 
 class LogError(DataError):
     """A problem of the log that an operator must resolve; the text names the problem and the next step."""
+
+
+class OldFormatError(LogError):
+    """The log has an earlier format; `dualbus upgrade` makes a copy in the current format."""
 
 
 class LogDamaged(LogError):
@@ -74,6 +78,25 @@ class Head(NamedTuple):
     hash: bytes
 
 
+class AppendCondition(NamedTuple):
+    """A condition of an append: no event after a position has one of these types and carries all these tags."""
+
+    tags: tuple[str, ...]  # at least one
+    types: frozenset[str]  # as stored in the log; empty: any type
+    after: int  # the position up to which the decision has read
+
+
+class Origin(NamedTuple):
+    """The type of a command, and its origin."""
+
+    type: str  # empty if unknown
+    actor: str | None = None  # the authenticated name
+    cause: int | None = None  # the position that the command reacts to
+    correlation: str = ""  # the key of the first command of the chain; empty for the command's own key
+    trace: str | None = None  # W3C traceparent
+    metadata: Mapping[str, str] = MappingProxyType({})  # of the client
+
+
 class Decision(NamedTuple):
     """The result of one command: events, or errors. Appended completely or not at all."""
 
@@ -81,8 +104,9 @@ class Decision(NamedTuple):
     time: str
     events: Sequence[NewEvent] = ()
     errors: Sequence[str] = ()
-    condition: Mapping[str, int] = MappingProxyType({})  # append condition: tag -> position at which it was read
+    conditions: Sequence[AppendCondition] = ()
     fingerprint: bytes | None = None  # of type and payload, if the client sent an idempotency key
+    origin: Origin = Origin("")
 
 
 class Outcome(NamedTuple):
@@ -93,6 +117,7 @@ class Outcome(NamedTuple):
     first: int  # position of the first event; without events, the head at the decision plus one
     events: int  # number of events
     errors: list[str]
+    origin: Origin  # `correlation` is never empty
 
     @property
     def position(self) -> int:
@@ -121,8 +146,11 @@ class ReadableLog(Protocol):
         """Return up to `limit` events after the position, in order."""
         ...
 
-    def history(self, tag: str, after: int = 0) -> list[RecordedEvent]:
-        """Return the events that carry the tag, after the position, in order."""
+    def history(self, tags: Sequence[str], types: Collection[str] = (), after: int = 0) -> list[RecordedEvent]:
+        """Return the events of these types that carry all tags, after the position, in order.
+
+        At least one tag; without types, the events of any type.
+        """
         ...
 
     def types(self) -> set[str]:
@@ -131,6 +159,14 @@ class ReadableLog(Protocol):
 
     def outcomes(self, command_ids: Iterable[str]) -> dict[str, Outcome]:
         """Return the outcomes of these commands by command id, without those the log does not know."""
+        ...
+
+    def commands(self, after: int, limit: int) -> list[Outcome]:
+        """Return up to `limit` outcomes in the order of the log, after the first `after` outcomes."""
+        ...
+
+    def caused_by(self, position: int) -> list[Outcome]:
+        """Return the outcomes of the commands that react to an event, in the order of the log."""
         ...
 
     def hash_at(self, position: int) -> bytes | None:
@@ -152,8 +188,8 @@ class Log(ReadableLog, Protocol):
     def append(self, decisions: Sequence[Decision]) -> Appended:
         """Append the decisions durably, in order, up to the first with a conflict.
 
-        A decision is in conflict if an event after the position at which it read a tag carries that tag. The
-        caller must decide it and all later decisions again: they may have read its events.
+        A decision with an unmet condition is in conflict. The caller must decide it and all later decisions again:
+        they may have read its events.
         Raises LogUnavailable (nothing was written) or CommitFailed (the result is unknown: stop and restart).
         """
         ...

@@ -12,11 +12,25 @@ from dualbus.log.contract import Audit, Decision, Log, ReadableLog
 from dualbus.log.sqlite.audit import LogAudit
 from dualbus.log.sqlite.copy import LogCopy, move_into
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.log.sqlite.schema import FILE_NAME
+from dualbus.log.sqlite.schema import FILE_NAME, KEPT_NAME
+from dualbus.log.sqlite.upgrade import UpgradedLog, is_interrupted, needs_upgrade, put_in_place
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.runtime.files import is_there
 
-__all__ = ["LogCopy", "log_exists", "log_file", "move_into", "open_audit", "open_log", "open_reader"]
+__all__ = [
+    "KEPT_NAME",
+    "LogCopy",
+    "UpgradedLog",
+    "is_interrupted",
+    "log_exists",
+    "log_file",
+    "move_into",
+    "needs_upgrade",
+    "open_audit",
+    "open_log",
+    "open_reader",
+    "put_in_place",
+]
 
 
 def log_file(folder: Path) -> Path:

@@ -24,11 +24,11 @@ from dualbus.runtime.files import is_there, sync_folder
 FILE_NAME = "log.head"
 BLOCK = 4096
 SYNC_SECONDS, SYNC_SHARE = 1.0, 0.01  # interval between syncs; maximum share of time spent in syncs
-_FORM = b"dBhead1\n"
+_FORM = b"dBhead2\n"
 _IDENTITY = struct.Struct("<8s36s36s")  # form, log, incarnation
-_COMMIT = struct.Struct("<QQ16s16s")  # number, position, hash of the event, hash of the commit
+_COMMIT = struct.Struct("<QQ32s32s")  # number, position, hash of the event, hash of the commit
+_COMMITS = {_FORM: _COMMIT, b"dBhead1\n": struct.Struct("<QQ16s16s")}  # of a log of format 1, for `dualbus upgrade`
 _CHECKSUM_BYTES = 16
-_RECORD_BYTES = _IDENTITY.size + _COMMIT.size + _CHECKSUM_BYTES
 _RESTORE = "move log.db* away, all of it together, and use `dualbus restore`."
 
 
@@ -178,9 +178,7 @@ def _newest(path: Path) -> tuple[int, Acknowledged] | None:
         content = path.read_bytes()
     except OSError as error:
         raise LogError(f"{path} cannot be read ({error}): check the file, its owner and the disk.") from None
-    found = [
-        (slot, record) for slot in (0, 1) if (record := _unpack(content[slot * BLOCK : slot * BLOCK + _RECORD_BYTES]))
-    ]
+    found = [(slot, record) for slot in (0, 1) if (record := _unpack(content[slot * BLOCK : (slot + 1) * BLOCK]))]
     if not found:
         raise LogDamaged(
             f"{path} is damaged, or was written by a later dualbus: it has no valid record. Move it away if it is "
@@ -189,13 +187,17 @@ def _newest(path: Path) -> tuple[int, Acknowledged] | None:
     return max(found, key=lambda record: record[1].commit)
 
 
-def _unpack(data: bytes) -> Acknowledged | None:
-    record, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
-    if not record.startswith(_FORM) or sha256(record).digest()[:_CHECKSUM_BYTES] != checksum:
+def _unpack(block: bytes) -> Acknowledged | None:
+    commit = _COMMITS.get(block[: len(_FORM)])
+    if commit is None:
+        return None
+    size = _IDENTITY.size + commit.size
+    record, checksum = block[:size], block[size : size + _CHECKSUM_BYTES]
+    if sha256(record).digest()[:_CHECKSUM_BYTES] != checksum:
         return None
     _, log, incarnation = _IDENTITY.unpack_from(record)
-    commit, position, hash_, commit_hash = _COMMIT.unpack_from(record, _IDENTITY.size)
-    return Acknowledged(Identity(_text(log), _text(incarnation)), commit, Head(position, hash_), commit_hash)
+    number, position, hash_, commit_hash = commit.unpack_from(record, _IDENTITY.size)
+    return Acknowledged(Identity(_text(log), _text(incarnation)), number, Head(position, hash_), commit_hash)
 
 
 def _text(field: bytes) -> str:

@@ -17,54 +17,18 @@ Each test receives a new, empty engine. pytest collects only the subclass, becau
 further tests of its storage: power cuts, damaged files, a full audit (see tests/log and tests/faults).
 """
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Protocol
-
 import pytest
 
 from dualbus.log import contract
-from dualbus.log.contract import NO_HASH, Appended, Decision, Head, Log, LogUnavailable, NewEvent, ReadableLog
+from dualbus.log.contract import NO_HASH, Appended, Decision, Head, LogUnavailable, Origin
 from dualbus.runtime.errors import AlreadyRunningError
+from dualbus.testing.log_conditions import ConditionContract
+from dualbus.testing.log_engine import GENESIS, TIME, TRACE, Engine, decided, event, none_after, positions
 
-TIME = "2026-01-31T12:00:00.000000Z"
-GENESIS = Decision(contract.GENESIS, TIME, [NewEvent("Begun", "{}", ())])
-
-
-class Engine(Protocol):
-    """A single log; the context managers close the log at their end."""
-
-    def writer(self) -> AbstractContextManager[Log]:
-        """Open the log for writing; create the log with the decision GENESIS if missing."""
-        ...
-
-    def reader(self) -> AbstractContextManager[ReadableLog]:
-        """Open the log read-only."""
-        ...
-
-    def full(self, log: Log) -> AbstractContextManager[None]:
-        """Simulate a full disk: until the context ends, `append` raises LogUnavailable."""
-        ...
+__all__ = ["GENESIS", "Engine", "LogContract", "decided", "event"]
 
 
-def event(*tags: str, data: str = "{}", type_: str = "Done") -> NewEvent:
-    """Return an event with these tags."""
-    return NewEvent(type_, data, tags)
-
-
-def decided(
-    id_: str, *events: NewEvent, condition: dict[str, int] | None = None, errors: Sequence[str] = ()
-) -> Decision:
-    """Return the decision of a command."""
-    return Decision(id_, TIME, events, errors, condition or {}, None)
-
-
-def positions(log: ReadableLog, tag: str, after: int = 0) -> list[int]:
-    """Return the positions of the events with a tag."""
-    return [one.position for one in log.history(tag, after)]
-
-
-class LogContract:
+class LogContract(ConditionContract):
     """The tests. Every log has GENESIS at position 1."""
 
     # Appending and reading.
@@ -95,7 +59,7 @@ class LogContract:
     def test_positions_have_no_holes_after_conflicts_and_rejections(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event("a")), decided("c2", errors=["No"]), decided("c3", event("a"), event())])
-            log.append([decided("c4", event("b"), condition={"a": 2}), decided("c5", event())])
+            log.append([decided("c4", event("b"), conditions=[none_after(2, "a")]), decided("c5", event())])
             log.append([decided("c6", event())])
 
             assert [one.position for one in log.read(0, 100)] == [1, 2, 3, 4, 5]
@@ -118,7 +82,24 @@ class LogContract:
             assert positions(log, "user:1", after=2) == [4, 5]
             assert positions(log, "user:10") == [3]
             assert positions(log, "user:%") == positions(log, "user:") == []
-            assert log.history("user:2") == [log.read(2, 1)[0], log.read(4, 1)[0]]
+            assert log.history(["user:2"]) == [log.read(2, 1)[0], log.read(4, 1)[0]]
+
+    def test_a_history_has_the_events_of_some_types_that_carry_all_tags(self, engine: Engine) -> None:
+        with engine.writer() as log:
+            log.append(
+                [
+                    decided("c1", event("a", "b", type_="X"), event("b", "a", type_="Y"), event("a", type_="X")),
+                    decided("c2", event("b", type_="X"), event("c", "a", "b", type_="X"), event("a", type_="Z")),
+                ]
+            )
+
+            assert positions(log, "a", types=["X"]) == [2, 4, 6]
+            assert positions(log, "a", types=["Z", "Y", "never"]) == [3, 7]
+            assert positions(log, "a", types=["X", "Z"], after=4) == [6, 7]
+            assert positions(log, "a", "b") == positions(log, "b", "a", "b") == [2, 3, 6]
+            assert positions(log, "a", "b", types=["X"], after=2) == [6]
+            assert positions(log, "c", "b", "a") == [6]
+            assert positions(log, "a", types=["never"]) == positions(log, "a", "never") == []
 
     def test_the_hash_of_an_event_depends_on_all_before_it(self, engine: Engine) -> None:
         with engine.writer() as log:
@@ -153,7 +134,7 @@ class LogContract:
 
     def test_an_outcome_names_the_events_of_a_command(self, engine: Engine) -> None:
         with engine.writer() as log:
-            log.append([decided("c1", event()), Decision("c2", TIME, [event(), event()], (), {}, b"f" * 16)])
+            log.append([decided("c1", event()), Decision("c2", TIME, [event(), event()], (), (), b"f" * 16)])
 
             found = log.outcomes(["c1", "c2", "never"])
 
@@ -187,6 +168,29 @@ class LogContract:
             assert log.append([decided("c1")]) == Appended(1, [])
             assert log.outcomes(["c1"])["c1"].position == 1
 
+    def test_an_outcome_has_the_origin_of_its_command(self, engine: Engine) -> None:
+        whole = Origin("Pay", "ada", 2, "first", TRACE, {"tenant": "t-1", "ключ": "🔑 \0"})
+        with engine.writer() as log:
+            log.append([decided("c1", event(), origin=Origin("Open"))])
+            log.append([decided("c2", errors=["No"], origin=whole)])
+
+        with engine.reader() as reader:
+            found = reader.outcomes(["c1", "c2", contract.GENESIS])
+
+            assert found["c1"].origin == Origin("Open", None, None, "c1", None, {})  # it begins its own chain
+            assert found["c2"].origin == whole
+            assert found[contract.GENESIS].origin == Origin("", correlation=contract.GENESIS)
+
+    def test_commands_are_read_in_order_and_by_their_cause(self, engine: Engine) -> None:
+        with engine.writer() as log:
+            log.append([decided("c1", event()), decided("c2", errors=["No"], origin=Origin("Do", cause=2))])
+            log.append([decided("c3"), decided("c4", event(), origin=Origin("Do", cause=2))])
+
+            assert [one.command_id for one in log.commands(0, 3)] == [contract.GENESIS, "c1", "c2"]
+            assert [one.command_id for one in log.commands(3, 10)] == ["c3", "c4"]
+            assert [one.command_id for one in log.caused_by(2)] == ["c2", "c4"]
+            assert log.caused_by(1) == []
+
     @pytest.mark.parametrize("id_", ["'; DROP TABLE events; --", "a\0b", "ключ-🔑", '"]', " "])
     def test_any_text_is_a_command_id_and_a_tag(self, engine: Engine, id_: str) -> None:
         with engine.writer() as log:
@@ -195,70 +199,6 @@ class LogContract:
             assert list(log.outcomes([id_, id_ + "x"])) == [id_]
             assert list(log.outcomes([id_, *map(str, range(100))])) == [id_]
             assert positions(log, f"user:{id_}") == [2]
-
-    # Append conditions.
-
-    def test_a_decision_is_appended_if_no_later_event_has_a_tag_of_its_condition(self, engine: Engine) -> None:
-        with engine.writer() as log:
-            log.append([decided("c1", event("a"))])
-
-            appended = log.append([decided("c2", event("a"), condition={"a": 2, "never": 0})])
-
-            assert appended.decisions == 1
-
-    def test_a_decision_conflicts_with_a_later_event_that_has_a_tag_of_its_condition(self, engine: Engine) -> None:
-        with engine.writer() as log:
-            log.append([decided("c1", event("b"), event("a"))])
-
-            appended = log.append([decided("c2", event("a"), event("c"), condition={"b": 2, "a": 2})])
-
-            assert appended == Appended(0, [])
-            assert log.outcomes(["c2"]) == {}
-            assert positions(log, "c") == []  # all events of a decision, or none
-            assert log.head().position == 3
-
-    def test_a_condition_covers_a_tag_without_events(self, engine: Engine) -> None:
-        with engine.writer() as log:
-            log.append([decided("c1", event("email:x"))])
-
-            assert log.append([decided("c2", event("email:x"), condition={"email:x": 1})]).decisions == 0
-
-    def test_a_rejection_conflicts_like_a_decision_with_events(self, engine: Engine) -> None:
-        with engine.writer() as log:
-            log.append([decided("c1", event("a"))])
-
-            assert log.append([decided("c2", errors=["No"], condition={"a": 1})]).decisions == 0
-            assert log.outcomes(["c2"]) == {}
-
-    def test_a_batch_is_appended_up_to_the_first_conflict(self, engine: Engine) -> None:
-        with engine.writer() as log:
-            appended = log.append(
-                [
-                    decided("c1", event("a")),
-                    decided("c2", event("b"), condition={"b": 1}),
-                    decided("c3", event("c"), condition={"a": 1}),  # in conflict with c1
-                    decided("c4", event("d")),  # may have read the event of c3
-                ]
-            )
-
-            assert appended.decisions == 2
-            assert [one.command_id for one in appended.events] == ["c1", "c2"]
-            assert log.read(1, 10) == appended.events
-            assert set(log.outcomes(["c1", "c2", "c3", "c4"])) == {"c1", "c2"}
-
-    def test_a_decision_may_have_read_events_of_an_earlier_decision_in_the_batch(self, engine: Engine) -> None:
-        with engine.writer() as log:
-            batch = [decided("c1", event("a")), decided("c2", event("a"), condition={"a": 2})]
-
-            assert log.append(batch).decisions == 2
-
-    def test_a_decision_is_appended_when_decided_again_after_a_conflict(self, engine: Engine) -> None:
-        with engine.writer() as log:
-            log.append([decided("c1", event("a"))])
-            log.append([decided("c2", event("a"), condition={"a": 1})])
-
-            assert log.append([decided("c2", event("a"), condition={"a": log.head().position})]).decisions == 1
-            assert log.outcomes(["c2"])["c2"].first == 3
 
     # Writers, readers, and a log that is opened again.
 
@@ -280,7 +220,7 @@ class LogContract:
             log.append([decided("c1", event("a"))])
 
         with engine.writer() as log:
-            assert log.append([decided("c2", event("a"), condition={"a": 1})]).decisions == 0
+            assert log.append([decided("c2", event("a"), conditions=[none_after(1, "a")])]).decisions == 0
 
     def test_a_reader_returns_the_same_as_the_writer(self, engine: Engine) -> None:
         with engine.writer() as log, engine.reader() as reader:
@@ -289,7 +229,7 @@ class LogContract:
 
                 assert reader.head() == log.head()
                 assert reader.read(0, 100) == log.read(0, 100)
-                assert reader.history("a") == log.history("a")
+                assert reader.history(["a"]) == log.history(["a"])
                 assert reader.outcomes([f"c{number}"]) == log.outcomes([f"c{number}"])
             assert reader.identity == log.identity
 
@@ -310,7 +250,7 @@ class LogContract:
                         log.append([decided("small", event("a")), decided(f"large-{number}", *large)])
                 assert log.head() == reader.head() == before
                 assert log.outcomes(["small", "large-0"]) == {}
-                assert reader.read(1, 10) == log.history("a") == []
+                assert reader.read(1, 10) == log.history(["a"]) == []
 
             appended = log.append([decided("small", event("a")), decided("large-0", *large)])
 

@@ -11,7 +11,7 @@ import pytest
 from dualbus.testing.cluster import Cluster
 from dualbus.testing.differences import differences
 
-pytest.register_assert_rewrite("dualbus.testing.log_contract")
+pytest.register_assert_rewrite("dualbus.testing.log_contract", "dualbus.testing.log_conditions")
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ class Log(NamedTuple):
     identity: Identity
     events: list[RecordedEvent]
     tags: dict[int, list[str]]
-    outcomes: list[Any]  # (number, command_id, fingerprint, first, events, errors)
+    outcomes: list[Any]  # a row of the table
     commits: list[Any]  # (number, position, outcomes, hash)
 
 
@@ -95,9 +95,7 @@ def read_log(folder: Path) -> Log:
     tags = defaultdict(list)
     for tag, position in db.execute("SELECT tag, position FROM tags ORDER BY tag"):
         tags[position].append(tag)
-    outcomes = db.execute(
-        "SELECT number, command_id, fingerprint, first, events, errors FROM outcomes ORDER BY 1"
-    ).fetchall()
+    outcomes = db.execute("SELECT * FROM outcomes ORDER BY number").fetchall()
     commits = db.execute("SELECT number, position, outcomes, hash FROM commits ORDER BY number").fetchall()
     db.close()
     return Log(reader.identity, events, tags, outcomes, commits)

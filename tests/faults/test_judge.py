@@ -213,7 +213,7 @@ def test_a_read_model_that_knows_more_than_the_log_is_found(case: Case) -> None:
     [
         "UPDATE events SET time = '2027-01-01' WHERE position = 2",
         "UPDATE outcomes SET errors = '[]' WHERE command_id = 'key-refused'",
-        "INSERT INTO tags VALUES ('user:b-1', 2)",
+        "INSERT INTO tags VALUES ('user:b-1', 'UserCreated', 2)",
         "DELETE FROM commits WHERE number = 3",
         "DELETE FROM outcomes WHERE number = 4",
     ],

@@ -43,9 +43,9 @@ MUTANTS = {
     ),
     "dedup in memory only": Mutant(
         "dualbus/log/sqlite/reader.py",
-        "rows = self._db.execute(OUTCOMES, (json.dumps(ids),))",
-        "since = self.__dict__.setdefault('_since', getattr(self, '_outcomes', 0)); "
-        "rows = self._db.execute(f'{OUTCOMES} AND number > {since}', (json.dumps(ids),))",
+        'found = self._outcomes_where("command_id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))',
+        "since = self.__dict__.setdefault('_since', getattr(self, '_outcomes', 0)); found = self._outcomes_where("
+        'f"command_id IN (SELECT value FROM json_each(?)) AND number > {since}", (json.dumps(ids),))',
         f"{FAULTS}/test_commits.py::test_what_a_command_came_to_is_known_when_the_log_is_opened_again",
     ),
     "publish before commit": Mutant(
@@ -118,7 +118,7 @@ MUTANTS = {
     ),
     "conflict missed within a batch": Mutant(
         "commandbus/history.py",
-        "return self._index_positions.get(tag, self.start)",
+        "return self._uncommitted(tags, types).position",
         "return self.position",
         "tests/test_conflicts.py::test_commands_before_a_conflict_are_answered_at_once_with_their_positions_in_the_log",
     ),

@@ -158,7 +158,7 @@ def first_bad_position(path: Path, done: Edit, head: int) -> int | None:
     if path.name != FILE_NAME:
         return head if done.table == "users" else None  # the position at which the read model is compared
     if done.table in ("events", "tags"):
-        positions: list[int] = [row[0] if done.table == "events" else row[1] for row in done.rows]
+        positions: list[int] = [row[0] if done.table == "events" else row[2] for row in done.rows]
         return max(1, min(positions))
     if done.table == "meta":
         return None
@@ -240,11 +240,13 @@ def test_a_log_whose_wal_is_cut_or_gone_after_a_crash_is_refused_at_start(cluste
     [
         ("log", "INSERT INTO events SELECT position + 1, type, data, time, command_id, hash FROM events "
                 "ORDER BY position DESC LIMIT 1", "Position {next} is in the log but in no commit"),
-        ("log", "INSERT INTO outcomes SELECT max(number) + 1, 'x', NULL, {next}, 0, '[]' FROM outcomes",
+        ("log", "INSERT INTO outcomes SELECT max(number) + 1, 'x', NULL, {next}, 0, '[]', 'X', NULL, NULL, NULL, "
+                "NULL, NULL FROM outcomes",
          "After position {head}, an outcome is in no commit"),
-        ("log", "INSERT INTO tags VALUES ('user:x', 5)", "The tags of position 5 were changed"),
-        ("log", "INSERT INTO tags VALUES ('user:x', 0)", "A tag before position 1 belongs to no event"),
-        ("log", "INSERT INTO tags VALUES ('user:x', {next})", "The log has a tag for position {next}"),
+        ("log", "INSERT INTO tags VALUES ('user:x', 'UserCreated', 5)", "The tags of position 5 were changed"),
+        ("log", "UPDATE tags SET type = 'UserRemoved' WHERE position = 7", "The tags of position 7 were changed"),
+        ("log", "INSERT INTO tags VALUES ('user:x', 'User', 0)", "A tag before position 1 belongs to no event"),
+        ("log", "INSERT INTO tags VALUES ('user:x', 'UserCreated', {next})", "The log has a tag for position {next}"),
         ("log", "UPDATE commits SET number = number + 1 WHERE number = (SELECT max(number) FROM commits)",
          "is missing; the next commit has the number"),
         ("log", "CREATE TRIGGER t AFTER INSERT ON events BEGIN DELETE FROM tags; END", "is not the schema of a log"),

@@ -48,6 +48,8 @@ OWNERS = {  # of a driver: the only files that name it
         "dualbus/readmodel/memory.py",
         "dualbus/log/sqlite/audit.py",  # verify reads the log's own tables
         "dualbus/log/sqlite/copy.py",  # and copies of it are cut
+        "dualbus/log/sqlite/index.py",
+        "dualbus/log/sqlite/upgrade.py",  # the tables of format 1
         "dualbus/readmodel/replay.py",  # and compares two read models row by row
     },
     "sqlite3": set(),

@@ -137,7 +137,7 @@ def test_a_log_of_a_later_format_is_refused(engine: SqliteEngine) -> None:
     with closing(sqlite3.connect(engine.folder / FILE_NAME)) as db:
         db.execute("PRAGMA user_version = 99")
 
-    refused(engine, LogError, "has format 99, and this dualbus reads 1")
+    refused(engine, LogError, "has format 99, and this dualbus reads format 2")
 
 
 def test_a_folder_in_the_place_of_the_log_is_refused(folder: Path) -> None:

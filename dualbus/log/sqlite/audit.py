@@ -18,13 +18,17 @@ from dualbus.application.messages import Event
 from dualbus.log.chain import OutcomeRow, commit_hash, event_hash
 from dualbus.log.contract import GENESIS, NO_HASH, Head, RecordedEvent, VerificationError
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.log.sqlite.schema import EVENT_COLUMNS, SCHEMA
+from dualbus.log.sqlite.schema import EVENT_COLUMNS, OUTCOME_COLUMNS, SCHEMA
 from dualbus.log.tags import Tagger
 
 CHUNK_COMMITS = 1000
 _LOWEST = -(2**63)  # lower bound that includes rows with invalid numbers
 _COMMIT_TYPES = (int, int, int, bytes)
-_OUTCOME_TYPES = ((int,), (str,), (bytes, type(None)), (int,), (int,), (str,))
+_NULL = type(None)
+_OUTCOME_TYPES = (
+    *((int,), (str,), (bytes, _NULL), (int,), (int,), (str,)),
+    *((str,), (str, _NULL), (int, _NULL), (str, _NULL), (str, _NULL), (str, _NULL)),  # of the origin
+)
 
 
 class LogAudit(SqliteLogReader):
@@ -57,7 +61,9 @@ class LogAudit(SqliteLogReader):
 
     def _sort_tags(self) -> None:
         """Create a temporary table for the tags by position: the table of the log is sorted by tag."""
-        self._db.execute("CREATE TEMP TABLE sorted_tags (position, tag, PRIMARY KEY (position, tag)) WITHOUT ROWID")
+        self._db.execute(
+            "CREATE TEMP TABLE sorted_tags (position, tag, type, PRIMARY KEY (position, tag, type)) WITHOUT ROWID"
+        )
 
     def refresh(self) -> None:
         """Read the end of the log; `events` stops there."""
@@ -71,8 +77,8 @@ class LogAudit(SqliteLogReader):
                 self._last_outcome: Any = self._db.execute("SELECT max(number) FROM outcomes").get or 0
                 self._db.execute("DELETE FROM temp.sorted_tags")
                 self._db.execute(
-                    "INSERT INTO temp.sorted_tags SELECT position, tag FROM main.tags "
-                    "WHERE position NOT BETWEEN 1 AND ? ORDER BY 1, 2",
+                    "INSERT INTO temp.sorted_tags SELECT position, tag, type FROM main.tags "
+                    "WHERE position NOT BETWEEN 1 AND ? ORDER BY 1, 2, 3",
                     (self.position,),
                 )
         except (apsw.Error, UnicodeDecodeError) as error:
@@ -151,8 +157,7 @@ class LogAudit(SqliteLogReader):
     def _outcome_rows(self, last: int) -> list[OutcomeRow]:
         """Return the outcomes of the next commit; check types and consecutive numbers."""
         rows: list[Any] = self._db.execute(
-            "SELECT number, command_id, fingerprint, first, events, errors FROM outcomes "
-            "WHERE number BETWEEN ? AND ? ORDER BY number",
+            f"SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE number BETWEEN ? AND ? ORDER BY number",  # noqa: S608
             (self.outcomes_seen + 1 if self.outcomes_seen else _LOWEST, last),
         ).fetchall()
         for number, row in enumerate(rows, self.outcomes_seen + 1):
@@ -167,7 +172,7 @@ class LogAudit(SqliteLogReader):
     def _owners(self, outcomes: list[OutcomeRow]) -> list[str]:
         """Return the command id for each position of the commit, according to the outcomes."""
         owners: list[str] = []
-        for number, id_, _, first, count, errors in outcomes:
+        for number, id_, _, first, count, errors, *_ in outcomes:
             if first != self.position + len(owners) + 1 or count < 0 or (errors != "[]" and count):
                 raise self._bad_commit(f"has an outcome, number {number}, that does not follow the previous outcome")
             if (id_ == GENESIS) != (number == 1):
@@ -178,13 +183,15 @@ class LogAudit(SqliteLogReader):
     def _commit_events(self, last: int, owners: list[str]) -> Iterator[tuple[RecordedEvent, Event]]:
         limits = self._first if self.position else _LOWEST, last
         tags: dict[int, list[str]] = {}
-        rows = self._db.execute("SELECT position, tag FROM temp.sorted_tags WHERE position BETWEEN ? AND ?", limits)
-        for position, tag in rows:
+        indexed_types: dict[int, set[str]] = {}
+        rows = self._db.execute("SELECT * FROM temp.sorted_tags WHERE position BETWEEN ? AND ?", limits)
+        for position, tag, type_ in rows:
             if type(position) is not int or position < self._first:
                 raise VerificationError(
                     self._first, f"A tag before position {self._first} belongs to no event: restore the log."
                 )
             tags.setdefault(position, []).append(tag)
+            indexed_types.setdefault(position, set()).add(type_)
         events = self._db.execute(
             f"SELECT {EVENT_COLUMNS} FROM events WHERE position BETWEEN ? AND ? ORDER BY position",  # noqa: S608
             limits,
@@ -194,6 +201,8 @@ class LogAudit(SqliteLogReader):
             if recorded.position != self.position + 1:
                 break
             event = self._event(recorded, tags.get(recorded.position, []))
+            if not indexed_types.get(recorded.position, set()) <= {recorded.type}:
+                raise self._changed_tags(recorded.position)
             if recorded.command_id != owners[recorded.position - self._first]:
                 raise self._bad_commit("has an outcome whose events belong to another command")
             self.position, self.hash = recorded.position, recorded.hash
@@ -219,7 +228,7 @@ class LogAudit(SqliteLogReader):
             ) from None
         expected = sorted(set(self._tagger.tags(event_json.tags(event))))
         if not unchanged and self._matches(recorded, expected):
-            raise VerificationError(position, f"The tags of position {position} were changed: restore the log.")
+            raise self._changed_tags(position)
         if not unchanged:
             raise self._changed(position)
         if not set(expected) <= set(tags):
@@ -235,6 +244,9 @@ class LogAudit(SqliteLogReader):
 
     def _read(self, recorded: RecordedEvent) -> Event:
         return self._app.decode(recorded.type, recorded.data)
+
+    def _changed_tags(self, position: int) -> VerificationError:
+        return VerificationError(position, f"The tags of position {position} were changed: restore the log.")
 
     def _changed(self, position: int) -> VerificationError:
         return VerificationError(position, f"Position {position} was changed: restore the log from a backup.")

@@ -13,7 +13,7 @@ from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.log.head import Acknowledged, write_head
 from dualbus.log.identity import Identity
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.log.sqlite.schema import FILE_NAME
+from dualbus.log.sqlite.schema import FILE_NAME, OUTCOME_COLUMNS
 from dualbus.runtime.files import sync_folder
 
 PAGES = 1000  # per step
@@ -93,7 +93,8 @@ class LogCopy(SqliteLogReader):
         if had == last:
             return
         rows: list[Any] = self._db.execute(
-            "SELECT * FROM outcomes WHERE number > ? ORDER BY number", (had,)
+            f"SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE number > ? ORDER BY number",  # noqa: S608
+            (had,),
         ).fetchall()
         head = Head(position, self._one("SELECT hash FROM events WHERE position = ?", position))
         hash_ = commit_hash(before, head, rows)

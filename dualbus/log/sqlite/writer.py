@@ -1,8 +1,8 @@
 """The log in one SQLite file: a single writer, any number of readers, and a hash chain.
 
 Hashes cover every table. The hash of an event covers the row, the tags and the previous hash. The hash of a commit
-covers the outcomes, the head and the previous commit. The identity, which changes with a restore, has a hash of
-its own.
+covers the outcomes with their origins, the head and the previous commit. The identity, which changes with a restore,
+has a hash of its own.
 """
 
 import json
@@ -18,6 +18,7 @@ import uuid_utils
 from dualbus.log.chain import OutcomeRow, commit_hash, event_hash, meta_hash
 from dualbus.log.contract import (
     NO_HASH,
+    AppendCondition,
     Appended,
     CommitFailed,
     Decision,
@@ -25,11 +26,14 @@ from dualbus.log.contract import (
     LogDamaged,
     LogError,
     LogUnavailable,
+    NewEvent,
+    Origin,
     RecordedEvent,
 )
 from dualbus.log.head import Acknowledged, HeadFile
 from dualbus.log.identity import Identity
-from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.sqlite import index
+from dualbus.log.sqlite.reader import SqliteLogReader, check_not_interrupted
 from dualbus.log.sqlite.schema import (
     CHECKPOINT_PAGES,
     FILE_NAME,
@@ -56,12 +60,12 @@ class SqliteLog(SqliteLogReader):
         self._head_file: HeadFile | None = None
         try:
             if not is_there(self._path):
+                check_not_interrupted(folder)
                 check_log_is_complete(folder, None)
                 with usable(folder):
                     self._create(genesis)
             self._open(apsw.SQLITE_OPEN_READWRITE)
             with readable(self._path):
-                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # a rejected log must stay unchanged
                 self._db.pragma("journal_mode", "wal")
                 self._db.pragma("synchronous", "full")
                 self._db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
@@ -146,8 +150,8 @@ class SqliteLog(SqliteLogReader):
             head = Head(events[-1].position, events[-1].hash) if events else self._head
             hash_ = commit_hash(self._commit_hash, head, outcomes)
             self._insert("events", 6, events)
-            self._insert("tags", 2, tags)
-            self._insert("outcomes", 6, outcomes)
+            self._insert("tags", 3, tags)
+            self._insert("outcomes", 12, outcomes)
             number = self._commit + 1
             last = self._outcomes + len(outcomes)
             self._db.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", (number, head.position, last, hash_))
@@ -179,43 +183,42 @@ class SqliteLog(SqliteLogReader):
 
     def _first_conflict(self, decisions: Sequence[Decision]) -> int:
         """Return the index of the first decision with a conflict, or the number of decisions."""
-        if not any(decision.condition for decision in decisions):
+        if not any(decision.conditions for decision in decisions):
             return len(decisions)
-        position = self._head.position
-        latest_of: dict[str, int] = {}
-        for number, decision in enumerate(decisions):
-            for tag, read_at in decision.condition.items():
-                latest = latest_of.get(tag) or self._latest(tag)
-                if latest > read_at:
+        before = position = self._head.position
+        added: dict[str, list[tuple[int, NewEvent]]] = {}  # by tag, the events of earlier decisions
+        for number, (_, _, events, _, conditions, _, _) in enumerate(decisions):
+            for condition in conditions:
+                if not _holds(condition, added):
                     return number
-            for event in decision.events:
+                if condition.after < before and index.exists(self._db, *condition):
+                    return number
+            for event in events:
                 position += 1
                 for tag in event.tags:
-                    latest_of[tag] = position
+                    added.setdefault(tag, []).append((position, event))
         return len(decisions)
-
-    def _latest(self, tag: str) -> int:
-        return self._db.execute("SELECT max(position) FROM tags WHERE tag = ?", (tag,)).get or 0
 
     def _rows(
         self, decisions: Sequence[Decision]
-    ) -> tuple[list[RecordedEvent], list[tuple[str, int]], list[OutcomeRow]]:
+    ) -> tuple[list[RecordedEvent], list[tuple[str, str, int]], list[OutcomeRow]]:
         position, hash_ = self._head
         number = self._outcomes
         events: list[RecordedEvent] = []
-        tags: list[tuple[str, int]] = []
+        tags: list[tuple[str, str, int]] = []
         outcomes: list[OutcomeRow] = []
-        for command_id, time, decided, errors, _, fingerprint in decisions:
+        for command_id, time, decided, errors, _, fingerprint, origin in decisions:
             number += 1
             errors_json = json.dumps(errors) if errors else "[]"
-            outcomes.append((number, command_id, fingerprint, position + 1, len(decided), errors_json))
+            result = (number, command_id, fingerprint, position + 1, len(decided), errors_json)
+            outcomes.append((*result, *_origin_columns(command_id, origin)))
             for type_, data, all_tags in decided:
                 position += 1
                 unique = all_tags if len(all_tags) < 2 else sorted(set(all_tags))
                 row = (position, type_, data, time, command_id)
                 hash_ = event_hash(hash_, row, unique)
                 events.append(RecordedEvent(*row, hash_))
-                tags += [(tag, position) for tag in unique]
+                tags += [(tag, type_, position) for tag in unique]
         return events, tags, outcomes
 
     def when_idle(self) -> None:
@@ -227,3 +230,24 @@ class SqliteLog(SqliteLogReader):
         if self._head_file:
             self._head_file.close()
         self._lock.release()
+
+
+def _holds(condition: AppendCondition, added: dict[str, list[tuple[int, NewEvent]]]) -> bool:
+    """Return whether the events of earlier decisions leave a condition met."""
+    tags, types, after = condition
+    candidates = min((added.get(tag, ()) for tag in tags), key=len)
+    for position, event in reversed(candidates):
+        if position <= after:
+            break
+        if (not types or event.type in types) and (len(tags) == 1 or set(tags) <= set(event.tags)):
+            return False
+    return True
+
+
+def _origin_columns(
+    command_id: str, origin: Origin
+) -> tuple[str, str | None, int | None, str | None, str | None, str | None]:
+    """Return the columns of an origin, shorter for the usual values: the own key, and no metadata."""
+    type_, actor, cause, correlation, trace, metadata = origin
+    first = None if correlation in ("", command_id) else correlation
+    return type_, actor, cause, first, trace, json.dumps(dict(metadata)) if metadata else None

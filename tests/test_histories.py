@@ -1,0 +1,160 @@
+"""What decisions read by tags and types: from the log, from their batch and from the cache of states."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Self
+
+import pytest
+
+from dualbus import App, Event, Tag
+from dualbus.commandbus.history import DecisionReads, History
+from dualbus.commandbus.state_cache import StateCache
+from dualbus.log.contract import GENESIS, AppendCondition, Decision, NewEvent, Origin
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.log.tags import Tagger
+from dualbus.worker.interrupt import Interrupt
+from tests.drain import NOW
+
+COURSE, STUDENT = "course:c", "student:s"
+SUBSCRIBED, CHANGED, ANY = frozenset({"Subscribed"}), frozenset({"CapacityChanged"}), frozenset[str]()
+
+
+class CapacityChanged(Event):
+    course: Annotated[str, Tag("course")]
+    capacity: int
+
+
+class Subscribed(Event):
+    course: Annotated[str, Tag("course")]
+    student: Annotated[str, Tag("student")]
+
+
+@dataclass(frozen=True)
+class Seen:
+    events: tuple[str, ...] = ()
+
+    def apply(self, event: Event) -> Self:
+        return replace(self, events=(*self.events, getattr(event, "student", "") or str(event.capacity)))  # type: ignore[attr-defined]
+
+
+app = App(events=[Subscribed], genesis=[CapacityChanged(course="c", capacity=1)])
+
+
+def new(event: Event) -> NewEvent:
+    return Tagger(frozenset(), b"").new_event(event)
+
+
+def subscribed(student: str, course: str = "c") -> NewEvent:
+    return new(Subscribed(course=course, student=student))
+
+
+def changed(capacity: int) -> NewEvent:
+    return new(CapacityChanged(course="c", capacity=capacity))
+
+
+@pytest.fixture
+def log(folder: Path) -> Iterator[SqliteLog]:
+    genesis = Decision(GENESIS, NOW, [new(event) for event in app.genesis])
+    with closing(SqliteLog(folder, lambda secret: genesis)) as made:
+        yield made
+
+
+def history(log: SqliteLog, states: StateCache | None = None) -> History:
+    return History(app, log, states or StateCache(), NOW, lambda: "id", Interrupt())
+
+
+def decided(name: str, *events: NewEvent) -> Decision:
+    return Decision(name, NOW, events, origin=Origin("Do"))
+
+
+def append(log: SqliteLog, *events: NewEvent) -> None:
+    name = f"c-{log.head().position}"
+    assert log.append([decided(name, *events)]).decisions == 1
+
+
+def test_a_history_has_the_events_of_some_types_that_carry_all_tags_in_the_log_and_in_the_batch(
+    log: SqliteLog,
+) -> None:
+    append(log, subscribed("s"), subscribed("t"), subscribed("s", course="d"))
+    batch = history(log)
+    batch.add(decided("in batch", changed(2), subscribed("u"), subscribed("s")))
+    reads = DecisionReads(batch)
+
+    assert reads.fold(Seen, (COURSE,), ANY).events == ("1", "s", "t", "2", "u", "s")
+    assert reads.fold(Seen, (COURSE,), CHANGED).events == ("1", "2")
+    assert reads.fold(Seen, (STUDENT,), SUBSCRIBED).events == ("s", "s", "s")
+    assert reads.fold(Seen, (COURSE, STUDENT), SUBSCRIBED).events == ("s", "s")
+    assert len(reads.events((COURSE, STUDENT), ANY)) == 2
+    assert reads.events((COURSE, STUDENT), CHANGED) == []
+
+
+def test_the_conditions_are_the_reads_each_at_its_first_position(log: SqliteLog) -> None:
+    batch = history(log)
+    batch.add(decided("in batch", changed(2), subscribed("s")))
+    reads = DecisionReads(batch)
+    reads.events((COURSE,), CHANGED)
+    reads.fold(Seen, (COURSE, STUDENT), SUBSCRIBED)
+    reads.events(("student:t",), ANY)
+    reads.fold(Seen, (COURSE,), CHANGED)
+
+    assert reads.conditions == [
+        AppendCondition((COURSE,), CHANGED, 2),  # of the batch
+        AppendCondition((COURSE, STUDENT), SUBSCRIBED, 3),
+        AppendCondition(("student:t",), ANY, 1),  # before the batch
+    ]
+
+
+def test_a_decision_reads_no_event_of_another_type(log: SqliteLog) -> None:
+    append(log, *[NewEvent("Gone", "{}", (COURSE,)) for _ in range(100)], changed(5))  # the application has no Gone
+
+    assert DecisionReads(history(log)).fold(Seen, (COURSE,), CHANGED).events == ("1", "5")
+
+
+def test_a_cached_state_receives_later_events_of_its_types_and_tags(log: SqliteLog) -> None:
+    states = StateCache()
+    keys = [((COURSE,), CHANGED), ((COURSE,), ANY), ((COURSE, STUDENT), SUBSCRIBED), ((STUDENT,), ANY)]
+    for number, event in enumerate([changed(7), subscribed("s"), subscribed("t"), subscribed("s", "d"), changed(8)]):
+        batch = history(log, states)
+        for tags, types in keys[: number % 3]:
+            batch.fold(Seen, tags, types)
+        batch.add(decided(f"c{number}", event))
+        for tags, types in keys[number % 2 :]:
+            batch.fold(Seen, tags, types)
+        assert log.append(batch.decisions).decisions == 1
+        batch.commit_states()
+
+        cached, anew = history(log, states), history(log)
+        for tags, types in keys:
+            assert cached.fold(Seen, tags, types) == anew.fold(Seen, tags, types)
+
+
+def test_a_state_is_not_cached_with_events_that_are_not_in_the_log(log: SqliteLog) -> None:
+    states = StateCache()
+    batch = history(log, states)
+    batch.add(decided("lost", changed(9)))
+    assert batch.fold(Seen, (COURSE,), ANY).events == ("1", "9")
+
+    append(log, changed(3))  # of another writer
+
+    assert history(log, states).fold(Seen, (COURSE,), ANY).events == ("1", "3")
+
+
+def test_a_state_that_raises_after_a_commit_is_read_again(log: SqliteLog) -> None:
+    states = StateCache()
+    batch = history(log, states)
+    batch.fold(Picky, (COURSE,), ANY)
+    batch.add(decided("c", changed(13)))
+    assert log.append(batch.decisions).decisions == 1
+    batch.commit_states()
+
+    with pytest.raises(ValueError, match="thirteen"):
+        history(log, states).fold(Picky, (COURSE,), ANY)
+
+
+class Picky(Seen):
+    def apply(self, event: Event) -> Self:
+        if isinstance(event, CapacityChanged) and event.capacity == 13:
+            raise ValueError("thirteen")
+        return super().apply(event)
