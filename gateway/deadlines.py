@@ -78,4 +78,3 @@ class PendingRequests:
 
     def __len__(self) -> int:
         return len(self._by_id)
-
