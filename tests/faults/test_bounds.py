@@ -51,6 +51,7 @@ CASES = [
     Case(hostile.many_keys, slower=BUSY),
     Case(hostile.large_batches, slower=3 * BUSY),  # two megabytes take milliseconds to read
     Case(hostile.refused_batches, slower=BUSY),
+    Case(hostile.many_values),
     Case(hostile.own_writes_read, kinds=("query",)),
 ]
 
