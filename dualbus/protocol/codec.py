@@ -11,7 +11,7 @@ from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import BATCH_ITEMS_MAX, FRAME_BYTES_MAX
 
 NODES_MAX = 50_000  # values in one message: an empty list is 1 byte on the wire and 64 in memory
-PIECE_ITEMS, PIECE_BYTES = 32, 1 << 14  # of a batch, unpacked in one call; a larger item is a piece of its own
+PIECE_ITEMS, PIECE_BYTES = 64, 1 << 14  # of a batch, unpacked in one call; a larger item is a piece of its own
 
 packer = msgpack.Packer(autoreset=True)
 
@@ -97,10 +97,8 @@ def _ends(data: bytes) -> list[int]:
         count = unpacker.read_array_header() if _is_list(data) else unpacker.skip()
         if count and count > BATCH_ITEMS_MAX:
             raise WireError(f"A batch of {count} messages is over the limit of {BATCH_ITEMS_MAX}.")
-        ends = [unpacker.tell()]
-        for _ in range(count or 0):
-            unpacker.skip()
-            ends.append(unpacker.tell())
+        skip, tell = unpacker.skip, unpacker.tell
+        ends = [tell(), *[skip() or tell() for _ in range(count or 0)]]
     except WireError:
         raise
     except (ValueError, msgpack.exceptions.UnpackException) as error:
