@@ -26,9 +26,11 @@ def check(value: Any, depth: int = 0) -> None:
         raise WireError(f"The message is nested more than {DEPTH_MAX} deep.")
     for item in items:
         kind = type(item)
+        if kind is str or (kind is int and INT_MIN <= item <= INT_MAX):
+            continue  # most values
         if kind is dict or kind is list or kind is tuple:
             check(item, depth + 1)
-        elif kind is not str:  # most values are text
+        else:
             _check_scalar(item, kind)
 
 
