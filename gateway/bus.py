@@ -32,7 +32,6 @@ class Bus:
         self.quick = Lane()
         self.slow = Lane()
         self.slow_types: set[str] = set()
-        self.in_flight = 0  # at all workers
         self.clients = 0  # active: a worker's own queue is FIFO, so several clients share its credit
         self._active: set[Client] = set()  # in the current period of SHARED_SECONDS
         self._active_before: set[Client] = set()  # in the previous period
@@ -45,6 +44,11 @@ class Bus:
     def queued(self) -> int:
         """The number of requests that wait for a worker."""
         return len(self.requeued) + self.quick.queued + self.slow.queued
+
+    @property
+    def in_flight(self) -> int:
+        """The number of sendings at all workers."""
+        return sum(len(worker.in_flight) for worker in self.workers.values())
 
     def put(self, request: Request) -> None:
         """Queue a request behind those of the same client."""

@@ -1,7 +1,6 @@
 """Pack and unpack msgpack, with limits for bytes from untrusted peers."""
 
 from bisect import bisect_right
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -33,12 +32,7 @@ def packed_work(head: tuple[int, int, str, int, str | None, int], body: bytes) -
 
 def packed_reply(src: str, dest: str, position: int, body: bytes) -> bytes:
     """Pack the envelope of a reply around a packed body: a map of three becomes a map of four."""
-    return _reply_head(src, dest) + pack(position) + b"\xa4body" + body
-
-
-@lru_cache(4096)  # a session sends many requests
-def _reply_head(src: str, dest: str) -> bytes:
-    return b"\x84" + pack({"src": src, "dest": dest})[1:] + b"\xa8position"
+    return b"\x84" + pack({"src": src, "dest": dest, "position": position})[1:] + b"\xa4body" + body
 
 
 def unpack(data: bytes) -> Any:
