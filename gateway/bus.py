@@ -17,7 +17,7 @@ from .throughput import ThroughputEstimate
 from .worker import Worker
 
 COMMANDS, QUERIES, PROJECTOR = "commandbus", "querybus", "projector"
-SHARED_SECONDS = 1.0  # a bus remains shared for this long after several clients had requests queued
+SHARED_SECONDS = 1.0  # a client counts as active for one to two such periods after its last request
 SLOW_SECONDS = 0.05  # a slow type that is answered faster becomes quick again
 
 
@@ -32,9 +32,10 @@ class Bus:
         self.quick = Lane()
         self.slow = Lane()
         self.slow_types: set[str] = set()
-        self.in_flight = 0  # at all workers
-        self.shared = False  # by several clients
-        self._shared_until = 0.0
+        self.clients = 0  # active: a worker's own queue is FIFO, so several clients share its credit
+        self._active: set[Client] = set()  # in the current period of SHARED_SECONDS
+        self._active_before: set[Client] = set()  # in the previous period
+        self._period_end = 0.0
         self.throughput = ThroughputEstimate()
         self._reserved: Worker | None = None  # receives no more quick requests, and a slow request once idle
         self._quick_next = False  # the only worker has just run a slow request
@@ -44,8 +45,17 @@ class Bus:
         """The number of requests that wait for a worker."""
         return len(self.requeued) + self.quick.queued + self.slow.queued
 
+    @property
+    def in_flight(self) -> int:
+        """The number of sendings at all workers."""
+        return sum(len(worker.in_flight) for worker in self.workers.values())
+
     def put(self, request: Request) -> None:
         """Queue a request behind those of the same client."""
+        client = request.client
+        if client not in self._active:
+            self._active.add(client)
+            self.clients += client not in self._active_before
         (self.slow if request.type in self.slow_types else self.quick).put(request)
 
     def requeue(self, requests: list[Request]) -> None:
@@ -70,11 +80,15 @@ class Bus:
 
     # Assign requests to workers.
 
-    def update_shared(self, now: float) -> None:
-        """Update whether several clients share the bus. A worker's own queue is FIFO, so sharing limits it."""
-        if self.quick.clients > 1:
-            self._shared_until = now + SHARED_SECONDS
-        self.shared = now < self._shared_until
+    def update_active(self, now: float) -> None:
+        """Count the active clients anew if a period is over."""
+        if now < self._period_end:
+            return
+        recent = now < self._period_end + SHARED_SECONDS
+        self._active_before = self._active if recent else set()
+        self._active = set(self.quick.clients)
+        self.clients = len(self._active | self._active_before)
+        self._period_end = now + SHARED_SECONDS
 
     def assign(self, identity: Identity | None) -> tuple[Worker, list[Request]] | None:
         """Return a worker with capacity and the requests to send to the worker; None without capacity or requests."""
@@ -88,20 +102,25 @@ class Bus:
             return None
         self._quick_next = False
         share = -(-(len(self.requeued) + self.quick.queued) // len(self.workers))
-        return worker, self._pop(min(worker.capacity(shared=self.shared), share))
+        requests = self._pop(min(worker.capacity(self.clients), share), worker)
+        return (worker, self._without_slow(requests)) if requests else None
 
-    def _pop(self, most: int) -> list[Request]:
+    def _pop(self, most: int, worker: Worker) -> list[Request]:
         """Remove the next requests: the requeued first, then of each client in turn. A suspect is returned alone."""
         requests: list[Request] = []
         while self.requeued and len(requests) < most and not (requests and self.requeued[0].suspect):
             request = self.requeued.popleft()
             if request.answered:
                 continue
-            if request.suspect:
-                return [request]
             requests.append(request)
+            if request.suspect:
+                return requests
         if len(requests) < most and not self.requeued:
-            requests += self.quick.pop(most - len(requests))
+            requests += self.quick.pop(most - len(requests), worker.room_by_client(self.clients))
+        return requests
+
+    def _without_slow(self, requests: list[Request]) -> list[Request]:
+        """Move the requests of slow types to their lane, and return the others."""
         if self.slow_types:
             for request in requests:
                 if request.type in self.slow_types:
@@ -115,8 +134,9 @@ class Bus:
             self.requeued.popleft()
         alone = bool(self.requeued) and self.requeued[0].suspect
         best: Worker | None = None
+        clients = self.clients
         for worker in self.workers.values():
-            if worker is self._reserved or not worker.accepts(identity, alone=alone, shared=self.shared):
+            if worker is self._reserved or not worker.accepts(identity, clients, alone=alone):
                 continue
             if best is None or len(worker.in_flight) < len(best.in_flight):
                 best = worker
@@ -178,5 +198,5 @@ class Bus:
         served = self.throughput.per_second * seconds
         if not served or self.in_flight + self.queued <= served:
             return True
-        turns = (self.quick.queued_by(client) + 1) * (self.quick.clients + (not self.quick.has(client)))
+        turns = (self.quick.queued_by(client) + 1) * (len(self.quick.clients) + (client not in self.quick.clients))
         return self.in_flight + len(self.requeued) + min(self.queued, turns) <= served

@@ -1,5 +1,6 @@
 """The pending requests (accepted and not answered), their deadlines, and the limits per client and in total."""
 
+import heapq
 from collections.abc import Iterator
 
 from .clients import Client
@@ -7,9 +8,10 @@ from .request import Request
 
 REQUESTS_MAX, REQUEST_BYTES_MAX = 10_000, 16 << 20  # of one client
 ALL_REQUESTS_MAX, ALL_REQUEST_BYTES_MAX = 50_000, 64 << 20
-GRACE_SECONDS = 0.1  # after the deadline of a request in flight: the answer of the bus is more precise than a timeout
-SECONDS_A_REQUEST = 5e-6  # between two checks of all deadlines: about ten times the cost of a check
 NEVER = float("inf")
+GRACE_SECONDS = 0.1  # after the deadline of a request in flight: the answer of the bus is more precise than a timeout
+LATE_MAX = 64  # returned at once, so that many deadlines at the same time do not occupy the gateway
+STALE_MAX = 1000  # deadlines of answered requests, beyond the number of pending requests
 
 
 class PendingRequests:
@@ -18,7 +20,7 @@ class PendingRequests:
     def __init__(self) -> None:
         self.bytes = 0
         self._by_id: dict[int, Request] = {}
-        self._next_deadline = NEVER
+        self._deadlines: list[tuple[float, int]] = []  # a heap, with ids; some requests are answered already
 
     def full(self, client: Client) -> bool:
         """Check whether a client has reached its limit, which is at most the capacity left for all clients."""
@@ -37,8 +39,10 @@ class PendingRequests:
         request.session.pending += 1
         self.bytes += size
         self._by_id[request.id] = request
-        if request.deadline < self._next_deadline:
-            self._next_deadline = request.deadline
+        heapq.heappush(self._deadlines, (request.deadline, request.id))
+        if len(self._deadlines) > 2 * len(self._by_id) + STALE_MAX:
+            self._deadlines = [(pending.deadline, pending.id) for pending in self]
+            heapq.heapify(self._deadlines)
 
     def remove(self, request: Request) -> None:
         """Remove a request and mark it as answered."""
@@ -51,19 +55,22 @@ class PendingRequests:
         request.answered = True
 
     def late(self, now: float) -> list[Request]:
-        """Return the requests whose deadline has passed."""
-        if now < self._next_deadline:
-            return []
-        ends = [(_end(request), request) for request in self._by_id.values()]
-        # The cost of a check grows with the number of requests, so the pause between checks does as well.
-        self._next_deadline = max(
-            min((end for end, _ in ends if end > now), default=NEVER), now + len(ends) * SECONDS_A_REQUEST
-        )
-        return [request for end, request in ends if end <= now]
+        """Return requests whose deadline has passed, at most LATE_MAX."""
+        late: list[Request] = []
+        while self._deadlines and self._deadlines[0][0] <= now and len(late) < LATE_MAX:
+            end, id_ = heapq.heappop(self._deadlines)
+            request = self._by_id.get(id_)
+            if request is None:
+                continue
+            if request.sent and end < request.deadline + GRACE_SECONDS:
+                heapq.heappush(self._deadlines, (request.deadline + GRACE_SECONDS, id_))
+            else:
+                late.append(request)
+        return late
 
     def seconds_to_deadline(self, now: float) -> float:
         """Return the seconds until `late` must be called again."""
-        return max(0.0, self._next_deadline - now)
+        return max(0.0, self._deadlines[0][0] - now) if self._deadlines else NEVER
 
     def __iter__(self) -> Iterator[Request]:
         """Iterate over a copy: answering a request removes requests."""
@@ -71,7 +78,3 @@ class PendingRequests:
 
     def __len__(self) -> int:
         return len(self._by_id)
-
-
-def _end(request: Request) -> float:
-    return request.deadline + (GRACE_SECONDS if request.sent else 0)

@@ -28,6 +28,8 @@ def read_request(message: Any) -> Request:
     msg_id: MessageId | None = None
     try:
         if type(message) is not dict:
+            if isinstance(message, WireError):
+                raise message  # in place of bytes that cannot be unpacked
             raise WireError('A message is an object: {"src": …, "dest": …, "body": {…}}.')
         body = message.get("body")
         if type(body) is not dict:

@@ -1,12 +1,18 @@
-"""Unread batches by client. The gateway reads a slice of each client in turn."""
+"""Unread batches by client, read in slices. The client whose slices took the least time is next.
 
-from collections import OrderedDict, deque
+Start-time fair queueing, by measured time: the clock of the intake is the time used by the client that is served. An
+inbox starts at this clock, and each slice adds its duration. An empty inbox remains until the clock reaches its time,
+so a client with a single batch at a time cannot start anew.
+"""
+
+import heapq
+from collections import deque
+from itertools import count
 from typing import Any
 
-from dualbus.protocol.codec import unpack_hostile
+from dualbus.protocol.codec import HostileBatch
 from dualbus.protocol.codes import WireError
 
-SLICE_MESSAGES = 32  # of one client per turn
 BYTES_MAX, ALL_BYTES_MAX = 8 << 20, 64 << 20
 
 
@@ -16,68 +22,65 @@ class Inbox:
     def __init__(self) -> None:
         self.batches: deque[bytes] = deque()
         self.bytes = 0
-        self._messages: list[Any] = []  # of the current batch
-        self._offset = 0
+        self._batch: HostileBatch | None = None
 
-    def next_slice(self) -> list[Any]:
-        """Return the next messages. Raises WireError for an invalid batch."""
-        if self._offset >= len(self._messages):
-            self._messages, self._offset = [], 0
+    def __bool__(self) -> bool:
+        return bool(self.batches or self._batch)
+
+    def pop(self) -> list[Any]:
+        """Return the next messages, with a WireError in place of an invalid message or batch."""
+        if not self._batch:
             packed = self.batches.popleft()
             self.bytes -= len(packed)
-            self._messages = unpack_hostile(packed)
-        messages = self._messages[self._offset : self._offset + SLICE_MESSAGES]
-        self._offset += SLICE_MESSAGES
-        return messages
-
-    @property
-    def empty(self) -> bool:
-        """Whether all messages have been read."""
-        return not self.batches and self._offset >= len(self._messages)
+            try:
+                self._batch = HostileBatch(packed)
+            except WireError as error:
+                return [error]
+        return self._batch.pop()
 
 
 class Intake:
-    """The inboxes of all clients with unread messages."""
+    """The inboxes of all clients with unread messages, or with more time used than the others."""
 
     def __init__(self) -> None:
-        self._inboxes: OrderedDict[bytes, Inbox] = OrderedDict()
+        self._inboxes: dict[bytes, Inbox] = {}
+        self._turns: list[tuple[float, int, bytes]] = []  # a heap: seconds used, order of arrival, client
+        self._arrivals = count()
+        self._seconds = 0.0  # used by the client that was served last
+        self._unread = 0  # inboxes with unread messages
         self._bytes = 0
 
     def __bool__(self) -> bool:
-        return bool(self._inboxes)
+        return self._unread > 0
 
     def put(self, client_id: bytes, packed: bytes) -> None:
         """Queue a batch until the client's turn. Raises WireError if the client's inbox is full."""
         inbox = self._inboxes.get(client_id)
         if inbox is None:
             inbox = self._inboxes[client_id] = Inbox()
-        elif inbox.bytes >= min(BYTES_MAX, ALL_BYTES_MAX - self._bytes):
+            heapq.heappush(self._turns, (self._seconds, next(self._arrivals), client_id))
+        if inbox and inbox.bytes >= min(BYTES_MAX, ALL_BYTES_MAX - self._bytes):
             raise WireError(
                 "Too many unread messages: this batch was dropped. Receive some replies before sending more."
             )
+        self._unread += not inbox
         inbox.batches.append(packed)
         inbox.bytes += len(packed)
         self._bytes += len(packed)
 
     def next_slice(self) -> tuple[bytes, list[Any]]:
-        """Return the next client and its next messages. Raises Unreadable for an invalid batch."""
-        client_id, inbox = next(iter(self._inboxes.items()))
+        """Return the next client and its next messages; afterwards call `charge` with the time they took."""
+        while not self._inboxes[self._turns[0][2]]:
+            del self._inboxes[heapq.heappop(self._turns)[2]]
+        self._seconds, _, client_id = self._turns[0]
+        inbox = self._inboxes[client_id]
         before = inbox.bytes
-        try:
-            return client_id, inbox.next_slice()
-        except WireError as error:
-            raise Unreadable(client_id, str(error)) from None
-        finally:
-            self._bytes -= before - inbox.bytes
-            if inbox.empty:
-                del self._inboxes[client_id]
-            else:
-                self._inboxes.move_to_end(client_id)
+        messages = inbox.pop()
+        self._bytes -= before - inbox.bytes
+        self._unread -= not inbox
+        return client_id, messages
 
-
-class Unreadable(WireError):
-    """An invalid batch, with the id of its client."""
-
-    def __init__(self, client_id: bytes, text: str) -> None:
-        super().__init__(text)
-        self.client_id = client_id
+    def charge(self, seconds: float) -> None:
+        """Add the duration of the last slice to the time used by its client."""
+        used, arrival, client_id = self._turns[0]
+        heapq.heapreplace(self._turns, (used + seconds, arrival, client_id))

@@ -1,7 +1,7 @@
 """A lane of a bus: requests by client, sent in turn (round robin)."""
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 
 from .clients import Client
 from .request import Request
@@ -17,17 +17,13 @@ class Lane:
         self._queues: OrderedDict[Client, Queue] = OrderedDict()  # in the order of turns
 
     @property
-    def clients(self) -> int:
-        """The number of clients with queued requests."""
-        return len(self._queues)
+    def clients(self) -> KeysView[Client]:
+        """The clients with queued requests."""
+        return self._queues.keys()
 
     def queued_by(self, client: Client) -> int:
         """Return the number of requests queued by a client."""
         return len(self._queues.get(client, ()))
-
-    def has(self, client: Client) -> bool:
-        """Check whether a client has queued requests."""
-        return client in self._queues
 
     def put(self, request: Request) -> None:
         """Queue a request behind those of the same client."""
@@ -44,18 +40,25 @@ class Lane:
         for client in {request.client for request in requests}:
             self._queues[client] = in_order(self._queues[client])
 
-    def pop(self, most: int) -> list[Request]:
-        """Remove and return the next requests, of each client in turn."""
+    def pop(self, most: int, room: dict[Client, int] | None = None) -> list[Request]:
+        """Remove and return the next requests, of each client in turn, while the client has `room`."""
         requests: list[Request] = []
-        while self._queues and len(requests) < most:
+        skipped = 0
+        while skipped < len(self._queues) and len(requests) < most:
             client, queue = next(iter(self._queues.items()))
-            # The only client needs no turns.
-            count = 1 if len(self._queues) > 1 else min(most - len(requests), len(queue))
+            count = 1
+            if room is None and len(self._queues) == 1:
+                count = min(most - len(requests), len(queue))  # the only client needs no turns
+            elif room is not None and room[client] <= 0:
+                count = 0
+            skipped = 0 if count else skipped + 1
             self.queued -= count
             for _ in range(count):
                 request = queue.popleft()
                 if not request.answered:
                     requests.append(request)
+                    if room is not None:
+                        room[client] -= 1
             if queue:
                 self._queues.move_to_end(client)
             else:

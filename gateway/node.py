@@ -35,7 +35,7 @@ from dualbus.transport.sockets import PeerUnreachableError, Socket, Sockets
 
 from .clients import CONSOLE, Client
 from .console import Console
-from .intake import Intake, Unreadable
+from .intake import Intake
 from .router import Router
 from .worker import Worker
 
@@ -140,16 +140,14 @@ class Gateway:
                 self._router.malformed(frames[0], str(error), None)
 
     def _read_clients(self, now: float) -> None:
-        """Read slices of all clients in turn, for at most READ_SECONDS, so that no large batch delays the others."""
-        until = time.monotonic() + READ_SECONDS
-        reading = True
-        while reading:
-            try:
-                client_id, messages = self._intake.next_slice()
-                self._router.accept(client_id, messages, now)
-            except Unreadable as error:
-                self._router.malformed(error.client_id, str(error), None)
-            reading = bool(self._intake) and time.monotonic() < until
+        """Read slices of messages for READ_SECONDS."""
+        began = time.monotonic()
+        until = began + READ_SECONDS
+        while self._intake and began < until:
+            self._router.accept(*self._intake.next_slice(), now)
+            ended = time.monotonic()
+            self._intake.charge(ended - began)
+            began = ended
 
     def _receive_from_workers(self, now: float) -> None:
         for id_, *frames in self._back.receive(ready=True):

@@ -149,7 +149,7 @@ class Router:
         if late := self.pending.late(now):
             for request in late:
                 self.time_out(request)
-            self._scheduler.drop(late)
+            self._scheduler.drop(late, len(self.pending))
 
     def time_out(self, request: Request) -> None:
         """Answer a request whose deadline has passed; the answer is definite only if the request was never sent."""

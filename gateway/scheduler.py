@@ -7,6 +7,8 @@ from .request import Request
 from .sessions import Session
 from .workers import Workers
 
+DROP_PART = 8  # of the pending requests: so many are dropped together, because every drop visits all queues
+
 
 class Scheduler:
     """Enqueues requests at the buses."""
@@ -16,6 +18,7 @@ class Scheduler:
         self._buses = workers.buses
         self._make_key = make_key
         self._unrouted: list[Request] = []  # without dest, and of a type that no bus has registered yet
+        self._answered: list[Request] = []  # while queued, and not dropped yet
 
     @property
     def complete(self) -> bool:
@@ -69,12 +72,18 @@ class Scheduler:
         if session.commands.pop(request.id, None) and session.deferred:
             self._enqueue_ready(session)
 
-    def drop(self, answered: Iterable[Request]) -> None:
-        """Drop answered requests from all queues, including queues without a worker to drain them."""
-        if self._unrouted:
-            self._unrouted = [request for request in self._unrouted if not request.answered]
-        for session in {request.session for request in answered}:
+    def drop(self, answered: Iterable[Request], pending: int = 0) -> None:
+        """Drop answered requests from all queues, including queues without a worker to drain them.
+
+        With many requests `pending`, drop them later, together with others.
+        """
+        self._answered += answered
+        if len(self._answered) * DROP_PART < pending:
+            return
+        for session in {request.session for request in self._answered}:
             session.deferred = [request for request in session.deferred if not request.answered]
+        self._answered.clear()
+        self._unrouted = [request for request in self._unrouted if not request.answered]
         self._workers.drop_answered()
 
     def _with_key(self, command: Request) -> Request:

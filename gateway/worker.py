@@ -1,10 +1,12 @@
 """A registered worker: one process of a bus."""
 
+from collections import defaultdict
 from typing import Any
 
 from dualbus.log.identity import Identity
 from dualbus.protocol.records import Heartbeat, Registration
 
+from .clients import Client
 from .request import Request
 
 SHARED_PART, SHARED_MIN = 8, 16  # of a worker's credit, used while several clients share the bus
@@ -47,10 +49,27 @@ class Worker:
         lag = self.status.get("lag_events")
         return self.position + lag if type(lag) is int else None
 
-    def capacity(self, *, shared: bool) -> int:
-        """Return how many more requests fit; a shared bus uses a part of the credit, so that turns are short."""
-        most = min(self.credit, max(SHARED_MIN, self.credit // SHARED_PART)) if shared else self.credit
-        return most - len(self.in_flight)
+    def capacity(self, clients: int) -> int:
+        """Return how many more requests of so many active clients fit."""
+        return self._most(clients) - len(self.in_flight)
+
+    def room_by_client(self, clients: int) -> dict[Client, int] | None:
+        """Return how many more requests of each client fit; None if there is no other client.
+
+        A client with thousands of requests must not fill the queue of the worker between two requests of the others.
+        """
+        if clients < 2:
+            return None
+        most = self._most(clients)
+        share = max(1, min(SHARED_MIN, most // 2), most // clients)
+        room: dict[Client, int] = defaultdict(lambda: share)
+        for request in self.in_flight.values():
+            room[request.client] -= 1
+        return room
+
+    def _most(self, clients: int) -> int:
+        """Return the usable credit: several clients use a part, so that their turns are short."""
+        return self.credit if clients < 2 else min(self.credit, max(SHARED_MIN, self.credit // SHARED_PART))
 
     def available(self, identity: Identity | None) -> bool:
         """Check whether the worker can be reached and belongs to the log."""
@@ -58,10 +77,10 @@ class Worker:
             return False
         return identity is None or self.identity is None or self.identity == identity
 
-    def accepts(self, identity: Identity | None, *, alone: bool, shared: bool) -> bool:
+    def accepts(self, identity: Identity | None, clients: int, *, alone: bool) -> bool:
         """Check whether the worker is available and has capacity for a request, which may have to run `alone`."""
         count = len(self.in_flight)
-        if self.capacity(shared=shared) <= 0 or self.slow or (count and alone):
+        if self.capacity(clients) <= 0 or self.slow or (count and alone):
             return False
         if count == 1 and next(iter(self.in_flight.values())).suspect:
             return False

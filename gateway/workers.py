@@ -109,12 +109,10 @@ class Workers:
                 request.session.position = position
             if not request.answered:
                 self._answers.deliver(request, position, body)
-        count = before - len(in_flight)
-        bus.in_flight -= count
         self.head = max(self.head, highest)
         if self.deferred and worker.dest == QUERIES and highest:
             self._queue_deferred(highest)
-        bus.record_answers(count, now)
+        bus.record_answers(before - len(in_flight), now)
 
     def returned(self, worker: Worker, position: int, sendings: Iterable[int]) -> None:
         """Requeue or defer the requests that a worker returned unanswered, by the `position` of its read model."""
@@ -125,7 +123,6 @@ class Workers:
             request = worker.remove(sending)
             if request is None:
                 continue
-            bus.in_flight -= 1
             if not request.answered:
                 request.sent = False
                 (self.deferred.add if request.needs > position else again.append)(request)
@@ -139,7 +136,6 @@ class Workers:
     def _lose(self, worker: Worker, reason: str) -> None:
         bus = self.buses[worker.dest]
         del bus.workers[worker.id]
-        bus.in_flight -= len(worker.in_flight)
         self.counters["lost_workers"] += 1
         logger.warning("%s (pid %d) %s with %d in flight.", worker.dest, worker.pid, reason, len(worker.in_flight))
         again = []
@@ -176,7 +172,7 @@ class Workers:
         for dest in (COMMANDS,) if blind else (COMMANDS, QUERIES):
             bus = self.buses[dest]
             if bus.queued:
-                bus.update_shared(now)
+                bus.update_active(now)
                 while assigned := bus.assign(self.identity):
                     worker, requests = assigned
                     if work := self._work(bus, worker, requests, now):
@@ -205,7 +201,7 @@ class Workers:
             if request.session.position > after:
                 after = request.session.position
             # While no query is deferred, the read model keeps up, and a short wait in a querybus has less delay.
-            if self.deferred and after > self.deferred.position and bus.dest == QUERIES:
+            if after > self.deferred.position and bus.dest == QUERIES and self.deferred:
                 self.deferred.add(request)
                 continue
             self._sendings = sending = self._sendings + 1
@@ -215,7 +211,6 @@ class Workers:
                 worker.slow, worker.slow_since = sending, now
             head = (sending, worker.registration, request.src, ms, request.key, after)
             work.append(packed_work(head, request.body))
-        bus.in_flight += len(work)
         return work
 
     def pop_cancelled(self) -> list[tuple[bytes, list[int]]]:

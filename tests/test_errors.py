@@ -287,8 +287,16 @@ BAD_FRAMES: dict[str, tuple[list[bytes], str]] = {
     "a key that is a number": ([b"send", packed({5: "x"})], "not msgpack"),
     "a key twice": ([b"send", b"\x91\x82\xa1a\x01\xa1a\x02"], "same key twice"),
     "text that is not UTF-8": ([b"send", b"\x91\xa2\xff\xfe"], "not msgpack"),
-    "a length that lies": ([b"send", b"\xdd\xff\xff\xff\xff"], "not msgpack"),
-    "a million lists": ([b"send", b"\xdd\x00\x0f\x42\x40" + b"\x90" * 1_000_000], "too many lists"),
+    "a length that lies": ([b"send", b"\xdd\xff\xff\xff\xff"], "over the limit"),
+    "a million lists": ([b"send", b"\xdd\x00\x0f\x42\x40" + b"\x90" * 1_000_000], "over the limit"),
+    "a list of a million lists": (
+        [b"send", b"\x91\xdd\x00\x0f\x42\x40" + b"\x90" * 1_000_000],
+        "exceeds max_array_len",
+    ),
+    "a thousand lists of a hundred": (
+        [b"send", b"\x91\xdc\x03\xe8" + (b"\xdc\x00\x64" + b"\x90" * 100) * 1000],
+        "more than 50000 values",
+    ),
     "depth": ([b"send", b"\x91" * 100_000], "not msgpack"),
 }
 

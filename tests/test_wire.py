@@ -134,7 +134,7 @@ def test_a_batch_from_outside_is_what_it_says() -> None:
         (pack([BODY]) + b"\0", "not msgpack"),
         (b"\x91\xa2\xff\xfe", "not msgpack"),
         (b'{"src": "json"}', "not msgpack"),
-        (b"\xdd\xff\xff\xff\xff", "not msgpack"),
+        (b"\xdd\xff\xff\xff\xff", "over the limit"),
         (b"\x91\xdf\xff\xff\xff\xff", "not msgpack"),
         (b"\x91\xc6\xff\xff\xff\xff", "not msgpack"),
         (b"\x91" * 100_000 + b"\xc0", "not msgpack|too many"),
@@ -161,7 +161,7 @@ def test_a_bomb_of_empty_containers_costs_little_memory(empty: bytes) -> None:
     inner = b"\xdd" + struct.pack(">I", NODES_MAX * 20) + empty * (NODES_MAX * 20)
     tracemalloc.start()
     try:
-        with pytest.raises(WireError, match="too many lists and objects"):
+        with pytest.raises(WireError, match="within the limits: 1000000 exceeds max"):
             unpack_hostile(b"\x91" + inner)
         peak = tracemalloc.get_traced_memory()[1]
     finally:

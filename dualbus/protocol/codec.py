@@ -1,6 +1,7 @@
 """Pack and unpack msgpack, with limits for bytes from untrusted peers."""
 
-from functools import lru_cache
+from bisect import bisect_right
+from itertools import pairwise
 from typing import Any
 
 import msgpack
@@ -8,10 +9,8 @@ import msgpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import BATCH_ITEMS_MAX, FRAME_BYTES_MAX
 
-NODES_MAX = 50_000  # lists and objects in one batch: an empty list is 1 byte on the wire and 64 in memory
-_CONTAINERS = bytes(
-    [*range(0x80, 0xA0), *range(0xDC, 0xE0)]
-)  # the first bytes of lists and objects (text may contain them too)
+NODES_MAX = 50_000  # values in one message: an empty list is 1 byte on the wire and 64 in memory
+PIECE_ITEMS, PIECE_BYTES = 64, 1 << 14  # of a batch, unpacked in one call; a larger item is a piece of its own
 
 packer = msgpack.Packer(autoreset=True)
 
@@ -33,12 +32,7 @@ def packed_work(head: tuple[int, int, str, int, str | None, int], body: bytes) -
 
 def packed_reply(src: str, dest: str, position: int, body: bytes) -> bytes:
     """Pack the envelope of a reply around a packed body: a map of three becomes a map of four."""
-    return _reply_head(src, dest) + pack(position) + b"\xa4body" + body
-
-
-@lru_cache(4096)  # a session sends many requests
-def _reply_head(src: str, dest: str) -> bytes:
-    return b"\x84" + pack({"src": src, "dest": dest})[1:] + b"\xa8position"
+    return b"\x84" + pack({"src": src, "dest": dest, "position": position})[1:] + b"\xa4body" + body
 
 
 def unpack(data: bytes) -> Any:
@@ -49,59 +43,115 @@ def unpack(data: bytes) -> Any:
         raise WireError(f"The bytes are not msgpack: {error}.") from None
 
 
+class HostileBatch:
+    """The unread items of a batch from a client, unpacked in pieces, so that none takes long.
+
+    Raises WireError for bytes that are not a list of items within the limits.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) > FRAME_BYTES_MAX:
+            raise WireError(f"A batch of {len(data)} bytes is over the limit of {FRAME_BYTES_MAX}.")
+        self._data = memoryview(data)
+        self._ends = _ends(data)  # of the header and of each item
+        self._read = 0
+
+    def __bool__(self) -> bool:
+        return self._read + 1 < len(self._ends)
+
+    def pop(self) -> list[Any]:
+        """Return the items of the next piece, with a WireError in place of an invalid item."""
+        ends, first = self._ends, self._read
+        start, most = ends[first], min(first + PIECE_ITEMS, len(ends) - 1)
+        last = self._read = max(bisect_right(ends, start + PIECE_BYTES, first, most + 1) - 1, min(first + 1, most))
+        if ends[last] - start <= PIECE_BYTES:
+            items = _unpack_quickly(packer.pack_array_header(last - first) + self._data[start : ends[last]])
+            if items is not None:
+                return items
+        return [_unpack_slowly(self._data[begin:end]) for begin, end in pairwise(ends[first : last + 1])]
+
+
 def unpack_hostile(data: bytes) -> list[Any]:
-    """Unpack a batch from a client: a list of items within the limits, without duplicate keys."""
-    if len(data) > FRAME_BYTES_MAX:
-        raise WireError(f"A batch of {len(data)} bytes is over the limit of {FRAME_BYTES_MAX}.")
-    items = _unpack_quickly(data)
-    if items is None:
-        items = _unpack_slowly(data)
-    if not isinstance(items, list):
-        raise WireError("A batch is a list of messages.")
-    if len(items) > BATCH_ITEMS_MAX:
-        raise WireError(f"A batch of {len(items)} messages is over the limit of {BATCH_ITEMS_MAX}.")
+    """Unpack a whole batch from a client; raise WireError for an invalid item."""
+    batch = HostileBatch(data)
+    items: list[Any] = []
+    while batch:
+        items += batch.pop()
+    for item in items:
+        if isinstance(item, WireError):
+            raise item
     return items
 
 
-def _unpack_quickly(data: bytes) -> Any | None:
-    """Unpack a batch that is within the limits for certain; return None if the slow check must decide.
+def _ends(data: bytes) -> list[int]:
+    """Return the ends of the header and of each item of a batch, without unpacking the items."""
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data))
+    unpacker.feed(data)
+    try:
+        count = unpacker.read_array_header() if _is_list(data) else unpacker.skip()
+        if count and count > BATCH_ITEMS_MAX:
+            raise WireError(f"A batch of {count} messages is over the limit of {BATCH_ITEMS_MAX}.")
+        skip, tell = unpacker.skip, unpacker.tell
+        ends = [tell(), *[skip() or tell() for _ in range(count or 0)]]
+    except WireError:
+        raise
+    except (ValueError, msgpack.exceptions.UnpackException) as error:
+        raise _not_msgpack(error or "they end too early") from None
+    if ends[-1] < len(data):
+        raise _not_msgpack("more bytes follow")
+    if count is None:
+        raise WireError("A batch is a list of messages.")
+    return ends
+
+
+def _is_list(data: bytes) -> bool:
+    return data[:1] in (b"\xdc", b"\xdd") or b"\x90" <= data[:1] <= b"\x9f"
+
+
+def _unpack_quickly(data: bytes) -> list[Any] | None:
+    """Unpack a piece; return None if the slow check must decide.
 
     Duplicate keys are found by packing again: an object with a duplicate key packs into other bytes.
     """
-    if len(data) > NODES_MAX and len(data) - len(data.translate(None, _CONTAINERS)) > NODES_MAX:
-        return None
     try:
-        items = msgpack.unpackb(data, ext_hook=_no_extensions)
+        items: list[Any] = msgpack.unpackb(data, ext_hook=_no_extensions)
         return items if packer.pack(items) == data else None
     except (ValueError, OverflowError, TypeError, RecursionError, msgpack.exceptions.UnpackException):
         packer.reset()
         return None
 
 
-def _unpack_slowly(data: bytes) -> Any:
-    """Unpack and check every list and object; raise WireError with the cause."""
-    nodes = 0
+def _unpack_slowly(data: memoryview) -> Any:
+    """Unpack an item and check every list and object; return a WireError with the cause if the item is invalid."""
+    values = 0
 
-    def count() -> None:
-        nonlocal nodes
-        nodes += 1
-        if nodes > NODES_MAX:
-            raise WireError("A batch holds too many lists and objects.")
+    def count(number: int) -> None:
+        nonlocal values
+        values += number + 1
+        if values > NODES_MAX:
+            raise WireError(f"The message has more than {NODES_MAX} values.")
 
     def as_list(items: list[Any]) -> list[Any]:
-        count()
+        count(len(items))
         return items
 
     def as_dict(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-        count()
+        count(len(pairs))
         return unique(pairs)
 
     try:
-        return msgpack.unpackb(data, object_pairs_hook=as_dict, list_hook=as_list, ext_hook=_no_extensions)
-    except WireError:
-        raise
-    except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
-        raise WireError(f"The bytes are not msgpack: {error}.") from None
+        return msgpack.unpackb(
+            data,
+            object_pairs_hook=as_dict,
+            list_hook=as_list,
+            ext_hook=_no_extensions,
+            max_array_len=NODES_MAX,
+            max_map_len=NODES_MAX,
+        )
+    except WireError as error:
+        return error
+    except (ValueError, RecursionError, TypeError, msgpack.exceptions.UnpackException) as error:
+        return _not_msgpack(error)
 
 
 def unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -110,6 +160,10 @@ def unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     if len(made) != len(pairs):
         raise WireError("An object has the same key twice.")
     return made
+
+
+def _not_msgpack(problem: object) -> WireError:
+    return WireError(f"The bytes are not msgpack within the limits: {problem}.")
 
 
 def _no_extensions(code: int, data: bytes) -> Any:

@@ -12,28 +12,36 @@ ID_CHARS_MAX = 256  # of src, dest, type, a textual msg_id, an idempotency key
 def check(value: Any, depth: int = 0) -> None:
     """Raise WireError unless the value is JSON within the limits of SQLite: finite, int64, text, not too deep."""
     kind = type(value)
-    if kind is str or value is None or kind is bool:
+    if kind is dict:
+        for key in value:
+            if type(key) is not str:
+                raise WireError("A key of an object is not text.")
+        items = value.values()
+    elif kind is list or kind is tuple:
+        items = value
+    else:
+        _check_scalar(value, kind)
         return
+    if depth == DEPTH_MAX:
+        raise WireError(f"The message is nested more than {DEPTH_MAX} deep.")
+    for item in items:
+        kind = type(item)
+        if kind is str or (kind is int and INT_MIN <= item <= INT_MAX):
+            continue  # most values
+        if kind is dict or kind is list or kind is tuple:
+            check(item, depth + 1)
+        else:
+            _check_scalar(item, kind)
+
+
+def _check_scalar(value: Any, kind: type) -> None:
     if kind is int:
         if not INT_MIN <= value <= INT_MAX:
             raise WireError("A whole number does not fit in 64 bits.")
-    elif kind is dict:
-        if depth == DEPTH_MAX:
-            raise WireError(f"The message is nested more than {DEPTH_MAX} deep.")
-        for key, item in value.items():
-            if type(key) is not str:
-                raise WireError("A key of an object is not text.")
-            if type(item) is not str:  # most values are text
-                check(item, depth + 1)
-    elif kind is list or kind is tuple:
-        if depth == DEPTH_MAX:
-            raise WireError(f"The message is nested more than {DEPTH_MAX} deep.")
-        for item in value:
-            check(item, depth + 1)
     elif kind is float:
         if value - value != 0:  # true only for infinities and NaN
             raise WireError("A number is not finite.")
-    else:
+    elif not (kind is str or value is None or kind is bool):
         raise WireError(f"A value of type {kind.__name__} has no place in a message.")
 
 

@@ -23,7 +23,7 @@ HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 1500
 # Plain integers: using the enumeration members of pyzmq is slower than the calls themselves.
 _READABLE, _EVENTS = int(zmq.POLLIN), int(zmq.EVENTS)
 _AT_ONCE, _AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
-RECEIVE_MESSAGES, RECEIVE_BYTES = 256, 4 << 20  # limits of a `receive`, so that a peer cannot occupy the loop
+RECEIVE_MESSAGES, RECEIVE_BYTES = 256, 1 << 20  # limits of a `receive`, so that a peer cannot occupy the loop
 
 
 class PeerUnreachableError(Exception):

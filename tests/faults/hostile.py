@@ -327,6 +327,21 @@ def refused_batches(hostile: Hostile) -> Iterator[None]:
         yield
 
 
+def many_values(hostile: Hostile) -> Iterator[None]:
+    """Send messages with as many values as a message may have, and some with twenty times as many."""
+    line = hostile.line()
+    bodies = [{"type": "Quick", "msg_id": count, "params": {"note": [0] * count}} for count in (49_000, 1_000_000)]
+    frames = [b"send", msgpack.packb([{"src": "h", "dest": "nowhere", "body": body} for body in bodies])]
+    sent = 0
+    while True:
+        while sent - line.answered < 4 * len(bodies):
+            line.socket.send_multipart(frames)
+            sent += len(bodies)
+        while line.receive():
+            pass
+        yield
+
+
 class Attacker:
     """Runs an attack in a process of its own: what it costs itself, honest clients do not wait for."""
 
@@ -350,6 +365,7 @@ class Attacker:
 def main(name: str, packed: str) -> None:
     """Attack until standard input ends."""
     attack: Attack = globals()[name]
+    os.nice(19)  # an attacker elsewhere does not share the processors of the cluster
     with Hostile(Target(*json.loads(packed))) as hostile:
         for number, _ in enumerate(attack(hostile)):
             if not number:
