@@ -1,6 +1,7 @@
 """Fixtures: a cluster of real processes, and a client of it."""
 
 import inspect
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,10 +11,16 @@ from types import CodeType, FunctionType
 import pytest
 
 from dualbus.testing import Cluster
+from dualbus.testing.cluster import TIMEOUT_MS
 from tests.raw import RawClient
 
 ROOT = Path(__file__).parents[1]
 STARTERS = {"subprocess", "Popen", "Cluster", "Client", "AsyncClient", "RawClient"}  # of processes, or with processes
+
+
+def pytest_configure() -> None:
+    """Give the clients and processes of the tests the deadline of test clusters, unless the test sets another."""
+    os.environ["DUALBUS_TIMEOUT_MS"] = str(TIMEOUT_MS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
