@@ -19,9 +19,9 @@ run: setup
 test: setup
 	$(BIN)/python -m pytest
 
-# What needs no process, in seconds: to be run while one works. `make test` runs it too.
+# The tests that start no process, in some 10 seconds, for the edit loop. `make test` runs them too.
 quick: setup
-	$(BIN)/python -m pytest -m "not processes"
+	$(BIN)/python -m pytest --numprocesses=2 -m "not processes and not slow"
 
 # All faults at once, for as long as it is told: make soak MINUTES=10 SEED=1
 soak: setup

@@ -1,25 +1,52 @@
 """Fixtures: a cluster of real processes, and a client of it."""
 
+import inspect
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import CodeType, FunctionType
 
 import pytest
 
 from dualbus.testing import Cluster
+from dualbus.testing.cluster import TIMEOUT_MS
 from tests.raw import RawClient
 
 ROOT = Path(__file__).parents[1]
-CLUSTERS = {"cluster", "dualbus_cluster"}  # fixtures
+STARTERS = {"subprocess", "Popen", "Cluster", "Client", "AsyncClient", "RawClient"}  # of processes, or with processes
+
+
+def pytest_configure() -> None:
+    """Give the clients and processes of the tests the deadline of test clusters, unless the test sets another."""
+    os.environ["DUALBUS_TIMEOUT_MS"] = str(TIMEOUT_MS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what may start processes: `make quick` leaves out a file that can, and a test with a cluster."""
+    """Mark the tests that may start processes: `make quick` leaves them out."""
     for item in items:
-        imported = vars(getattr(item, "module", None)) if hasattr(item, "module") else {}
-        if {"subprocess", "Cluster"} & imported.keys() or CLUSTERS & set(getattr(item, "fixturenames", ())):
-            item.add_marker("processes")
+        if isinstance(item, pytest.Function):
+            fixtures = [fixture.func for found in item._fixtureinfo.name2fixturedefs.values() for fixture in found]
+            if any(_reaches_starter(function, set()) for function in (item.function, *fixtures)):
+                item.add_marker("processes")
+
+
+def _reaches_starter(function: object, seen: set[object]) -> bool:
+    """Return whether a function names a starter, itself or through functions and classes of the tests."""
+    function = inspect.unwrap(function) if callable(function) else function
+    if isinstance(function, type):
+        return any(_reaches_starter(member, seen) for member in vars(function).values())
+    if not isinstance(function, FunctionType) or function in seen or not function.__module__.startswith("tests."):
+        return False
+    seen.add(function)
+    names = _names(function.__code__)
+    return bool(STARTERS & names) or any(_reaches_starter(function.__globals__.get(name), seen) for name in names)
+
+
+def _names(code: CodeType) -> set[str]:
+    """Return the names that a function uses, with those of the functions inside."""
+    return set(code.co_names).union(*(_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ def refused(folder: Path, process: str, **environ: str) -> list[str]:
         cluster.environ.update(environ)
         [started] = cluster.start(process)
         assert started.wait() == 78
-        return [line.removeprefix(f"{process}: ") for line in started.stderr_text.splitlines()]
+        return [line.partition(f"{process}: ")[2] for line in started.stderr_text.splitlines()]
 
 
 def test_an_application_with_mistakes_does_not_start_and_says_each_in_a_sentence(folder: Path) -> None:

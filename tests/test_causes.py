@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from dualbus.application.causes import Unreadable, cause, own_text, own_traceback
-from dualbus.runtime.process import Formatter
+from dualbus.runtime.logging import TextFormatter
 
 SECRET = "ada@example.com"
 
@@ -88,7 +88,7 @@ def test_the_formatter_of_the_processes_writes_it() -> None:
     except RuntimeError:
         record = logging.LogRecord("x", logging.ERROR, "x", 1, "It failed.", (), sys.exc_info())
 
-    text = Formatter("projector: %(message)s").format(record)
+    text = TextFormatter("projector: %(message)s").format(record)
 
     assert text.startswith("projector: It failed.\nTraceback")
     assert text.endswith("RuntimeError: the author's sentence")

@@ -49,7 +49,7 @@ def test_what_is_said_is_what_counts_and_an_empty_value_says_nothing() -> None:
 def test_the_settings_say_what_they_are() -> None:
     assert str(Settings()) == (
         "front=tcp://127.0.0.1:5570, back=tcp://127.0.0.1:5571, events=tcp://127.0.0.1:5572, "
-        "progress=tcp://127.0.0.1:5573, app=users:app, data=data, timeout_ms=5000"
+        "progress=tcp://127.0.0.1:5573, app=users:app, data=data, timeout_ms=5000, log_format=text, log_level=info"
     )
 
 
@@ -73,7 +73,7 @@ def test_every_problem_is_said_at_once() -> None:
     assert found[0].endswith("The settings are " + ", ".join(f"DUALBUS_{name}" for name in NAMES) + ".")
 
 
-NAMES = ["FRONT", "BACK", "EVENTS", "PROGRESS", "APP", "DATA", "TIMEOUT_MS"]
+NAMES = ["FRONT", "BACK", "EVENTS", "PROGRESS", "APP", "DATA", "TIMEOUT_MS", "LOG_FORMAT", "LOG_LEVEL"]
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,14 @@ def test_an_address_that_other_machines_can_reach_is_refused(name: str, host: st
 def test_a_timeout_is_whole_milliseconds(timeout: str) -> None:
     assert problems(timeout_ms=timeout) == [
         f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.",
+    ]
+
+
+def test_the_format_and_the_level_of_the_log_are_among_a_few() -> None:
+    assert problems(log_format="json", log_level="error") == []
+    assert problems(log_format="xml", log_level="DEBUG") == [
+        "DUALBUS_LOG_FORMAT is 'xml'; give text or json.",
+        "DUALBUS_LOG_LEVEL is 'DEBUG'; give info, warning or error.",
     ]
 
 

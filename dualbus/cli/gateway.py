@@ -1,14 +1,15 @@
-"""Send envelopes to the gateway without validation, and query its status."""
+"""Send messages to the gateway as they are, and query its status. Uses the connection and the calls of the client."""
 
 import time
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from concurrent.futures import Future as Waiting
+from typing import Any
 
+from dualbus.application.errors import DualbusError
 from dualbus.cli import output
-from dualbus.protocol.batches import joined
-from dualbus.protocol.codec import pack, unpack
-from dualbus.protocol.frames import REPLY, SEND
+from dualbus.client.call import Call, Future, packed_body
+from dualbus.client.session import ClientSession, new_calls
+from dualbus.protocol.codes import WireError
+from dualbus.protocol.values import read_msg_id
 from dualbus.runtime.settings import Settings
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Connection
@@ -22,62 +23,80 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._address = settings.front
         self._seconds = settings.timeout_ms / 1000
-        self._connection = Connection(settings.front)
-        self.watched = (self._connection.socket, self._connection.monitor)
+        self._connections: list[Connection] = []
+        self._sent = 0
+        self._calls = new_calls(self._address, None, self._seconds)
+        self._session = ClientSession(self._calls, self._watch, lambda connection: None)
         deadline = time.monotonic() + self._seconds
-        while not self._connection.up:
+        while not self._calls.connected:
             if time.monotonic() > deadline:
                 self.close()
-                raise output.CliError(unreachable(self._address))
-            Poll(self._connection.monitor).wait(0.1)
-            self._connection.update()
+                raise output.CliError(
+                    f"Cannot reach a gateway at {self._address}. Is it running? Is DUALBUS_FRONT correct?"
+                )
+            self.wait(0.1)
+            self.step()
 
-    def send(self, packed: Sequence[bytes]) -> None:
-        """Send packed envelopes as a message."""
-        while not self._connection.socket.send(joined(SEND, packed)):
-            Poll(self._connection.monitor).wait(0.01)
-            self._check_connection()
+    def _watch(self, connection: Connection) -> None:
+        self._connections.append(connection)
+        if len(self._connections) > 1:  # unlike a client, do not send again: a message may have no key
+            raise output.CliError(f"Lost the connection to the gateway at {self._address}: is it running?")
 
-    def replies(self) -> list[Body]:
-        """Return the bodies of the received replies."""
-        self._check_connection()
-        return [
-            reply["body"]
-            for kind, packed in self._connection.socket.receive()
-            if kind == REPLY
-            for reply in unpack(packed)
-        ]
+    def send(self, message: dict[str, Any], future: Future, grace: float = 0.0) -> None:
+        """Queue a message. The result of the future is the body of its reply; without one, it fails after `grace`.
+
+        Raise WireError or Rejected if the gateway could not decode the message, or not reply to it.
+        """
+        own = message.get("timeout_ms")
+        seconds = max(self._seconds, own / 1000 if type(own) is int else 0)
+        self._calls.add(_Message(self._sent + 1, message, seconds + grace), future, time.monotonic())
+        self._sent += 1
+
+    def wait(self, seconds: float, *descriptors: int) -> bool:
+        """Wait for the connection or a readable descriptor; return whether a descriptor is readable."""
+        [connection] = self._connections
+        poll = Poll(connection.socket, connection.monitor, *descriptors)
+        return not poll.wait(min(seconds, self._session.seconds_to_step())).isdisjoint(descriptors)
+
+    def step(self) -> None:
+        """Send the queued messages, and receive replies."""
+        while self._session.step():
+            pass
 
     def request(self, body: Body, dest: str) -> Body:
         """Send a request and wait for its reply."""
-        self.send([pack({"dest": dest, "body": body})])
-        deadline = time.monotonic() + self._seconds
-        while time.monotonic() < deadline:
-            Poll(*self.watched).wait(0.1)
-            for reply in self.replies():
-                return reply
-        raise output.CliError(
-            f"The gateway at {self._address} did not reply within {self._seconds:g} s: check its log."
-        )
-
-    def _check_connection(self) -> None:
-        self._connection.update()
-        if self._connection.lost:
-            raise output.CliError(f"Lost the connection to the gateway at {self._address}: is it running?")
+        reply: Waiting[Body] = Waiting()
+        self.send({"dest": dest, "body": body}, reply)
+        self.step()
+        while not reply.done():
+            self.wait(1.0)
+            self.step()
+        try:
+            return reply.result()
+        except DualbusError:
+            text = f"The gateway at {self._address} did not reply within {self._seconds:g} s: check its log."
+            raise output.CliError(text) from None
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._session.close()
 
 
-def unreachable(address: str) -> str:
-    """Return the error text for a gateway that does not accept the connection."""
-    return f"Cannot reach a gateway at {address}. Is it running? Is DUALBUS_FRONT correct?"
+class _Message(Call):
+    """A message as it is, except for its id: two messages may have the same."""
+
+    __slots__ = ("msg_id",)
+
+    def __init__(self, id_: int, message: dict[str, Any], seconds: float) -> None:
+        body = message.get("body")
+        if not isinstance(body, dict):
+            raise WireError("body must be an object.")
+        self.msg_id = read_msg_id(body)
+        packed = packed_body({**message, "body": {**body, "msg_id": id_}})
+        super().__init__(id_, "A message", "", None, packed, seconds)
+
+    def envelope(self, src: str, ms: int, after: int) -> bytes:
+        return self.body
+
+    def outcome(self, position: int, body: Body) -> tuple[Body, bool]:
+        return {**body, "in_reply_to": self.msg_id}, False

@@ -2,25 +2,22 @@
 
 import io
 import sys
-import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from dualbus.application.errors import Rejected
 from dualbus.cli import output
 from dualbus.cli.gateway import Body, Gateway
 from dualbus.cli.settings import settings
-from dualbus.protocol.codec import NODES_MAX, pack
-from dualbus.protocol.codes import Code, MessageId, WireError, error
-from dualbus.protocol.json_stream import DecodeError, JsonStream
-from dualbus.protocol.values import check
-from dualbus.transport.poller import Poll
+from dualbus.protocol.codes import Code, WireError, error
+from dualbus.protocol.json_stream import DecodeError, JsonStream, msg_id
 
 READ_BYTES = 1 << 16
 IN_FLIGHT_MAX = 2000  # messages without a reply; reading pauses at this number
-BATCH_BYTES_MAX = NODES_MAX  # a batch of so few bytes cannot exceed the limit of lists and objects
 GRACE_SECONDS = 5.0  # beyond the deadline, at which the gateway replies
 
 
@@ -35,8 +32,12 @@ def send(
     Prints the body of each reply on a line. The exit code is 1 if a message was rejected or failed.
     """
     source = _source(what)
-    with source, Gateway(settings()) as gateway, output.bar("Answered", wanted=not sys.stdout.isatty()) as progress:
-        sender = Sender(gateway, source, settings().timeout_ms / 1000, progress)
+    with (
+        source,
+        closing(Gateway(settings())) as gateway,
+        output.bar("Answered", wanted=not sys.stdout.isatty()) as progress,
+    ):
+        sender = Sender(gateway, source, progress)
         sender.run()
     if sender.failed:
         raise typer.Exit(output.EXIT_FAILED)
@@ -55,24 +56,18 @@ def _source(what: str | None) -> io.RawIOBase | io.BytesIO:
 
 
 class Sender:
-    """Reads messages, sends them and prints replies, without blocking on any of the three."""
+    """Reads messages, sends them and prints replies. The future of every message: `set_result` receives its reply."""
 
     def __init__(
-        self,
-        gateway: Gateway,
-        source: io.RawIOBase | io.BytesIO,
-        timeout: float,
-        progress: Callable[[int, int], None],
+        self, gateway: Gateway, source: io.RawIOBase | io.BytesIO, progress: Callable[[int, int], None]
     ) -> None:
         self.failed = False  # whether a message was rejected or failed
         self._gateway = gateway
         self._source = source
         self._progress = progress
         self._stream = JsonStream()
-        self._ended = False
+        self._ended = self._silent = False
         self._sent = self._replied = 0
-        self._silence_max = timeout + GRACE_SECONDS
-        self._last_reply = time.monotonic()
 
     @property
     def _in_flight(self) -> int:
@@ -84,13 +79,11 @@ class Sender:
             while not self._ended or self._in_flight:
                 if self._may_read():
                     self._read()
-                for body in self._gateway.replies():
-                    self._replied += 1
-                    self._last_reply = time.monotonic()
-                    self._print(body)
+                self._gateway.step()
                 self._progress(self._replied, self._sent)
                 output.flush()
-                self._check_silence()
+                if self._silent:
+                    raise output.CliError("The gateway does not reply: check its log.")
         except KeyboardInterrupt:
             raise output.CliError(f"Stopped. {self._unanswered()}") from None
         except output.CliError as failed:
@@ -98,58 +91,41 @@ class Sender:
 
     def _may_read(self) -> bool:
         """Wait for input or replies; return whether input is readable."""
-        wanted = not self._ended and self._in_flight < IN_FLIGHT_MAX
-        if wanted and isinstance(self._source, io.BytesIO):
+        if self._ended or self._in_flight >= IN_FLIGHT_MAX:
+            return self._gateway.wait(0.5)
+        if isinstance(self._source, io.BytesIO):
             return True
-        watched = [self._source.fileno()] if wanted else []
-        ready = Poll(*self._gateway.watched, *watched).wait(0.5)
-        return any(descriptor in ready for descriptor in watched)
+        return self._gateway.wait(0.5, self._source.fileno())
 
     def _read(self) -> None:
         data = self._source.read(READ_BYTES) or b""
         self._ended = not data
-        packed: list[bytes] = []
-        size = 0
         for found in self._stream.feed(data, final=self._ended):
-            message = self._packed(found)
-            if packed and size + len(message) > BATCH_BYTES_MAX:
-                self._send(packed)
-                packed, size = [], 0
-            if message:
-                packed.append(message)
-                size += len(message)
-        if packed:
-            self._send(packed)
+            if isinstance(found, DecodeError):
+                self._print(error(found.msg_id, Code.MALFORMED, found.text))
+            else:
+                self._send(found)
 
-    def _packed(self, found: dict[str, Any] | DecodeError) -> bytes:
-        """Pack a message; for an invalid message, print an error and return no bytes."""
-        if isinstance(found, DecodeError):
-            self._print(error(found.msg_id, Code.MALFORMED, found.text))
-            return b""
+    def _send(self, message: dict[str, Any]) -> None:
         try:
-            check(found)
-            packed = pack(found)
-        except WireError as problem:
-            self._print(error(_msg_id(found), Code.MALFORMED, str(problem)))
-            return b""
-        own = found.get("timeout_ms")
-        if type(own) is int:
-            self._silence_max = max(self._silence_max, own / 1000 + GRACE_SECONDS)
-        return packed
+            self._gateway.send(message, self, GRACE_SECONDS)
+            self._sent += 1
+        except (WireError, Rejected) as problem:
+            self._print(error(msg_id(message), Code.MALFORMED, str(problem)))
 
-    def _send(self, packed: list[bytes]) -> None:
-        if not self._in_flight:
-            self._last_reply = time.monotonic()
-        self._gateway.send(packed)
-        self._sent += len(packed)
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: Body, /) -> None:
+        self._replied += 1
+        self._print(result)
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        self._silent = True
 
     def _print(self, body: Body) -> None:
         self.failed |= body["type"] == "error" or body.get("success") is False
         output.json_line(body)
-
-    def _check_silence(self) -> None:
-        if self._in_flight and time.monotonic() > self._last_reply + self._silence_max:
-            raise output.CliError("The gateway does not reply: check its log.")
 
     def _unanswered(self) -> str:
         if not self._in_flight:
@@ -158,9 +134,3 @@ class Sender:
             f"{self._in_flight} messages have no reply; their commands may have been executed. Send them again: "
             "a command with an idempotency_key runs at most once."
         )
-
-
-def _msg_id(message: dict[str, Any]) -> MessageId | None:
-    body = message.get("body")
-    found = body.get("msg_id") if isinstance(body, dict) else None
-    return found if type(found) is int else None

@@ -1,6 +1,7 @@
 """dualbus status"""
 
 import sys
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +22,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line.")] = False,
 ) -> None:
     """Show processes, positions and queues of the cluster."""
-    with Gateway(settings()) as gateway:
+    with closing(Gateway(settings())) as gateway:
         try:
             if as_json:
                 _lines(gateway, watch=watch)

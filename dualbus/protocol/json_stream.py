@@ -96,11 +96,11 @@ class JsonStream:
         if self._errors and "body" not in value:
             return None  # part of the invalid message that was reported
         self._errors = 0
-        msg_id = _msg_id(value)
+        id_ = msg_id(value)
         if size > MESSAGE_BYTES_MAX:
-            return DecodeError(f"The message is over {MESSAGE_BYTES_MAX} bytes.", msg_id)
+            return DecodeError(f"The message is over {MESSAGE_BYTES_MAX} bytes.", id_)
         if self._repeated_key:
-            return DecodeError("An object has the same key twice.", msg_id)
+            return DecodeError("An object has the same key twice.", id_)
         return value
 
     def _not_an_object(self, final: bool) -> DecodeError | None:
@@ -169,7 +169,7 @@ class JsonStream:
         return found
 
 
-def _msg_id(message: dict[str, Any]) -> MessageId | None:
+def msg_id(message: dict[str, Any]) -> MessageId | None:
     """Return the id of a message, if valid."""
     body = message.get("body")
     try:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-_STARTED_BY_HONCHO = "HONCHO_PROCESS_NAME"  # also set by the units of `honcho export`
+STARTED_BY_HONCHO = "HONCHO_PROCESS_NAME"  # also set by the units of `honcho export`
 _READER = "multiprocessing"  # in the command line of a spawned (not forked) reader
 
 
@@ -22,7 +22,7 @@ def watch_honcho(environ: Mapping[str, str]) -> list[int]:
     Return no descriptors under another supervisor or a shell, which may detach processes on purpose.
     Raise SupervisorEnded if honcho has already ended.
     """
-    if _STARTED_BY_HONCHO not in environ or not hasattr(os, "pidfd_open"):
+    if STARTED_BY_HONCHO not in environ or not hasattr(os, "pidfd_open"):
         return []
     found = _honcho()
     try:

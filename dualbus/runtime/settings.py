@@ -12,6 +12,7 @@ from typing import Self
 from dualbus.runtime.errors import ConfigError
 
 _ADDRESSES = ("front", "back", "events", "progress")
+_CHOICES = {"log_format": ("text", "json"), "log_level": ("info", "warning", "error")}
 _IPC = "ipc://"
 _IPC_BYTES_MAX = 107 if sys.platform == "linux" else 103  # the system's limit for the path of a socket
 _TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})")
@@ -28,6 +29,8 @@ class Settings:
     app: str = "users:app"
     data: Path = Path("data")
     timeout_ms: int = 5000
+    log_format: str = "text"
+    log_level: str = "info"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
@@ -47,6 +50,11 @@ class Settings:
             errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.")
         if not re.fullmatch(r"\w+(\.\w+)*:\w+", values["app"]):
             errors.append(f"DUALBUS_APP is {values['app']!r}; give module:name, such as users:app.")
+        errors += [
+            f"DUALBUS_{name.upper()} is {values[name]!r}; give {', '.join(choices[:-1])} or {choices[-1]}."
+            for name, choices in _CHOICES.items()
+            if values[name] not in choices
+        ]
         data = os.path.expanduser(values.pop("data"))
         if data.startswith("~"):
             errors.append(f"DUALBUS_DATA is {data!r}, and there is no such user: give the path of a folder.")

@@ -140,6 +140,50 @@ def test_many_messages_come_back_as_clean_lines(shared: Cluster) -> None:
     assert sorted(reply["in_reply_to"] for reply in lines(ran.out)) == list(range(5000))
 
 
+def test_messages_of_one_id_are_each_answered_under_it(dualbus: Run) -> None:
+    one, many = json.dumps(query("GetUser", "same", user_id="user-123")), "x" * 300
+
+    ran = dualbus("send", f'{one}{one}{{"body": 5}}{{"body": {{"msg_id": "{many}"}}}}')
+
+    assert ran.code == 1
+    assert [(reply["in_reply_to"], reply.get("text")) for reply in lines(ran.out)[:2]] == [
+        (None, "body must be an object."),
+        (None, "msg_id is longer than 256 characters."),
+    ]
+    assert [(reply["in_reply_to"], reply["data"]["id"]) for reply in lines(ran.out)[2:]] == [("same", "user-123")] * 2
+
+
+def test_a_gateway_that_is_lost_leaves_an_unknown_outcome_and_nothing_is_sent_twice(cluster: Cluster) -> None:
+    # Given a gateway that holds a command, because there is no commandbus yet
+    cluster.start("gateway")
+    with subprocess.Popen(
+        [sys.executable, "-m", "dualbus", "send", json.dumps(create("Eve"))],
+        env=cluster.environ,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as sending:
+        with RawClient(cluster.front) as observer:
+            status: dict[str, Any] = {"src": "t", "dest": "gateway", "body": {"type": "Status"}}
+            until(lambda: observer.ask(status)[0]["data"]["gateway"]["under_way"] == 1)
+
+        # When the gateway dies, and another one is started with the buses
+        cluster.kill("gateway")
+        said = sending.communicate()
+    cluster.start()
+
+    # Then the sender reports what it does not know
+    assert said == (
+        "",
+        f"Lost the connection to the gateway at {cluster.front}: is it running? 1 messages have no reply; their "
+        "commands may have been executed. Send them again: a command with an idempotency_key runs at most once.\n",
+    )
+    assert sending.returncode == 1
+    with RawClient(cluster.front) as client:
+        assert [user["id"] for user in client.ask(query("ListUsers"))[0]["data"]] == ["user-123"]
+
+
 def test_status_shows_every_process(dualbus: Run, shared: Cluster) -> None:
     table, told = dualbus("status"), dualbus("status", "--json")
 

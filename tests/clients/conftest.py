@@ -11,16 +11,9 @@ import pytest
 
 from dualbus import AsyncClient, Client
 from dualbus.testing import Cluster
-from dualbus.testing.cluster import TIMEOUT_MS
 from tests.conftest import ROOT
 
 APP = "tests.clients.notes:app"
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that is given no timeout has that of the clusters here."""
-    monkeypatch.setenv("DUALBUS_TIMEOUT_MS", str(TIMEOUT_MS))
 
 
 @pytest.fixture(scope="module")

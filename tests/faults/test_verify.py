@@ -82,6 +82,7 @@ def flip(path: Path, chance: random.Random) -> str:
         path.write_bytes(raw)
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_detected(history: tuple[Path, App], tmp_path: Path) -> None:
     source, app = history
     print(f"seed {SEED}")
@@ -171,6 +172,7 @@ def first_bad_position(path: Path, done: Edit, head: int) -> int | None:
     return 1 + max(ends, default=0)
 
 
+@pytest.mark.slow
 def test_every_edited_deleted_or_swapped_row_is_detected_and_its_position_named(
     history: tuple[Path, App], tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ COMPLETE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPLETE)
 def test_no_interleaving_breaks_a_promise(name: str) -> None:
     case = COMPLETE[name]
