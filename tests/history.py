@@ -10,12 +10,31 @@ from dualbus.application.loader import load
 from dualbus.commandbus.batch import CommandBatch
 from dualbus.commandbus.node import genesis
 from dualbus.commandbus.state_cache import StateCache
-from dualbus.log.contract import Outcome
+from dualbus.log.contract import Outcome, ReadableLog
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.writer import SqliteLog
-from dualbus.projector.builder import Model
 from dualbus.protocol.records import Job
+from dualbus.readmodel.builder import Builder, open_built
+from dualbus.readmodel.file import file_name
+from dualbus.readmodel.updater import Updater
 from dualbus.worker.interrupt import Interrupt
+
+
+def project(folder: Path, app: App, log: ReadableLog) -> bool:
+    """Bring the read model to the head of the log, as projector does; return whether it was built anew."""
+    path = folder / file_name(app.projections)
+    writer = open_built(path, log)
+    if writer:
+        updater = Updater(writer, app, log, Interrupt())
+    else:
+        builder = Builder(path, app, log, Interrupt())
+        while not builder.done:
+            builder.build()
+        updater = builder.updater
+    while updater.behind:
+        updater.catch_up()
+    updater.writer.close()
+    return writer is None
 
 
 class History:
@@ -42,13 +61,7 @@ class History:
     def project(self) -> None:
         """Bring the read model to the head of the log."""
         reader = SqliteLogReader(self.folder)
-        model = Model(self.folder, self.app, reader, Interrupt())
-        while model.building:
-            model.build()
-        model.check_head()
-        while model.behind:
-            model.catch_up()
-        model.close()
+        project(self.folder, self.app, reader)
         reader.close()
 
     def close(self) -> None:

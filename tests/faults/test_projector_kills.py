@@ -18,19 +18,19 @@ from users.messages import UserCreated
 
 OWN = "dualbus.readmodel.writer:ReadModelWriter.execute_internal"  # PRAGMA, SELECT, BEGIN, UPDATE, COMMIT, …
 WHILE_BUILDING = [
-    ("before", "dualbus.projector.builder:create", 1),
-    ("after", "dualbus.projector.builder:create", 1),
+    ("before", "dualbus.readmodel.builder:create", 1),
+    ("after", "dualbus.readmodel.builder:create", 1),
     *[("before", OWN, number) for number in range(1, 8)],
-    ("after", "dualbus.projector.applier:Applier.apply", 1),
-    ("after", "dualbus.projector.applier:Applier.apply", 3),
+    ("after", "dualbus.readmodel.applier:Applier.apply", 1),
+    ("after", "dualbus.readmodel.applier:Applier.apply", 3),
     ("before", "pathlib:Path.rename", 1),
     ("after", "pathlib:Path.rename", 1),
-    ("after", "dualbus.projector.builder:sync_folder", 1),
+    ("after", "dualbus.readmodel.builder:sync_folder", 1),
 ]
 WHILE_FOLLOWING = [
     *[("before", OWN, number) for number in range(1, 6)],
-    ("after", "dualbus.projector.applier:Applier.apply", 1),
-    ("after", "dualbus.projector.applier:Applier.apply", 3),
+    ("after", "dualbus.readmodel.applier:Applier.apply", 1),
+    ("after", "dualbus.readmodel.applier:Applier.apply", 3),
     ("after", OWN, 5),
     ("before", "dualbus.projector.node:Projector._announce", 1),
     ("before", "dualbus.projector.node:Projector._announce", 2),

@@ -1,6 +1,6 @@
-"""Applies events to tables, and selects the published events to apply. No socket, no clock, no driver."""
+"""Applies events to tables. No socket, no clock, no driver."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from dualbus.application.app import App
@@ -18,19 +18,6 @@ class ProjectionFailed(Exception):
             f"{what} at position {recorded.position} ({recorded.type}); the log of the projector has the details"
         )
         self.position = recorded.position
-
-
-def events_to_apply(
-    checkpoint: int, previous_position: int, events: Sequence[RecordedEvent]
-) -> Sequence[RecordedEvent] | None:
-    """Return the published events after the checkpoint, or None if earlier events are missing.
-
-    Subscribe, catch up, follow (zguide, chapter 5, "Clone"): skip events up to the checkpoint, apply
-    the events after the checkpoint, and read the log after a gap.
-    """
-    if previous_position > checkpoint:
-        return None
-    return events[checkpoint - previous_position :]
 
 
 class Applier:
