@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from dualbus.application.loader import load
@@ -16,12 +15,13 @@ from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import EVENTS, PROGRESS, Frames
 from dualbus.protocol.records import Progress, Published, read_published
-from dualbus.readmodel.builder import Builder, open_built
+from dualbus.readmodel.builder import Builder
 from dualbus.readmodel.checkpoints import check_log_is_complete
 from dualbus.readmodel.file import file_name
+from dualbus.readmodel.folder import lock_writer
 from dualbus.readmodel.updater import Updater
-from dualbus.runtime.errors import EXIT_OK, DataError
-from dualbus.runtime.files import lock_data, make_folder
+from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, DataError
+from dualbus.runtime.files import Lock, lock_data, make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
 from dualbus.transport.poller import Poll
@@ -34,6 +34,7 @@ from .follower import Follower
 
 HEAD_POLL_SECONDS = 1.0  # between reads of the log's head, in case publications do not arrive
 PROGRESS_SECONDS = 0.5
+BUILT_ELSEWHERE = "waiting for `dualbus build`"
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Projector:
     def __init__(self, settings: Settings, sockets: Sockets, stop: Stop) -> None:
         self._folder = settings.data
         self._app = load(settings.app)
+        self._path = settings.data / file_name(self._app.projections)
         self._stop = stop
         self._events = sockets.subscriber(settings.events)
         self._progress = sockets.publisher(settings.progress)
@@ -84,12 +86,14 @@ class Projector:
         if log:
             check_log_is_complete(self._folder, log)
             self._app.check_stored(log.types())
-        path = self._folder / file_name(self._app.projections)
-        while log and self._turn(0):
-            updater = self._open(path, log)
-            if self._turn(0):
+        lock = self._lock_read_model() if log else None
+        while log and lock and self._turn(0):
+            if updater := self._open(log):
                 self._follow(updater)
-            updater.writer.close()
+            if self._updater:
+                self._updater.writer.close()
+        if lock:
+            lock.release()
         self._attendant.stop()
         return EXIT_OK
 
@@ -113,21 +117,35 @@ class Projector:
                 return open_reader(self._folder)
         return None
 
-    def _open(self, path: Path, log: ReadableLog) -> Updater:
-        """Open the read model, or build it up to the head of the log or until a stop is requested."""
-        if writer := open_built(path, log):
-            self._updater = updater = Updater(writer, self._app, log, self._interrupt)
-        else:
-            builder = Builder(path, self._app, log, self._interrupt)
-            self._updater = updater = builder.updater
-            while not builder.done:
-                self._state = updater.failure or "building"
-                if not self._turn(updater.pause):
-                    return updater
-                with self._link.handling():
-                    builder.build()
-        logger.info("The read model %s is at position %d (pid %d).", path, updater.position, os.getpid())
-        return updater
+    def _lock_read_model(self) -> Lock | None:
+        """Wait until `dualbus build` has built the read model; return None if a stop is requested."""
+        while self._turn(0.05):
+            try:
+                return lock_writer(self._path)
+            except AlreadyRunningError as running:
+                if self._state != BUILT_ELSEWHERE:
+                    logger.info("Waiting until the read model is built: %s", running)
+                self._state = BUILT_ELSEWHERE
+        return None
+
+    def _open(self, log: ReadableLog) -> Updater | None:
+        """Open the read model, or build it; return None if a stop is requested."""
+        builder = Builder(self._path, self._app, log, self._interrupt)
+        self._updater = builder.updater
+        while not builder.done:
+            self._state = builder.failure or "building"
+            if not self._turn(builder.pause):
+                return None
+            with self._link.handling():
+                builder.build()
+            self._updater = builder.updater
+            if time.monotonic() >= self._next_progress:
+                self._publish(Progress(log.identity, builder.position, self._path.name, builder.failure or ""))
+        if self._updater:
+            logger.info(
+                "The read model %s is at position %d (pid %d).", self._path, self._updater.position, os.getpid()
+            )
+        return self._updater
 
     def _follow(self, updater: Updater) -> None:
         """Apply publications, and read the log after a gap."""
@@ -168,5 +186,8 @@ class Projector:
 
     def _announce(self, updater: Updater) -> None:
         self._link.identity, self._link.position = updater.log.identity, updater.position
-        self._progress.send(batch(PROGRESS, [Progress(updater.log.identity, updater.position)]))
+        self._publish(Progress(updater.log.identity, updater.position, self._path.name, updater.failure or ""))
+
+    def _publish(self, progress: Progress) -> None:
+        self._progress.send(batch(PROGRESS, [progress]))
         self._next_progress = time.monotonic() + PROGRESS_SECONDS

@@ -14,27 +14,19 @@ from dualbus.log.contract import Outcome, ReadableLog
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.records import Job
-from dualbus.readmodel.builder import Builder, open_built
+from dualbus.readmodel.builder import Builder
 from dualbus.readmodel.file import file_name
-from dualbus.readmodel.updater import Updater
 from dualbus.worker.interrupt import Interrupt
 
 
 def project(folder: Path, app: App, log: ReadableLog) -> bool:
     """Bring the read model to the head of the log, as projector does; return whether it was built anew."""
-    path = folder / file_name(app.projections)
-    writer = open_built(path, log)
-    if writer:
-        updater = Updater(writer, app, log, Interrupt())
-    else:
-        builder = Builder(path, app, log, Interrupt())
-        while not builder.done:
-            builder.build()
-        updater = builder.updater
-    while updater.behind:
-        updater.catch_up()
-    updater.writer.close()
-    return writer is None
+    builder = Builder(folder / file_name(app.projections), app, log, Interrupt())
+    anew = not builder.done
+    while not builder.done or not builder.updater or builder.updater.behind:
+        builder.build()
+    builder.updater.writer.close()
+    return anew
 
 
 class History:

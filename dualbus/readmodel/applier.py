@@ -1,12 +1,12 @@
 """Applies events to tables. No socket, no clock, no driver."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable, cause
-from dualbus.application.tables import Tables
 from dualbus.log.contract import RecordedEvent
+from dualbus.readmodel.guard import Handle
 from dualbus.runtime.errors import RAISED
 
 
@@ -21,18 +21,17 @@ class ProjectionFailed(Exception):
 
 
 class Applier:
-    """Applies each event to the tables of all projections subscribed to its type."""
+    """Applies each event to the tables of all projections subscribed to its type, without the excluded ones."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, exclude: Collection[str] = ()) -> None:
         self._decode = app.decode
+        projections = [one for one in app.projections if one.name not in exclude]
         self._on: dict[str, list[tuple[str, Callable[[Any, Any], None]]]] = {
-            stored: [
-                (projection.name, projection.on[kind]) for projection in app.projections if kind in projection.on
-            ]
+            stored: [(projection.name, projection.on[kind]) for projection in projections if kind in projection.on]
             for stored, kind in app.stored_types.items()
         }
 
-    def apply(self, recorded: RecordedEvent, tables: Tables) -> None:
+    def apply(self, recorded: RecordedEvent, tables: Handle) -> None:
         """Apply an event. On ProjectionFailed, the caller must roll back."""
         on = self._on.get(recorded.type)
         if on is None:
@@ -46,6 +45,7 @@ class Applier:
         except KeyboardInterrupt as error:  # raised by the application: Ctrl-C raises none in a process
             raise ProjectionFailed(recorded, f"The event cannot be read ({cause(error)})") from error
         for name, function in on:
+            tables.projection = name
             try:
                 function(event, tables)
             except RAISED as error:

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from dualbus.application.app import App
@@ -43,7 +43,15 @@ class Watch(Protocol):
 class Updater:
     """Moves a read model towards the head of the log; `failure` has the reason while an event cannot be applied."""
 
-    def __init__(self, writer: ReadModelWriter, app: App, log: ReadableLog, watch: Watch) -> None:
+    def __init__(
+        self,
+        writer: ReadModelWriter,
+        app: App,
+        log: ReadableLog,
+        watch: Watch,
+        *,
+        exclude: Collection[str] = (),  # projections with later rows already
+    ) -> None:
         self.writer = writer
         self.log = log
         self.position = writer.checkpoint().position
@@ -51,7 +59,8 @@ class Updater:
         self.failure: str | None = None
         self.counters = {"applied": 0, "commits": 0, "gaps": 0, "refused": 0}
         self._logged_failure = ""
-        self._applier = Applier(app)
+        self._app = app
+        self._applier = Applier(app, exclude)
         self._watch = watch
         self._retry_at = 0.0
         self._retry_seconds = RETRY_SECONDS
@@ -79,10 +88,15 @@ class Updater:
             self._caught_up_at = time.monotonic()
         self.head = self.log.head().position
 
-    def catch_up(self) -> None:
-        """Apply the next chunk of events from the log, unless a retry is not due yet."""
+    def apply_to_all(self) -> None:
+        """Apply further events to all projections."""
+        self._applier = Applier(self._app)
+
+    def catch_up(self, until: int | None = None) -> None:
+        """Apply the next chunk of events from the log, up to a position, unless a retry is not due yet."""
         if self.behind and not self.pause:
-            self.attempt(self.log.read(self.position, CHUNK_EVENTS))
+            limit = CHUNK_EVENTS if until is None else min(CHUNK_EVENTS, until - self.position)
+            self.attempt(self.log.read(self.position, limit))
 
     def attempt(self, events: Sequence[RecordedEvent]) -> None:
         """Apply the events after the position, or note the failure."""

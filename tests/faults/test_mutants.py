@@ -81,7 +81,7 @@ MUTANTS = {
     ),
     "cursor left open": Mutant(
         "dualbus/readmodel/guard.py",
-        "return self.db.execute(sql, values).fetchall()",
+        "return self.db.execute(sql, values, can_cache=can_cache).fetchall()",
         "self.left = self.db.execute(sql, values); next(self.left, None); "
         "return self.db.execute(sql, values).fetchall()",
         f"{FAULTS}/test_commits.py::test_a_snapshot_begins_with_its_checkpoint_and_ends_whatever_a_query_left_unread",

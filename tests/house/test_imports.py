@@ -44,6 +44,8 @@ OWNERS = {  # of a driver: the only files that name it
         "dualbus/readmodel/guard.py",
         "dualbus/readmodel/file.py",
         "dualbus/readmodel/reader.py",
+        "dualbus/readmodel/copying.py",
+        "dualbus/readmodel/comparison.py",
         "dualbus/readmodel/writer.py",
         "dualbus/readmodel/memory.py",
         "dualbus/log/sqlite/audit.py",  # verify reads the log's own tables
