@@ -23,12 +23,12 @@ from dualbus.gateway.router import Router
 from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
 from dualbus.log.sqlite.writer import SqliteLog
-from dualbus.projector.applier import Applier
 from dualbus.protocol.batches import answer_batches, batch, batches, joined, parts
 from dualbus.protocol.codec import pack, unpack, unpack_hostile
 from dualbus.protocol.frames import DONE, EVENTS, WORK
 from dualbus.protocol.records import Job, Published, Registration, Response, read_done, read_published, read_work
 from dualbus.querybus.responder import Responder
+from dualbus.readmodel.applier import Applier
 from dualbus.readmodel.file import create
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter

@@ -8,16 +8,20 @@ from contextlib import suppress
 from typing import Any
 
 from dualbus.application.loader import load
-from dualbus.log.contract import ReadableLog, RecordedEvent
+from dualbus.log.contract import ReadableLog
 from dualbus.log.engine import log_exists, open_reader
 from dualbus.protocol.batches import batch
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import EVENTS, PROGRESS, Frames
 from dualbus.protocol.records import Progress, Published, read_published
-from dualbus.readmodel.witness import check_log_is_complete
-from dualbus.runtime.errors import EXIT_OK, DataError
-from dualbus.runtime.files import lock_data, make_folder
+from dualbus.readmodel.builder import Builder
+from dualbus.readmodel.checkpoints import check_log_is_complete
+from dualbus.readmodel.file import file_name
+from dualbus.readmodel.folder import lock_writer
+from dualbus.readmodel.updater import Updater
+from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, DataError
+from dualbus.runtime.files import Lock, lock_data, make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
 from dualbus.transport.poller import Poll
@@ -26,11 +30,11 @@ from dualbus.worker.attendant import Attendant
 from dualbus.worker.interrupt import Interrupt
 from dualbus.worker.link import WorkerLink
 
-from .applier import events_to_apply
-from .builder import Model
+from .follower import Follower
 
 HEAD_POLL_SECONDS = 1.0  # between reads of the log's head, in case publications do not arrive
 PROGRESS_SECONDS = 0.5
+BUILT_ELSEWHERE = "waiting for `dualbus build`"
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +64,7 @@ class Projector:
     def __init__(self, settings: Settings, sockets: Sockets, stop: Stop) -> None:
         self._folder = settings.data
         self._app = load(settings.app)
+        self._path = settings.data / file_name(self._app.projections)
         self._stop = stop
         self._events = sockets.subscriber(settings.events)
         self._progress = sockets.publisher(settings.progress)
@@ -67,7 +72,7 @@ class Projector:
         self._poll = Poll(self._events, self._link.socket, stop=stop)
         self._interrupt = Interrupt()
         self._attendant = Attendant(self._link, self._interrupt, self._status, handler="projection of")
-        self._model: Model | None = None
+        self._updater: Updater | None = None
         self._received: list[Frames] = []  # from the publisher, in this turn
         self._state = "starting"
         self._next_head_poll = 0.0
@@ -81,11 +86,14 @@ class Projector:
         if log:
             check_log_is_complete(self._folder, log)
             self._app.check_stored(log.types())
-        while log and self._turn(0):
-            self._model = Model(self._folder, self._app, log, self._interrupt)
-            if self._build(self._model):
-                self._follow(self._model, log)
-            self._model.close()
+        lock = self._lock_read_model() if log else None
+        while log and lock and self._turn(0):
+            if updater := self._open(log):
+                self._follow(updater)
+            if self._updater:
+                self._updater.writer.close()
+        if lock:
+            lock.release()
         self._attendant.stop()
         return EXIT_OK
 
@@ -98,7 +106,7 @@ class Projector:
         return not self._link.finished(self._stop)
 
     def _status(self) -> dict[str, Any]:
-        return {"state": self._state, **(self._model.status() if self._model else {}), **self._attendant.status()}
+        return {"state": self._state, **(self._updater.status() if self._updater else {}), **self._attendant.status()}
 
     def _wait_for_log(self) -> ReadableLog | None:
         if not log_exists(self._folder):
@@ -109,48 +117,56 @@ class Projector:
                 return open_reader(self._folder)
         return None
 
-    def _build(self, model: Model) -> bool:
-        """Build a new read model up to the head of the log; return False if a stop is requested."""
-        while model.building:
-            self._state = model.failure or "building"
-            if not self._turn(model.pause):
-                return False
-            with self._link.handling():
-                model.build()
-        logger.info("The read model %s is at position %d (pid %d).", model.path, model.position, os.getpid())
-        return True
+    def _lock_read_model(self) -> Lock | None:
+        """Wait until `dualbus build` has built the read model; return None if a stop is requested."""
+        while self._turn(0.05):
+            try:
+                return lock_writer(self._path)
+            except AlreadyRunningError as running:
+                if self._state != BUILT_ELSEWHERE:
+                    logger.info("Waiting until the read model is built: %s", running)
+                self._state = BUILT_ELSEWHERE
+        return None
 
-    def _follow(self, model: Model, log: ReadableLog) -> None:
+    def _open(self, log: ReadableLog) -> Updater | None:
+        """Open the read model, or build it; return None if a stop is requested."""
+        builder = Builder(self._path, self._app, log, self._interrupt)
+        self._updater = builder.updater
+        while not builder.done:
+            self._state = builder.failure or "building"
+            if not self._turn(builder.pause):
+                return None
+            with self._link.handling():
+                builder.build()
+            self._updater = builder.updater
+            if time.monotonic() >= self._next_progress:
+                self._publish(Progress(log.identity, builder.position, self._path.name, builder.failure or ""))
+        if self._updater:
+            logger.info(
+                "The read model %s is at position %d (pid %d).", self._path, self._updater.position, os.getpid()
+            )
+        return self._updater
+
+    def _follow(self, updater: Updater) -> None:
         """Apply publications, and read the log after a gap."""
-        self._announce(model)
-        while self._turn(model.pause if model.behind else PROGRESS_SECONDS):
-            before = model.position
-            self._apply_publications(model, log)
+        follower = Follower(updater)
+        self._announce(updater)
+        while self._turn(updater.pause if updater.behind else PROGRESS_SECONDS):
+            before = updater.position
+            publications = self._publications(updater.log)
             if time.monotonic() >= self._next_head_poll:
                 self._next_head_poll = time.monotonic() + HEAD_POLL_SECONDS
-                model.check_head()
-                if model.replaced():
-                    logger.error("The read model %s was removed or replaced; building a new one.", model.path)
+                updater.check_head()
+                if updater.writer.replaced():
+                    logger.error(
+                        "The read model %s was removed or replaced; building a new one.", updater.writer.path
+                    )
                     return
             with self._link.handling():
-                model.catch_up()
-            if model.position != before or time.monotonic() >= self._next_progress:
-                self._announce(model)
-            self._state = model.failure or "following"
-
-    def _apply_publications(self, model: Model, log: ReadableLog) -> None:
-        """Apply the publications after the checkpoint, in one transaction."""
-        following: list[RecordedEvent] = []
-        for published in self._publications(log):
-            position = model.position + len(following)
-            events = events_to_apply(position, published.before, published.events)
-            if events is None:
-                model.note_gap()
-            else:
-                following += events
-        if following and not model.behind:
-            with self._link.handling():
-                model.apply_published(following)
+                follower.follow(publications)
+            if updater.position != before or time.monotonic() >= self._next_progress:
+                self._announce(updater)
+            self._state = updater.failure or "following"
 
     def _publications(self, log: ReadableLog) -> list[Published]:
         publications: list[Published] = []
@@ -168,7 +184,10 @@ class Projector:
                 )
         return publications
 
-    def _announce(self, model: Model) -> None:
-        self._link.identity, self._link.position = model.identity, model.position
-        self._progress.send(batch(PROGRESS, [Progress(model.identity, model.position)]))
+    def _announce(self, updater: Updater) -> None:
+        self._link.identity, self._link.position = updater.log.identity, updater.position
+        self._publish(Progress(updater.log.identity, updater.position, self._path.name, updater.failure or ""))
+
+    def _publish(self, progress: Progress) -> None:
+        self._progress.send(batch(PROGRESS, [progress]))
         self._next_progress = time.monotonic() + PROGRESS_SECONDS

@@ -8,9 +8,10 @@ from typing import Any
 
 from dualbus.application.loader import load
 from dualbus.application.tables import Interrupted
-from dualbus.protocol.codec import pack
-from dualbus.protocol.codes import Code, error
-from dualbus.protocol.records import Job, Response
+from dualbus.protocol.codec import pack, unpack
+from dualbus.protocol.codes import Code, WireError, error
+from dualbus.protocol.frames import Frames
+from dualbus.protocol.records import Job, Progress, Response, read_progress
 from dualbus.readmodel.file import Checkpoint, Damaged, file_name
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.runtime.errors import EXIT_OK
@@ -30,6 +31,7 @@ SNAPSHOT_QUERIES = 512  # half of the credit: the gateway sends the other half m
 DEFERRED_MAX = 64  # queries waiting here for the read model; further queries wait at the gateway
 GIVE_UP_SECONDS = 5.0  # beyond its deadline, for an unstoppable query
 NO_READ_MODEL = -1  # a position
+PROJECTOR_SILENT_SECONDS = 2.0
 CHECK_SECONDS = 0.05  # between checks of the read model: position (for deferred queries) and file
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,8 @@ class QueryBus:
         self._interrupt = interrupt
         self._path = path
         self._progress = progress
+        self._progress_frames: Frames = []  # the last received
+        self._progress_at = float("-inf")
         self._link = link
         self._reader: ReadModelReader | None = None
         self._attendant = Attendant(
@@ -88,7 +92,7 @@ class QueryBus:
             if link.jobs:
                 self._process_queries()
             if not self._deferred:
-                self._progress.receive()  # discard: no query waits for a position
+                self._receive_progress()  # no query waits for a position
             if not link.seconds_to_heartbeat:
                 self._check_read_model()
             link.send_heartbeat(self._status)
@@ -119,11 +123,27 @@ class QueryBus:
     def _requeue_deferred(self) -> None:
         """Queue the deferred queries again if the read model may have moved."""
         now = time.monotonic()
-        if self._progress.receive() or now >= self._next_check:
+        if self._receive_progress() or now >= self._next_check:
             self._next_check = now + CHECK_SECONDS
             current = self._link.registration
             self._link.jobs.extendleft(reversed([job for job in self._deferred if job.registration == current]))
             self._deferred.clear()
+
+    def _receive_progress(self) -> bool:
+        """Keep the last report of the projector; return whether there are new reports."""
+        received = self._progress.receive()
+        if received:
+            self._progress_frames, self._progress_at = received[-1], time.monotonic()
+        return bool(received)
+
+    def _projector(self) -> Progress | None:
+        """Return the last report of the projector, unless the projector is silent."""
+        if time.monotonic() - self._progress_at > PROJECTOR_SILENT_SECONDS:
+            return None
+        try:
+            return read_progress(unpack(self._progress_frames[1]))
+        except (WireError, IndexError):
+            return None
 
     def _status(self) -> dict[str, Any]:
         queue = len(self._link.jobs) + len(self._deferred)
@@ -219,19 +239,31 @@ class QueryBus:
         self._counters["late"] += 1
         text = "The deadline passed before the query was answered: try again, or allow more time."
         if position < job.after:
-            where = f"at position {position}" if position >= 0 else "being built"
-            text = f"The read model has not caught up: it is {where}, and you have seen {job.after}. Try again."
+            text = f"{self._behind(position)} You have seen position {job.after}. Try again."
         return job.id, max(0, position), pack(error(job.body["msg_id"], Code.UNAVAILABLE, text))
 
+    def _behind(self, position: int) -> str:
+        """Describe why the read model is behind."""
+        projector = self._projector()
+        where = f"at position {position}" if position >= 0 else "being built"
+        if projector and projector.model != self._path.name:
+            stays = f"stays at position {position}" if position >= 0 else "does not exist"
+            return (
+                f"The read model of this querybus {stays}, because the projector runs another version of the "
+                f"application, and is at position {projector.position}: restart querybus with that version."
+            )
+        if projector and projector.failure:
+            return f"The read model has not caught up: it is {where}. {projector.failure}."
+        return f"The read model has not caught up: it is {where}."
+
     def _open(self) -> None:
-        """Open the read model if the file exists, and again if the file was replaced."""
+        """Open the read model if the file exists, and again if the file was replaced; a removed file stays open."""
         now = time.monotonic()
         if self._reader and now < self._next_file_check:
             return
         self._next_file_check = now + CHECK_SECONDS
-        if self._reader and self._reader.replaced():
+        if (self._reader is None or self._reader.replaced()) and self._path.exists():
             self._close()
-        if self._reader is None and self._path.exists():
             self._reader = ReadModelReader(self._path)
 
     def _close(self) -> None:

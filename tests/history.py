@@ -10,12 +10,23 @@ from dualbus.application.loader import load
 from dualbus.commandbus.batch import CommandBatch
 from dualbus.commandbus.node import genesis
 from dualbus.commandbus.state_cache import StateCache
-from dualbus.log.contract import Outcome
+from dualbus.log.contract import Outcome, ReadableLog
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.writer import SqliteLog
-from dualbus.projector.builder import Model
 from dualbus.protocol.records import Job
+from dualbus.readmodel.builder import Builder
+from dualbus.readmodel.file import file_name
 from dualbus.worker.interrupt import Interrupt
+
+
+def project(folder: Path, app: App, log: ReadableLog) -> bool:
+    """Bring the read model to the head of the log, as projector does; return whether it was built anew."""
+    builder = Builder(folder / file_name(app.projections), app, log, Interrupt())
+    anew = not builder.done
+    while not builder.done or not builder.updater or builder.updater.behind:
+        builder.build()
+    builder.updater.writer.close()
+    return anew
 
 
 class History:
@@ -42,13 +53,7 @@ class History:
     def project(self) -> None:
         """Bring the read model to the head of the log."""
         reader = SqliteLogReader(self.folder)
-        model = Model(self.folder, self.app, reader, Interrupt())
-        while model.building:
-            model.build()
-        model.check_head()
-        while model.behind:
-            model.catch_up()
-        model.close()
+        project(self.folder, self.app, reader)
         reader.close()
 
     def close(self) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from dualbus import App, Event, Projection, Tables, Tag
 from dualbus.log.contract import RecordedEvent
-from dualbus.projector.applier import Applier, ProjectionFailed, events_to_apply
+from dualbus.projector.follower import events_to_apply
+from dualbus.readmodel.applier import Applier, ProjectionFailed
 from dualbus.readmodel.memory import ModelInMemory
 
 

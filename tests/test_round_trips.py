@@ -32,8 +32,8 @@ from dualbus.application.event_json import from_text, to_text
 from dualbus.log.contract import GENESIS, Decision
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.operations.verify import verify
-from dualbus.projector.applier import Applier
 from dualbus.protocol.codes import WireError
+from dualbus.readmodel.applier import Applier
 from dualbus.readmodel.memory import ModelInMemory
 from dualbus.runtime.errors import ConfigError
 from tests.drain import NOW, Bus, answers, said

@@ -14,6 +14,7 @@ from dualbus.application.messages import Command, Event, Query, tag_fields
 from dualbus.application.past import Past
 from dualbus.application.recorded import Recorded
 from dualbus.application.registry import Decider, Registry, Subscriber
+from dualbus.application.signatures import read_types, with_subclasses
 from dualbus.application.tables import ReadOnlyTables, Tables
 from dualbus.application.upcasts import Upcast, final_type, upcast
 from dualbus.runtime.errors import RAISED_UNDER_CTRL_C, ConfigError
@@ -35,6 +36,11 @@ class Projection:
     version: int
     tables: str  # SQL: CREATE TABLE …; CREATE INDEX …
     on: Sequence[Project]
+
+    def event_names(self) -> list[str]:
+        """Return the types of the events that the functions name, in the order of the alphabet."""
+        named = {kind for function in self.on for kind in read_types(function)}
+        return sorted(kind.__name__ for kind in (named if Event in named else with_subclasses(named)))
 
 
 @dataclass(frozen=True)

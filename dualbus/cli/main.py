@@ -11,6 +11,7 @@ import dualbus
 from dualbus.application.causes import own_text
 from dualbus.cli import output
 from dualbus.cli.backups import backup, restore, upgrade
+from dualbus.cli.building import build
 from dualbus.cli.calling import command, query
 from dualbus.cli.describing import describe
 from dualbus.cli.dev import dev
@@ -33,6 +34,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     status,
     events,
     verify,
+    build,
     backup,
     restore,
     upgrade,

@@ -5,7 +5,7 @@ hashes of events and commits are defined in `dualbus.log.chain`. An engine must 
 
 - refuse a second writer with AlreadyRunningError;
 - create a missing log with a random identity and secret, and append the genesis decision;
-- call `dualbus.readmodel.witness.check_log_is_complete`, and then record commits in `dualbus.log.head.HeadFile`.
+- call `dualbus.readmodel.checkpoints.check_log_is_complete`, and then record commits in `dualbus.log.head.HeadFile`.
 
 `dualbus.testing.log_contract` has the tests for an engine.
 """

@@ -59,10 +59,12 @@ class Published(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The position of the read model."""
+    """The position of the projector's read model."""
 
     identity: Identity
     position: int
+    model: str  # the name of the file: of these versions of the projections
+    failure: str  # the reason, while an event cannot be applied; else empty
 
 
 class Job(NamedTuple):
@@ -123,6 +125,15 @@ def read_numbers(items: Any) -> list[int]:
 def read_published(items: Any) -> list[Published]:
     """Return the publications in an EVENTS."""
     return [_published(item) for item in _list(items)]
+
+
+def read_progress(items: Any) -> Progress:
+    """Return the progress in a PROGRESS."""
+    match items:
+        case [[identity, int(position), str(model), str(failure)]]:
+            if found := _identity(identity):
+                return Progress(found, position, model, failure)
+    raise WireError("Invalid progress of a projector.")
 
 
 def _list(items: Any) -> list[Any]:

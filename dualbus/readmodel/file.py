@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 import apsw.ext
@@ -18,9 +18,13 @@ from dualbus.runtime.sqlite_errors import is_full
 CHECKPOINT_TABLE = "dualbus_checkpoint"
 SCHEMA = f"""
 CREATE TABLE {CHECKPOINT_TABLE} (one INTEGER PRIMARY KEY CHECK (one = 1), log TEXT NOT NULL,
-    incarnation TEXT NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL) STRICT;
+    incarnation TEXT NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL, projections TEXT NOT NULL) STRICT;
 """
 READ_CHECKPOINT = f"SELECT log, incarnation, position, hash FROM {CHECKPOINT_TABLE}"  # noqa: S608
+READ_PROJECTIONS = f"SELECT projections FROM {CHECKPOINT_TABLE}"  # noqa: S608
+OBJECTS = (
+    "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND substr(name, 1, 7) <> 'sqlite_'"
+)
 
 
 class Checkpoint(NamedTuple):
@@ -47,9 +51,23 @@ class NotAllowed(Exception):
     """A projection or a query has run a statement that its handle does not allow."""
 
 
+class Stored(NamedTuple):
+    """A projection as a read model was built with it."""
+
+    definition: str  # the hash of name, version, tables and event types
+    objects: list[list[str]]  # type and name of its tables, views and triggers
+    uses: list[str]  # the projections whose tables its functions or its tables refer to
+
+
+def definition(projection: Projection) -> str:
+    """Return a hash of a projection's name, version, tables and event types."""
+    parts = [projection.name, projection.version, projection.tables, projection.event_names()]
+    return sha256(json.dumps(parts).encode()).hexdigest()
+
+
 def file_name(projections: Sequence[Projection]) -> str:
-    """Return the file name for these versions of these projections."""
-    definitions = [(projection.name, projection.version, projection.tables) for projection in projections]
+    """Return the file name for these definitions, whatever their order."""
+    definitions = sorted(map(definition, projections))
     return f"read-{sha256(json.dumps(definitions).encode()).hexdigest()[:12]}.db"
 
 
@@ -59,25 +77,67 @@ def create(path: Path, projections: Sequence[Projection], identity: Identity) ->
     Raises ConfigError with every projection whose tables are not valid SQL, ReadModelBusyError if the file cannot
     be created.
     """
-    errors = []
     try:
         db = apsw.Connection(str(path))
         db.pragma("journal_mode", "wal")
         db.execute(SCHEMA)
-        db.execute(f"INSERT INTO {CHECKPOINT_TABLE} VALUES (1, ?, ?, 0, ?)", (*identity, NO_HASH))  # noqa: S608
-        for projection in projections:
-            try:
-                db.execute(projection.tables)
-            except (apsw.FullError, apsw.IOError):
-                raise
-            except apsw.Error as error:
-                errors.append(f"The tables of projection {projection.name} are not valid SQL for SQLite: {error}.")
+        db.execute(f"INSERT INTO {CHECKPOINT_TABLE} VALUES (1, ?, ?, 0, ?, '{{}}')", (*identity, NO_HASH))  # noqa: S608
+        add_tables(db, projections, {})
         db.close()
     except apsw.Error as error:
         raise ReadModelBusyError(f"{path} cannot be created ({error})") from None
+
+
+def add_tables(db: apsw.Connection, projections: Sequence[Projection], stored: dict[str, Stored]) -> None:
+    """Create the tables of projections beside those of `stored`, and record both. Raises ConfigError."""
+    errors = []
+    owners = {name: owner for owner, part in stored.items() for _, name in part.objects}
+    for projection in projections:
+        try:
+            db.execute(projection.tables)
+        except (apsw.FullError, apsw.IOError):
+            raise
+        except apsw.Error as error:
+            errors.append(f"The tables of projection {projection.name} are not valid SQL for SQLite: {error}.")
+        objects = [[kind, name] for kind, name in _objects(db) if name not in owners]
+        owners |= {name: projection.name for _, name in objects}
+        stored[projection.name] = Stored(definition(projection), objects, [])
     if errors:
         raise ConfigError(*errors)
+    for name, other in _references(db):
+        owner, used = owners.get(name), owners.get(other)
+        if owner and used and owner != used and used not in stored[owner].uses:
+            stored[owner].uses.append(used)
+    db.execute(f"UPDATE {CHECKPOINT_TABLE} SET projections = ?", (json.dumps(stored),))  # noqa: S608
+
+
+def _objects(db: apsw.Connection) -> list[list[str]]:
+    rows: list[Any] = db.execute(OBJECTS).fetchall()
+    return [[kind, name.lower()] for kind, name, *_ in rows if name != CHECKPOINT_TABLE]
+
+
+def _references(db: apsw.Connection) -> list[tuple[str, str]]:
+    """Return the names of objects, with the names of the tables that they are on or have foreign keys to."""
+    rows: list[Any] = db.execute(
+        'SELECT name, tbl_name FROM sqlite_schema UNION ALL SELECT schema.name, parent."table" '
+        "FROM sqlite_schema AS schema JOIN pragma_foreign_key_list(schema.name) AS parent"
+    ).fetchall()
+    return [(name.lower(), other.lower()) for name, other in rows]
+
+
+def read_projections(db: apsw.Connection) -> dict[str, Stored]:
+    """Return the projections of a read model by name; none if the file has no valid record of these."""
+    try:
+        found = json.loads(db.execute(READ_PROJECTIONS).get or "{}")
+        return {name: Stored(*part) for name, part in found.items()}
+    except (apsw.SQLError, ValueError, TypeError):
+        return {}
 
 
 def unreadable(path: Path, error: apsw.Error) -> Damaged:
     return (NoRoom if is_full(error) else Damaged)(f"{path} cannot be read ({error}).")
+
+
+def quoted(name: str) -> str:
+    """Return a name of the schema as SQL."""
+    return '"' + name.replace('"', '""') + '"'

@@ -35,6 +35,8 @@ class Handle:
         self._allowed = allowed
         self._guard_disabled = False
         self._names: dict[str, tuple[str, ...]] = {}
+        self._touched: set[str] = set()  # the tables of the statements prepared last
+        self.projection = ""  # whose function runs
         self.inode = path.stat().st_ino if path.exists() else 0
 
     def execute_internal(self, sql: str, values: Sequence[Any] = ()) -> Any:
@@ -56,6 +58,8 @@ class Handle:
             return apsw.SQLITE_OK
         if action not in self._allowed or (action not in READ_ACTIONS and first == CHECKPOINT_TABLE):
             return apsw.SQLITE_DENY
+        if first:
+            self._touched.add(first)
         return apsw.SQLITE_OK
 
     def all(self, sql: str, values: Values = ()) -> list[Row]:
@@ -70,9 +74,9 @@ class Handle:
         names = self._names.get(sql) or self._column_names(sql)
         return dict(zip(names, rows[0], strict=True))
 
-    def _rows(self, sql: str, values: Values) -> list[tuple[Any, ...]]:
+    def _rows(self, sql: str, values: Values, *, can_cache: bool = True) -> list[tuple[Any, ...]]:
         try:
-            return self.db.execute(sql, values).fetchall()
+            return self.db.execute(sql, values, can_cache=can_cache).fetchall()
         except apsw.AuthError as error:
             raise NotAllowed(f"This handle does not allow {sql!r} ({error}).") from None
         except apsw.InterruptError:

@@ -15,7 +15,7 @@ from dualbus.application.error_text import one_line
 from dualbus.application.messages import Event
 from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
-from dualbus.readmodel.file import CHECKPOINT_TABLE, Checkpoint, Damaged, create
+from dualbus.readmodel.file import CHECKPOINT_TABLE, OBJECTS, Checkpoint, Damaged, create, quoted, read_projections
 from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.runtime.errors import RAISED_UNDER_CTRL_C
 
@@ -61,7 +61,7 @@ class Replay:
         """Compare table by table and row by row. Raises Damaged at the first difference."""
         self._writer.commit(self.position, b"")
         with ReadModelSnapshot(self._path) as expected:
-            if expected.tables() != actual.tables():
+            if expected.tables() != actual.tables() or not actual.has_projections_of(expected):
                 raise Damaged(f"The schema of {actual.path} is not the schema of the projections.")
             counts = [_same_rows(table, expected, actual) for table in expected.compared_tables()]
         return Comparison(len(counts), sum(counts))
@@ -101,7 +101,15 @@ class ReadModelSnapshot:
 
     def tables(self) -> list[tuple[Any, ...]]:
         """Return the schema: tables and indexes with their SQL."""
-        return self._all("SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+        return self._all(f"{OBJECTS} ORDER BY name")
+
+    def has_projections_of(self, other: "ReadModelSnapshot") -> bool:
+        """Return whether the recorded projections are those of another read model."""
+        ours, theirs = read_projections(self._db), read_projections(other._db)
+        known = all(theirs.keys() >= set(part.uses) for part in ours.values())
+        return known and {name: part[:2] for name, part in ours.items()} == {
+            name: part[:2] for name, part in theirs.items()
+        }
 
     def compared_tables(self) -> list[str]:
         """Return the tables to compare, without the checkpoint and internal tables of SQLite modules."""
@@ -110,8 +118,8 @@ class ReadModelSnapshot:
 
     def rows(self, table: str) -> Iterator[tuple[Any, ...]]:
         """Yield the rows ordered by key; a rowid without a column of its own is the first value."""
-        columns = ", ".join(map(_quoted, self.columns(table)))
-        sql = f"SELECT {columns} FROM {_quoted(table)} ORDER BY {self._key(table) or columns}"  # noqa: S608
+        columns = ", ".join(map(quoted, self.columns(table)))
+        sql = f"SELECT {columns} FROM {quoted(table)} ORDER BY {self._key(table) or columns}"  # noqa: S608
         try:
             yield from self._db.execute(sql)
         except (apsw.Error, UnicodeDecodeError) as error:
@@ -121,7 +129,7 @@ class ReadModelSnapshot:
         if self.columns(table)[0] == "rowid":
             return "rowid"
         key = self._all("SELECT name FROM pragma_table_info(?) WHERE pk ORDER BY pk", table)
-        return ", ".join(_quoted(name) for (name,) in key)
+        return ", ".join(quoted(name) for (name,) in key)
 
     def columns(self, table: str) -> list[str]:
         """Return the column names of a table, with the implicit rowid, if any, which determines the default order."""
@@ -174,10 +182,6 @@ def _difference(columns: list[str], expected: tuple[Any, ...] | None, actual: tu
         name for name, *pair in zip(columns, expected, actual, strict=True) if repr(pair[0]) != repr(pair[1])
     ]
     return f"has wrong values in {', '.join(different)}"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _unreadable(path: Path, error: Exception) -> Damaged:

@@ -1,5 +1,6 @@
 """The writer of a read model."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ from dualbus.readmodel.file import (
     CHECKPOINT_TABLE,
     NotAllowed,
     ReadModelBusyError,
+    Stored,
+    read_projections,
     unreadable,
 )
 from dualbus.readmodel.guard import WRITE_ACTIONS, Handle
+
+STATEMENTS_KNOWN_MAX = 1000  # an application may build SQL from values
 
 
 class ReadModelWriter(Handle):
@@ -26,17 +31,45 @@ class ReadModelWriter(Handle):
         # A file that is being built has no readers; after a power cut, the projector builds the file again.
         try:
             self.execute_internal(f"PRAGMA synchronous = {'off' if building else 'normal'}")
+            self._guard_disabled = True
+            self._stored = read_projections(self.db)
+            self._guard_disabled = False
         except apsw.Error as error:  # the first statement that reads the file
             self.close()
             raise unreadable(path, error) from None
+        self._owners = {name: owner for owner, part in self._stored.items() for _, name in part.objects}
+        self._uses_changed = False
+        self._known: set[tuple[str, str]] = set()  # a projection, and a statement with known tables
+
+    @property
+    def projections(self) -> dict[str, Stored]:
+        """The projections of this read model by name."""
+        return self._stored
 
     def execute(self, sql: str, values: Values = ()) -> None:
         self._rows(sql, values)
 
-    def _rows(self, sql: str, values: Values) -> list[tuple[Any, ...]]:
+    def _rows(self, sql: str, values: Values, *, can_cache: bool = True) -> list[tuple[Any, ...]]:
         if not self.db.in_transaction:  # without a transaction, rows would be committed without the checkpoint
             raise NotAllowed(f"An earlier statement has rolled back the whole transaction: {sql!r} is not executed.")
-        return super()._rows(sql, values)
+        if (self.projection, sql) in self._known:
+            return super()._rows(sql, values)
+        self._touched.clear()
+        rows = super()._rows(sql, values, can_cache=False)  # SQLite calls the guard when a statement is prepared
+        self._note_uses(sql)
+        return rows
+
+    def _note_uses(self, sql: str) -> None:
+        """Note the projections whose tables the running projection has used: they are copied or built together."""
+        if len(self._known) >= STATEMENTS_KNOWN_MAX:
+            self._known.clear()
+        self._known.add((self.projection, sql))
+        part = self._stored.get(self.projection)
+        for table in self._touched:
+            owner = self._owners.get(table.lower(), self.projection)
+            if part and owner != self.projection and owner not in part.uses:
+                part.uses.append(owner)
+                self._uses_changed = True
 
     def begin(self) -> None:
         """Begin a transaction."""
@@ -53,6 +86,9 @@ class ReadModelWriter(Handle):
             )
         try:
             self.execute_internal(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))  # noqa: S608
+            if self._uses_changed:
+                self.execute_internal(f"UPDATE {CHECKPOINT_TABLE} SET projections = ?", (json.dumps(self._stored),))  # noqa: S608
+                self._uses_changed = False
             self.execute_internal("COMMIT")
         except apsw.Error as error:
             self.roll_back()

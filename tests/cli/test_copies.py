@@ -11,10 +11,8 @@ from dualbus.application.loader import load
 from dualbus.log.contract import GENESIS, Decision, NewEvent
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.writer import SqliteLog
-from dualbus.projector.builder import Model
-from dualbus.worker.interrupt import Interrupt
 from tests.cli.conftest import Run
-from tests.history import History
+from tests.history import History, project
 
 
 def identity(folder: Path) -> tuple[str, str]:
@@ -134,11 +132,7 @@ def test_a_read_model_that_is_ahead_of_a_restored_log_is_made_anew(run: Run, dat
     assert "was built from an earlier incarnation of this log: start the projector" in not_yet.err
     SqliteLog(data, lambda secret: Decision(GENESIS, "2026")).close()  # commandbus starts
     log = SqliteLogReader(data)
-    model = Model(data, load("users:app"), log, Interrupt())  # projector does too
-    assert model.building
-    while model.building:
-        model.build()
-    model.close()
+    assert project(data, load("users:app"), log)  # projector does too
     log.close()
     assert "The read model at position 20 is what the log gives" in run("verify").out
 

@@ -22,8 +22,8 @@ from dualbus.log.contract import NO_HASH, Head, RecordedEvent
 from dualbus.log.identity import Identity
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME
-from dualbus.projector.applier import Applier
 from dualbus.protocol.codes import Code
+from dualbus.readmodel.applier import Applier
 from dualbus.readmodel.file import CHECKPOINT_TABLE, create, file_name
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter

@@ -11,10 +11,9 @@ from dualbus.log.contract import Decision, NewEvent
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.log.sqlite.writer import SqliteLog
-from dualbus.projector.builder import Model
 from dualbus.readmodel.file import file_name
-from dualbus.worker.interrupt import Interrupt
 from tests.faults.judge import Answer, Operation, judge
+from tests.history import project
 from users import app
 from users.messages import UserCreated
 
@@ -41,12 +40,7 @@ class Case:
         self.history = [self.a, self.b, self.c, self.seen]
 
     def project(self) -> None:
-        model = Model(self.folder, app, SqliteLogReader(self.folder), Interrupt())
-        while model.building:
-            model.build()
-        model.check_head()
-        model.catch_up()
-        model.close()
+        project(self.folder, app, SqliteLogReader(self.folder))
 
     def tamper(self, name: str, sql: str) -> None:
         db = apsw.Connection(str(self.folder / name))

@@ -74,14 +74,14 @@ MUTANTS = {
         f"{FAULTS}/test_commits.py::test_an_idle_commandbus_repeats_its_head",
     ),
     "gap ignored": Mutant(
-        "projector/applier.py",
+        "projector/follower.py",
         "if previous_position > checkpoint:",
         "if False:",
         "tests/test_projecting.py::test_publications_in_any_order_and_number_are_applied_once_each_and_in_order",
     ),
     "cursor left open": Mutant(
         "dualbus/readmodel/guard.py",
-        "return self.db.execute(sql, values).fetchall()",
+        "return self.db.execute(sql, values, can_cache=can_cache).fetchall()",
         "self.left = self.db.execute(sql, values); next(self.left, None); "
         "return self.db.execute(sql, values).fetchall()",
         f"{FAULTS}/test_commits.py::test_a_snapshot_begins_with_its_checkpoint_and_ends_whatever_a_query_left_unread",
@@ -141,7 +141,7 @@ MUTANTS = {
         f"{FAULTS}/test_head.py::test_two_records_are_never_at_risk_at_once",
     ),
     "read model of another log made anew": Mutant(
-        "dualbus/readmodel/witness.py",
+        "dualbus/readmodel/checkpoints.py",
         "if identity.log != log.identity.log:",
         "if False:",
         f"{FAULTS}/test_head.py::test_the_log_of_another_cluster_is_refused_at_every_start_and_nothing_is_made_of_it",

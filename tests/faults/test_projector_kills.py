@@ -19,19 +19,25 @@ from users.messages import UserCreated
 
 OWN = "dualbus.readmodel.writer:ReadModelWriter.execute_internal"  # PRAGMA, SELECT, BEGIN, UPDATE, COMMIT, …
 WHILE_BUILDING = [
-    ("before", "dualbus.projector.builder:create", 1),
-    ("after", "dualbus.projector.builder:create", 1),
+    ("before", "dualbus.readmodel.builder:create", 1),
+    ("after", "dualbus.readmodel.builder:create", 1),
     *[("before", OWN, number) for number in range(1, 8)],
-    ("after", "dualbus.projector.applier:Applier.apply", 1),
-    ("after", "dualbus.projector.applier:Applier.apply", 3),
+    ("after", "dualbus.readmodel.applier:Applier.apply", 1),
+    ("after", "dualbus.readmodel.applier:Applier.apply", 3),
     ("before", "pathlib:Path.rename", 1),
     ("after", "pathlib:Path.rename", 1),
-    ("after", "dualbus.projector.builder:sync_folder", 1),
+    ("after", "dualbus.readmodel.builder:sync_folder", 1),
+]
+WHILE_COPYING = [
+    ("before", "dualbus.readmodel.copying:_replace_changed", 1),
+    ("after", "dualbus.readmodel.copying:_replace_changed", 1),
+    ("before", "dualbus.readmodel.builder:remove_others", 1),
+    ("after", "dualbus.readmodel.builder:remove_others", 1),
 ]
 WHILE_FOLLOWING = [
     *[("before", OWN, number) for number in range(1, 6)],
-    ("after", "dualbus.projector.applier:Applier.apply", 1),
-    ("after", "dualbus.projector.applier:Applier.apply", 3),
+    ("after", "dualbus.readmodel.applier:Applier.apply", 1),
+    ("after", "dualbus.readmodel.applier:Applier.apply", 3),
     ("after", OWN, 5),
     ("before", "dualbus.projector.node:Projector._announce", 1),
     ("before", "dualbus.projector.node:Projector._announce", 2),
@@ -94,6 +100,32 @@ def test_killed_while_it_builds_a_read_model_it_leaves_none_or_a_right_one(clust
     cluster.commands["projector"] = usual
     cluster.start("projector")
     until(lambda: projected(cluster) == log.position)
+    assert judge([], cluster.data) == []
+
+
+def test_killed_while_it_copies_tables_it_leaves_the_earlier_read_model_and_none_or_a_right_one(
+    cluster: Cluster, log: Log
+) -> None:
+    usual = cluster.commands["projector"]
+    # Given the read model of another version, with the same projection
+    cluster.start("projector")
+    until(lambda: projected(cluster) == log.position)
+    cluster.stop("projector")
+    path, earlier = cluster.data / file_name(app.projections), cluster.data / "read-earlier.db"
+    path.rename(earlier)
+    rows = earlier.read_bytes()
+
+    for point in WHILE_COPYING:
+        run_until_killed(cluster, *point)
+        assert judge([], cluster.data) == [], point
+        assert projected(cluster) in (0, log.position), point
+        assert earlier.read_bytes() == rows, point
+        path.unlink(missing_ok=True)
+
+    cluster.commands["projector"] = usual
+    [projector] = cluster.start("projector")
+    until(lambda: projected(cluster) == log.position)
+    assert "Copied the tables of users" in projector.stderr_text
     assert judge([], cluster.data) == []
 
 

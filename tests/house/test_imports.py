@@ -44,6 +44,8 @@ OWNERS = {  # of a driver: the only files that name it
         "dualbus/readmodel/guard.py",
         "dualbus/readmodel/file.py",
         "dualbus/readmodel/reader.py",
+        "dualbus/readmodel/copying.py",
+        "dualbus/readmodel/comparison.py",
         "dualbus/readmodel/writer.py",
         "dualbus/readmodel/memory.py",
         "dualbus/log/sqlite/audit.py",  # verify reads the log's own tables
@@ -73,7 +75,8 @@ PURE = [
     "commandbus/fingerprint.py",
     "commandbus/history.py",
     "commandbus/state_cache.py",
-    "projector/applier.py",
+    "projector/follower.py",
+    "dualbus/readmodel/applier.py",
     "querybus/responder.py",
     "dualbus/protocol/json_stream.py",
     "dualbus/protocol/codec.py",

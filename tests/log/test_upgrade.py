@@ -17,7 +17,8 @@ from dualbus.commandbus.node import genesis
 from dualbus.log.contract import GENESIS, LogDamaged, LogError, OldFormatError
 from dualbus.log.engine import open_log, open_reader
 from dualbus.log.head import read_head
-from dualbus.projector.builder import Model
+from dualbus.readmodel.builder import Builder
+from dualbus.readmodel.file import file_name
 from dualbus.runtime.errors import AlreadyRunningError
 from dualbus.runtime.files import lock_data
 from dualbus.worker.interrupt import Interrupt
@@ -103,8 +104,11 @@ def test_log_head_and_the_read_model_belong_to_the_upgraded_log(run: Run, data: 
         head = read_head(data)
         assert head
         assert (head.identity, head.head) == (log.identity, log.head())
-        with closing(Model(data, load("users:app"), log, Interrupt())) as model:
-            assert (model.building, model.position) == (False, CHECKPOINT)
+        app = load("users:app")
+        builder = Builder(data / file_name(app.projections), app, log, Interrupt())
+        assert (builder.done, builder.position) == (True, CHECKPOINT)
+        assert builder.updater
+        builder.updater.writer.close()
     start(data)
 
 

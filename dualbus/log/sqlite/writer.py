@@ -41,7 +41,7 @@ from dualbus.log.sqlite.schema import (
     SCHEMA,
     insert_sql,
 )
-from dualbus.readmodel.witness import check_log_is_complete
+from dualbus.readmodel.checkpoints import check_log_is_complete
 from dualbus.runtime.files import is_there, lock_data, make_folder, sync_file, sync_folder, usable
 from dualbus.runtime.sqlite_errors import readable, unusable
 

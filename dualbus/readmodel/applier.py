@@ -1,11 +1,12 @@
-"""Applies events to tables, and selects the published events to apply. No socket, no clock, no driver."""
+"""Applies events to tables. No socket, no clock, no driver."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable, cause
-from dualbus.application.tables import Tables
 from dualbus.log.contract import RecordedEvent
+from dualbus.readmodel.memory import ModelInMemory
+from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.runtime.errors import RAISED
 
 
@@ -19,27 +20,17 @@ class ProjectionFailed(Exception):
         self.position = recorded.position
 
 
-def events_to_apply(
-    checkpoint: int, previous_position: int, events: Sequence[RecordedEvent]
-) -> Sequence[RecordedEvent] | None:
-    """Return the published events after the checkpoint, or None if earlier events are missing.
-
-    Subscribe, catch up, follow (zguide, chapter 5, "Clone"): skip events up to the checkpoint, apply
-    the events after the checkpoint, and read the log after a gap.
-    """
-    if previous_position > checkpoint:
-        return None
-    return events[checkpoint - previous_position :]
-
-
 class Applier:
-    """Applies each event to the tables of all projections subscribed to its type."""
+    """Applies each event to the tables of all projections subscribed to its type, without the excluded ones."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, exclude: Collection[str] = ()) -> None:
         self._decode = app.decode
-        self._on = {stored: app.subscribers[kind] for stored, kind in app.stored_types.items()}
+        self._on = {
+            stored: [one for one in app.subscribers[kind] if one.projection not in exclude]
+            for stored, kind in app.stored_types.items()
+        }
 
-    def apply(self, recorded: RecordedEvent, tables: Tables) -> None:
+    def apply(self, recorded: RecordedEvent, tables: ReadModelWriter | ModelInMemory) -> None:
         """Apply an event. On ProjectionFailed, the caller must roll back."""
         on = self._on.get(recorded.type)
         if on is None:
@@ -53,6 +44,7 @@ class Applier:
         except KeyboardInterrupt as error:  # raised by the application: Ctrl-C raises none in a process
             raise ProjectionFailed(recorded, f"The event cannot be read ({cause(error)})") from error
         for subscriber in on:
+            tables.projection = subscriber.projection
             try:
                 subscriber.apply(event, tables, recorded)
             except RAISED as error:

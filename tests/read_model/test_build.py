@@ -1,0 +1,172 @@
+"""A read model is built beside others: unchanged projections are copied, and all rows are those of a replay."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dualbus import Projection
+from dualbus.log.identity import Identity
+from dualbus.operations.verify import verify
+from dualbus.readmodel.file import file_name
+from dualbus.readmodel.folder import lock_writer, other_read_models
+from dualbus.readmodel.writer import ReadModelWriter
+from tests.read_model.counting import (
+    COUNTS,
+    COUNTS_2,
+    COUNTS_RETURNS,
+    RANKS,
+    SALES,
+    WORDS,
+    Shop,
+    app,
+)
+
+
+@pytest.fixture
+def shop(folder: Path) -> Iterator[Shop]:
+    made = Shop(folder)
+    yield made
+    made.close()
+
+
+def verified(shop: Shop, *projections: Projection) -> str:
+    """Return what verify says of a read model: every row is that of a replay."""
+    return str(verify(shop.folder, app(*projections)))
+
+
+def test_the_order_of_projections_is_not_in_the_name_and_a_changed_on_is() -> None:
+    assert file_name([COUNTS, SALES]) == file_name([SALES, COUNTS])
+    assert len({file_name([one]) for one in (COUNTS, COUNTS_2, COUNTS_RETURNS, SALES)}) == 4
+
+
+def test_tables_of_unchanged_projections_are_copied_and_the_changed_are_made_of_the_log(shop: Shop) -> None:
+    shop.sell(12_000)
+    first = shop.build(COUNTS, SALES, WORDS)
+    shop.sell(7)
+    second = shop.build(COUNTS_2, SALES, WORDS)
+
+    assert first.copied.names == frozenset()
+    assert second.copied.names == {"sales", "words"}
+    assert second.copied.position == 12_000
+    assert "at position 12007 is what the log gives" in verified(shop, COUNTS_2, SALES, WORDS)
+    assert shop.rows(COUNTS_2, SALES, WORDS, sql="SELECT sum(n) AS n FROM counts") == [{"n": 12_007}]
+    assert shop.rows(COUNTS_2, SALES, WORDS, sql="SELECT count(*) AS n FROM words WHERE words MATCH 'a'") == [
+        {"n": 4003}
+    ]
+
+
+def test_a_projection_that_is_added_or_removed_leaves_the_others_as_they_are(shop: Shop) -> None:
+    shop.sell(100)
+    shop.build(SALES)
+    assert shop.build(SALES, COUNTS).copied.names == {"sales"}
+    shop.sell(1)
+    assert shop.build(COUNTS).copied.names == {"counts"}
+
+    assert "at position 101 is what the log gives: 3 rows in 1 table" in verified(shop, COUNTS)
+
+
+def test_a_projection_on_another_event_is_built_again(shop: Shop) -> None:
+    shop.sell(100)
+    shop.build(COUNTS, SALES)
+
+    assert shop.build(COUNTS_RETURNS, SALES).copied.names == {"sales"}
+
+
+def test_a_projection_that_has_read_the_tables_of_a_changed_one_is_built_with_it(shop: Shop) -> None:
+    shop.sell(100)
+    shop.build(COUNTS, RANKS, SALES)
+
+    assert shop.build(COUNTS_2, RANKS, SALES).copied.names == {"sales"}
+    assert "is what the log gives" in verified(shop, COUNTS_2, RANKS, SALES)
+
+
+def test_a_new_projection_that_reads_copied_tables_has_their_rows_of_each_earlier_position(shop: Shop) -> None:
+    # Given counts at the end of the log, which a projection shall read that is not there yet
+    shop.sell(100)
+    shop.build(COUNTS, SALES)
+
+    builder = shop.build(COUNTS, SALES, RANKS)
+
+    assert builder.copied.names == frozenset()
+    ranks = shop.rows(COUNTS, SALES, RANKS, sql="SELECT n FROM ranks WHERE item = 'a' ORDER BY rowid LIMIT 3")
+    assert [row["n"] for row in ranks] == [1, 2, 3]
+
+
+def test_tables_with_foreign_keys_to_those_of_another_projection_are_built_with_them(shop: Shop) -> None:
+    child = Projection(
+        "child", 1, "CREATE TABLE child (item TEXT REFERENCES Counts (item) ON DELETE CASCADE)", COUNTS.on
+    )
+    shop.sell(10)
+    shop.build(child, COUNTS, SALES)
+
+    assert shop.build(child, COUNTS_2, SALES).copied.names == {"sales"}
+
+
+def test_nothing_is_copied_from_a_read_model_of_another_history(shop: Shop, folder: Path) -> None:
+    shop.sell(10)
+    shop.build(SALES)
+    other = Shop(folder / "other")
+    other.sell(10)
+    path = other.build(SALES).path
+    assert path
+    path.rename(shop.folder / "read-other.db")
+    shop.path(SALES).unlink()
+    other.close()
+
+    assert shop.build(SALES, COUNTS).copied.names == frozenset()
+
+
+def test_a_file_that_cannot_be_read_is_not_copied(shop: Shop) -> None:
+    shop.sell(10)
+    (shop.folder / "read-bad.db").write_bytes(b"my diary" * 1000)
+
+    assert shop.build(SALES).copied.names == frozenset()
+    assert len(shop.rows(SALES, sql="SELECT * FROM sales")) == 10
+
+
+def test_a_return_to_the_version_before_needs_the_events_since_only(shop: Shop) -> None:
+    shop.sell(100)
+    shop.build(COUNTS)
+    shop.build(COUNTS_2)
+    shop.sell(1)
+    back = shop.build(COUNTS)
+
+    assert back.updater
+    assert back.updater.counters["applied"] == 1
+    assert "at position 101 is what the log gives" in verified(shop, COUNTS)
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(0, []), (1, [SALES]), (2, [COUNTS, SALES]), (9, [COUNTS, SALES])])
+def test_as_many_read_models_are_kept_as_wanted_the_last_written_first(
+    shop: Shop, keep: int, kept: list[Projection]
+) -> None:
+    shop.sell(10)
+    shop.build(COUNTS, keep=9)
+    shop.build(SALES, keep=9)
+    shop.build(WORDS, keep=keep)
+
+    assert shop.names() == sorted(file_name([one]) for one in [WORDS, *kept])
+
+
+def test_a_read_model_with_a_writer_is_kept(shop: Shop) -> None:
+    shop.sell(10)
+    shop.build(COUNTS)
+    lock = lock_writer(shop.path(COUNTS))
+    shop.build(SALES, keep=0)
+    assert other_read_models(shop.path(SALES)) == [shop.path(COUNTS)]
+
+    lock.release()
+    shop.build(WORDS, keep=0)
+    assert other_read_models(shop.path(WORDS)) == []
+
+
+def test_verify_passes_over_a_kept_read_model_from_before_a_restore(shop: Shop) -> None:
+    shop.sell(10)
+    shop.build(COUNTS)
+    with closing(ReadModelWriter(shop.path(COUNTS))) as before:
+        before.adopt(Identity(shop.reader.identity.log, "earlier"))
+    shop.build(SALES)
+
+    assert "is what the log gives" in verified(shop, SALES)
