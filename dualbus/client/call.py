@@ -6,11 +6,12 @@ from typing import Any, Protocol
 
 from dualbus.application.errors import DeadlineExceeded, DualbusError, Executed, HandlerError, Rejected, Unavailable
 from dualbus.application.messages import Message
+from dualbus.client.sessions import SessionState
 from dualbus.protocol.batches import joined
 from dualbus.protocol.codec import NODES_MAX, pack, unpack_hostile
 from dualbus.protocol.codes import Code, WireError
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX, SEND
-from dualbus.protocol.values import check
+from dualbus.protocol.values import INT_MAX, check
 
 COMMANDS, QUERIES = "commandbus", "querybus"
 TIMEOUT_SECONDS_MAX = 3600
@@ -36,9 +37,14 @@ class Future(Protocol):
 class Call:
     """A call without a reply yet."""
 
-    __slots__ = ("body", "deadline", "dest", "future", "id", "key", "outcome_unknown", "seconds", "tries", "type")
+    __slots__ = (
+        "after", "body", "deadline", "dest", "future", "id", "key", "outcome_unknown", "seconds", "session", "tries",
+        "type",
+    )  # fmt: skip
 
-    def __init__(self, id_: int, type_: str, dest: str, key: str | None, body: bytes, seconds: float) -> None:
+    def __init__(
+        self, id_: int, type_: str, dest: str, key: str | None, body: bytes, seconds: float, session: SessionState
+    ) -> None:
         self.id = id_
         self.type = type_
         self.dest = dest
@@ -49,6 +55,13 @@ class Call:
         self.outcome_unknown = False  # whether a command was sent and its outcome is unknown
         self.tries = 0
         self.future: Future
+        self.session = session
+        self.after = 0  # a further position that the answer must not be older than
+
+    def in_session(self, session: SessionState, after: int) -> "Call":
+        """Return this call for a session and a position. Raises ValueError."""
+        self.session, self.after = session, checked_position(after)
+        return self
 
     def lost(self) -> None:
         """Record the loss of the request after sending: no reply will arrive."""
@@ -58,9 +71,10 @@ class Call:
         """Create an error with `outcome_known` and the idempotency key for a retry."""
         return kind(text, outcome_known=not self.outcome_unknown, idempotency_key=self.key)
 
-    def envelope(self, src: str, ms: int, after: int) -> bytes:
+    def envelope(self, ms: int) -> bytes:
         """Pack an envelope around the packed body: a map of four entries becomes a map of five."""
-        head = {"src": src, "dest": self.dest, "timeout_ms": ms, "after": after}
+        after = max(self.after, self.session.position)
+        head = {"src": self.session.name, "dest": self.dest, "timeout_ms": ms, "after": after}
         return b"\x85" + pack(head)[1:] + b"\xa4body" + self.body
 
     def outcome(self, position: int, body: dict[str, Any]) -> tuple[Any, bool]:
@@ -126,3 +140,12 @@ def checked_timeout(seconds: float) -> float:
     if not 0 < seconds <= TIMEOUT_SECONDS_MAX:
         raise ValueError(f"timeout must be more than 0 and at most {TIMEOUT_SECONDS_MAX} seconds, not {seconds!r}.")
     return seconds
+
+
+def checked_position(after: int) -> int:
+    """Return a valid position, or raise ValueError."""
+    if type(after) is not int or not 0 <= after <= INT_MAX:
+        raise ValueError(
+            f"after must be a position of the log, not {after!r}. Pass a field with the name after in a mapping."
+        )
+    return after
