@@ -10,6 +10,7 @@ from dualbus.application.errors import (
     DualbusError,
     Executed,
     HandlerError,
+    Problem,
     Rejected,
     Unavailable,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "HandlerError",
     "Past",
     "Private",
+    "Problem",
     "Projection",
     "Query",
     "ReadOnlyTables",

@@ -10,7 +10,7 @@ from dualbus.application.loader import load
 from dualbus.application.tables import Interrupted
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, error
-from dualbus.protocol.records import Job, Response
+from dualbus.protocol.records import NO_DETAILS, Job, Response
 from dualbus.readmodel.file import Checkpoint, Damaged, file_name
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.runtime.errors import EXIT_OK
@@ -159,7 +159,7 @@ class QueryBus:
                 reader.deadline = job.deadline
                 interrupt.running = job
                 try:
-                    answers.append((job.id, position, self._responder.answer(job, reader)))
+                    answers.append((job.id, position, *self._responder.answer(job, reader)))
                     self._counters["answered"] += 1
                 except Interrupted:
                     if job.id in link.cancelled:
@@ -184,7 +184,7 @@ class QueryBus:
 
     def _interrupted(self, job: Job, position: int) -> Response:
         text = "The query ran into its deadline: request less, or allow more time."
-        return job.id, position, pack(error(job.body["msg_id"], Code.UNAVAILABLE, text))
+        return job.id, position, pack(error(job.body["msg_id"], Code.UNAVAILABLE, text)), NO_DETAILS
 
     def _check_read_model(self) -> None:
         """Read log identity and position of the read model for the next heartbeat.
@@ -221,7 +221,7 @@ class QueryBus:
         if position < job.after:
             where = f"at position {position}" if position >= 0 else "being built"
             text = f"The read model has not caught up: it is {where}, and you have seen {job.after}. Try again."
-        return job.id, max(0, position), pack(error(job.body["msg_id"], Code.UNAVAILABLE, text))
+        return job.id, max(0, position), pack(error(job.body["msg_id"], Code.UNAVAILABLE, text)), NO_DETAILS
 
     def _open(self) -> None:
         """Open the read model if the file exists, and again if the file was replaced."""

@@ -124,7 +124,7 @@ def test_a_command_that_was_done_and_cannot_be_shown_is_said_to_be_done(
 
 
 def answers_and_positions(drain: CommandBatch) -> list[tuple[dict[str, Any], int]]:
-    return list(zip(answers(drain), (position for _, (_, position, _) in drain.answers), strict=True))
+    return list(zip(answers(drain), (position for _, (_, position, _, _) in drain.answers), strict=True))
 
 
 def test_an_event_that_its_class_does_not_take_back_is_said_to_be_done_in_the_same_drain(

@@ -1,10 +1,19 @@
 """A call of a client: its request, and the outcome of a reply. No socket, no clock, no thread."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from dualbus.application.errors import DeadlineExceeded, DualbusError, Executed, HandlerError, Rejected, Unavailable
+from dualbus.application.errors import (
+    REJECTED,
+    DeadlineExceeded,
+    DualbusError,
+    Executed,
+    HandlerError,
+    Problem,
+    Rejected,
+    Unavailable,
+)
 from dualbus.application.messages import Message
 from dualbus.client.sessions import SessionState
 from dualbus.protocol.batches import joined
@@ -20,10 +29,15 @@ SHARED_BYTES_MAX = NODES_MAX  # of a batch with several messages: fewer bytes ca
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """The events of a command, each `{"type", "payload"}`, and the position of the log after these events."""
+    """The events of a command, each `{"type", "payload"}`, and the position of the log after these events.
+
+    `repeated` is true if the command was executed before this sending: by an earlier call with the same key, or by a
+    sending of this call whose reply was lost. Results of the same execution are equal.
+    """
 
     events: list[dict[str, Any]]
     position: int
+    repeated: bool = field(default=False, compare=False)
 
 
 class Future(Protocol):
@@ -77,7 +91,7 @@ class Call:
         head = {"src": self.session.name, "dest": self.dest, "timeout_ms": ms, "after": after}
         return b"\x85" + pack(head)[1:] + b"\xa4body" + self.body
 
-    def outcome(self, position: int, body: dict[str, Any]) -> tuple[Any, bool]:
+    def outcome(self, position: int, body: dict[str, Any], details: dict[str, Any]) -> tuple[Any, bool]:
         """Return a result or a DualbusError, and whether to retry before the deadline.
 
         A retry of a command has the same key. "Unavailable" for a retry leaves the outcome of a lost try unknown.
@@ -85,7 +99,9 @@ class Call:
         if body["type"] == "query_result":
             return body["data"], False
         if body["type"] == "command_result":
-            return CommandResult(body["events"], position) if body["success"] else Rejected(*body["errors"]), False
+            if not body["success"]:
+                return _rejected(body["errors"], details), False
+            return CommandResult(body["events"], position, details.get("repeated", False)), False
         code, text = Code(body["code"]), str(body["text"])
         self.outcome_unknown |= self.key is not None and not code.definite
         if code == Code.EXECUTED:
@@ -98,7 +114,7 @@ class Call:
             return self.unknown(DeadlineExceeded, text), False
         if code == Code.ABORTED:
             return HandlerError(text), False
-        return Rejected(*(body.get("errors") or [text])), False
+        return _rejected(body.get("errors") or [text], details, code.name.lower()), False
 
     def finish(self, outcome: Any) -> None:
         """Set the result or error of the future, unless the caller has cancelled it."""
@@ -108,6 +124,12 @@ class Call:
             self.future.set_exception(outcome)
         else:
             self.future.set_result(outcome)
+
+
+def _rejected(errors: list[str], details: dict[str, Any], code: str = REJECTED) -> Rejected:
+    """Return the error of a refusal; the details of the reply supplement the sentences."""
+    supplements = details.get("problems") or [{"field": None, "code": code}] * len(errors)
+    return Rejected(*(Problem(text, **more) for text, more in zip(errors, supplements, strict=True)))
 
 
 def packed_body(body: dict[str, Any]) -> bytes:
@@ -120,7 +142,7 @@ def packed_body(body: dict[str, Any]) -> bytes:
         if len(packed) > SHARED_BYTES_MAX:
             unpack_hostile(joined(SEND, [b"\x91" + packed])[1])  # the list simulates the envelope
     except WireError as error:
-        raise Rejected(str(error)) from None
+        raise Rejected(str(error), code=Code.MALFORMED.name.lower()) from None
     return packed
 
 

@@ -152,11 +152,11 @@ class PendingCalls:
             if kind != REPLY:
                 raise WireError("The message is not a batch of replies.")
             for reply in unpack(packed):
-                self._reply(reply["position"], reply["body"], now)
+                self._reply(reply["position"], reply["body"], reply.get("details") or {}, now)
         except (WireError, KeyError, TypeError, ValueError) as error:
             logger.warning("Dropped an invalid message from %s: %s", self.address, error)
 
-    def _reply(self, position: int, body: dict[str, Any], now: float) -> None:
+    def _reply(self, position: int, body: dict[str, Any], details: dict[str, Any], now: float) -> None:
         call = self._in_flight.get(body["in_reply_to"])
         if call is None:  # the call has expired, or the gateway could not read its id
             if body["in_reply_to"] is None:
@@ -164,7 +164,7 @@ class PendingCalls:
                     "The gateway at %s could not decode a message of this client: %s", self.address, body["text"]
                 )
             return
-        outcome, retryable = call.outcome(position, body)
+        outcome, retryable = call.outcome(position, body, details)
         call.session.position = max(call.session.position, position)
         self._remove_in_flight(call)
         if not (retryable and self._defer(call, now)):

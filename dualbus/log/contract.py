@@ -12,7 +12,7 @@ of events and commits are defined in `dualbus.log.chain`. An engine must also, w
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dualbus.log.identity import Identity
 from dualbus.runtime.errors import DataError
@@ -80,7 +80,7 @@ class Decision(NamedTuple):
     command_id: str
     time: str
     events: Sequence[NewEvent] = ()
-    errors: Sequence[str] = ()
+    errors: Sequence[Any] = ()  # of a rejection, as JSON
     condition: Mapping[str, int] = MappingProxyType({})  # append condition: tag -> position at which it was read
     fingerprint: bytes | None = None  # of type and payload, if the client sent an idempotency key
 
@@ -92,7 +92,7 @@ class Outcome(NamedTuple):
     fingerprint: bytes | None
     first: int  # position of the first event; without events, the head at the decision plus one
     events: int  # number of events
-    errors: list[str]
+    errors: list[Any]
 
     @property
     def position(self) -> int:

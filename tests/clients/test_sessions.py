@@ -19,7 +19,7 @@ from dualbus.gateway.sessions import SESSIONS_MAX
 from dualbus.protocol.batches import batch
 from dualbus.protocol.codec import pack, unpack
 from dualbus.protocol.frames import REPLY
-from dualbus.protocol.records import Work
+from dualbus.protocol.records import NO_DETAILS, Work
 from dualbus.testing import Cluster, until
 from tests.clients.notes import CountNotes, Note
 from tests.clients.seeing import held, under_way, unique
@@ -74,7 +74,7 @@ class Exchange:
             if command
             else {"type": "query_result", "data": work.after}
         )
-        self.desk.router.workers.done(worker, [(work.id, position, pack(body))], self.desk.now)
+        self.desk.router.workers.done(worker, [(work.id, position, pack(body), NO_DETAILS)], self.desk.now)
         outbox = self.desk.router.clients.of(b"client")
         replies = [unpack(outbox.pop_reply()) for _ in range(len(outbox.outbox))]
         self.calls.received(batch(REPLY, replies), self.desk.now)
