@@ -26,7 +26,16 @@ from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.batches import answer_batches, batch, batches, joined, parts
 from dualbus.protocol.codec import pack, unpack, unpack_hostile
 from dualbus.protocol.frames import DONE, EVENTS, WORK
-from dualbus.protocol.records import Job, Published, Registration, Response, read_done, read_published, read_work
+from dualbus.protocol.records import (
+    NO_DETAILS,
+    Job,
+    Published,
+    Registration,
+    Response,
+    read_done,
+    read_published,
+    read_work,
+)
 from dualbus.querybus.responder import Responder
 from dualbus.readmodel.applier import Applier
 from dualbus.readmodel.file import create
@@ -73,7 +82,7 @@ def gateway() -> Costs:
         with watch.stage("dispatch work"):
             given = [batches(WORK, work) for _, work in router.dispatch(1.0)]
         work = [item for messages in given for message in messages for item in unpack(message[1])]
-        _, done = joined(DONE, [pack((item[0], 5, body)) for item in work])
+        _, done = joined(DONE, [pack((item[0], 5, body, NO_DETAILS)) for item in work])
         with watch.stage("receive responses"):
             worker = router.workers.worker(b"worker")
             assert worker
@@ -137,7 +146,7 @@ def querybus(folder: Path) -> Costs:
             jobs: list[Job] = read_work(unpack(frame), FAR)
         with watch.stage("answer"):
             position = reader.begin().position
-            answers: list[Response] = [(job.id, position, answering.answer(job, reader)) for job in jobs]
+            answers: list[Response] = [(job.id, position, *answering.answer(job, reader)) for job in jobs]
             reader.end()
         with watch.stage("pack the answers"):
             answer_batches(answers)

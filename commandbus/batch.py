@@ -10,12 +10,12 @@ from typing import Any, TypeAlias
 from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
-from dualbus.application.errors import Rejected
+from dualbus.application.errors import Problem, Rejected, details_of, problems_from, stored_errors
 from dualbus.application.messages import Command, Event, Invalid, parse
 from dualbus.application.past import limited
 from dualbus.application.tables import Interrupted
 from dualbus.log.contract import Appended, Decision, Log, NewEvent, Origin, Outcome, RecordedEvent
-from dualbus.protocol.codec import pack
+from dualbus.protocol.codec import packed_answer
 from dualbus.protocol.codes import Code, MessageId, WireError, error
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.records import Job, Response
@@ -79,7 +79,7 @@ class CommandBatch:
         responses = [response for count, response in self.answers if count <= appended.decisions]
         if moved := self._moved(appended):
             start = self._history.start
-            return [(id_, at + moved if at > start else at, body) for id_, at, body in responses]
+            return [(id_, at + moved if at > start else at, body, details) for id_, at, body, details in responses]
         return responses
 
     def update_states(self, appended: Appended) -> None:
@@ -92,7 +92,7 @@ class CommandBatch:
         return appended.events[0].position - self._history.start - 1 if appended.events else 0
 
     def _answer(self, job: Job, body: dict[str, Any], position: int) -> None:
-        self.answers.append((len(self.decisions), (job.id, position, pack(body))))
+        self.answers.append((len(self.decisions), (job.id, position, *packed_answer(body))))
 
     def decide(self, job: Job) -> None:
         """Decide one command. Do not send the answer before the decision is in the log."""
@@ -125,27 +125,29 @@ class CommandBatch:
         """
         assert job.key is not None  # noqa: S101 - the gateway adds a key to every command
         if job.key in self._decided or job.key in self.known:
-            return self._earlier(job.key, job.body, msg_id)
+            body, position = self._earlier(job.key, job.body, msg_id)
+            return {**body, "details": {**body.get("details", {}), "repeated": True}}, position
         past = DecisionPast(self._history)
         with self.interrupt:
             command = self._parsed(job.body, msg_id)
             fingerprint = _fingerprint(job.body, command)
-            errors: Sequence[str] = ()
+            problems: list[Problem] = []
             new: list[NewEvent] = []
             shown: list[dict[str, Any]] = []
             try:
                 function, kinds = self._app.decisions[type(command)]
                 new, shown = self._encoded(limited(function(command, past), function, kinds))
             except Rejected as rejected:
-                errors = rejected.errors
-        if sum(map(len, errors)) > DATA_CHARS_MAX:
+                problems = rejected.problems
+        errors = stored_errors(problems)
+        if sum(len(str(error)) for error in errors) > DATA_CHARS_MAX:
             raise WireError(f"The refusal holds more than {DATA_CHARS_MAX} characters.")
         decision = Decision(
             job.key, self._history.now, new, errors, past.reads.conditions, fingerprint, _origin(job.body)
         )
         self._decided[job.key] = len(self.decisions), self._history.position + len(new)
         self._history.add(decision)
-        return (_refusal(msg_id, errors) if errors else _success(msg_id, shown)), self._history.position
+        return (_refusal(msg_id, problems) if problems else _success(msg_id, shown)), self._history.position
 
     def _parsed(self, body: dict[str, Any], msg_id: MessageId) -> Command:
         """Return the command of a body. Raises CommandError, or any exception of the author's validators."""
@@ -162,7 +164,7 @@ class CommandBatch:
         try:
             return parse(kind, payload or {})
         except Invalid as invalid:
-            raise CommandError(_refusal(msg_id, invalid.errors)) from None
+            raise CommandError(_refusal(msg_id, invalid.problems)) from None
 
     def _earlier(self, key: str, body: dict[str, Any], msg_id: MessageId) -> Result:
         """Return the first result under this key."""
@@ -183,7 +185,7 @@ class CommandBatch:
         if not same:
             return _not_known(msg_id, body["type"], outcome.position), outcome.position
         if outcome.errors:
-            return _refusal(msg_id, outcome.errors), outcome.position
+            return _refusal(msg_id, problems_from(outcome.errors)), outcome.position
         try:
             shown = [event_json.shown(self._history.decode(event)) for event in self._events(outcome)]
         except RAISED as problem:
@@ -254,5 +256,7 @@ def _success(msg_id: MessageId, events: list[dict[str, Any]]) -> dict[str, Any]:
     return {"type": "command_result", "in_reply_to": msg_id, "success": True, "events": events}
 
 
-def _refusal(msg_id: MessageId, errors: Sequence[str]) -> dict[str, Any]:
-    return {"type": "command_result", "in_reply_to": msg_id, "success": False, "errors": list(errors)}
+def _refusal(msg_id: MessageId, problems: Sequence[Problem]) -> dict[str, Any]:
+    errors = [problem.text for problem in problems]
+    body = {"type": "command_result", "in_reply_to": msg_id, "success": False, "errors": errors}
+    return {**body, "details": {"problems": details_of(problems)}}

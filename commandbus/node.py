@@ -13,7 +13,7 @@ from dualbus.log.engine import open_log
 from dualbus.log.tags import Tagger
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, error
-from dualbus.protocol.records import Job, Response
+from dualbus.protocol.records import NO_DETAILS, Job, Response
 from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
 from dualbus.runtime.files import make_folder
 from dualbus.runtime.settings import Settings
@@ -215,7 +215,7 @@ class CommandBus:
 
 
 def _failure(job: Job, code: Code, text: str) -> Response:
-    return job.id, 0, pack(error(job.body["msg_id"], code, text))
+    return job.id, 0, pack(error(job.body["msg_id"], code, text)), NO_DETAILS
 
 
 def _wall() -> int:

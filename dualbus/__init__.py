@@ -10,6 +10,7 @@ from dualbus.application.errors import (
     DualbusError,
     Executed,
     HandlerError,
+    Problem,
     Rejected,
     Unavailable,
 )
@@ -24,12 +25,13 @@ from dualbus.client.call import CommandResult
 
 if TYPE_CHECKING:
     __version__: str
-    from dualbus.client.async_client import AsyncClient
-    from dualbus.client.client import Client
+    from dualbus.client.async_client import AsyncClient, AsyncSession
+    from dualbus.client.client import Client, Session
 
 __all__ = [
     "App",
     "AsyncClient",
+    "AsyncSession",
     "Client",
     "ClientClosed",
     "Command",
@@ -45,11 +47,13 @@ __all__ = [
     "Page",
     "Past",
     "Private",
+    "Problem",
     "Projection",
     "Query",
     "ReadOnlyTables",
     "Recorded",
     "Rejected",
+    "Session",
     "State",
     "Tables",
     "Tag",
@@ -66,12 +70,12 @@ def __getattr__(name: str) -> Any:
     """Import the clients on first use, because an application without clients needs no ZeroMQ."""
     if name == "__version__":
         return metadata.version("dualbus")
-    if name == "Client":
-        from dualbus.client.client import Client
+    if name in ("Client", "Session"):
+        from dualbus.client import client
 
-        return Client
-    if name == "AsyncClient":
-        from dualbus.client.async_client import AsyncClient
+        return getattr(client, name)
+    if name in ("AsyncClient", "AsyncSession"):
+        from dualbus.client import async_client
 
-        return AsyncClient
+        return getattr(async_client, name)
     raise AttributeError(f"module 'dualbus' has no attribute {name!r}")

@@ -207,18 +207,20 @@ class Router:
         self._enqueue_reply(request.client, request.src, request.dest or GATEWAY, 0, pack(body))
         self._complete(request)
 
-    def deliver(self, request: Request, position: int, body: bytes) -> None:
-        """Answer a request with the body of a worker's response."""
-        self._enqueue_reply(request.client, request.src, request.dest, position, body)
+    def deliver(self, request: Request, position: int, body: bytes, details: bytes) -> None:
+        """Answer a request with body and details of a worker's response."""
+        self._enqueue_reply(request.client, request.src, request.dest, position, body, details)
         self._complete(request)
 
     def _complete(self, request: Request) -> None:
         self.pending.remove(request)
         self._scheduler.complete_request(request)
 
-    def _enqueue_reply(self, client: Client, to: str, src: str, position: int, body: bytes) -> None:
+    def _enqueue_reply(
+        self, client: Client, to: str, src: str, position: int, body: bytes, details: bytes = b""
+    ) -> None:
         self.counters["answered"] += 1
-        if dropped := client.enqueue_reply(packed_reply(src, to, position, body)):
+        if dropped := client.enqueue_reply(packed_reply(src, to, position, body, details)):
             self.counters["dropped_replies"] += dropped
         self.clients.with_unsent_replies[client.id] = client
 

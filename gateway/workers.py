@@ -29,7 +29,7 @@ class Answers(Protocol):
     """The receiver of answers: the router."""
 
     def answer(self, request: Request, body: dict[str, Any]) -> None: ...
-    def deliver(self, request: Request, position: int, body: bytes) -> None: ...
+    def deliver(self, request: Request, position: int, body: bytes, details: bytes) -> None: ...
     def time_out(self, request: Request) -> None: ...
 
 
@@ -96,7 +96,7 @@ class Workers:
         bus, in_flight = self.buses[worker.dest], worker.in_flight
         before = len(in_flight)
         highest = 0
-        for id_, position, body in responses:
+        for id_, position, body, details in responses:
             if id_ == worker.slow:
                 self._end_slow(bus, worker, now)
             request = in_flight.pop(id_, None)
@@ -108,7 +108,7 @@ class Workers:
             if position > request.session.position:
                 request.session.position = position
             if not request.answered:
-                self._answers.deliver(request, position, body)
+                self._answers.deliver(request, position, body, details)
         self.head = max(self.head, highest)
         if self.deferred and worker.dest == QUERIES and highest:
             self._queue_deferred(highest)

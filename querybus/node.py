@@ -11,7 +11,7 @@ from dualbus.application.tables import Interrupted
 from dualbus.protocol.codec import pack, unpack
 from dualbus.protocol.codes import Code, WireError, error
 from dualbus.protocol.frames import Frames
-from dualbus.protocol.records import Job, Progress, Response, read_progress
+from dualbus.protocol.records import NO_DETAILS, Job, Progress, Response, read_progress
 from dualbus.readmodel.file import Checkpoint, Damaged, file_name
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.runtime.errors import EXIT_OK
@@ -179,7 +179,7 @@ class QueryBus:
                 reader.deadline = job.deadline
                 interrupt.running = job
                 try:
-                    answers.append((job.id, position, self._responder.answer(job, reader)))
+                    answers.append((job.id, position, *self._responder.answer(job, reader)))
                     self._counters["answered"] += 1
                 except Interrupted:
                     if job.id in link.cancelled:
@@ -204,7 +204,7 @@ class QueryBus:
 
     def _interrupted(self, job: Job, position: int) -> Response:
         text = "The query ran into its deadline: request less, or allow more time."
-        return job.id, position, pack(error(job.body["msg_id"], Code.UNAVAILABLE, text))
+        return job.id, position, pack(error(job.body["msg_id"], Code.UNAVAILABLE, text)), NO_DETAILS
 
     def _check_read_model(self) -> None:
         """Read log identity and position of the read model for the next heartbeat.
@@ -240,7 +240,7 @@ class QueryBus:
         text = "The deadline passed before the query was answered: try again, or allow more time."
         if position < job.after:
             text = f"{self._behind(position)} You have seen position {job.after}. Try again."
-        return job.id, max(0, position), pack(error(job.body["msg_id"], Code.UNAVAILABLE, text))
+        return job.id, max(0, position), pack(error(job.body["msg_id"], Code.UNAVAILABLE, text)), NO_DETAILS
 
     def _behind(self, position: int) -> str:
         """Describe why the read model is behind."""

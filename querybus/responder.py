@@ -4,12 +4,13 @@ import logging
 from typing import Any
 
 from dualbus.application.app import App
+from dualbus.application.errors import details_of
 from dualbus.application.messages import Invalid, parse
 from dualbus.application.tables import ReadOnlyTables
-from dualbus.protocol.codec import pack
+from dualbus.protocol.codec import pack, packed_answer
 from dualbus.protocol.codes import Code, MessageId, error
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
-from dualbus.protocol.records import Job
+from dualbus.protocol.records import NO_DETAILS, Job
 from dualbus.protocol.values import check
 from dualbus.runtime.errors import RAISED
 from dualbus.worker.interrupt import Interrupt
@@ -24,24 +25,24 @@ class Responder:
         self._app = app
         self._interrupt = interrupt or Interrupt()
 
-    def answer(self, job: Job, tables: ReadOnlyTables) -> bytes:
-        """Return the packed body of the answer; an error answer if the query function raises.
+    def answer(self, job: Job, tables: ReadOnlyTables) -> tuple[bytes, bytes]:
+        """Return the packed body and details of the answer; an error answer if the query function raises.
 
         Raises Interrupted if the query was stopped.
         """
         msg_id: MessageId = job.body["msg_id"]
         try:
             with self._interrupt:
-                body = pack(self._body(msg_id, job.body, tables))
+                body, details = packed_answer(self._body(msg_id, job.body, tables))
             if len(body) <= MESSAGE_BYTES_MAX:
-                return body
+                return body, details
             text = f"The answer is over {MESSAGE_BYTES_MAX} bytes: request less at a time."
-            return pack(error(msg_id, Code.ABORTED, text))
+            return pack(error(msg_id, Code.ABORTED, text)), NO_DETAILS
         except RAISED as problem:
             name = str(job.body["type"])
             logger.exception("The query %s raised.", name)
             text = f"The query {name} raised {type(problem).__name__}; the log of querybus has the details."
-            return pack(error(msg_id, Code.ABORTED, text))
+            return pack(error(msg_id, Code.ABORTED, text)), NO_DETAILS
 
     def _body(self, msg_id: MessageId, body: dict[str, Any], tables: ReadOnlyTables) -> dict[str, Any]:
         name, params = body["type"], body.get("params")
@@ -55,7 +56,8 @@ class Responder:
         try:
             query = parse(kind, params or {})
         except Invalid as invalid:
-            return error(msg_id, Code.MALFORMED, f"{name} has invalid parameters.", invalid.errors)
+            refusal = error(msg_id, Code.MALFORMED, f"{name} has invalid parameters.", invalid.errors)
+            return {**refusal, "details": {"problems": details_of(invalid.problems)}}
         data = self._app.answers[kind](query, tables)
         check(data)  # rows may hold values without a JSON form, such as a BLOB
         return {"type": "query_result", "in_reply_to": msg_id, "data": data}

@@ -5,7 +5,7 @@ from typing import Any
 from dualbus.gateway.router import Router
 from dualbus.log.identity import Identity
 from dualbus.protocol.codec import pack, unpack
-from dualbus.protocol.records import Registration, Work
+from dualbus.protocol.records import NO_DETAILS, Registration, Work
 
 LOG = Identity("log-1", "life-1")
 COMMAND_TYPES, QUERY_TYPES = ["CreateUser", "RenameUser"], ["GetUser", "ListUsers"]
@@ -89,7 +89,8 @@ class Desk:
         """Have a worker answer work that the test kept, as that worker would."""
         worker = self.router.workers.worker(id_)
         if worker is not None:
-            done = [(work.id, position, pack({"type": "ok", "in_reply_to": work.body["msg_id"]})) for work in works]
+            bodies = [pack({"type": "ok", "in_reply_to": work.body["msg_id"]}) for work in works]
+            done = [(work.id, position, body, NO_DETAILS) for work, body in zip(works, bodies, strict=True)]
             self.router.workers.done(worker, done, self.now)
 
     def wait(self, seconds: float) -> None:

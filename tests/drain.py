@@ -205,7 +205,7 @@ class Bus:
 
 def answers(drain: CommandBatch) -> list[dict[str, Any]]:
     """Return the bodies of a drain's answers."""
-    return [unpack(body) for _, (_, _, body) in drain.answers]
+    return [unpack(body) for _, (_, _, body, _) in drain.answers]
 
 
 def said(type_: str, key: str | None = None, **payload: Any) -> dict[str, Any]:

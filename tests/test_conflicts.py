@@ -80,8 +80,8 @@ class Node:
             self._bus._process_batch()
         answers = [item for item in self._back.items(DONE) if first <= item[0] < first + len(bodies)]
         # then each command has exactly one answer, in the order of the commands
-        assert [id_ for id_, _, _ in answers] == list(range(first, first + len(bodies)))
-        return [{**unpack(body), "position": position} for _, position, body in answers]
+        assert [id_ for id_, *_ in answers] == list(range(first, first + len(bodies)))
+        return [{**unpack(body), "position": position} for _, position, body, _ in answers]
 
     @property
     def retaken(self) -> int:

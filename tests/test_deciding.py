@@ -200,7 +200,7 @@ def test_an_answer_rests_on_all_that_was_decided_before_it(bus: Bus) -> None:
     )
 
     assert [rests_on for rests_on, _ in drain.answers] == [1, 1, 2, 3]
-    assert [position for _, (_, position, _) in drain.answers] == [2, 2, 3, 3]
+    assert [position for _, (_, position, _, _) in drain.answers] == [2, 2, 3, 3]
 
 
 # The same key.

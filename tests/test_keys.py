@@ -128,7 +128,7 @@ def test_a_command_that_was_done_and_cannot_be_shown_is_said_to_be_done(
 
 
 def answers_and_positions(drain: CommandBatch) -> list[tuple[dict[str, Any], int]]:
-    return list(zip(answers(drain), (position for _, (_, position, _) in drain.answers), strict=True))
+    return list(zip(answers(drain), (position for _, (_, position, _, _) in drain.answers), strict=True))
 
 
 def test_an_event_that_its_class_does_not_accept_is_never_written(log: SqliteLog, version: Version) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from dualbus.protocol.codec import pack, unpack
 from dualbus.protocol.codes import Code
-from dualbus.protocol.records import Response, Work
+from dualbus.protocol.records import NO_DETAILS, Response, Work
 from tests.desk import Desk, Envelope, command, query
 
 CLIENTS, SOURCES = [b"a", b"b", b"c"], ["x", "y"]
@@ -96,7 +96,7 @@ class World:
             if work.key not in self.log:
                 self.log.append(work.key)
             position = self.log.index(work.key) + 1
-        return work.id, position, pack({"type": "ok", "in_reply_to": work.body["msg_id"]})
+        return work.id, position, pack({"type": "ok", "in_reply_to": work.body["msg_id"]}), NO_DETAILS
 
     def pass_time(self) -> None:
         """Time passes; perhaps a worker is silent for so long that it counts as dead."""

@@ -71,18 +71,20 @@ def test_work_packed_around_a_packed_body_is_the_work_packed_plainly(
 @pytest.mark.parametrize("src", ["", "client", "ü" * 256])
 @pytest.mark.parametrize("position", [0, 127, 2**40])
 def test_a_reply_packed_around_a_packed_body_is_the_reply_packed_plainly(src: str, position: int) -> None:
-    plainly = pack({"src": src, "dest": "d", "position": position, "body": BODY})
+    plainly = {"src": src, "dest": "d", "position": position, "body": BODY}
 
-    assert packed_reply(src, "d", position, pack(BODY)) == plainly
+    assert packed_reply(src, "d", position, pack(BODY)) == pack(plainly)
+    assert packed_reply(src, "d", position, pack(BODY), pack({"a": 1})) == pack({**plainly, "details": {"a": 1}})
 
 
 def test_an_answer_is_passed_on_without_being_opened() -> None:
-    done: Response = (7, 9, pack(BODY))
+    done: Response = (7, 9, pack(BODY), pack({"repeated": True}))
 
     [received] = read_done(unpack(batch(DONE, [done])[1]))
 
     assert received == done
-    assert unpack(packed_reply("a", "b", *received[1:]))["body"] == BODY
+    reply = unpack(packed_reply("a", "b", *received[1:]))
+    assert (reply["body"], reply["details"]) == (BODY, {"repeated": True})
 
 
 # Batches.

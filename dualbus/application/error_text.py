@@ -1,9 +1,12 @@
-"""Pydantic's errors as sentences for users: `Name is required`, `Age must be at least 18`."""
+"""Pydantic's errors as problems: a sentence such as `Age must be at least 18`, the path of the field, and a code."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias, get_args
 
 from pydantic import ValidationError
+from pydantic_core import core_schema
+
+from dualbus.application.errors import INVALID, Problem
 
 EMAIL_PATTERN = r"^[^@\s]+@[^@\s]+\.[^@\s.]+$"
 
@@ -36,31 +39,103 @@ _PHRASES = {
     "finite_number": "must be a finite number",
 }
 
+_CODES = {
+    "missing": "required",
+    "extra_forbidden": "unknown_field",
+    "int_from_float": "wrong_type",
+    "int_parsing": "wrong_type",
+    "float_parsing": "wrong_type",
+    "bool_parsing": "wrong_type",
+    "string_pattern_mismatch": "wrong_format",
+    "greater_than_equal": "too_small",
+    "greater_than": "too_small",
+    "less_than_equal": "too_large",
+    "less_than": "too_large",
+    "enum": "not_allowed",
+    "literal_error": "not_allowed",
+    "union_tag_invalid": "not_allowed",
+}
+_CODES_BY_END = {"_type": "wrong_type", "_parsing": "wrong_format", "too_short": "too_short", "too_long": "too_long"}
+_PYDANTICS = frozenset(get_args(core_schema.ErrorType))
+
+Steps: TypeAlias = tuple[int | str, ...]
+
+
+def problems(type_name: str, error: ValidationError, sent: Any = None) -> list[Problem]:
+    """Return the problems of a message in the order of the fields, each sentence once.
+
+    `sent`, the fields of the message, separates keys from the names that pydantic adds for members of a union.
+    """
+    found: dict[str, Problem] = {}
+    for problem in error.errors(include_url=False):
+        steps = problem["loc"] if sent is None else _steps(problem, sent)
+        text = _sentence(type_name, label(steps), problem)
+        found.setdefault(text, Problem(text, _path(steps) or None, _code(problem)))
+    return list(found.values())
+
 
 def sentences(type_name: str, error: ValidationError) -> list[str]:
-    """Return a sentence for each problem in the order of the fields, without duplicates."""
-    found = (_sentence(type_name, problem) for problem in error.errors(include_url=False))
-    return list(dict.fromkeys(found))
+    """Return the sentences of the problems."""
+    return [problem.text for problem in problems(type_name, error)]
 
 
-def label(location: tuple[int | str, ...]) -> str:
+def label(steps: Steps) -> str:
     """Return the label of a field: ("user_id",) is "User id", ("tags", 0) is "Tags item 1"."""
-    words = [f"item {part + 1}" if isinstance(part, int) else part.replace("_", " ") for part in location]
+    words = [f"item {step + 1}" if isinstance(step, int) else step.replace("_", " ") for step in steps]
     text = " ".join(words)
     return text[:1].upper() + text[1:]
 
 
-def _sentence(type_name: str, problem: Mapping[str, Any]) -> str:
-    name = label(problem["loc"]) or type_name
-    kind, value, context = problem["type"], problem.get("input"), problem.get("ctx", {})
+def _path(steps: Steps) -> str:
+    """Return the path of a field: ("lines", 0, "amount") is "lines[0].amount"."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return text.removeprefix(".")
+
+
+def _steps(problem: Mapping[str, Any], sent: Any) -> Steps:
+    """Return the location of a problem, without the names of union members: neither keys nor indexes of a value."""
+    location: Steps = problem["loc"]
+    steps = location[:1]
+    value: Any = sent.get(location[0]) if location else None
+    for step in location[1:]:
+        if type(value) not in (dict, list):
+            continue
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            if problem["type"] != "missing" or step != location[-1]:
+                continue
+        steps += (step,)
+    return steps
+
+
+def _is_blank(problem: Mapping[str, Any]) -> bool:
+    """Return whether a value is missing, null or blank."""
+    kind, value = problem["type"], problem.get("input")
     blank = isinstance(value, str) and not value.strip() and kind == "string_too_short"
-    if kind == "missing" or value is None or blank:
+    return kind == "missing" or value is None or blank
+
+
+def _code(problem: Mapping[str, Any]) -> str:
+    kind: str = problem["type"]
+    if _is_blank(problem):
+        return "required"
+    if kind not in _PYDANTICS:
+        return kind  # the author's: PydanticCustomError("iban", "must be an IBAN")
+    by_end = next((code for end, code in _CODES_BY_END.items() if kind.endswith(end)), INVALID)
+    return _CODES.get(kind, by_end)
+
+
+def _sentence(type_name: str, name: str, problem: Mapping[str, Any]) -> str:
+    name = name or type_name
+    kind, context = problem["type"], problem.get("ctx", {})
+    if _is_blank(problem):
         return f"{name} is required"
     if kind == "extra_forbidden":
         return f"{name} is not a field of {type_name}"
-    if kind == "value_error":
+    if kind == "value_error" or kind not in _PYDANTICS:
         # A validator of the application: a whole sentence, or a phrase to follow the field's name.
-        text = str(context["error"])
+        text = str(context["error"] if kind == "value_error" else problem["msg"])
         return text if text[:1].isupper() else f"{name} {text}"
     if context.get("pattern") == EMAIL_PATTERN:
         return f"{name} must be an email address"

@@ -1,6 +1,22 @@
 """The exceptions of decisions and of client calls: one class for each reaction of a caller."""
 
-from typing import Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+REJECTED, INVALID = "rejected", "invalid"  # the codes of a decision and of a rule without a code of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A reason for a rejection: a sentence for users, the path of the field, and a code for programs.
+
+    The path is `email`, `address.zip` or `lines[0].amount`, and None without a field; see docs/clients.md for codes.
+    """
+
+    text: str
+    field: str | None = None
+    code: str = REJECTED
 
 
 class DualbusError(Exception):
@@ -17,17 +33,22 @@ class DualbusError(Exception):
 
 
 class Rejected(DualbusError):
-    """A rejected command or query; `errors` has a sentence for each problem. A retry would be rejected too.
+    """A rejected command or query, with its `problems`; `errors` has their sentences. A retry would be rejected too.
 
-    A decision raises it, `raise Rejected("Email is already taken")`, and the client's call raises it again.
+    A decision raises it, and the client's call raises it again:
+
+        raise Rejected("Email is already taken", code="email_taken", field="email")
+
+    For several problems, pass a sentence or a `Problem` for each.
     """
 
-    def __init__(self, *errors: str) -> None:
-        self.errors = [replace_surrogates(error) for error in errors] or ["The command was rejected"]
+    def __init__(self, *problems: str | Problem, code: str = REJECTED, field: str | None = None) -> None:
+        self.problems = problems_of(problems or ("The command was rejected",), code, field)
+        self.errors = [problem.text for problem in self.problems]
         super().__init__("; ".join(self.errors))
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, ...]]:
-        return type(self), tuple(self.errors)
+    def __reduce__(self) -> tuple[type[Self], tuple[Problem, ...]]:
+        return type(self), tuple(self.problems)
 
 
 class Unavailable(DualbusError):
@@ -57,6 +78,39 @@ class ClientClosed(DualbusError):
     """The client was closed before the call, or before its reply arrived."""
 
 
-def replace_surrogates(sentence: object) -> str:
-    """Return a sentence that UTF-8 can encode: each lone surrogate, such as of a cut emoji, becomes "?"."""
-    return str(sentence).encode(errors="replace").decode()
+def problems_of(found: Sequence[str | Problem], code: str = REJECTED, field: str | None = None) -> list[Problem]:
+    """Return problems that UTF-8 can encode; a sentence becomes a problem with this code and field."""
+    problems = [one if isinstance(one, Problem) else Problem(one, field, code) for one in found]
+    return [
+        Problem(
+            replace_surrogates(one.text),
+            None if one.field is None else replace_surrogates(one.field),
+            replace_surrogates(one.code),
+        )
+        for one in problems
+    ]
+
+
+def stored_errors(problems: Sequence[Problem]) -> list[Any]:
+    """Return problems as JSON for the log: a sentence, or an object if the problem has a field or a code."""
+    return [
+        one.text
+        if (one.field, one.code) == (None, REJECTED)
+        else {"text": one.text, "field": one.field, "code": one.code}
+        for one in problems
+    ]
+
+
+def problems_from(errors: Sequence[Any]) -> list[Problem]:
+    """Return the problems of `stored_errors`."""
+    return [Problem(error) if isinstance(error, str) else Problem(**error) for error in errors]
+
+
+def details_of(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """Return field and code of each problem, which supplement the sentences of a reply."""
+    return [{"field": one.field, "code": one.code} for one in problems]
+
+
+def replace_surrogates(text: object) -> str:
+    """Return a text that UTF-8 can encode: each lone surrogate, such as of a cut emoji, becomes "?"."""
+    return str(text).encode(errors="replace").decode()

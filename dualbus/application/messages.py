@@ -1,6 +1,6 @@
 """Base classes of commands, events and queries, and the types of their fields."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Generic, Union, get_args, get_origin
@@ -9,16 +9,17 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import to_json
 from typing_extensions import TypeVar
 
-from dualbus.application.error_text import EMAIL_PATTERN, sentences
-from dualbus.application.errors import replace_surrogates
+from dualbus.application.error_text import EMAIL_PATTERN, problems
+from dualbus.application.errors import INVALID, Problem, problems_of
 from dualbus.application.tags import Private, Tag
 
 
 class Invalid(Exception):
-    """Raised for a message that fails validation; `errors` has a sentence for each problem."""
+    """Raised for a message that fails validation, with its `problems`; `errors` has their sentences."""
 
-    def __init__(self, errors: list[str]) -> None:
-        self.errors = [replace_surrogates(error) for error in errors]
+    def __init__(self, found: Sequence[str | Problem]) -> None:
+        self.problems = problems_of(found, INVALID)
+        self.errors = [problem.text for problem in self.problems]
         super().__init__("; ".join(self.errors))
 
 
@@ -68,8 +69,11 @@ class Message(BaseModel):
         hide_input_in_errors=True,
     )
 
-    def problems(self) -> Iterable[str]:
-        """Yield a sentence for each broken rule that involves several fields. Called after all fields are valid."""
+    def problems(self) -> Iterable[str | Problem]:
+        """Yield a sentence, or a `Problem`, for each broken rule that involves several fields.
+
+        Called after all fields are valid.
+        """
         return ()
 
 
@@ -101,7 +105,7 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
                 validator.validate_python(own_fields) if is_json else validator.validate_json(to_json(own_fields))
             )
         except ValidationError as error:
-            raise Invalid(sentences(kind.__name__, error)) from None
+            raise Invalid(problems(kind.__name__, error, fields)) from None
         if has_rules and (errors := list(message.problems())):
             raise Invalid(errors)
         return message

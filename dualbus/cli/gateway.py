@@ -7,7 +7,8 @@ from typing import Any
 from dualbus.application.errors import DualbusError
 from dualbus.cli import output
 from dualbus.client.call import Call, Future, packed_body
-from dualbus.client.session import ClientSession, new_calls
+from dualbus.client.link import ClientLink, new_calls
+from dualbus.client.sessions import SessionState
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.values import read_msg_id
 from dualbus.runtime.settings import Settings
@@ -26,7 +27,7 @@ class Gateway:
         self._connections: list[Connection] = []
         self._sent = 0
         self._calls = new_calls(self._address, None, self._seconds)
-        self._session = ClientSession(self._calls, self._watch, lambda connection: None)
+        self._link = ClientLink(self._calls, self._watch, lambda connection: None)
         deadline = time.monotonic() + self._seconds
         while not self._calls.connected:
             if time.monotonic() > deadline:
@@ -49,18 +50,20 @@ class Gateway:
         """
         own = message.get("timeout_ms")
         seconds = max(self._seconds, own / 1000 if type(own) is int else 0)
-        self._calls.add(_Message(self._sent + 1, message, seconds + grace), future, time.monotonic())
+        self._calls.add(
+            _Message(self._sent + 1, message, seconds + grace, self._calls.session), future, time.monotonic()
+        )
         self._sent += 1
 
     def wait(self, seconds: float, *descriptors: int) -> bool:
         """Wait for the connection or a readable descriptor; return whether a descriptor is readable."""
         [connection] = self._connections
         poll = Poll(connection.socket, connection.monitor, *descriptors)
-        return not poll.wait(min(seconds, self._session.seconds_to_step())).isdisjoint(descriptors)
+        return not poll.wait(min(seconds, self._link.seconds_to_step())).isdisjoint(descriptors)
 
     def step(self) -> None:
         """Send the queued messages, and receive replies."""
-        while self._session.step():
+        while self._link.step():
             pass
 
     def request(self, body: Body, dest: str) -> Body:
@@ -79,7 +82,7 @@ class Gateway:
 
     def close(self) -> None:
         """Close the connection."""
-        self._session.close()
+        self._link.close()
 
 
 class _Message(Call):
@@ -87,16 +90,16 @@ class _Message(Call):
 
     __slots__ = ("msg_id",)
 
-    def __init__(self, id_: int, message: dict[str, Any], seconds: float) -> None:
+    def __init__(self, id_: int, message: dict[str, Any], seconds: float, session: SessionState) -> None:
         body = message.get("body")
         if not isinstance(body, dict):
             raise WireError("body must be an object.")
         self.msg_id = read_msg_id(body)
         packed = packed_body({**message, "body": {**body, "msg_id": id_}})
-        super().__init__(id_, "A message", "", None, packed, seconds)
+        super().__init__(id_, "A message", "", None, packed, seconds, session)
 
-    def envelope(self, src: str, ms: int, after: int) -> bytes:
+    def envelope(self, ms: int) -> bytes:
         return self.body
 
-    def outcome(self, position: int, body: Body) -> tuple[Body, bool]:
+    def outcome(self, position: int, body: Body, details: dict[str, Any]) -> tuple[Body, bool]:
         return {**body, "in_reply_to": self.msg_id}, False

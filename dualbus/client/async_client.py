@@ -2,20 +2,80 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from dualbus.application.errors import ClientClosed
 from dualbus.application.messages import Command, Query
-from dualbus.client.call import Call, CommandResult
-from dualbus.client.session import ClientSession, new_calls
+from dualbus.client.call import Call, CommandResult, checked_position
+from dualbus.client.calls import PendingCalls
+from dualbus.client.link import ClientLink, new_calls
+from dualbus.client.sessions import SessionState
 from dualbus.transport.sockets import Connection
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-class AsyncClient:
+class AsyncSession:
+    """Calls with a position and an order of their own, on the connection of a client: `client.session()`.
+
+    A query sees the earlier commands of its session, and waits for these only. A session without pending calls is an
+    object of some bytes: create a session for each user or request, and drop it.
+    """
+
+    _state: SessionState
+
+    def __init__(self, client: "AsyncClient", after: int = 0) -> None:
+        self._client = client
+        self._state = SessionState(checked_position(after))
+
+    @property
+    def position(self) -> int:
+        """The highest position of the session's replies. Pass it as `after` to continue in another process."""
+        return self._state.position
+
+    async def command(
+        self,
+        message: Command | str,
+        fields: Mapping[str, Any] = _NONE,
+        /,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        after: int = 0,
+        **keywords: Any,
+    ) -> CommandResult:
+        """Execute a command once; return its events. Raises a `DualbusError`, such as `Rejected`."""
+        values = {**fields, **keywords}
+        result: CommandResult = await self._call(
+            lambda calls: calls.command(message, values, timeout, idempotency_key).in_session(self._state, after)
+        )
+        return result
+
+    async def query(
+        self,
+        message: Query | str,
+        fields: Mapping[str, Any] = _NONE,
+        /,
+        *,
+        timeout: float | None = None,
+        after: int = 0,
+        **keywords: Any,
+    ) -> Any:
+        """Return the answer to a query. The read model includes all commands this session has a reply to.
+
+        The read model also includes all events up to the position `after`, such as of another process's session.
+        """
+        values = {**fields, **keywords}
+        return await self._call(lambda calls: calls.query(message, values, timeout).in_session(self._state, after))
+
+    def _call(self, create: Callable[[PendingCalls], Call]) -> "asyncio.Future[Any]":
+        """Create and queue a call; return the future of its result."""
+        return self._client._call(create)
+
+
+class AsyncClient(AsyncSession):
     """A client for an event loop. All tasks of the loop can share a client.
 
         async with AsyncClient() as client:
@@ -28,40 +88,16 @@ class AsyncClient:
 
     def __init__(self, address: str | None = None, *, src: str | None = None, timeout: float | None = None) -> None:
         self._calls = new_calls(address, src, timeout)
+        self._state = self._calls.session
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._session: ClientSession | None = None
+        self._link: ClientLink | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._step_scheduled = False
         self._closed = False
 
-    async def command(
-        self,
-        message: Command | str,
-        fields: Mapping[str, Any] = _NONE,
-        /,
-        *,
-        timeout: float | None = None,
-        idempotency_key: str | None = None,
-        **keywords: Any,
-    ) -> CommandResult:
-        """Execute a command once; return its events. Raises a `DualbusError`, such as `Rejected`."""
-        loop = self._open()
-        call = self._calls.command(message, {**fields, **keywords}, timeout, idempotency_key)
-        result: CommandResult = await self._submit(call, loop)
-        return result
-
-    async def query(
-        self,
-        message: Query | str,
-        fields: Mapping[str, Any] = _NONE,
-        /,
-        *,
-        timeout: float | None = None,
-        **keywords: Any,
-    ) -> Any:
-        """Return the answer to a query. The read model includes all commands this client has a reply to."""
-        loop = self._open()
-        return await self._submit(self._calls.query(message, {**fields, **keywords}, timeout), loop)
+    def session(self, after: int = 0) -> AsyncSession:
+        """Create a session that starts at a position: its answers include all events up to `after`."""
+        return AsyncSession(self, after)
 
     async def close(self) -> None:
         """Close the connection. Calls without a reply raise `ClientClosed`."""
@@ -80,16 +116,17 @@ class AsyncClient:
         loop = asyncio.get_running_loop()
         if self._closed:
             raise ClientClosed("The client is closed: create another client.")
-        if self._session is None:
+        if self._link is None:
             self._loop = loop
-            self._session = ClientSession(self._calls, self._watch, self._unwatch)
+            self._link = ClientLink(self._calls, self._watch, self._unwatch)
         elif loop is not self._loop:
             raise RuntimeError("This client belongs to another event loop: create a client in each loop.")
         return loop
 
-    def _submit(self, call: Call, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Any]":
+    def _call(self, create: Callable[[PendingCalls], Call]) -> "asyncio.Future[Any]":
+        loop = self._open()
         future: asyncio.Future[Any] = loop.create_future()
-        self._calls.add(call, future, time.monotonic())
+        self._calls.add(create(self._calls), future, time.monotonic())
         self._step_soon()
         return future
 
@@ -101,10 +138,10 @@ class AsyncClient:
 
     def _step(self) -> None:
         self._step_scheduled = False
-        if self._closed or self._session is None or self._loop is None:
+        if self._closed or self._link is None or self._loop is None:
             return
         try:
-            more_due = self._session.step()
+            more_due = self._link.step()
         except BaseException:
             self._close()
             raise
@@ -114,7 +151,7 @@ class AsyncClient:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        if (seconds := self._session.seconds_to_step()) < float("inf"):
+        if (seconds := self._link.seconds_to_step()) < float("inf"):
             self._timer = self._loop.call_later(seconds, self._step)
 
     def _watch(self, connection: Connection) -> None:
@@ -133,5 +170,5 @@ class AsyncClient:
         self._closed = True
         if self._timer:
             self._timer.cancel()
-        if self._session:
-            self._session.close()
+        if self._link:
+            self._link.close()

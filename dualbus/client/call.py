@@ -1,16 +1,26 @@
 """A call of a client: its request, and the outcome of a reply. No socket, no clock, no thread."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from dualbus.application.errors import DeadlineExceeded, DualbusError, Executed, HandlerError, Rejected, Unavailable
+from dualbus.application.errors import (
+    REJECTED,
+    DeadlineExceeded,
+    DualbusError,
+    Executed,
+    HandlerError,
+    Problem,
+    Rejected,
+    Unavailable,
+)
 from dualbus.application.messages import Message
+from dualbus.client.sessions import SessionState
 from dualbus.protocol.batches import joined
 from dualbus.protocol.codec import NODES_MAX, pack, unpack_hostile
 from dualbus.protocol.codes import Code, WireError
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX, SEND
-from dualbus.protocol.values import check
+from dualbus.protocol.values import INT_MAX, check
 
 COMMANDS, QUERIES = "commandbus", "querybus"
 TIMEOUT_SECONDS_MAX = 3600
@@ -19,10 +29,15 @@ SHARED_BYTES_MAX = NODES_MAX  # of a batch with several messages: fewer bytes ca
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """The events of a command, each `{"type", "payload"}`, and the position of the log after these events."""
+    """The events of a command, each `{"type", "payload"}`, and the position of the log after these events.
+
+    `repeated` is true if the command was executed before this sending: by an earlier call with the same key, or by a
+    sending of this call whose reply was lost. Results of the same execution are equal.
+    """
 
     events: list[dict[str, Any]]
     position: int
+    repeated: bool = field(default=False, compare=False)
 
 
 class Future(Protocol):
@@ -36,9 +51,14 @@ class Future(Protocol):
 class Call:
     """A call without a reply yet."""
 
-    __slots__ = ("body", "deadline", "dest", "future", "id", "key", "outcome_unknown", "seconds", "tries", "type")
+    __slots__ = (
+        "after", "body", "deadline", "dest", "future", "id", "key", "outcome_unknown", "seconds", "session", "tries",
+        "type",
+    )  # fmt: skip
 
-    def __init__(self, id_: int, type_: str, dest: str, key: str | None, body: bytes, seconds: float) -> None:
+    def __init__(
+        self, id_: int, type_: str, dest: str, key: str | None, body: bytes, seconds: float, session: SessionState
+    ) -> None:
         self.id = id_
         self.type = type_
         self.dest = dest
@@ -49,6 +69,13 @@ class Call:
         self.outcome_unknown = False  # whether a command was sent and its outcome is unknown
         self.tries = 0
         self.future: Future
+        self.session = session
+        self.after = 0  # a further position that the answer must not be older than
+
+    def in_session(self, session: SessionState, after: int) -> "Call":
+        """Return this call for a session and a position. Raises ValueError."""
+        self.session, self.after = session, checked_position(after)
+        return self
 
     def lost(self) -> None:
         """Record the loss of the request after sending: no reply will arrive."""
@@ -58,12 +85,13 @@ class Call:
         """Create an error with `outcome_known` and the idempotency key for a retry."""
         return kind(text, outcome_known=not self.outcome_unknown, idempotency_key=self.key)
 
-    def envelope(self, src: str, ms: int, after: int) -> bytes:
+    def envelope(self, ms: int) -> bytes:
         """Pack an envelope around the packed body: a map of four entries becomes a map of five."""
-        head = {"src": src, "dest": self.dest, "timeout_ms": ms, "after": after}
+        after = max(self.after, self.session.position)
+        head = {"src": self.session.name, "dest": self.dest, "timeout_ms": ms, "after": after}
         return b"\x85" + pack(head)[1:] + b"\xa4body" + self.body
 
-    def outcome(self, position: int, body: dict[str, Any]) -> tuple[Any, bool]:
+    def outcome(self, position: int, body: dict[str, Any], details: dict[str, Any]) -> tuple[Any, bool]:
         """Return a result or a DualbusError, and whether to retry before the deadline.
 
         A retry of a command has the same key. "Unavailable" for a retry leaves the outcome of a lost try unknown.
@@ -71,7 +99,9 @@ class Call:
         if body["type"] == "query_result":
             return body["data"], False
         if body["type"] == "command_result":
-            return CommandResult(body["events"], position) if body["success"] else Rejected(*body["errors"]), False
+            if not body["success"]:
+                return _rejected(body["errors"], details), False
+            return CommandResult(body["events"], position, details.get("repeated", False)), False
         code, text = Code(body["code"]), str(body["text"])
         self.outcome_unknown |= self.key is not None and not code.definite
         if code == Code.EXECUTED:
@@ -84,7 +114,7 @@ class Call:
             return self.unknown(DeadlineExceeded, text), False
         if code == Code.ABORTED:
             return HandlerError(text), False
-        return Rejected(*(body.get("errors") or [text])), False
+        return _rejected(body.get("errors") or [text], details, code.name.lower()), False
 
     def finish(self, outcome: Any) -> None:
         """Set the result or error of the future, unless the caller has cancelled it."""
@@ -94,6 +124,12 @@ class Call:
             self.future.set_exception(outcome)
         else:
             self.future.set_result(outcome)
+
+
+def _rejected(errors: list[str], details: dict[str, Any], code: str = REJECTED) -> Rejected:
+    """Return the error of a refusal; the details of the reply supplement the sentences."""
+    supplements = details.get("problems") or [{"field": None, "code": code}] * len(errors)
+    return Rejected(*(Problem(text, **more) for text, more in zip(errors, supplements, strict=True)))
 
 
 def packed_body(body: dict[str, Any]) -> bytes:
@@ -106,7 +142,7 @@ def packed_body(body: dict[str, Any]) -> bytes:
         if len(packed) > SHARED_BYTES_MAX:
             unpack_hostile(joined(SEND, [b"\x91" + packed])[1])  # the list simulates the envelope
     except WireError as error:
-        raise Rejected(str(error)) from None
+        raise Rejected(str(error), code=Code.MALFORMED.name.lower()) from None
     return packed
 
 
@@ -126,3 +162,12 @@ def checked_timeout(seconds: float) -> float:
     if not 0 < seconds <= TIMEOUT_SECONDS_MAX:
         raise ValueError(f"timeout must be more than 0 and at most {TIMEOUT_SECONDS_MAX} seconds, not {seconds!r}.")
     return seconds
+
+
+def checked_position(after: int) -> int:
+    """Return a valid position, or raise ValueError."""
+    if type(after) is not int or not 0 <= after <= INT_MAX:
+        raise ValueError(
+            f"after must be a position of the log, not {after!r}. Pass a field with the name after in a mapping."
+        )
+    return after

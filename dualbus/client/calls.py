@@ -21,6 +21,7 @@ from dualbus.client.call import (
     packed_body,
     type_and_fields,
 )
+from dualbus.client.sessions import SessionNames
 from dualbus.protocol.batches import joined
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
@@ -54,7 +55,8 @@ class PendingCalls:
         if not isinstance(self.src, str) or not 0 < len(self.src) <= ID_CHARS_MAX:
             raise ValueError(f"src must be text of 1 to {ID_CHARS_MAX} characters, not {src!r}.")
         self.connected = False
-        self.position = 0  # the highest position of a reply: older read models must not answer
+        self._names = SessionNames(self.src)
+        self.session = self._names.own
         self._timeout = checked_timeout(timeout)
         self._jitter = jitter
         self._new_name = new_name
@@ -87,10 +89,11 @@ class PendingCalls:
         seconds = self._timeout if timeout is None else checked_timeout(timeout)
         self._last_id += 1
         packed = packed_body({"msg_id": self._last_id, **body})
-        return Call(self._last_id, body["type"], dest, key, packed, seconds)
+        return Call(self._last_id, body["type"], dest, key, packed, seconds, self.session)
 
     def add(self, call: Call, future: Future, now: float) -> None:
         """Queue a call. Its future is resolved in every case, at the latest after the deadline."""
+        self._names.begin(call.session)
         call.future = future
         call.deadline = now + call.seconds
         self._queued.append(call)
@@ -108,9 +111,9 @@ class PendingCalls:
             call = self._queued.popleft()
             ms = int((call.deadline - now) * 1000)
             if ms <= 0 or call.future.done():
-                call.finish(self._unsent_error(call))
+                self._finish(call, self._unsent_error(call))
                 continue
-            envelope = call.envelope(self.src, ms, self.position)
+            envelope = call.envelope(ms)
             size += len(envelope)
             if calls and size > SHARED_BYTES_MAX:
                 self._queued.appendleft(call)
@@ -149,12 +152,11 @@ class PendingCalls:
             if kind != REPLY:
                 raise WireError("The message is not a batch of replies.")
             for reply in unpack(packed):
-                self._reply(reply["position"], reply["body"], now)
+                self._reply(reply["position"], reply["body"], reply.get("details") or {}, now)
         except (WireError, KeyError, TypeError, ValueError) as error:
             logger.warning("Dropped an invalid message from %s: %s", self.address, error)
 
-    def _reply(self, position: int, body: dict[str, Any], now: float) -> None:
-        self.position = max(self.position, position)
+    def _reply(self, position: int, body: dict[str, Any], details: dict[str, Any], now: float) -> None:
         call = self._in_flight.get(body["in_reply_to"])
         if call is None:  # the call has expired, or the gateway could not read its id
             if body["in_reply_to"] is None:
@@ -162,10 +164,15 @@ class PendingCalls:
                     "The gateway at %s could not decode a message of this client: %s", self.address, body["text"]
                 )
             return
-        outcome, retryable = call.outcome(position, body)
+        outcome, retryable = call.outcome(position, body, details)
+        call.session.position = max(call.session.position, position)
         self._remove_in_flight(call)
         if not (retryable and self._defer(call, now)):
-            call.finish(outcome)
+            self._finish(call, outcome)
+
+    def _finish(self, call: Call, outcome: Any) -> None:
+        self._names.end(call.session)
+        call.finish(outcome)
 
     def _defer(self, call: Call, now: float) -> bool:
         """Defer a retry with exponential backoff and jitter; return False if the deadline is too close."""
@@ -191,13 +198,12 @@ class PendingCalls:
             self._remove_in_flight(call)
             call.lost()
             text = f"{call.type} was not answered within {call.seconds:g} s."
-            call.finish(
-                call.unknown(DeadlineExceeded, f"{text} The outcome is not known." if call.outcome_unknown else text)
-            )
+            text = f"{text} The outcome is not known." if call.outcome_unknown else text
+            self._finish(call, call.unknown(DeadlineExceeded, text))
         if expired := [call for call in self._queued if call.deadline <= now]:
             self._queued = deque(call for call in self._queued if call.deadline > now)
             for call in expired:
-                call.finish(self._unsent_error(call))
+                self._finish(call, self._unsent_error(call))
         times = [call.deadline + REPLY_GRACE_SECONDS for call in self._in_flight.values()]
         times += [call.deadline for call in self._queued] + [call.deadline for _, _, call in self._deferred]
         self._next_expiry = max(min(times, default=NEVER), now + EXPIRY_CHECK_SECONDS)

@@ -7,16 +7,17 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from dualbus.application.errors import ClientClosed
 from dualbus.application.messages import Command, Query
-from dualbus.client.call import Call, CommandResult
+from dualbus.client.call import Call, CommandResult, checked_position
 from dualbus.client.calls import PendingCalls
-from dualbus.client.session import ClientSession, new_calls
+from dualbus.client.link import ClientLink, new_calls
+from dualbus.client.sessions import SessionState
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Connection
 
@@ -26,7 +27,65 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 logger = logging.getLogger(__name__)
 
 
-class Client:
+class Session:
+    """Calls with a position and an order of their own, on the connection of a client: `client.session()`.
+
+    A query sees the earlier commands of its session, and waits for these only. A session without pending calls is an
+    object of some bytes: create a session for each user or request, and drop it.
+    """
+
+    _state: SessionState
+
+    def __init__(self, client: "Client", after: int = 0) -> None:
+        self._client = client
+        self._state = SessionState(checked_position(after))
+
+    @property
+    def position(self) -> int:
+        """The highest position of the session's replies. Pass it as `after` to continue in another process."""
+        return self._state.position
+
+    def command(
+        self,
+        message: Command | str,
+        fields: Mapping[str, Any] = _NONE,
+        /,
+        *,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        after: int = 0,
+        **keywords: Any,
+    ) -> CommandResult:
+        """Execute a command once; return its events. Raises a `DualbusError`, such as `Rejected`."""
+        values = {**fields, **keywords}
+        result: CommandResult = self._call(
+            lambda calls: calls.command(message, values, timeout, idempotency_key).in_session(self._state, after)
+        )
+        return result
+
+    def query(
+        self,
+        message: Query | str,
+        fields: Mapping[str, Any] = _NONE,
+        /,
+        *,
+        timeout: float | None = None,
+        after: int = 0,
+        **keywords: Any,
+    ) -> Any:
+        """Return the answer to a query. The read model includes all commands this session has a reply to.
+
+        The read model also includes all events up to the position `after`, such as of another process's session.
+        """
+        values = {**fields, **keywords}
+        return self._call(lambda calls: calls.query(message, values, timeout).in_session(self._state, after))
+
+    def _call(self, create: Callable[[PendingCalls], Call]) -> Any:
+        """Create a call and wait for its result."""
+        return self._client._call(create)
+
+
+class Client(Session):
     """A client for threads. All threads of a process can share a client.
 
         with Client() as client:
@@ -37,46 +96,19 @@ class Client:
     such as `timeout`, and for fields from outside.
 
     `address` and `timeout` (in seconds) default to the settings, and `src`, the name of the client, to a random name.
-    See docs/clients.md for the guarantees.
+    The client is a session; `session()` creates further sessions. See docs/clients.md for the guarantees.
     """
 
     def __init__(self, address: str | None = None, *, src: str | None = None, timeout: float | None = None) -> None:
         self._calls = new_calls(address, src, timeout)
+        self._state = self._calls.session
         self._lock = threading.Lock()
         self._thread: _ClientThread | None = None
         self._closed = False
 
-    def command(
-        self,
-        message: Command | str,
-        fields: Mapping[str, Any] = _NONE,
-        /,
-        *,
-        timeout: float | None = None,
-        idempotency_key: str | None = None,
-        **keywords: Any,
-    ) -> CommandResult:
-        """Execute a command once; return its events. Raises a `DualbusError`, such as `Rejected`."""
-        with self._lock:
-            thread = self._open()
-            future = thread.submit(self._calls.command(message, {**fields, **keywords}, timeout, idempotency_key))
-        result: CommandResult = future.result()
-        return result
-
-    def query(
-        self,
-        message: Query | str,
-        fields: Mapping[str, Any] = _NONE,
-        /,
-        *,
-        timeout: float | None = None,
-        **keywords: Any,
-    ) -> Any:
-        """Return the answer to a query. The read model includes all commands this client has a reply to."""
-        with self._lock:
-            thread = self._open()
-            future = thread.submit(self._calls.query(message, {**fields, **keywords}, timeout))
-        return future.result()
+    def session(self, after: int = 0) -> Session:
+        """Create a session that starts at a position: its answers include all events up to `after`."""
+        return Session(self, after)
 
     def close(self) -> None:
         """Close the connection. Calls without a reply raise `ClientClosed`."""
@@ -92,6 +124,12 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _call(self, create: Callable[[PendingCalls], Call]) -> Any:
+        with self._lock:
+            thread = self._open()
+            future = thread.submit(create(self._calls))
+        return future.result()
 
     def _open(self) -> "_ClientThread":
         """Connect at the first call, so that a process can fork after it creates a client."""
@@ -149,15 +187,15 @@ class _ClientThread:
     def _run(self) -> None:
         ended = "The client is closed: create another client."
         try:
-            session = ClientSession(self._calls, self._watch, lambda connection: None)
+            link = ClientLink(self._calls, self._watch, lambda connection: None)
             try:
                 while not self._stopping:
-                    self._poll.wait(min(session.seconds_to_step(), WAIT_SECONDS_MAX))
+                    self._poll.wait(min(link.seconds_to_step(), WAIT_SECONDS_MAX))
                     self._add_inbox()
-                    while session.step() and not self._stopping:
+                    while link.step() and not self._stopping:
                         self._add_inbox()
             finally:
-                session.close()
+                link.close()
         except Exception as error:
             logger.exception("The client has failed.")
             ended = f"The client has failed: {error}"

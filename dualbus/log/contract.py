@@ -12,7 +12,7 @@ hashes of events and commits are defined in `dualbus.log.chain`. An engine must 
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dualbus.log.identity import Identity
 from dualbus.runtime.errors import DataError
@@ -103,7 +103,7 @@ class Decision(NamedTuple):
     command_id: str
     time: str
     events: Sequence[NewEvent] = ()
-    errors: Sequence[str] = ()
+    errors: Sequence[Any] = ()  # of a rejection, as JSON
     conditions: Sequence[AppendCondition] = ()
     fingerprint: bytes | None = None  # of type and payload, if the client sent an idempotency key
     origin: Origin = Origin("")
@@ -116,7 +116,7 @@ class Outcome(NamedTuple):
     fingerprint: bytes | None
     first: int  # position of the first event; without events, the head at the decision plus one
     events: int  # number of events
-    errors: list[str]
+    errors: list[Any]
     origin: Origin  # `correlation` is never empty
 
     @property

@@ -6,7 +6,7 @@ from dualbus.protocol.codec import pack, packer
 from dualbus.protocol.frames import BATCH_BYTES, BATCH_ITEMS_MAX, DONE, Frames
 from dualbus.protocol.records import Response
 
-_DONE_BYTES = 24  # at most, of a response without its body
+_DONE_BYTES = 28  # at most, of a response without body and details
 
 
 def batch(kind: bytes, items: Sequence[object]) -> Frames:
@@ -27,7 +27,7 @@ def batches(kind: bytes, packed: list[bytes]) -> list[Frames]:
 
 def answer_batches(done: Sequence[Response]) -> list[Frames]:
     """Pack responses into as few messages as the size limit of a batch allows: usually one, packed in one call."""
-    if sum([len(body) for _, _, body in done]) + _DONE_BYTES * len(done) <= BATCH_BYTES:
+    if sum([len(body) + len(details) for _, _, body, details in done]) + _DONE_BYTES * len(done) <= BATCH_BYTES:
         return [batch(DONE, done)] if done else []
     return batches(DONE, [pack(response) for response in done])
 

@@ -1,6 +1,7 @@
 """Pack and unpack msgpack, with limits for bytes from untrusted peers."""
 
 from bisect import bisect_right
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -30,9 +31,21 @@ def packed_work(head: tuple[int, int, str, int, str | None, int], body: bytes) -
     return b"\x97" + pack(head)[1:] + body
 
 
-def packed_reply(src: str, dest: str, position: int, body: bytes) -> bytes:
-    """Pack the envelope of a reply around a packed body: a map of three becomes a map of four."""
-    return b"\x84" + pack({"src": src, "dest": dest, "position": position})[1:] + b"\xa4body" + body
+def packed_reply(src: str, dest: str, position: int, body: bytes, details: bytes = b"") -> bytes:
+    """Pack the envelope of a reply around a packed body and packed details."""
+    reply = _reply_head(src, dest) + pack(position) + b"\xa4body" + body
+    return b"\x85" + reply[1:] + b"\xa7details" + details if details else reply
+
+
+@lru_cache(4096)  # a session sends many requests
+def _reply_head(src: str, dest: str) -> bytes:
+    return b"\x84" + pack({"src": src, "dest": dest})[1:] + b"\xa8position"
+
+
+def packed_answer(body: dict[str, Any]) -> tuple[bytes, bytes]:
+    """Pack the body of an answer, and its `details` separately: standard output receives the body only."""
+    details = body.pop("details", None)
+    return pack(body), pack(details) if details else b""
 
 
 def unpack(data: bytes) -> Any:

@@ -6,7 +6,7 @@ Frames: TypeAlias = list[bytes]
 
 # Between a client and the gateway.
 SEND = b"send"  # envelopes {"src", "dest", "body"}, optional "timeout_ms", "after"
-REPLY = b"reply"  # envelopes {"src", "dest", "position", "body"}
+REPLY = b"reply"  # envelopes {"src", "dest", "position", "body"}, optional "details"
 # Between the gateway and a worker (a bus, or the projector).
 READY = b"ready"  # worker: a Registration
 BEAT = b"beat"  # worker: a Heartbeat; gateway: an empty frame

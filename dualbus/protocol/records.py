@@ -21,9 +21,11 @@ class Work(NamedTuple):
     body: dict[str, Any]
 
 
-Response: TypeAlias = tuple[int, int, bytes]
-"""An answer: the id of the sending, the position of the log that the answer is based on, and the packed body, which
-the gateway forwards without unpacking."""
+Response: TypeAlias = tuple[int, int, bytes, bytes]
+"""An answer: the id of the sending, the position of the log that the answer is based on, the packed body, and packed
+details for clients, or NO_DETAILS. The gateway forwards body and details without unpacking."""
+
+NO_DETAILS = b""
 
 
 class Registration(NamedTuple):
@@ -154,10 +156,10 @@ def _identity(item: Any) -> Identity | None:
 
 
 def _done(item: Any) -> Response:
-    if type(item) is list and len(item) == 3:
-        id_, position, body = item
-        if type(id_) is int and type(position) is int and type(body) is bytes:
-            return id_, position, body
+    if type(item) is list and len(item) == 4:
+        id_, position, body, details = item
+        if type(id_) is int and type(position) is int and type(body) is bytes and type(details) is bytes:
+            return id_, position, body, details
     raise WireError("Invalid response.")
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, MessageId, error
+from dualbus.protocol.records import NO_DETAILS
 from dualbus.runtime.errors import EXIT_SOFTWARE
 from dualbus.worker.interrupt import Interrupt
 from dualbus.worker.link import WorkerLink
@@ -144,7 +145,7 @@ class Attendant:
         """End a process with an unstoppable handler. Answer its request, so that no other worker runs the handler."""
         text = f"{running.what} ran past its deadline and could not be stopped; its process was ended."
         msg_id: MessageId | None = running.body["msg_id"]
-        self._link.answer([(running.id, 0, pack(error(msg_id, Code.CRASH, text)))])
+        self._link.answer([(running.id, 0, pack(error(msg_id, Code.CRASH, text)), NO_DETAILS)])
         logger.error("The %s %s ran %g s past its deadline and cannot be stopped: exiting.",
                      self._handler, running.what, self._give_up_seconds)  # fmt: skip
         self._ended.wait(FLUSH_SECONDS)

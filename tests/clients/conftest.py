@@ -26,21 +26,35 @@ def notes() -> Iterator[Cluster]:
     shutil.rmtree(folder)
 
 
-class Awaited:
-    """An AsyncClient whose calls are waited for one by one, so that one test serves both clients."""
+class AwaitedSession:
+    """A session whose calls are waited for one by one, so that one test serves both clients."""
 
-    def __init__(self, *args: Any, **more: Any) -> None:
-        self._runner = asyncio.Runner()
-        self._client = AsyncClient(*args, **more)
+    def __init__(self, runner: asyncio.Runner, session: Any) -> None:
+        self._runner = runner
+        self._session = session
+
+    @property
+    def position(self) -> Any:
+        return self._session.position
 
     def command(self, *args: Any, **more: Any) -> Any:
-        return self._runner.run(self._client.command(*args, **more))
+        return self._runner.run(self._session.command(*args, **more))
 
     def query(self, *args: Any, **more: Any) -> Any:
-        return self._runner.run(self._client.query(*args, **more))
+        return self._runner.run(self._session.query(*args, **more))
+
+
+class Awaited(AwaitedSession):
+    """An AsyncClient whose calls are waited for one by one."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(asyncio.Runner(), AsyncClient(*args, **more))
+
+    def session(self, *args: Any, **more: Any) -> AwaitedSession:
+        return AwaitedSession(self._runner, self._session.session(*args, **more))
 
     def close(self) -> None:
-        self._runner.run(self._client.close())
+        self._runner.run(self._session.close())
 
     def end(self) -> None:
         """Close it, and the loop it ran in."""

@@ -19,5 +19,5 @@ def test_every_block_of_the_page_on_clients(running: Cluster, monkeypatch: pytes
         exec(compile(block, f"docs/clients.md, block {number + 1}", "exec"), {})
     with Client() as client:
         names = [user["name"] for user in client.query("ListUsers", limit=1000)]
-        rest = client.query("ListUsers", limit=1000, after=client.query("ListUsers", limit=1000)[-1]["id"])
-    assert len(names) + len(rest) == 1 + 1 + 2 + 1000 + 1  # genesis, and what the blocks made
+        rest = client.query("ListUsers", {"limit": 1000, "after": client.query("ListUsers", limit=1000)[-1]["id"]})
+    assert len(names) + len(rest) == 1 + 1 + 2 + 1000 + 1 + 1  # genesis, and what the blocks made

@@ -53,7 +53,7 @@ class Back:
         self.socket.send_multipart([self.bus, kind, msgpack.packb(numbers)])
 
     def answers(self) -> list[tuple[int, dict[str, Any]]]:
-        return [(id_, msgpack.unpackb(done)) for id_, _, done in self.wait_for(DONE)]
+        return [(id_, msgpack.unpackb(done)) for id_, _, done, _ in self.wait_for(DONE)]
 
 
 @pytest.fixture

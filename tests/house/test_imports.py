@@ -82,6 +82,7 @@ PURE = [
     "dualbus/protocol/codec.py",
     "dualbus/client/call.py",
     "dualbus/client/calls.py",
+    "dualbus/client/sessions.py",
     "dualbus/worker/clock.py",
     "dualbus/worker/credit.py",
 ]

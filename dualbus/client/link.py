@@ -18,7 +18,7 @@ def new_calls(address: str | None, src: str | None, timeout: float | None) -> Pe
     return PendingCalls(settings.front, src, seconds, random.random, lambda: secrets.token_urlsafe(12))
 
 
-class ClientSession:
+class ClientLink:
     """The common part of both clients. Calls `watch` for each new connection, and `unwatch` before its end."""
 
     def __init__(
