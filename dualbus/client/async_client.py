@@ -42,11 +42,12 @@ class AsyncClient:
         *,
         timeout: float | None = None,
         idempotency_key: str | None = None,
+        metadata: Mapping[str, str] | None = None,
         **keywords: Any,
     ) -> CommandResult:
         """Execute a command once; return its events. Raises a `DualbusError`, such as `Rejected`."""
         loop = self._open()
-        call = self._calls.command(message, {**fields, **keywords}, timeout, idempotency_key)
+        call = self._calls.command(message, {**fields, **keywords}, timeout, idempotency_key, metadata)
         result: CommandResult = await self._submit(call, loop)
         return result
 

@@ -54,12 +54,14 @@ class Client:
         *,
         timeout: float | None = None,
         idempotency_key: str | None = None,
+        metadata: Mapping[str, str] | None = None,
         **keywords: Any,
     ) -> CommandResult:
         """Execute a command once; return its events. Raises a `DualbusError`, such as `Rejected`."""
         with self._lock:
             thread = self._open()
-            future = thread.submit(self._calls.command(message, {**fields, **keywords}, timeout, idempotency_key))
+            call = self._calls.command(message, {**fields, **keywords}, timeout, idempotency_key, metadata)
+            future = thread.submit(call)
         result: CommandResult = future.result()
         return result
 
