@@ -17,7 +17,7 @@ from dualbus.runtime.files import sync_folder
 
 
 def export() -> None:
-    """Write the log as lines of JSON: commands, each followed by its events.
+    """Write commands and events of the log as lines of JSON.
 
     Private fields are included. `dualbus import` creates a log from the lines, with the same positions, idempotency
     keys and rejections.
