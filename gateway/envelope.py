@@ -5,13 +5,14 @@ from typing import Any
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import MessageId, WireError
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
+from dualbus.protocol.origin import check_origin
 from dualbus.protocol.values import INT_MAX, check, read_msg_id, read_text
 
 from .request import Request
 
 TIMEOUT_MS_MAX = 3_600_000
 _ENVELOPE = frozenset({"src", "dest", "body", "timeout_ms", "after"})
-_BODY = frozenset({"type", "msg_id", "payload", "params", "idempotency_key"})
+_BODY = frozenset({"type", "msg_id", "payload", "params", "idempotency_key", "metadata", "trace"})
 _FREE = ("payload", "params")  # validated by the application; the gateway validates all other fields
 
 
@@ -45,6 +46,7 @@ def read_request(message: Any) -> Request:
         packed = pack(body)
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
+        check_origin(body)
         return Request(
             read_text(message, "src", ""),
             read_text(message, "dest", ""),

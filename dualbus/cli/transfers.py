@@ -12,28 +12,21 @@ from dualbus.cli import output
 from dualbus.cli.backups import check_no_head, exclusive_access, temporary_folder
 from dualbus.cli.settings import settings
 from dualbus.log.engine import move_into, open_reader
-from dualbus.operations.transfer import exported, import_lines
+from dualbus.operations.transfer import export_lines, import_lines
 from dualbus.runtime.files import sync_folder
-
-CHUNK_EVENTS = 1000
 
 
 def export() -> None:
-    """Write the events of the log as lines of JSON.
+    """Write commands and events of the log as lines of JSON.
 
-    Private fields are included. Rejections and idempotency keys are not exported; `dualbus backup` copies the whole
-    log.
+    Private fields are included. `dualbus import` creates a log from the lines, with the same positions, idempotency
+    keys and rejections.
     """
     log = open_reader(settings().data)
     try:
-        head = log.head().position
         with output.bar("Exporting", wanted=not sys.stdout.isatty()) as progress:
-            position = 0
-            while position < head:
-                for recorded in log.read(position, min(CHUNK_EVENTS, head - position)):
-                    output.line(exported(recorded))
-                    position = recorded.position
-                progress(position, head)
+            for line in export_lines(log, progress):
+                output.line(line)
     finally:
         log.close()
 
@@ -41,7 +34,7 @@ def export() -> None:
 def import_(
     file: Annotated[Path | None, typer.Argument(help="Output of `dualbus export`; default: standard input.")] = None,
 ) -> None:
-    """Create a new log from exported events.
+    """Create a new log from the output of `dualbus export`.
 
     No log is created if a line is invalid.
     """

@@ -43,13 +43,16 @@ class AsyncSession:
         *,
         timeout: float | None = None,
         idempotency_key: str | None = None,
+        metadata: Mapping[str, str] | None = None,
         after: int = 0,
         **keywords: Any,
     ) -> CommandResult:
         """Execute a command once; return its events. Raises a `DualbusError`, such as `Rejected`."""
         values = {**fields, **keywords}
         result: CommandResult = await self._call(
-            lambda calls: calls.command(message, values, timeout, idempotency_key).in_session(self._state, after)
+            lambda calls: calls.command(message, values, timeout, idempotency_key, metadata).in_session(
+                self._state, after
+            )
         )
         return result
 

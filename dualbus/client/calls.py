@@ -71,14 +71,20 @@ class PendingCalls:
     # Creating calls.
 
     def command(
-        self, message: Message | str, fields: Mapping[str, Any], timeout: float | None, key: str | None
+        self,
+        message: Message | str,
+        fields: Mapping[str, Any],
+        timeout: float | None,
+        key: str | None,
+        metadata: Mapping[str, str] | None = None,
     ) -> Call:
         """Create the call of a command. Its key, also if generated, prevents a second execution on retries."""
         type_, payload = type_and_fields(message, fields)
         if key is None:
             self._key_prefix = self._key_prefix or self._new_name()
             key = f"{self._key_prefix}/{self._last_id + 1:x}"
-        return self._call(COMMANDS, key, timeout, {"type": type_, "payload": payload, "idempotency_key": key})
+        body = {"type": type_, "payload": payload, "idempotency_key": key}
+        return self._call(COMMANDS, key, timeout, body if metadata is None else {**body, "metadata": dict(metadata)})
 
     def query(self, message: Message | str, fields: Mapping[str, Any], timeout: float | None) -> Call:
         """Create the call of a query."""

@@ -1,15 +1,29 @@
-"""Export events as JSON lines, and import these lines into a new log."""
+"""Export a log as JSON lines, and import these lines into a new log.
+
+A line for each command, in the order of the log, and after it a line for each of its events (see docs/production.md).
+Earlier exports have lines of events only.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
 from dualbus.application.app import App
 from dualbus.application.causes import cause
-from dualbus.log.contract import GENESIS, Decision, LogError, NewEvent, RecordedEvent
+from dualbus.log.contract import (
+    GENESIS,
+    Decision,
+    LogError,
+    NewEvent,
+    Origin,
+    Outcome,
+    ReadableLog,
+    RecordedEvent,
+)
 from dualbus.log.engine import open_log
 from dualbus.log.tags import Tagger
 from dualbus.runtime.errors import RAISED_UNDER_CTRL_C
@@ -22,7 +36,7 @@ class NotImported(LogError):
     """A line cannot be imported; the text names line and reason. No log was created."""
 
 
-class Line(NamedTuple):
+class EventLine(NamedTuple):
     """An event as exported."""
 
     position: int
@@ -32,7 +46,52 @@ class Line(NamedTuple):
     command_id: str
 
 
-def exported(recorded: RecordedEvent) -> str:
+class CommandLine(BaseModel):
+    """A command as exported, before its events."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    command_id: str
+    type: str
+    actor: str | None
+    cause: int | None
+    correlation: str
+    trace: str | None
+    metadata: dict[str, str]
+    fingerprint: str | None = Field(pattern="^([0-9a-f]{2})+$")
+    events: int = Field(ge=0)
+    errors: list[str]
+
+
+class Group(NamedTuple):
+    """A command with its events; earlier exports have no line of the command."""
+
+    command_id: str
+    command: CommandLine | None
+    events: list[EventLine]
+
+
+def export_lines(log: ReadableLog, progress: Callable[[int, int], None]) -> Iterator[str]:
+    """Yield the lines of all commands and events up to the present head."""
+    head = log.head().position
+    number = 0
+    while chunk := log.commands(number, CHUNK_COMMANDS):
+        for outcome in chunk:
+            if outcome.position > head:
+                return
+            yield _command(outcome)
+            yield from map(_event, log.read(outcome.first - 1, outcome.events) if outcome.events else ())
+        number += len(chunk)
+        progress(chunk[-1].position, head)
+
+
+def _command(outcome: Outcome) -> str:
+    fingerprint = outcome.fingerprint and outcome.fingerprint.hex()
+    rest = {"fingerprint": fingerprint, "events": outcome.events, "errors": outcome.errors}
+    return json.dumps({"command_id": outcome.command_id, **outcome.origin._asdict(), **rest})
+
+
+def _event(recorded: RecordedEvent) -> str:
     """Return an event as a line, with `data` exactly as in the log."""
     head = {"position": recorded.position, "type": recorded.type, "time": recorded.time}
     rest = json.dumps({**head, "command_id": recorded.command_id})
@@ -40,19 +99,16 @@ def exported(recorded: RecordedEvent) -> str:
 
 
 def import_lines(lines: Iterable[str], folder: Path, app: App, progress: Callable[[int], None]) -> int:
-    """Create a log from lines, a decision for each command id; return the last position.
-
-    Rejected commands and idempotency keys are not exported, and therefore missing in the new log.
-    """
+    """Create a log from lines, a decision for each command; return the last position."""
     groups = _groups(_parsed(lines))
-    first = next(groups, [])
-    if not first:
-        raise NotImported("The input has no events: pass the output of `dualbus export`.")
-    has_genesis = first[0].command_id == GENESIS
+    first = next(groups, None)
+    if first is None or not first.events:
+        raise NotImported("The input does not begin with events: pass the output of `dualbus export`.")
+    has_genesis = first.command_id == GENESIS
 
     def genesis(secret: bytes) -> Decision:
         tagger = Tagger(app.private_tags, secret)
-        return _decision(first, app, tagger) if has_genesis else Decision(GENESIS, first[0].time)
+        return _decision(first, app, tagger) if has_genesis else Decision(GENESIS, first.events[0].time)
 
     log = open_log(folder, genesis)
     try:
@@ -71,7 +127,7 @@ def import_lines(lines: Iterable[str], folder: Path, app: App, progress: Callabl
         log.close()
 
 
-def _parsed(lines: Iterable[str]) -> Iterator[Line]:
+def _parsed(lines: Iterable[str]) -> Iterator[CommandLine | EventLine]:
     for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
@@ -79,6 +135,9 @@ def _parsed(lines: Iterable[str]) -> Iterator[Line]:
             fields: Any = json.loads(text)
         except (ValueError, RecursionError):
             raise NotImported(f"Line {number} is not JSON: pass the output of `dualbus export`.") from None
+        if isinstance(fields, dict) and "errors" in fields and "position" not in fields:
+            yield _command_line(fields, number)
+            continue
         wrong = [
             name
             for name, kind in _KINDS.items()
@@ -86,36 +145,77 @@ def _parsed(lines: Iterable[str]) -> Iterator[Line]:
         ]
         if wrong:
             raise NotImported(f"Line {number} has no valid {', '.join(wrong)}: pass the output of `dualbus export`.")
-        yield Line(**{**{name: fields[name] for name in _KINDS}, "data": to_json(fields["data"]).decode()})
+        yield EventLine(**{**{name: fields[name] for name in _KINDS}, "data": to_json(fields["data"]).decode()})
 
 
-def _groups(lines: Iterator[Line]) -> Iterator[list[Line]]:
-    """Yield the events of each command; check for missing positions and for commands with events apart."""
-    group: list[Line] = []
+def _command_line(fields: dict[str, Any], number: int) -> CommandLine:
+    try:
+        return CommandLine.model_validate(fields)
+    except ValidationError as error:
+        wrong = sorted({str(problem["loc"][0]) for problem in error.errors()})
+        raise NotImported(
+            f"Line {number} has no valid {', '.join(wrong)}: pass the output of `dualbus export`."
+        ) from None
+
+
+def _groups(lines: Iterator[CommandLine | EventLine]) -> Iterator[Group]:
+    """Yield each command with its events; check for missing positions and events, and for commands that are apart."""
+    group: Group | None = None
     seen: set[str] = set()
-    for position, line in enumerate(lines, 1):
-        if line.position != position:
+    position = 0
+    for line in lines:
+        if isinstance(line, EventLine):
+            position += 1
+            if line.position != position:
+                raise NotImported(
+                    f"Position {position} is missing before {line.position}: a log needs all positions, in order."
+                )
+            if group and line.command_id == group.command_id:
+                group.events.append(line)
+                continue
+        if group:
+            yield _whole(group)
+        if line.command_id in seen:
             raise NotImported(
-                f"Position {position} is missing before {line.position}: a log needs all positions, in order."
-            )
-        if group and line.command_id != group[0].command_id:
-            yield group
-            group = []
-        if not group and line.command_id in seen:
-            raise NotImported(
-                f"Position {position} belongs to an earlier command: the events of a command must be adjacent."
+                f"After position {position}, the command {line.command_id!r} appears again: the lines of a command "
+                "must be adjacent."
             )
         seen.add(line.command_id)
-        group.append(line)
+        if isinstance(line, EventLine):
+            group = Group(line.command_id, None, [line])
+        else:
+            group = Group(line.command_id, line, [])
     if group:
-        yield group
+        yield _whole(group)
 
 
-def _decision(group: list[Line], app: App, tagger: Tagger) -> Decision:
-    return Decision(group[0].command_id, group[0].time, [_new(line, app, tagger) for line in group])
+def _whole(group: Group) -> Group:
+    """Return a group; raise NotImported if events are missing, or were added."""
+    command, count = group.command, len(group.events)
+    if command and count != command.events:
+        raise NotImported(
+            f"The command {group.command_id!r} has {command.events} events, and the input has {count}: pass the "
+            "whole output of `dualbus export`."
+        )
+    if command and count and command.errors:
+        raise NotImported(
+            f"The command {group.command_id!r} has events and errors: a rejected command has no events."
+        )
+    return group
 
 
-def _new(line: Line, app: App, tagger: Tagger) -> NewEvent:
+def _decision(group: Group, app: App, tagger: Tagger) -> Decision:
+    events = [_new(line, app, tagger) for line in group.events]
+    time = group.events[0].time if events else ""
+    command = group.command
+    if command is None:
+        return Decision(group.command_id, time, events)
+    fingerprint = bytes.fromhex(command.fingerprint) if command.fingerprint else None
+    origin = Origin(command.type, command.actor, command.cause, command.correlation, command.trace, command.metadata)
+    return Decision(group.command_id, time, events, command.errors, (), fingerprint, origin)
+
+
+def _new(line: EventLine, app: App, tagger: Tagger) -> NewEvent:
     try:
         event = app.decode(line.type, line.data)
         tags = tagger.new_event(event).tags  # raises if a value cannot be stored in the log

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
 from dualbus.protocol.codes import WireError
+from dualbus.protocol.origin import check_origin
 from dualbus.protocol.values import check
 
 
@@ -170,6 +171,7 @@ def _work(item: Any, since: float) -> Job:
         envelope = numbers and type(src) is str
         named = type(body) is dict and type(body.get("type")) is str and type(body.get("msg_id")) in (int, str)
         if envelope and named and (key is None or type(key) is str):
+            check_origin(body)
             return Job(id_, registration, since + ms / 1000, key, after, body)
     raise WireError("Invalid command or query.")
 

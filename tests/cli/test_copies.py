@@ -1,17 +1,19 @@
 """dualbus backup, restore, export and import: a log goes into a file and comes back, or does not, and says so."""
 
 import json
-import shutil
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 import pytest
 
 from dualbus.application.loader import load
+from dualbus.commandbus.node import genesis
 from dualbus.log.contract import GENESIS, Decision, NewEvent
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.writer import SqliteLog
 from tests.cli.conftest import Run
+from tests.drain import Bus
 from tests.history import History, project
 
 
@@ -20,6 +22,11 @@ def identity(folder: Path) -> tuple[str, str]:
     log = SqliteLogReader(folder)
     log.close()
     return log.identity
+
+
+def events_of(lines: str) -> list[str]:
+    """Return the lines of events in an export."""
+    return [line for line in lines.splitlines() if "position" in json.loads(line)]
 
 
 def test_a_backup_that_is_restored_is_the_same_log_in_another_life(run: Run, data: Path, tmp_path: Path) -> None:
@@ -58,12 +65,12 @@ def test_a_backup_is_taken_while_the_log_is_written(run: Run, tmp_path: Path) ->
 def test_a_log_may_be_cut_at_every_position_and_holds_what_was_before_it(
     run: Run, data: Path, tmp_path: Path
 ) -> None:
-    lines = run("export").out.splitlines()
+    lines = events_of(run("export").out)
 
     for position in range(1, 46, 4):
         target = tmp_path / f"to-{position}"
         assert run("restore", data / "log.db", "--to", position, data=target).code == 0
-        assert run("export", data=target).out.splitlines() == lines[:position]
+        assert events_of(run("export", data=target).out) == lines[:position]
         assert run("verify", data=target).code == 0
     assert run("backup", tmp_path / "b.db", "--to", 46).err == (
         "The log has positions 1 to 45: choose one of them; 46 is not in the log.\n"
@@ -172,10 +179,11 @@ def test_backup_never_overwrites_a_file(run: Run, data: Path, tmp_path: Path) ->
     assert (tmp_path / "b.db").read_text() == "mine"
 
 
-def test_events_go_out_as_lines_and_come_into_a_new_log(run: Run, data: Path, tmp_path: Path) -> None:
+def test_a_log_goes_out_as_lines_and_comes_into_a_new_log(run: Run, data: Path, tmp_path: Path) -> None:
     lines, file, target = run("export").out, tmp_path / "events.jsonl", tmp_path / "target"
     file.write_text(lines)
-    first = json.loads(lines.splitlines()[0])
+    command, first = map(json.loads, lines.splitlines()[:2])
+    assert (command["command_id"], command["events"], command["errors"]) == ("genesis", 1, [])
     assert (first["position"], first["command_id"]) == (1, "genesis")
     assert first["data"] == {"id": "user-123", "name": "John Doe", "email": "john.doe@example.com"}
 
@@ -193,6 +201,38 @@ def test_events_go_out_as_lines_and_come_into_a_new_log(run: Run, data: Path, tm
     ]
 
 
+def test_keys_rejections_and_origins_are_known_after_an_import(run: Run, tmp_path: Path) -> None:
+    data, file, target = tmp_path / "data", tmp_path / "events.jsonl", tmp_path / "target"
+    app = load("users:app")
+    create = {"type": "CreateUser", "payload": {"name": "Ada", "email": "a@example.org"}, "idempotency_key": "k1"}
+    create |= {"metadata": {"tenant": "é"}, "trace": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+    rename = {"type": "RenameUser", "payload": {"user_id": "nobody", "name": "X"}, "idempotency_key": "k2"}
+    with closing(SqliteLog(data, lambda secret: genesis(app, secret))) as log:
+        first = Bus(log, app).send(create, rename)
+        outcomes = log.outcomes(["k1", "k2"])
+    file.write_text(run("export").out)
+
+    assert run("import", file, data=target).code == 0
+
+    with closing(SqliteLog(target, lambda secret: pytest.fail("a new log"))) as log:
+        bus = Bus(log, app)
+        assert bus.send(create, rename) == first
+        [other] = bus.send({**create, "payload": {"name": "Eva", "email": "a@example.org"}})
+        assert other["text"].startswith("This idempotency_key was used for another command")
+        assert log.outcomes(["k1", "k2"]) == outcomes
+        assert outcomes["k1"].origin.metadata == {"tenant": "é"}
+
+
+def test_an_earlier_export_with_lines_of_events_only_is_imported(run: Run, data: Path, tmp_path: Path) -> None:
+    file, target = tmp_path / "events.jsonl", tmp_path / "target"
+    lines = events_of(run("export").out)
+    file.write_text("\n".join(lines))
+
+    assert run("import", file, data=target).code == 0
+
+    assert events_of(run("export", data=target).out) == lines
+
+
 def test_import_only_makes_new_logs(run: Run, data: Path, tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text(run("export").out)
     before = (data / "log.db").read_bytes()
@@ -208,24 +248,60 @@ def test_import_only_makes_new_logs(run: Run, data: Path, tmp_path: Path) -> Non
     ("change", "said"),
     [
         (lambda lines: [*lines[:9], *lines[10:]], "Position 10 is missing before 11"),
-        (lambda lines: [*lines[:9], "{", *lines[10:]], "Line 10 is not JSON"),
-        (lambda lines: [*lines[:9], "{}", *lines[10:]], "Line 10 has no valid position, type, data"),
+        (lambda lines: [*lines[:9], "{", *lines[10:]], "is not JSON"),
+        (lambda lines: [*lines[:9], "{}", *lines[10:]], "has no valid position, type, data"),
         (lambda lines: [*lines[:9], lines[9].replace("User", "Loser", 1)], "cannot read position 10 as Loser"),
         (lambda lines: [*lines[:9], lines[9].replace('"name":', '"nme":')], "cannot read position 10 as User"),
-        (lambda lines: [*lines[:9], lines[9].replace('"key-', '"genesis" ,"x": "')], "belongs to an earlier command"),
-        (lambda lines: [], "The input has no events"),
+        (lambda lines: [*lines[:9], lines[9].replace('"key-', '"genesis" ,"x": "')], "'genesis' appears again"),
+        (lambda lines: [], "The input does not begin with events"),
     ],
 )
+@pytest.mark.parametrize("commands", [True, False], ids=["with commands", "events only"])
 def test_lines_that_cannot_be_taken_are_refused_and_nothing_is_made(
-    run: Run, data: Path, tmp_path: Path, change: object, said: str
+    run: Run, data: Path, tmp_path: Path, change: object, said: str, commands: bool
 ) -> None:
     assert callable(change)
     file, target = tmp_path / "events.jsonl", tmp_path / "target"
-    file.write_text("\n".join(change(run("export").out.splitlines())))
+    exported = run("export").out
+    lines = change(events_of(exported))
+    if commands:  # each before its first event
+        before: dict[str, str] = {}
+        for line in exported.splitlines():
+            if "position" not in (found := json.loads(line)):
+                before[found["command_id"]] = line
+        lines = [one for line in lines for one in (before.pop(command_id_of(line), ""), line)]
+    file.write_text("\n".join(lines))
 
     refused = run("import", file, data=target)
 
     assert refused.code == 1
     assert said in refused.err
     assert sorted(path.name for path in target.iterdir()) == ["log.lock", "projector.lock"]
-    shutil.rmtree(target)
+
+
+def command_id_of(line: str) -> str:
+    return str(json.loads(line).get("command_id")) if len(line) > 2 else ""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda command: command.pop("fingerprint"), "Line 1 has no valid fingerprint"),
+        (lambda command: command.update(fingerprint="xyz", more=1), "Line 1 has no valid fingerprint, more"),
+        (lambda command: command.update(metadata={"a": 1}), "Line 1 has no valid metadata"),
+        (lambda command: command.update(events=2), "The command 'genesis' has 2 events, and the input has 1"),
+        (lambda command: command.update(errors=["No"]), "The command 'genesis' has events and errors"),
+    ],
+)
+def test_a_line_of_a_command_that_is_not_valid_is_refused(
+    run: Run, data: Path, tmp_path: Path, change: object, said: str
+) -> None:
+    assert callable(change)
+    command, *others = run("export").out.splitlines()
+    fields = json.loads(command)
+    change(fields)
+    (tmp_path / "events.jsonl").write_text("\n".join([json.dumps(fields), *others]))
+
+    refused = run("import", tmp_path / "events.jsonl", data=tmp_path / "target")
+
+    assert (refused.code, said in refused.err) == (1, True), refused.err

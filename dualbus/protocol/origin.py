@@ -1,0 +1,30 @@
+"""The parts of a command's origin that clients send: metadata and trace."""
+
+import re
+from typing import Any
+
+from dualbus.protocol.codes import WireError
+
+METADATA_ENTRIES_MAX, METADATA_BYTES_MAX = 16, 4096
+_TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+
+
+def check_origin(body: dict[str, Any]) -> None:
+    """Raise WireError unless `metadata` and `trace` of a body are missing or valid."""
+    if "metadata" in body:
+        _check_metadata(body["metadata"])
+    if "trace" in body:
+        trace = body["trace"]
+        if type(trace) is not str or not _TRACE.fullmatch(trace):
+            raise WireError(
+                "trace must be a W3C traceparent, such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01."
+            )
+
+
+def _check_metadata(metadata: Any) -> None:
+    if type(metadata) is not dict or not all(type(text) is str for text in (*metadata, *metadata.values())):
+        raise WireError("metadata must be an object whose values are text.")
+    if len(metadata) > METADATA_ENTRIES_MAX:
+        raise WireError(f"metadata has {len(metadata)} entries: at most {METADATA_ENTRIES_MAX} are possible.")
+    if sum(len(text.encode()) for item in metadata.items() for text in item) > METADATA_BYTES_MAX:
+        raise WireError(f"metadata is longer than {METADATA_BYTES_MAX} bytes.")
