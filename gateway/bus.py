@@ -17,7 +17,7 @@ from .throughput import ThroughputEstimate
 from .worker import Worker
 
 COMMANDS, QUERIES, PROJECTOR = "commandbus", "querybus", "projector"
-SHARED_SECONDS = 1.0  # a client counts as active for one to two such periods after its last request
+SHARED_SECONDS = 1.0  # a bus remains shared for this long after several clients had requests queued
 SLOW_SECONDS = 0.05  # a slow type that is answered faster becomes quick again
 
 
@@ -32,8 +32,9 @@ class Bus:
         self.quick = Lane()
         self.slow = Lane()
         self.slow_types: set[str] = set()
-        self.clients = 0  # active: a worker's own queue is FIFO, so several clients share its credit
-        self._active: set[Client] = set()  # in the current period of SHARED_SECONDS
+        self.clients = 1  # that share the bus: a worker's own queue is FIFO, so sharing limits it
+        self._shared_until = 0.0
+        self._active: set[Client] = set()  # with requests, in the current period of SHARED_SECONDS
         self._active_before: set[Client] = set()  # in the previous period
         self._period_end = 0.0
         self.throughput = ThroughputEstimate()
@@ -52,10 +53,6 @@ class Bus:
 
     def put(self, request: Request) -> None:
         """Queue a request behind those of the same client."""
-        client = request.client
-        if client not in self._active:
-            self._active.add(client)
-            self.clients += client not in self._active_before
         (self.slow if request.type in self.slow_types else self.quick).put(request)
 
     def requeue(self, requests: list[Request]) -> None:
@@ -80,15 +77,18 @@ class Bus:
 
     # Assign requests to workers.
 
-    def update_active(self, now: float) -> None:
-        """Count the active clients anew if a period is over."""
-        if now < self._period_end:
+    def update_shared(self, now: float) -> None:
+        """Update the number of clients that share the bus."""
+        if len(self.quick.clients) > 1:
+            self._shared_until = now + SHARED_SECONDS
+        if now >= self._shared_until:
+            self.clients = 1
             return
-        recent = now < self._period_end + SHARED_SECONDS
-        self._active_before = self._active if recent else set()
-        self._active = set(self.quick.clients)
-        self.clients = len(self._active | self._active_before)
-        self._period_end = now + SHARED_SECONDS
+        if now >= self._period_end:
+            self._active, self._active_before = set(), self._active
+            self._period_end = now + SHARED_SECONDS
+        self._active.update(self.quick.clients)
+        self.clients = max(2, len(self._active), len(self._active_before))
 
     def assign(self, identity: Identity | None) -> tuple[Worker, list[Request]] | None:
         """Return a worker with capacity and the requests to send to the worker; None without capacity or requests."""

@@ -40,9 +40,6 @@ class PendingRequests:
         self.bytes += size
         self._by_id[request.id] = request
         heapq.heappush(self._deadlines, (request.deadline, request.id))
-        if len(self._deadlines) > 2 * len(self._by_id) + STALE_MAX:
-            self._deadlines = [(pending.deadline, pending.id) for pending in self]
-            heapq.heapify(self._deadlines)
 
     def remove(self, request: Request) -> None:
         """Remove a request and mark it as answered."""
@@ -56,6 +53,9 @@ class PendingRequests:
 
     def late(self, now: float) -> list[Request]:
         """Return requests whose deadline has passed, at most LATE_MAX."""
+        if len(self._deadlines) > 2 * len(self._by_id) + STALE_MAX:
+            self._deadlines = [(pending.deadline, pending.id) for pending in self]
+            heapq.heapify(self._deadlines)
         late: list[Request] = []
         while self._deadlines and self._deadlines[0][0] <= now and len(late) < LATE_MAX:
             end, id_ = heapq.heappop(self._deadlines)

@@ -14,6 +14,7 @@ from dualbus.protocol.codec import HostileBatch
 from dualbus.protocol.codes import WireError
 
 BYTES_MAX, ALL_BYTES_MAX = 8 << 20, 64 << 20
+LARGE_BYTES = 1 << 18  # of a batch that takes a slice to be split
 
 
 class Inbox:
@@ -36,6 +37,8 @@ class Inbox:
                 self._batch = HostileBatch(packed)
             except WireError as error:
                 return [error]
+            if len(packed) > LARGE_BYTES:
+                return []
         return self._batch.pop()
 
 

@@ -40,7 +40,7 @@ from .router import Router
 from .worker import Worker
 
 HEARTBEAT_SECONDS = 0.4
-READ_SECONDS = 0.001  # per step, to read messages of clients
+READ_SECONDS = 0.0005  # per step, to read messages of clients
 PROBE_SECONDS = 1.0  # between two empty replies to a waiting client, which detect a lost connection
 FLUSH_SECONDS = 0.25  # to write the last lines to standard output
 STALLED_SECONDS = 0.02  # before the next attempt to send to a client with a full socket

@@ -172,7 +172,7 @@ class Workers:
         for dest in (COMMANDS,) if blind else (COMMANDS, QUERIES):
             bus = self.buses[dest]
             if bus.queued:
-                bus.update_active(now)
+                bus.update_shared(now)
                 while assigned := bus.assign(self.identity):
                     worker, requests = assigned
                     if work := self._work(bus, worker, requests, now):

@@ -118,7 +118,7 @@ def _ends(data: bytes) -> list[int]:
 
 
 def _is_list(data: bytes) -> bool:
-    return data[:1] in (b"\xdc", b"\xdd") or b"\x90" <= data[:1] <= b"\x9f"
+    return bool(data) and (0x90 <= data[0] <= 0x9F or data[0] in (0xDC, 0xDD))
 
 
 def _unpack_quickly(data: bytes) -> list[Any] | None:

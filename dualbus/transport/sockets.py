@@ -9,7 +9,7 @@ import time
 import weakref
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import zmq
 
@@ -24,6 +24,7 @@ HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 1500
 _READABLE, _EVENTS = int(zmq.POLLIN), int(zmq.EVENTS)
 _AT_ONCE, _AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 RECEIVE_MESSAGES, RECEIVE_BYTES = 256, 1 << 20  # limits of a `receive`, so that a peer cannot occupy the loop
+COPY_BYTES = 1 << 16  # of longer frames receive a view: copying two megabytes takes a millisecond
 
 
 class PeerUnreachableError(Exception):
@@ -81,7 +82,7 @@ class Socket:
         frames: Frames = [self.zmq.recv(_AT_ONCE)] if self._addressed else []  # the address is never the last frame
         while True:
             frame = self.zmq.recv(_AT_ONCE, copy=False)
-            frames.append(frame.bytes)
+            frames.append(frame.bytes if len(frame) < COPY_BYTES else cast("bytes", frame.buffer))
             if not frame.more:
                 return frames
 

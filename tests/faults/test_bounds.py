@@ -33,6 +33,7 @@ class Case(NamedTuple):
     processes: tuple[str, ...] = ()  # that run; all four where none is named
     kept_mb: float = 64.0  # how much more a process may hold
     remaining: int = 0  # requests that a bus has been given, and that nobody can take back
+    slower: float = SLOWER_MAX
 
 
 CASES = [
@@ -49,7 +50,7 @@ CASES = [
     Case(hostile.many_keys),
     Case(hostile.large_batches),
     Case(hostile.refused_batches),
-    Case(hostile.many_values),
+    Case(hostile.many_values, slower=6.0),  # one message of 50,000 values takes milliseconds to check
     Case(hostile.own_writes_read, kinds=("query",)),
 ]
 
@@ -100,7 +101,7 @@ def attacked(case: Case) -> list[str]:
         assert {name: size for name, size in grown.items() if size > case.kept_mb} == {}
         # The machine is noisy: honest clients are measured before the attack and after it.
         after = crowd.measure(MEASURE_SECONDS)
-        return during.harm((before, after), SLOWER_MAX)
+        return during.harm((before, after), case.slower)
 
 
 @pytest.mark.timeout(180)
@@ -165,5 +166,6 @@ def test_while_the_projector_stands_still_a_session_that_has_written_is_told_and
             reader.send(mine, {**query("Quick", "told", src="mine"), "timeout_ms": 1000})
             written, told = reader.wait_for(["written", "told"])
         assert written["body"].get("success"), written
-        assert (told["body"].get("code"), "needs position" in told["body"].get("text", "")) == (11, True), told
+        # at the gateway or in a querybus, which has room for it as no client fills it alone
+        assert (told["body"].get("code"), "read model" in told["body"].get("text", "")) == (11, True), told
         assert not during.errors
