@@ -197,6 +197,22 @@ def test_status_shows_every_process(dualbus: Run, shared: Cluster) -> None:
     assert status["log_position"] >= 1
 
 
+def test_on_a_terminal_the_status_is_refreshed_until_it_is_interrupted(shared: Cluster) -> None:
+    ours, theirs = pty.openpty()
+    arguments = [sys.executable, "-m", "dualbus", "status", "--watch"]
+    environ = {**shared.environ, "TERM": "xterm", "COLUMNS": "200"}
+    with subprocess.Popen(arguments, env=environ, cwd=ROOT, stdout=theirs) as watching:
+        shown = b""
+        while shown.count(b"Log at position") < 2:
+            shown += os.read(ours, 65536)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait() == 0
+    os.close(ours)
+    os.close(theirs)
+    for process in shared.processes:
+        assert f" {process.pid} ".encode() in shown
+
+
 def test_events_are_followed_as_they_are_appended(dualbus: Run, shared: Cluster, tmp_path: Path) -> None:
     said = tmp_path / "said"
     with said.open("wb") as out:
