@@ -18,7 +18,7 @@ import pytest
 
 from dualbus.testing import Cluster, until
 from tests.cli.conftest import ROOT, Ran, Run
-from tests.raw import RawClient, create, query
+from tests.raw import STATUS, RawClient, create, query
 
 
 def piped(cluster: Cluster, *arguments: str, told: str) -> Ran:
@@ -165,8 +165,7 @@ def test_a_gateway_that_is_lost_leaves_an_unknown_outcome_and_nothing_is_sent_tw
         text=True,
     ) as sending:
         with RawClient(cluster.front) as observer:
-            status: dict[str, Any] = {"src": "t", "dest": "gateway", "body": {"type": "Status"}}
-            until(lambda: observer.ask(status)[0]["data"]["gateway"]["under_way"] == 1)
+            until(lambda: observer.ask(STATUS)[0]["data"]["gateway"]["under_way"] == 1)
 
         # When the gateway dies, and another one is started with the buses
         cluster.kill("gateway")

@@ -4,7 +4,6 @@ import itertools
 import math
 import time
 from collections.abc import Iterable, Sequence
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import msgpack
@@ -137,7 +136,5 @@ class Crowd:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._context.destroy(0)
