@@ -3,13 +3,13 @@
 import itertools
 import time
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any, Self
 
 import msgpack
 import zmq
 
 Envelope = dict[str, Any]
+STATUS: Envelope = {"src": "t", "dest": "gateway", "body": {"type": "Status"}}
 SECONDS = 60  # until a test that waits for a reply is failed; no test depends on when a reply comes
 
 
@@ -81,8 +81,6 @@ class RawClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.socket.close(0)
         self.context.term()

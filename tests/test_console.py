@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 
 from dualbus.testing import Cluster, until
-from tests.raw import Envelope, RawClient, command, create, query
+from tests.raw import STATUS, Envelope, RawClient, command, create, query
 
 UUID = rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-STATUS: Envelope = {"src": "t", "dest": "gateway", "body": {"type": "Status"}}
 EXAMPLE = b"""\
 {
   "src": "client",

@@ -11,7 +11,7 @@ import pytest
 
 from dualbus import Client
 from dualbus.testing import Cluster, until
-from tests.raw import RawClient, command, query
+from tests.raw import STATUS, RawClient, command, query
 
 ADDRESS = "john.doe@example.com"
 FIRST = """
@@ -247,7 +247,7 @@ def test_no_failure_shows_a_value_of_a_record(
     # Then Status says where and of what kind, and every exit keeps the value to itself
     with RawClient(deployed.cluster.front) as client:
         until(lambda: "Registered" in state(client))
-        answers = [*client.ask(status()), *client.ask({**query("Count"), "timeout_ms": 100})]
+        answers = [*client.ask(STATUS), *client.ask({**query("Count"), "timeout_ms": 100})]
         assert state(client) == f"{why} at position 1 (Registered); the log of the projector has the details"
     outside = str(answers)
     for arguments in (["verify"], ["status"], ["events"], ["import", deployed.cluster.folder / "lines"]):
@@ -258,13 +258,9 @@ def test_no_failure_shows_a_value_of_a_record(
     assert ADDRESS not in deployed.said()
 
 
-def status() -> dict[str, Any]:
-    return {"src": "t", "dest": "gateway", "body": {"type": "Status"}}
-
-
 def state(client: RawClient) -> str:
     """Return what the projector says of itself."""
-    [answer] = client.ask(status())
+    [answer] = client.ask(STATUS)
     found = [one.get("state", "") for one in answer["data"]["processes"] if one["name"] == "projector"]
     return found[0] if found else ""
 

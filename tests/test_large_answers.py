@@ -31,9 +31,8 @@ def test_a_slow_reader_of_standard_output_gets_every_answer_however_large(cluste
         # When nobody reads until all of them are answered
         gateway.stdin.write("\n".join(map(json.dumps, asked)).encode())
         gateway.stdin.close()
-        status = {"dest": "gateway", "body": {"type": "Status"}}
         with RawClient(cluster.addresses["front"]) as client:
-            until(lambda: client.ask(status)[0]["data"]["gateway"]["answered"] >= QUERIES)
+            until(lambda: client.ask(STATUS)[0]["data"]["gateway"]["answered"] >= QUERIES)
 
             # Then every one of them is there
             replies = [json.loads(line) for line in gateway.stdout]

@@ -14,7 +14,7 @@ import pytest
 from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.faults.seeing import not_caught_up
-from tests.raw import SECONDS, Envelope, RawClient, command, create, query
+from tests.raw import SECONDS, STATUS, Envelope, RawClient, command, create, query
 
 SLOW_APP = """\
 import time
@@ -132,7 +132,7 @@ def test_three_querybuses_share_the_queries_and_each_sees_a_sessions_writes(runn
 
 def processes(client: RawClient, name: str) -> list[Envelope]:
     """What Status says of the processes of a name."""
-    [answer] = client.ask({"src": "t", "dest": "gateway", "body": {"type": "Status"}})
+    [answer] = client.ask(STATUS)
     return [{"answered": 0, **one} for one in answer["data"]["processes"] if one["name"] == name]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dualbus.testing import Cluster, until
-from tests.raw import RawClient, command, create, query
+from tests.raw import STATUS, RawClient, command, create, query
 
 POISON_APP = """\
 from dualbus import App, Command, Event, Projection, Text
@@ -37,7 +37,7 @@ app = App(
 
 
 def status(client: RawClient) -> dict[str, Any]:
-    [answer] = client.ask({"src": "t", "dest": "gateway", "body": {"type": "Status"}})
+    [answer] = client.ask(STATUS)
     assert answer["type"] == "status_result"
     data: dict[str, Any] = answer["data"]
     return data

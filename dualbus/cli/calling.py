@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -39,13 +40,9 @@ def command(
 
     Also prints the position of the log after the events.
     """
-    ours = settings()
-    values = _fields(find("command", type_, load(ours.app).command_types), fields or ())
-    with Client(ours.front, timeout=timeout or ours.timeout_ms / 1000) as client:
-        try:
-            result = client.command(type_, values, idempotency_key=key)
-        except DualbusError as problem:
-            raise output.CliError(_sentences(problem)) from None
+    values = _fields(find("command", type_, load(settings().app).command_types), fields or ())
+    with _client(timeout) as client:
+        result = client.command(type_, values, idempotency_key=key)
     _print({"events": result.events, "position": result.position})
 
 
@@ -57,14 +54,23 @@ def query(
     timeout: Timeout = None,
 ) -> None:
     """Execute a query and print its answer."""
+    values = _fields(find("query", type_, load(settings().app).query_types), fields or ())
+    with _client(timeout) as client:
+        answer = client.query(type_, values)
+    _print(answer)
+
+
+@contextmanager
+def _client(timeout: float | None) -> Iterator[Client]:
+    """Provide a client whose errors are those of the command line."""
     ours = settings()
-    values = _fields(find("query", type_, load(ours.app).query_types), fields or ())
     with Client(ours.front, timeout=timeout or ours.timeout_ms / 1000) as client:
         try:
-            answer = client.query(type_, values)
+            yield client
+        except Rejected as rejected:
+            raise output.CliError("\n".join(rejected.errors)) from None
         except DualbusError as problem:
-            raise output.CliError(_sentences(problem)) from None
-    _print(answer)
+            raise output.CliError(str(problem)) from None
 
 
 def _fields(kind: type[Message], pairs: Sequence[str]) -> dict[str, Any]:
@@ -100,12 +106,6 @@ def _json_type(value: object) -> str:
         return "null" if value is None else "boolean"
     kinds = {int: "integer", float: "number", str: "string", list: "array", dict: "object"}
     return kinds[type(value)]
-
-
-def _sentences(problem: DualbusError) -> str:
-    if isinstance(problem, Rejected):
-        return "\n".join(problem.errors)
-    return str(problem)
 
 
 def _print(value: object) -> None:

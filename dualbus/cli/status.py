@@ -1,7 +1,8 @@
 """dualbus status"""
 
 import sys
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 from typing import Annotated, Any
 
 import typer
@@ -22,16 +23,18 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per line.")] = False,
 ) -> None:
     """Show processes, positions and queues of the cluster."""
-    with closing(Gateway(settings())) as gateway:
-        try:
-            if as_json:
-                _lines(gateway, watch=watch)
-            elif watch and sys.stdout.isatty():
-                _live(gateway)
-            else:
-                _tables(gateway, watch=watch)
-        except KeyboardInterrupt:
-            pass
+    show: Callable[[dict[str, Any]], None] = output.json_line if as_json else _show
+    with closing(Gateway(settings())) as gateway, ExitStack() as stack:
+        stack.enter_context(suppress(KeyboardInterrupt))
+        if watch and not as_json and sys.stdout.isatty():
+            live = stack.enter_context(Live(console=Console(highlight=False), auto_refresh=False))
+            show = lambda data: live.update(Group(*_shown(data)), refresh=True)  # noqa: E731
+        while True:
+            show(_status(gateway))
+            output.flush()
+            if not watch:
+                return
+            output.sleep_or_exit(WATCH_SECONDS)
 
 
 def _status(gateway: Gateway) -> dict[str, Any]:
@@ -42,29 +45,8 @@ def _status(gateway: Gateway) -> dict[str, Any]:
     return data
 
 
-def _lines(gateway: Gateway, *, watch: bool) -> None:
-    while True:
-        output.json_line(_status(gateway))
-        output.flush()
-        if not watch:
-            return
-        output.sleep_or_exit(WATCH_SECONDS)
-
-
-def _tables(gateway: Gateway, *, watch: bool) -> None:
-    while True:
-        output.show(*_shown(_status(gateway)))
-        output.flush()
-        if not watch:
-            return
-        output.sleep_or_exit(WATCH_SECONDS)
-
-
-def _live(gateway: Gateway) -> None:
-    with Live(console=Console(highlight=False), auto_refresh=False) as live:
-        while True:
-            live.update(Group(*_shown(_status(gateway))), refresh=True)
-            output.sleep_or_exit(WATCH_SECONDS)
+def _show(data: dict[str, Any]) -> None:
+    output.show(*_shown(data))
 
 
 def _shown(data: dict[str, Any]) -> list[Any]:

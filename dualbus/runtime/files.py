@@ -93,11 +93,7 @@ def raise_descriptor_limit() -> None:
 
 def sync_folder(folder: Path) -> None:
     """Flush the entries of a folder to disk, after files were created, renamed or removed."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_file(folder)
 
 
 def sync_file(path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from dualbus.testing import Cluster, until
 from tests.cli.conftest import ROOT, Ran, Run
-from tests.raw import RawClient, create, query
+from tests.raw import STATUS, RawClient, create, query
 
 
 def piped(cluster: Cluster, *arguments: str, told: str) -> Ran:
@@ -165,8 +165,7 @@ def test_a_gateway_that_is_lost_leaves_an_unknown_outcome_and_nothing_is_sent_tw
         text=True,
     ) as sending:
         with RawClient(cluster.front) as observer:
-            status: dict[str, Any] = {"src": "t", "dest": "gateway", "body": {"type": "Status"}}
-            until(lambda: observer.ask(status)[0]["data"]["gateway"]["under_way"] == 1)
+            until(lambda: observer.ask(STATUS)[0]["data"]["gateway"]["under_way"] == 1)
 
         # When the gateway dies, and another one is started with the buses
         cluster.kill("gateway")
@@ -195,6 +194,22 @@ def test_status_shows_every_process(dualbus: Run, shared: Cluster) -> None:
     # The read model may be on its way: a position is told with the next beat.
     until(lambda: lines(dualbus("status", "--json").out)[0]["read_model_position"] >= 1)
     assert status["log_position"] >= 1
+
+
+def test_on_a_terminal_the_status_is_refreshed_until_it_is_interrupted(shared: Cluster) -> None:
+    ours, theirs = pty.openpty()
+    arguments = [sys.executable, "-m", "dualbus", "status", "--watch"]
+    environ = {**shared.environ, "TERM": "xterm", "COLUMNS": "200"}
+    with subprocess.Popen(arguments, env=environ, cwd=ROOT, stdout=theirs) as watching:
+        shown = b""
+        while shown.count(b"Log at position") < 2:
+            shown += os.read(ours, 65536)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait() == 0
+    os.close(ours)
+    os.close(theirs)
+    for process in shared.processes:
+        assert f" {process.pid} ".encode() in shown
 
 
 def test_events_are_followed_as_they_are_appended(dualbus: Run, shared: Cluster, tmp_path: Path) -> None:

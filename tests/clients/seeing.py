@@ -6,18 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dualbus.log.contract import RecordedEvent
-from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster
+from tests.faults import seeing
 from tests.raw import RawClient
 
 
 def events(cluster: Cluster) -> list[RecordedEvent]:
     """Return every event."""
-    reader = SqliteLogReader(cluster.data)
-    try:
-        return reader.read(0, 1_000_000)
-    finally:
-        reader.close()
+    return seeing.events(cluster.data)
 
 
 def data(cluster: Cluster) -> list[str]:
@@ -33,8 +29,7 @@ def logged(cluster: Cluster, text: str) -> int:
 def under_way(cluster: Cluster) -> int:
     """Return how many requests the gateway has taken on and not answered."""
     with RawClient(cluster.front) as observer:
-        [status] = observer.ask({"src": "t", "dest": "gateway", "body": {"type": "Status"}})
-    count: int = status["data"]["gateway"]["under_way"]
+        count: int = seeing.status(observer)["gateway"]["under_way"]
     return count
 
 

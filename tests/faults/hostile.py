@@ -13,7 +13,6 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import msgpack
@@ -116,9 +115,7 @@ class Hostile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.unplug()
         self.hang_up()
         self._context.destroy(0)
@@ -355,9 +352,7 @@ class Attacker:
         assert begun and self._process.stdout.readline(), "The attack has not begun."
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._process.communicate(timeout=READY_SECONDS)
         assert kind or self._process.returncode == 0
 

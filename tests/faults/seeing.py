@@ -10,7 +10,7 @@ from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.readmodel.file import file_name
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.testing import Cluster
-from tests.raw import Envelope, RawClient
+from tests.raw import STATUS, Envelope, RawClient
 
 
 def events(data: Path) -> list[RecordedEvent]:
@@ -53,7 +53,7 @@ def stopped(pid: int) -> bool:
 
 def status(client: RawClient) -> dict[str, Any]:
     """Ask the gateway how the cluster is."""
-    [reply] = client.ask({"src": "t", "dest": "gateway", "body": {"type": "Status"}})
+    [reply] = client.ask(STATUS)
     data: dict[str, Any] = reply["data"]
     return data
 
