@@ -19,6 +19,7 @@ from dualbus.application.past import Past, State
 from dualbus.application.tables import ReadOnlyTables, Tables
 from dualbus.application.upcasts import Fields, Upcast
 from dualbus.client.call import CommandResult
+from dualbus.client.events import EventRecord
 
 if TYPE_CHECKING:
     __version__: str
@@ -37,6 +38,7 @@ __all__ = [
     "DualbusError",
     "Email",
     "Event",
+    "EventRecord",
     "Executed",
     "Fields",
     "HandlerError",

@@ -121,8 +121,8 @@ class ReadableLog(Protocol):
         """Return up to `limit` events after the position, in order."""
         ...
 
-    def history(self, tag: str, after: int = 0) -> list[RecordedEvent]:
-        """Return the events that carry the tag, after the position, in order."""
+    def history(self, tag: str, after: int = 0, limit: int = -1) -> list[RecordedEvent]:
+        """Return the events that carry the tag, after the position, in order; -1 stands for no limit."""
         ...
 
     def types(self) -> set[str]:

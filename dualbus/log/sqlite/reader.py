@@ -82,11 +82,11 @@ class SqliteLogReader:
         )
         return list(map(RecordedEvent._make, rows))
 
-    def history(self, tag: str, after: int = 0) -> list[RecordedEvent]:
+    def history(self, tag: str, after: int = 0, limit: int = -1) -> list[RecordedEvent]:
         rows = self._db.execute(
             f"SELECT {EVENT_COLUMNS} FROM tags JOIN events USING (position) "  # noqa: S608
-            "WHERE tag = ? AND position > ? ORDER BY position",
-            (tag, after),
+            "WHERE tag = ? AND position > ? ORDER BY position LIMIT ?",
+            (tag, after, limit),
         )
         return list(map(RecordedEvent._make, rows))
 
