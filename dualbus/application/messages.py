@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Self, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
-from pydantic_core import to_json
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, StringConstraints, ValidationError, ValidationInfo
+from pydantic_core import CoreSchema, core_schema, to_json
 
 from dualbus.application.error_text import EMAIL_PATTERN, problems
 from dualbus.application.errors import INVALID, Problem, problems_of
@@ -93,10 +93,37 @@ class Message(BaseModel):
         return ()
 
     @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the strict schema for the class itself; in other schemas, objects are validated in JSON mode.
+
+        A web framework validates a decoded JSON body with a schema of its own, in Python mode, and the text of a UUID
+        is correct there. Python code that creates a message must pass a UUID.
+        """
+        schema = handler(source)
+        return _with_json_objects(cls, schema) if cls.__pydantic_complete__ else schema
+
+    @classmethod
     def parse(cls, fields: dict[str, Any]) -> Self:
         """Create a message from JSON-like fields, or raise Invalid with all problems."""
         message: Self = _parser(cls)(fields)
         return message
+
+
+def _with_json_objects(kind: type[Message], schema: CoreSchema) -> CoreSchema:
+    """Return a schema that validates dictionaries as JSON also in Python mode."""
+
+    def validate(value: Any, strictly: core_schema.ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        if info.mode == "json" or type(value) is not dict:
+            return strictly(value)
+        try:
+            data = to_json(value)
+        except ValueError:  # not decoded from JSON
+            return strictly(value)
+        return kind.__pydantic_validator__.validate_json(data)
+
+    inner: dict[str, Any] = {**schema}
+    ref = inner.pop("ref", None)  # further uses of the class in the same schema refer to the outer schema
+    return core_schema.with_info_wrap_validator_function(validate, cast("CoreSchema", inner), ref=ref)
 
 
 @cache
