@@ -36,6 +36,7 @@ from dualbus.protocol.records import (
     read_published,
     read_work,
 )
+from dualbus.querybus.feed import EventFeed
 from dualbus.querybus.responder import Responder
 from dualbus.readmodel.applier import Applier
 from dualbus.readmodel.file import create
@@ -140,7 +141,7 @@ def querybus(folder: Path) -> Costs:
     """Measure a query in querybus, from the received frame to the frame of the response."""
     watch, app, path = Stopwatch(), load("users:app"), folder / "read.db"
     ids = _filled(folder, app)
-    answering, reader = Responder(app), ReadModelReader(path)
+    answering, reader = Responder(app, EventFeed(app, path.parent)), ReadModelReader(path)
     for frame in islice(_work("GetUser", "params", lambda number: {"user_id": ids[number % len(ids)]}), BATCHES):
         with watch.stage("unpack"):
             jobs: list[Job] = read_work(unpack(frame), FAR)

@@ -22,6 +22,7 @@ from dualbus.application.tables import ReadOnlyTables, Tables
 from dualbus.application.tags import Private, Tag, TagValue
 from dualbus.application.upcasts import Fields, Upcast
 from dualbus.client.call import CommandResult
+from dualbus.client.events import EventRecord
 
 if TYPE_CHECKING:
     __version__: str
@@ -40,6 +41,7 @@ __all__ = [
     "DualbusError",
     "Email",
     "Event",
+    "EventRecord",
     "Executed",
     "Fields",
     "HandlerError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dualbus.protocol.codes import MessageId
+from dualbus.protocol.feed import EVENTS
 
 if TYPE_CHECKING:
     from .clients import Client
@@ -53,7 +54,7 @@ class Request:
     @property
     def needs(self) -> int:
         """The lowest position of the read model at which a query may be answered."""
-        return max(self.after, self.session.position)
+        return 0 if self.type == EVENTS else max(self.after, self.session.position)
 
     @property
     def suspect(self) -> bool:

@@ -10,12 +10,14 @@ from typing import Any
 from dualbus.log.identity import Identity
 from dualbus.protocol.codec import pack, packed_reply
 from dualbus.protocol.codes import Code, MessageId, error
+from dualbus.protocol.feed import EVENTS
 from dualbus.protocol.records import Registration
 
 from .bus import COMMANDS, PROJECTOR, QUERIES
 from .clients import CONSOLE, Client, Clients
 from .deadlines import PendingRequests
 from .envelope import BadEnvelope, read_request
+from .followers import Followers
 from .request import Request
 from .scheduler import Scheduler
 from .status import status
@@ -39,6 +41,7 @@ class Router:
         self._next_id = first_id
         self.pending = PendingRequests()
         self._scheduler = Scheduler(self.workers, make_key)
+        self._followers = Followers()
 
     # Messages from clients.
 
@@ -96,7 +99,9 @@ class Router:
         request.deadline = now + (request.timeout_ms or self._timeout_ms) / 1000
         self.counters["accepted"] += 1
         self.pending.add(request)
-        self._scheduler.enqueue(request)
+        held = request.type == EVENTS and self._followers.hold(request, self.workers.head, now)
+        if not held:
+            self._scheduler.enqueue(request)
 
     # Messages from workers.
 
@@ -125,6 +130,8 @@ class Router:
     def dispatch(self, now: float) -> list[tuple[bytes, list[bytes]]]:
         """Assign queued requests to workers; return worker ids with packed Work."""
         self.expire(now)  # first: an expired command may release deferred queries
+        for request in self._followers.pop_ready(self.workers.head, now):
+            self._scheduler.enqueue(request)
         return self.workers.dispatch(now, blind=self._blind(now))
 
     def _blind(self, now: float) -> bool:

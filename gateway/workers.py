@@ -201,7 +201,7 @@ class Workers:
             if request.session.position > after:
                 after = request.session.position
             # While no query is deferred, the read model keeps up, and a short wait in a querybus has less delay.
-            if after > self.deferred.position and bus.dest == QUERIES and self.deferred:
+            if self.deferred and bus.dest == QUERIES and request.needs > self.deferred.position:
                 self.deferred.add(request)
                 continue
             self._sendings = sending = self._sendings + 1

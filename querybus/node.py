@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ from dualbus.application.loader import load
 from dualbus.application.tables import Interrupted
 from dualbus.protocol.codec import pack, unpack
 from dualbus.protocol.codes import Code, WireError, error
+from dualbus.protocol.feed import EVENTS
 from dualbus.protocol.frames import Frames
 from dualbus.protocol.records import NO_DETAILS, Job, Progress, Response, read_progress
 from dualbus.readmodel.file import Checkpoint, Damaged, file_name
 from dualbus.readmodel.reader import ReadModelReader
-from dualbus.runtime.errors import EXIT_OK
+from dualbus.runtime.errors import EXIT_OK, ConfigError
 from dualbus.runtime.files import make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
@@ -24,6 +26,7 @@ from dualbus.worker.attendant import Attendant
 from dualbus.worker.interrupt import Interrupt
 from dualbus.worker.link import WorkerLink
 
+from .feed import EventFeed
 from .responder import Responder
 
 SNAPSHOT_SECONDS = 0.02  # of answering from one snapshot, before the answers are sent
@@ -40,14 +43,17 @@ logger = logging.getLogger(__name__)
 def serve(settings: Settings, stop: Stop) -> int:
     """Run a query bus until a stop is requested."""
     app = load(settings.app)
+    if EVENTS in app.query_types or EVENTS in app.command_types:
+        raise ConfigError(f"{EVENTS} is a query of dualbus itself: rename {EVENTS} in the application.")
     make_folder(settings.data)  # also checks the access rights of an existing folder
     with Sockets() as sockets:
-        link = WorkerLink(sockets.dealer(settings.back), "querybus", sorted(app.query_types))
+        link = WorkerLink(sockets.dealer(settings.back), "querybus", sorted([*app.query_types, EVENTS]))
         path = settings.data / file_name(app.projections)
         logger.info("Answering from the read model %s (pid %d).", path, os.getpid())
         interrupt = Interrupt()
         progress = sockets.subscriber(settings.progress)
-        return QueryBus(Responder(app, interrupt), interrupt, path, progress, link).run(stop)
+        with closing(EventFeed(app, settings.data)) as feed:
+            return QueryBus(Responder(app, feed, interrupt), interrupt, path, progress, link).run(stop)
 
 
 class QueryBus:
@@ -173,13 +179,14 @@ class QueryBus:
                 break
             if job.deadline <= now:
                 answers.append(self._late(job, position))
-            elif reader is None or position < job.after:
+            elif job.what != EVENTS and (reader is None or position < job.after):
                 self._defer(job, stopped)
             else:
-                reader.deadline = job.deadline
+                if reader:
+                    reader.deadline = job.deadline
                 interrupt.running = job
                 try:
-                    answers.append((job.id, position, *self._responder.answer(job, reader)))
+                    answers.append((job.id, max(0, position), *self._responder.answer(job, reader)))
                     self._counters["answered"] += 1
                 except Interrupted:
                     if job.id in link.cancelled:

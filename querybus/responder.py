@@ -4,16 +4,21 @@ import logging
 from typing import Any
 
 from dualbus.application.app import App
+from dualbus.application.causes import Unreadable
 from dualbus.application.errors import details_of
 from dualbus.application.messages import Invalid, parse
 from dualbus.application.tables import ReadOnlyTables
+from dualbus.log.contract import LogError
 from dualbus.protocol.codec import pack, packed_answer
 from dualbus.protocol.codes import Code, MessageId, error
+from dualbus.protocol.feed import EVENTS
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.records import NO_DETAILS, Job
 from dualbus.protocol.values import check
 from dualbus.runtime.errors import RAISED
 from dualbus.worker.interrupt import Interrupt
+
+from .feed import EventFeed, Events
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +26,12 @@ logger = logging.getLogger(__name__)
 class Responder:
     """Answers queries from tables in a snapshot of the caller."""
 
-    def __init__(self, app: App, interrupt: Interrupt | None = None) -> None:
+    def __init__(self, app: App, feed: EventFeed, interrupt: Interrupt | None = None) -> None:
         self._app = app
+        self._feed = feed
         self._interrupt = interrupt or Interrupt()
 
-    def answer(self, job: Job, tables: ReadOnlyTables) -> tuple[bytes, bytes]:
+    def answer(self, job: Job, tables: ReadOnlyTables | None) -> tuple[bytes, bytes]:
         """Return the packed body and details of the answer; an error answer if the query function raises.
 
         Raises Interrupted if the query was stopped.
@@ -34,19 +40,23 @@ class Responder:
         try:
             with self._interrupt:
                 body, details = packed_answer(self._body(msg_id, job.body, tables))
-            if len(body) <= MESSAGE_BYTES_MAX:
+            if len(body) <= MESSAGE_BYTES_MAX or job.what == EVENTS:
                 return body, details
             text = f"The answer is over {MESSAGE_BYTES_MAX} bytes: request less at a time."
             return pack(error(msg_id, Code.ABORTED, text)), NO_DETAILS
+        except LogError as problem:
+            return pack(error(msg_id, Code.UNAVAILABLE, str(problem))), NO_DETAILS
+        except Unreadable as problem:
+            return pack(error(msg_id, Code.ABORTED, f"{problem}. Add an upcast.")), NO_DETAILS
         except RAISED as problem:
             name = str(job.body["type"])
             logger.exception("The query %s raised.", name)
             text = f"The query {name} raised {type(problem).__name__}; the log of querybus has the details."
             return pack(error(msg_id, Code.ABORTED, text)), NO_DETAILS
 
-    def _body(self, msg_id: MessageId, body: dict[str, Any], tables: ReadOnlyTables) -> dict[str, Any]:
+    def _body(self, msg_id: MessageId, body: dict[str, Any], tables: ReadOnlyTables | None) -> dict[str, Any]:
         name, params = body["type"], body.get("params")
-        kind = self._app.query_types.get(name)
+        kind = Events if name == EVENTS else self._app.query_types.get(name)
         if kind is None and name in self._app.command_types:
             return error(msg_id, Code.NOT_SUPPORTED, f"{name} is a command: send it to commandbus.")
         if kind is None:
@@ -55,9 +65,11 @@ class Responder:
             return error(msg_id, Code.MALFORMED, "body.params must be an object.")
         try:
             query = parse(kind, params or {})
+            if isinstance(query, Events):
+                self._feed.check(query)
         except Invalid as invalid:
             refusal = error(msg_id, Code.MALFORMED, f"{name} has invalid parameters.", invalid.errors)
             return {**refusal, "details": {"problems": details_of(invalid.problems)}}
-        data = self._app.answers[kind](query, tables)
+        data = self._feed.read(query) if isinstance(query, Events) else self._app.answers[kind](query, tables)
         check(data)  # rows may hold values without a JSON form, such as a BLOB
         return {"type": "query_result", "in_reply_to": msg_id, "data": data}

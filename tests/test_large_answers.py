@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from dualbus.testing import Cluster, until
-from tests.raw import RawClient, create, query
+from tests.raw import STATUS, RawClient, create, query
 
 USERS, NAME_CHARS = 90, 10_000  # an answer with all of them is just under a megabyte
 QUERIES = 20

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Generic, Union, get_args, get_origin
+from typing import Annotated, Any, Generic, Union, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
-from pydantic_core import to_json
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, StringConstraints, ValidationError, ValidationInfo
+from pydantic_core import CoreSchema, core_schema, to_json
 from typing_extensions import TypeVar
 
 from dualbus.application.error_text import EMAIL_PATTERN, problems
@@ -76,6 +76,16 @@ class Message(BaseModel):
         """
         return ()
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the strict schema for the class itself; in other schemas, objects are validated in JSON mode.
+
+        A web framework validates a decoded JSON body with a schema of its own, in Python mode, and the text of a UUID
+        is correct there. Python code that creates a message must pass a UUID.
+        """
+        schema = handler(source)
+        return _with_json_objects(cls, schema) if cls.__pydantic_complete__ else schema
+
 
 M = TypeVar("M", bound=Message)
 
@@ -84,6 +94,23 @@ def parse(kind: type[M], fields: dict[str, Any]) -> M:
     """Return the message of JSON-like fields, or raise Invalid with all problems."""
     message: M = _parser(kind)(fields)
     return message
+
+
+def _with_json_objects(kind: type[Message], schema: CoreSchema) -> CoreSchema:
+    """Return a schema that validates dictionaries as JSON also in Python mode."""
+
+    def validate(value: Any, strictly: core_schema.ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        if info.mode == "json" or type(value) is not dict:
+            return strictly(value)
+        try:
+            data = to_json(value)
+        except ValueError:  # not decoded from JSON
+            return strictly(value)
+        return kind.__pydantic_validator__.validate_json(data)
+
+    inner: dict[str, Any] = {**schema}
+    ref = inner.pop("ref", None)  # further uses of the class in the same schema refer to the outer schema
+    return core_schema.with_info_wrap_validator_function(validate, cast("CoreSchema", inner), ref=ref)
 
 
 @cache

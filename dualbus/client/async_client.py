@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from dualbus.application.errors import ClientClosed
+from dualbus.application.errors import ClientClosed, DeadlineExceeded, Unavailable
 from dualbus.application.messages import Command, Query
 from dualbus.client.call import Call, CommandResult, checked_position
 from dualbus.client.calls import PendingCalls
+from dualbus.client.events import PAUSE_SECONDS, EventRecord, Subscription
 from dualbus.client.link import ClientLink, new_calls
 from dualbus.client.sessions import SessionState
 from dualbus.transport.sockets import Connection
@@ -102,6 +103,32 @@ class AsyncClient(AsyncSession):
         """Create a session that starts at a position: its answers include all events up to `after`."""
         return AsyncSession(self, after)
 
+    def events(
+        self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None
+    ) -> AsyncIterator[EventRecord]:
+        """Return an iterator over the events after a position, then over new events, until the client is closed.
+
+        Only events of some `types`, or with a `tag` such as "user:17". To resume, also in another process, pass the
+        position of the last processed event: no event is missing or repeated. The iterator waits while the cluster
+        restarts.
+        """
+        self._check_open()
+        return self._follow(Subscription(after, types, tag))
+
+    async def _follow(self, subscription: Subscription) -> AsyncIterator[EventRecord]:
+        while True:
+            try:
+                data = await self._call(subscription.request)
+            except ClientClosed:
+                return
+            except (Unavailable, DeadlineExceeded) as problem:
+                subscription.failed(problem)
+                continue
+            for record in subscription.received(data):
+                yield record
+            if subscription.paused:
+                await asyncio.sleep(PAUSE_SECONDS)
+
     async def close(self) -> None:
         """Close the connection. Calls without a reply raise `ClientClosed`."""
         self._close()
@@ -117,14 +144,17 @@ class AsyncClient(AsyncSession):
     def _open(self) -> asyncio.AbstractEventLoop:
         """Connect at the first call, because a client can be created outside a loop."""
         loop = asyncio.get_running_loop()
-        if self._closed:
-            raise ClientClosed("The client is closed: create another client.")
+        self._check_open()
         if self._link is None:
             self._loop = loop
             self._link = ClientLink(self._calls, self._watch, self._unwatch)
         elif loop is not self._loop:
             raise RuntimeError("This client belongs to another event loop: create a client in each loop.")
         return loop
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosed("The client is closed: create another client.")
 
     def _call(self, create: Callable[[PendingCalls], Call]) -> "asyncio.Future[Any]":
         loop = self._open()

@@ -7,15 +7,16 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from dualbus.application.errors import ClientClosed
+from dualbus.application.errors import ClientClosed, DeadlineExceeded, Unavailable
 from dualbus.application.messages import Command, Query
 from dualbus.client.call import Call, CommandResult, checked_position
 from dualbus.client.calls import PendingCalls
+from dualbus.client.events import PAUSE_SECONDS, EventRecord, Subscription
 from dualbus.client.link import ClientLink, new_calls
 from dualbus.client.sessions import SessionState
 from dualbus.transport.poller import Poll
@@ -112,6 +113,30 @@ class Client(Session):
     def session(self, after: int = 0) -> Session:
         """Create a session that starts at a position: its answers include all events up to `after`."""
         return Session(self, after)
+
+    def events(self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None) -> Iterator[EventRecord]:
+        """Return an iterator over the events after a position, then over new events, until the client is closed.
+
+        Only events of some `types`, or with a `tag` such as "user:17". To resume, also in another process, pass the
+        position of the last processed event: no event is missing or repeated. The iterator waits while the cluster
+        restarts.
+        """
+        with self._lock:
+            self._open()
+        return self._follow(Subscription(after, types, tag))
+
+    def _follow(self, subscription: Subscription) -> Iterator[EventRecord]:
+        while True:
+            try:
+                data = self._call(subscription.request)
+            except ClientClosed:
+                return
+            except (Unavailable, DeadlineExceeded) as problem:
+                subscription.failed(problem)
+                continue
+            yield from subscription.received(data)
+            if subscription.paused:
+                time.sleep(PAUSE_SECONDS)
 
     def close(self) -> None:
         """Close the connection. Calls without a reply raise `ClientClosed`."""

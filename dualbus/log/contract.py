@@ -146,10 +146,12 @@ class ReadableLog(Protocol):
         """Return up to `limit` events after the position, in order."""
         ...
 
-    def history(self, tags: Sequence[str], types: Collection[str] = (), after: int = 0) -> list[RecordedEvent]:
+    def history(
+        self, tags: Sequence[str], types: Collection[str] = (), after: int = 0, limit: int = -1
+    ) -> list[RecordedEvent]:
         """Return the events of these types that carry all tags, after the position, in order.
 
-        At least one tag; without types, the events of any type.
+        At least one tag; without types, the events of any type; without a limit (-1), all of them.
         """
         ...
 

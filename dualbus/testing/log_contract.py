@@ -80,6 +80,7 @@ class LogContract(ConditionContract):
 
             assert positions(log, "user:1") == [2, 4, 5]
             assert positions(log, "user:1", after=2) == [4, 5]
+            assert [one.position for one in log.history(["user:1"], after=2, limit=1)] == [4]
             assert positions(log, "user:10") == [3]
             assert positions(log, "user:%") == positions(log, "user:") == []
             assert log.history(["user:2"]) == [log.read(2, 1)[0], log.read(4, 1)[0]]

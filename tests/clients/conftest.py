@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,16 @@ def notes() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="db"))
     with Cluster(folder, APP, cwd=ROOT) as made:
         made.start()
+        yield made
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def orders() -> Iterator[Cluster]:
+    """A running cluster of the orders application, with standard input, for one file of tests."""
+    folder = Path(tempfile.mkdtemp(prefix="db"))
+    with Cluster(folder, "tests.clients.orders:app", cwd=ROOT) as made:
+        made.start(stdin=subprocess.PIPE)
         yield made
     shutil.rmtree(folder)
 
@@ -52,6 +63,15 @@ class Awaited(AwaitedSession):
 
     def session(self, *args: Any, **more: Any) -> AwaitedSession:
         return AwaitedSession(self._runner, self._session.session(*args, **more))
+
+    def events(self, *args: Any, **more: Any) -> Iterator[Any]:
+        events = self._session.events(*args, **more)
+
+        async def following() -> Any:
+            return await anext(events, None)
+
+        while record := self._runner.run(following()):
+            yield record
 
     def close(self) -> None:
         self._runner.run(self._session.close())

@@ -4,6 +4,7 @@ import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from dualbus.log.contract import RecordedEvent
 from dualbus.testing import Cluster
@@ -42,6 +43,19 @@ def held(cluster: Cluster, name: str) -> Iterator[None]:
         yield
     finally:
         process.send(signal.SIGCONT)
+
+
+def order(**more: Any) -> dict[str, Any]:
+    """Return the fields of a PlaceOrder that is accepted."""
+    lines = [{"item": "lamp", "amount": 1}]
+    return {
+        "order": unique(),
+        "price": "9.90",
+        "due": "2026-01-31",
+        "lines": lines,
+        "email": f"{unique()}@a.bc",
+        **more,
+    }
 
 
 def unique() -> str:

@@ -3,12 +3,8 @@
 import json
 import pickle
 import re
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
@@ -23,6 +19,7 @@ from dualbus.application.messages import Invalid, parse
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster
 from tests.clients.orders import CancelOrder, GetPrice
+from tests.clients.seeing import order
 from tests.conftest import ROOT
 from tests.raw import RawClient, command, query
 
@@ -148,21 +145,6 @@ def test_the_log_holds_a_sentence_as_text_and_any_other_problem_as_an_object() -
 
 
 # Through a cluster.
-
-
-@pytest.fixture(scope="module")
-def orders() -> Iterator[Cluster]:
-    folder = Path(tempfile.mkdtemp(prefix="db"))
-    with Cluster(folder, "tests.clients.orders:app", cwd=ROOT) as made:
-        made.start(stdin=subprocess.PIPE)
-        yield made
-    shutil.rmtree(folder)
-
-
-def order(**more: Any) -> dict[str, Any]:
-    lines = [{"item": "lamp", "amount": 1}]
-    email = f"{uuid4()}@example.org"
-    return {"order": str(uuid4()), "price": "9.90", "due": "2026-01-31", "lines": lines, "email": email, **more}
 
 
 def refused(call: Callable[[], Any]) -> list[tuple[str, str | None, str]]:

@@ -18,11 +18,13 @@ _TYPES_OF_TAG = (
 )
 
 
-def history(db: apsw.Connection, tags: Sequence[str], types: Collection[str], after: int) -> apsw.Cursor:
+def history(db: apsw.Connection, tags: Sequence[str], types: Collection[str], after: int, limit: int) -> apsw.Cursor:
     """Return the events after a position that match, in order."""
     if len(tags) > 1:
         tags = _rarest_first(db, tags)
-    return db.execute(_sql(len(tags), len(types), after > 0, exists=False), (tags[0], after, *tags[1:], *types))
+    return db.execute(
+        _sql(len(tags), len(types), after > 0, exists=False), (tags[0], after, *tags[1:], *types, limit)
+    )
 
 
 def exists(db: apsw.Connection, tags: Sequence[str], types: Collection[str], after: int) -> bool:
@@ -57,5 +59,5 @@ def _sql(tags: int, types: int, later: bool, *, exists: bool) -> str:
         tables.append("events")
         conditions.append("events.position = t0.position")
     start = f"{_TYPES_OF_TAG if later and not types else ''} SELECT {'1' if exists else _EVENTS}"
-    end = "LIMIT 1" if exists else "ORDER BY t0.position"
+    end = "LIMIT 1" if exists else f"ORDER BY t0.position LIMIT ?{tags + types + 2}"
     return f"{start} FROM {' CROSS JOIN '.join(tables)} WHERE {' AND '.join(conditions)} {end}"

@@ -96,8 +96,10 @@ class SqliteLogReader:
         )
         return list(map(RecordedEvent._make, rows))
 
-    def history(self, tags: Sequence[str], types: Collection[str] = (), after: int = 0) -> list[RecordedEvent]:
-        return list(map(RecordedEvent._make, index.history(self._db, tags, types, after)))
+    def history(
+        self, tags: Sequence[str], types: Collection[str] = (), after: int = 0, limit: int = -1
+    ) -> list[RecordedEvent]:
+        return list(map(RecordedEvent._make, index.history(self._db, tags, types, after, limit)))
 
     def types(self) -> set[str]:
         # A scan, about 0.1 s for a million events: an index would slow every append down by a third.

@@ -1,0 +1,108 @@
+"""Answers the built-in query Events from the log, opened read-only. Query functions cannot access the log."""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from dualbus.application import event_json
+from dualbus.application.app import App
+from dualbus.application.errors import Problem
+from dualbus.application.messages import Invalid, Query
+from dualbus.log.contract import ReadableLog, RecordedEvent
+from dualbus.log.engine import log_file, open_reader
+from dualbus.protocol.feed import EVENTS_DEFAULT, EVENTS_MAX
+from dualbus.protocol.frames import BATCH_BYTES
+
+READ_EVENTS = 250  # at a time
+READ_SECONDS = 0.02  # for one answer: other queries wait meanwhile
+
+
+class Events(Query):
+    """The events after a position: all, or those of some types, or with a tag."""
+
+    after: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=EVENTS_MAX)] = EVENTS_DEFAULT
+    types: Annotated[list[str], Field(max_length=EVENTS_MAX)] = Field(default_factory=list)
+    tag: str | None = None  # "name:value"
+
+
+class EventFeed:
+    """Reads events of the log, without their private fields."""
+
+    def __init__(self, app: App, folder: Path) -> None:
+        self._app = app
+        self._folder = folder
+        self._log: ReadableLog | None = None
+        self._inode = 0
+
+    def check(self, query: Events) -> None:
+        """Raise Invalid for a type or a tag that the application does not have, and for a private tag."""
+        problems = [
+            Problem(f"{name} is not an event of the application", "types", "not_allowed")
+            for name in query.types
+            if name not in self._app.event_types
+        ]
+        if query.tag is not None:
+            name, colon, value = query.tag.partition(":")
+            public = sorted(self._app.tags - self._app.private_tags)
+            if name in self._app.private_tags:
+                problems.append(Problem(f"Tag {name!r} is private: choose another tag", "tag", "not_allowed"))
+            elif name not in public or not colon or not value:
+                known = ", ".join(public) or "none"
+                text = f"Tag {query.tag!r} is unknown: write name:value with one of these names: {known}"
+                problems.append(Problem(text, "tag", "not_allowed"))
+        if problems:
+            raise Invalid(problems)
+
+    def read(self, query: Events) -> dict[str, Any]:
+        """Return the next events, the last position read for them, and the head of the log.
+
+        Events after this position are missing in the answer if there are too many, or if reading took too long.
+        Raises LogError, and Unreadable.
+        """
+        log = self._open()
+        types = {stored for stored, kind in self._app.stored_types.items() if kind.__name__ in query.types}
+        head, position = log.head().position, query.after
+        events: list[dict[str, Any]] = []
+        size = 0
+        until = time.monotonic() + READ_SECONDS
+        while position < head and time.monotonic() < until:
+            found = self._next(log, query.tag, types, position)
+            for recorded in found:
+                if not query.types or recorded.type in types:
+                    size += len(recorded.data.encode())
+                    if len(events) == query.limit or (events and size > BATCH_BYTES):
+                        return {"events": events, "position": position, "head": max(head, recorded.position)}
+                    events.append(self._shown(recorded))
+                position = recorded.position
+            if len(found) < READ_EVENTS:
+                position = max(position, head)
+        return {"events": events, "position": position, "head": max(head, position)}
+
+    def _next(self, log: ReadableLog, tag: str | None, types: set[str], after: int) -> list[RecordedEvent]:
+        if tag is None:
+            return log.read(after, READ_EVENTS)
+        return log.history([tag], sorted(types), after, READ_EVENTS)
+
+    def _shown(self, recorded: RecordedEvent) -> dict[str, Any]:
+        shown = event_json.shown(self._app.decode(recorded.type, recorded.data))
+        return {"position": recorded.position, "time": recorded.time, **shown}
+
+    def _open(self) -> ReadableLog:
+        """Open the log, and again after a restore has replaced the file."""
+        path = log_file(self._folder)
+        inode = os.stat(path).st_ino if path.exists() else 0
+        if self._log and inode != self._inode:
+            self.close()
+        if self._log is None:
+            self._log, self._inode = open_reader(self._folder), inode
+        return self._log
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._log:
+            self._log.close()
+        self._log = None
