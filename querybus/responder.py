@@ -10,7 +10,7 @@ from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, MessageId, error
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.records import Job
-from dualbus.protocol.values import check
+from dualbus.readmodel.values import answer_data
 from dualbus.runtime.errors import RAISED
 from dualbus.worker.interrupt import Interrupt
 
@@ -56,6 +56,5 @@ class Responder:
             query = kind.parse(params or {})
         except Invalid as invalid:
             return error(msg_id, Code.MALFORMED, f"{name} has invalid parameters.", invalid.errors)
-        data = self._app.queries[kind](query, tables)
-        check(data)  # rows may hold values without a JSON form, such as a BLOB
+        data = answer_data(self._app.queries[kind](query, tables))
         return {"type": "query_result", "in_reply_to": msg_id, "data": data}

@@ -20,8 +20,8 @@ from dualbus.application.messages import Command, Event, Invalid, Message, Query
 from dualbus.application.past import S, limited, one_tag
 from dualbus.application.tables import ReadOnlyTables
 from dualbus.protocol.codec import pack, unpack
-from dualbus.protocol.values import check
 from dualbus.readmodel.memory import ModelInMemory
+from dualbus.readmodel.values import answer_data
 from dualbus.testing.differences import full_repr
 
 NOW = "2026-01-31T12:00:00.000000Z"
@@ -53,9 +53,7 @@ def answer(app: App, *, given: Iterable[Event] = (), when: Query) -> Any:
     function = app.queries.get(type(when))
     if function is None:
         raise AssertionError(f"{type(when).__name__} is not among the queries of the application.")
-    data = function(when, project(app, given=given))
-    check(data)
-    return unpack(pack(data))
+    return unpack(pack(answer_data(function(when, project(app, given=given)))))
 
 
 def from_log(app: App, type_: str, **fields: Any) -> Event:
