@@ -14,7 +14,7 @@ from dualbus.protocol.codes import Code, MessageId, error
 from dualbus.protocol.feed import EVENTS
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.records import NO_DETAILS, Job
-from dualbus.protocol.values import check
+from dualbus.readmodel.values import answer_data
 from dualbus.runtime.errors import RAISED
 from dualbus.worker.interrupt import Interrupt
 
@@ -70,6 +70,8 @@ class Responder:
         except Invalid as invalid:
             refusal = error(msg_id, Code.MALFORMED, f"{name} has invalid parameters.", invalid.errors)
             return {**refusal, "details": {"problems": details_of(invalid.problems)}}
-        data = self._feed.read(query) if isinstance(query, Events) else self._app.answers[kind](query, tables)
-        check(data)  # rows may hold values without a JSON form, such as a BLOB
+        if isinstance(query, Events):
+            data = self._feed.read(query)
+        else:
+            data = answer_data(self._app.answers[kind](query, tables))
         return {"type": "query_result", "in_reply_to": msg_id, "data": data}

@@ -220,7 +220,7 @@ def test_a_query_that_would_write_is_stopped_also_with_a_statement_of_a_projecti
 
 
 def peek(query: Peek, tables: ReadOnlyTables) -> Any:
-    return tables.one("SELECT x'00' AS x")
+    return {"a set"}
 
 
 def pair(query: Peek, tables: ReadOnlyTables) -> Any:
@@ -230,7 +230,7 @@ def pair(query: Peek, tables: ReadOnlyTables) -> Any:
 def test_an_answer_is_what_comes_through_the_wire() -> None:
     assert answer(App(queries=[pair]), when=Peek()) == [1, 2]
     app = App(queries=[peek])
-    with pytest.raises(WireError, match="bytes has no place"):
+    with pytest.raises(WireError, match="set has no place"):
         answer(app, when=Peek())
     with pytest.raises(AssertionError, match="GetUser is not among the queries"):
         answer(app, when=GetUser(user_id="u-1"))

@@ -1,9 +1,25 @@
 """Access to the read model: writable for projections, read-only for queries."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, ClassVar, Protocol, TypeAlias
+from uuid import UUID
 
-Value = str | int | float | bytes | None
+from pydantic import BaseModel
+
+
+class Dataclass(Protocol):
+    """An instance of a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Scalar: TypeAlias = str | int | float | bytes | datetime | date | Decimal | UUID | Enum | None
+Value: TypeAlias = Scalar | BaseModel | Dataclass | Sequence[Any] | Mapping[Any, Any]
+"""A value of a statement; docs/values.md lists the form of each in a table."""
+
 Values = Sequence[Value] | Mapping[str, Value]
 Row: TypeAlias = Any
 """A row as a dictionary. Any, so that a query may return it as its own TypedDict."""

@@ -77,8 +77,8 @@ def upgrade() -> None:
     """Upgrade a log of an earlier format.
 
     Makes a verified copy in the format of this dualbus, and keeps the old log unchanged, as log-format-1.db.
-    Positions, idempotency keys and read models remain valid. commandbus and projector must be stopped; after an
-    interruption, run the command again.
+    Positions and idempotency keys remain valid; the read model is built again. commandbus and projector must be
+    stopped; after an interruption, run the command again.
     """
     found = settings()
     app = load(found.app)
@@ -87,10 +87,9 @@ def upgrade() -> None:
     if done is None:
         output.line(f"The log in {found.data} has the format of this dualbus: nothing to upgrade.")
         return
-    models = " The read model remains in use." if done.read_models else ""
     output.line(
-        f"The log in {found.data} has the new format, up to position {done.position}, and its chain is whole. "
-        f"The old log is kept as {KEPT_NAME}.{models} Start the cluster."
+        f"The log in {found.data} has the new format, up to position {done}, and its chain is whole. "
+        f"The old log is kept as {KEPT_NAME}. Start the cluster: the projector builds the read model."
     )
 
 

@@ -37,7 +37,7 @@ def build(
         bool, typer.Option("--compare", help="Show the rows that differ from those of the running version.")
     ] = False,
 ) -> None:
-    """Build the read model of a new version of the application before its deployment.
+    """Build the read model of a new version.
 
     Run this command with the new code, while the cluster runs with the old code. The tables of unchanged projections
     are copied. Afterwards restart projector and querybus with the new code: they answer at once. A further run

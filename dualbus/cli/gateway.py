@@ -50,9 +50,8 @@ class Gateway:
         """
         own = message.get("timeout_ms")
         seconds = max(self._seconds, own / 1000 if type(own) is int else 0)
-        self._calls.add(
-            _Message(self._sent + 1, message, seconds + grace, self._calls.session), future, time.monotonic()
-        )
+        call = _Message(self._sent + 1, message, seconds + grace, self._calls.session)
+        self._calls.add(call, future, time.monotonic())
         self._sent += 1
 
     def wait(self, seconds: float, *descriptors: int) -> bool:

@@ -139,8 +139,9 @@ class Builder:
     def _progress_line(self, updater: Updater) -> None:
         if time.monotonic() >= self._next_line and not updater.failure:
             self._next_line = time.monotonic() + PROGRESS_LINE_SECONDS
-            percent = 100 * updater.position // updater.head
-            logger.info("Building the read model: %d of %d events (%d %%).", updater.position, updater.head, percent)
+            position, head = updater.position, updater.head
+            percent, left = 100 * position // head, (time.monotonic() - self._began) * (head / max(1, position) - 1)
+            logger.info("Building the read model: %d of %d events (%d %%), %d s left.", position, head, percent, left)
 
 
 def _open_built(path: Path, log: ReadableLog) -> ReadModelWriter | None:

@@ -11,6 +11,7 @@ import apsw.ext
 from dualbus.application.tables import Interrupted, Row, Values
 from dualbus.log.identity import Identity
 from dualbus.readmodel.file import CHECKPOINT_TABLE, READ_CHECKPOINT, Checkpoint, Damaged, NotAllowed, unreadable
+from dualbus.readmodel.values import bound
 
 READ_ACTIONS = {
     apsw.SQLITE_SELECT,
@@ -31,13 +32,17 @@ class Handle:
         except apsw.Error as error:
             raise Damaged(f"{path} cannot be opened ({error}).") from None
         self.db.set_busy_timeout(5000)
-        self.db.authorizer = self._authorize
+        self._prepare()
         self._allowed = allowed
         self._guard_disabled = False
         self._names: dict[str, tuple[str, ...]] = {}
         self._touched: set[str] = set()  # the tables of the statements prepared last
         self.projection = ""  # whose function runs
         self.inode = path.stat().st_ino if path.exists() else 0
+
+    def _prepare(self) -> None:
+        self.db.authorizer = self._authorize
+        self.db.convert_binding = bound
 
     def execute_internal(self, sql: str, values: Sequence[Any] = ()) -> Any:
         """Run a statement of dualbus without the guard; return the first row, or None.
@@ -64,14 +69,14 @@ class Handle:
 
     def all(self, sql: str, values: Values = ()) -> list[Row]:
         rows = self._rows(sql, values)
-        names = self._names.get(sql) or self._column_names(sql)
+        names = self._column_names(sql)
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def one(self, sql: str, values: Values = ()) -> Row | None:
         rows = self._rows(sql, values)
+        names = self._column_names(sql)
         if not rows:
             return None
-        names = self._names.get(sql) or self._column_names(sql)
         return dict(zip(names, rows[0], strict=True))
 
     def _rows(self, sql: str, values: Values, *, can_cache: bool = True) -> list[tuple[Any, ...]]:
@@ -83,9 +88,14 @@ class Handle:
             raise Interrupted from None
 
     def _column_names(self, sql: str) -> tuple[str, ...]:
+        if (known := self._names.get(sql)) is not None:
+            return known
         if len(self._names) >= 1000:
             self._names.clear()  # the cache must stay bounded if an application builds SQL from values
         names = tuple(column[0] for column in apsw.ext.query_info(self.db, sql).description)
+        for name in names:
+            if names.count(name) > 1:
+                raise NotAllowed(f"{sql!r} has several columns with the name {name}: name each with AS.")
         self._names[sql] = names
         return names
 

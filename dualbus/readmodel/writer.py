@@ -17,6 +17,7 @@ from dualbus.readmodel.file import (
     read_projections,
     unreadable,
 )
+from dualbus.readmodel.functions import refuse_nondeterministic
 from dualbus.readmodel.guard import WRITE_ACTIONS, Handle
 
 STATEMENTS_KNOWN_MAX = 1000  # an application may build SQL from values
@@ -30,6 +31,8 @@ class ReadModelWriter(Handle):
         # A power cut may lose the last commits, never a part of a commit; the projector applies these events again.
         # A file that is being built has no readers; after a power cut, the projector builds the file again.
         try:
+            self.execute_internal("PRAGMA foreign_keys = ON")
+            refuse_nondeterministic(self.db)
             self.execute_internal(f"PRAGMA synchronous = {'off' if building else 'normal'}")
             self._guard_disabled = True
             self._stored = read_projections(self.db)

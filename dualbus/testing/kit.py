@@ -25,8 +25,8 @@ from dualbus.application.tags import TagValue
 from dualbus.log.contract import NO_HASH, RecordedEvent
 from dualbus.protocol.codec import pack, unpack
 from dualbus.protocol.codes import WireError
-from dualbus.protocol.values import check
 from dualbus.readmodel.memory import ModelInMemory
+from dualbus.readmodel.values import answer_data
 from dualbus.testing.differences import full_repr
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -64,9 +64,7 @@ def answer(app: App, *, given: Iterable[Event] = (), when: Query[R]) -> R:
     function = app.answers.get(type(when))
     if function is None:
         raise AssertionError(f"{type(when).__name__} is not among the queries of the application.")
-    data = function(when, project(app, given=given))
-    check(data)
-    return answer_of(when, unpack(pack(data)))
+    return answer_of(when, unpack(pack(answer_data(function(when, project(app, given=given))))))
 
 
 def from_log(app: App, type_: str, **fields: Any) -> Event:

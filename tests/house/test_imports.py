@@ -45,6 +45,7 @@ OWNERS = {  # of a driver: the only files that name it
         "dualbus/readmodel/file.py",
         "dualbus/readmodel/reader.py",
         "dualbus/readmodel/copying.py",
+        "dualbus/readmodel/functions.py",
         "dualbus/readmodel/comparison.py",
         "dualbus/readmodel/writer.py",
         "dualbus/readmodel/memory.py",
