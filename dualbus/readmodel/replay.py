@@ -13,6 +13,7 @@ from dualbus.application.app import App
 from dualbus.application.causes import cause
 from dualbus.application.error_text import one_line
 from dualbus.application.messages import Event
+from dualbus.application.recorded import Origins
 from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
 from dualbus.readmodel.file import CHECKPOINT_TABLE, OBJECTS, Checkpoint, Damaged, create, quoted, read_projections
@@ -40,12 +41,13 @@ class Replay:
         self._writer = ReadModelWriter(self._path, building=True)
         self._writer.begin()
         self.position = 0
+        self.origins = Origins()  # of the commands of the log
 
     def apply(self, recorded: RecordedEvent, event: Event) -> None:
         """Apply the next event. Raises Damaged if a projection raises."""
         for subscriber in self._on.get(type(event), ()):
             try:
-                subscriber.apply(event, self._writer, recorded)
+                subscriber.apply(event, self._writer, recorded, self.origins)
             except RAISED_UNDER_CTRL_C as error:
                 raise Damaged(
                     f"Projection {subscriber.projection} raised {cause(error)} at position {recorded.position} "

@@ -76,9 +76,9 @@ def test_balances_follow_the_events() -> None:
 def test_a_statement_is_read_a_page_at_a_time_the_newest_first() -> None:
     given: list[Event] = [ADA, BOB, PAID_IN, SENT, MoneyDeposited(account="ada", cents=5, at=NOW)]
     lines = [
-        {"number": 3, "at": NOW.isoformat(), "what": "deposit", "cents": 5, "balance": 35},
-        {"number": 2, "at": NOW.isoformat(), "what": "to bob", "cents": -70, "balance": 30},
-        {"number": 1, "at": NOW.isoformat(), "what": "deposit", "cents": 100, "balance": 100},
+        {"number": 3, "at": AT, "what": "deposit", "cents": 5, "balance": 35},
+        {"number": 2, "at": AT, "what": "to bob", "cents": -70, "balance": 30},
+        {"number": 1, "at": AT, "what": "deposit", "cents": 100, "balance": 100},
     ]
     first = answer(app, given=given, when=GetStatement(account_id="ada", limit=2))
     assert first == {"items": lines[:2], "next": 2}
