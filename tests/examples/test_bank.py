@@ -25,6 +25,7 @@ from tests.raw import RawClient, command, query
 
 ADA = AccountOpened(id="ada", owner="Ada")
 BOB = AccountOpened(id="bob", owner="Bob")
+AT = "2026-01-31T12:00:00.000000Z"  # NOW in a table
 PAID_IN = MoneyDeposited(account="ada", cents=100, at=NOW)
 SENT = MoneyTransferred(source="ada", target="bob", cents=70, at=NOW)
 
