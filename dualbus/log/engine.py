@@ -8,13 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dualbus.application.app import App
+from dualbus.log.commits import CommitLog, SharedLog
 from dualbus.log.contract import Audit, Decision, Log, ReadableLog
 from dualbus.log.sqlite.audit import LogAudit
 from dualbus.log.sqlite.copy import LogCopy, move_into
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME, KEPT_NAME
+from dualbus.log.sqlite.shared import SharedLog as SqliteSharedLog
 from dualbus.log.sqlite.upgrade import UpgradedLog, is_interrupted, needs_upgrade, put_in_place
 from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.runtime.errors import ConfigError
 from dualbus.runtime.files import is_there
 
 __all__ = [
@@ -27,10 +30,15 @@ __all__ = [
     "move_into",
     "needs_upgrade",
     "open_audit",
+    "open_commit_log",
     "open_log",
     "open_reader",
+    "open_shared_log",
     "put_in_place",
 ]
+
+
+ONE_MACHINE = "sqlite:"  # the address of a log on one machine
 
 
 def log_file(folder: Path) -> Path:
@@ -51,6 +59,32 @@ def open_log(folder: Path, genesis: Callable[[bytes], Decision]) -> Log:
     acknowledged events.
     """
     return SqliteLog(folder, genesis)
+
+
+def open_commit_log(url: str, *, create: bool) -> CommitLog:
+    """Connect to the commit log at an address. Raises ConfigError for an unknown address or a missing driver."""
+    try:
+        if url.startswith("nats://"):
+            from dualbus.log.nats.address import read_address
+            from dualbus.log.nats.commit_log import NatsCommitLog
+
+            return NatsCommitLog(read_address(url), create=create)
+    except ImportError as missing:
+        extra = url.partition(":")[0]
+        raise ConfigError(
+            f"DUALBUS_LOG needs a driver that is not installed ({missing.name}): pip install 'dualbus[{extra}]'."
+        ) from None
+    raise ConfigError(f"DUALBUS_LOG is {url.partition(':')[0]}:…; give {ONE_MACHINE} or nats://HOST,HOST,HOST/NAME.")
+
+
+def open_shared_log(url: str, folder: Path, genesis: Callable[[bytes], Decision], host: str) -> SharedLog:
+    """Open the log of several machines, with its replica in the folder. See `open_log`."""
+    commits = open_commit_log(url, create=True)
+    try:
+        return SqliteSharedLog(folder, commits, genesis, host)
+    except BaseException:
+        commits.close()
+        raise
 
 
 def open_reader(folder: Path) -> ReadableLog:

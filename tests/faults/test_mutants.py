@@ -51,7 +51,8 @@ MUTANTS = {
     "publish before commit": Mutant(
         "commandbus/node.py",
         "appended = self._log.append(batch.decisions)",
-        "self._publisher.publish(self._log._rows(batch.decisions)[0]); appended = self._log.append(batch.decisions)",
+        "self._publisher.publish(self._log._next_commit(batch.decisions).events); "
+        "appended = self._log.append(batch.decisions)",
         f"{FAULTS}/test_commits.py::test_nothing_is_published_and_nobody_is_answered_before_the_commit",
     ),
     "checkpoint in its own transaction": Mutant(
@@ -130,7 +131,7 @@ MUTANTS = {
     ),
     "head not witnessed": Mutant(
         "dualbus/log/sqlite/writer.py",
-        "self._head_file.write(number, head, hash_)",
+        "self._head_file.write(end.number, end.head, end.hash)",
         "pass",
         f"{FAULTS}/test_head.py::test_a_log_that_lost_its_wal_together_with_that_of_the_read_model_is_refused",
     ),

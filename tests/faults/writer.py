@@ -13,8 +13,7 @@ from pathlib import Path
 
 import apsw
 
-from dualbus.log.chain import commit_hash
-from dualbus.log.contract import Decision, Head, NewEvent
+from dualbus.log.contract import Decision, NewEvent
 from dualbus.log.sqlite.writer import SqliteLog
 from tests.faults.launch import disk
 
@@ -33,10 +32,9 @@ def decision(number: int) -> Decision:
 
 def record_early(log: SqliteLog, position: int) -> None:
     """Record in log.head, before it is written, the commit that appends the next decision."""
-    events, _, outcomes = log._rows([decision(position + 1)])
-    head = Head(events[-1].position, events[-1].hash)
+    end = log._next_commit([decision(position + 1)]).end
     assert log._head_file
-    log._head_file.write(log._commit + 1, head, commit_hash(log._commit_hash, head, outcomes))
+    log._head_file.write(end.number, end.head, end.hash)
 
 
 def main(folder: Path, commits: int, wrong: str = "") -> None:

@@ -56,6 +56,8 @@ OWNERS = {  # of a driver: the only files that name it
         "dualbus/readmodel/replay.py",  # and compares two read models row by row
     },
     "sqlite3": set(),
+    "nats": {"dualbus/log/nats/commit_log.py", "dualbus/log/nats/stream.py"},
+    "psycopg": {"dualbus/log/postgresql/commit_log.py"},
 }
 PURE = [
     "gateway/router.py",

@@ -7,7 +7,8 @@ has a hash of its own.
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import apsw
 import uuid_utils
 
+from dualbus.log.body import End, NewCommit
 from dualbus.log.chain import OutcomeRow, commit_hash, event_hash, meta_hash
 from dualbus.log.contract import (
     NO_HASH,
@@ -54,6 +56,10 @@ class SqliteLog(SqliteLogReader):
     """
 
     def __init__(self, folder: Path, genesis: Callable[[bytes], Decision]) -> None:
+        self._genesis = genesis
+        self._start(folder)
+
+    def _start(self, folder: Path) -> None:
         make_folder(folder)
         self._lock = lock_data(folder, "log", "commandbus writes the log")
         self._path = folder / FILE_NAME
@@ -61,20 +67,18 @@ class SqliteLog(SqliteLogReader):
         try:
             if not is_there(self._path):
                 check_not_interrupted(folder)
-                check_log_is_complete(folder, None)
-                with usable(folder):
-                    self._create(genesis)
+                self._create_missing(folder)
             self._open(apsw.SQLITE_OPEN_READWRITE)
             with readable(self._path):
                 self._db.pragma("journal_mode", "wal")
                 self._db.pragma("synchronous", "full")
                 self._db.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
                 self._load_head()
-                check_log_is_complete(folder, self)
+                self._check(folder)
                 self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
             self._make_durable()
             self._head_file = HeadFile(
-                folder, Acknowledged(self.identity, self._commit, self._head, self._commit_hash)
+                folder, Acknowledged(self.identity, self._end.number, self._end.head, self._end.hash)
             )
         except apsw.Error as error:
             self._lock.release()
@@ -82,6 +86,17 @@ class SqliteLog(SqliteLogReader):
         except BaseException:
             self._lock.release()
             raise
+
+    def _create_missing(self, folder: Path) -> None:
+        """Create the log in a folder without a log. Raises LogDamaged if the folder had a log."""
+        check_log_is_complete(folder, None)
+        identity = Identity(str(uuid_utils.uuid7()), str(uuid_utils.uuid7()))
+        with usable(folder), self._new_file(identity, secrets.token_bytes(32)):
+            self.append([self._genesis(self.secret)])
+
+    def _check(self, folder: Path) -> None:
+        """Check the opened log, before any write. Raises LogDamaged."""
+        check_log_is_complete(folder, self)
 
     def _make_durable(self) -> None:
         """Sync the commits found: a writer killed between write and fsync left the last commits in memory only.
@@ -103,18 +118,16 @@ class SqliteLog(SqliteLogReader):
             "SELECT number, position, outcomes, hash FROM commits ORDER BY number DESC LIMIT 1"
         ).get
         number, position, outcomes, hash_ = last or (0, 0, 0, NO_HASH)
-        self._commit: int = number
-        self._outcomes: int = outcomes
-        self._commit_hash: bytes = hash_
-        self._head = super().head()
-        if self._head.position != position:
+        self._end = End(number, outcomes, hash_, super().head())
+        if self._end.head.position != position:
             raise LogDamaged(
-                f"{self._path} ends at position {self._head.position}, but its last commit ends at {position}: "
+                f"{self._path} ends at position {self._end.head.position}, but its last commit ends at {position}: "
                 "restore the log from a backup."
             )
 
-    def _create(self, genesis: Callable[[bytes], Decision]) -> None:
-        """Create the file under a temporary name, so that no process opens a log without genesis."""
+    @contextmanager
+    def _new_file(self, identity: Identity, secret: bytes) -> Iterator[None]:
+        """Create the file under a temporary name, so that no process opens a log without the commits written here."""
         orphan = self._path.with_name(self._path.name + "-wal")
         if orphan.exists():  # SQLite would apply this write-ahead log to the new file
             raise LogDamaged(
@@ -124,47 +137,58 @@ class SqliteLog(SqliteLogReader):
         temporary = self._path.with_suffix(".new")
         for leftover in temporary.parent.glob(temporary.name + "*"):
             leftover.unlink()
-        identity = Identity(str(uuid_utils.uuid7()), str(uuid_utils.uuid7()))
         db = apsw.Connection(str(temporary))
         db.pragma("journal_mode", "delete")
         db.pragma("synchronous", "full")
         with db:
             db.execute(SCHEMA)
-            secret = secrets.token_bytes(32)
             db.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", (*identity, secret, meta_hash(identity, secret)))
         db.close()
         final, self._path = self._path, temporary
         self._open(apsw.SQLITE_OPEN_READWRITE)
         self._load_head()
-        self.append([genesis(self.secret)])
+        yield
         self._db.close()
         self._path = final
         temporary.rename(final)
         sync_folder(final.parent)
 
     def append(self, decisions: Sequence[Decision]) -> Appended:
+        with self._transaction():
+            accepted = self._first_conflict(decisions)
+            commit = self._next_commit(decisions[:accepted])
+            self._write(commit)
+        self._advance(commit.end)
+        return Appended(accepted, commit.events)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            accepted = self._first_conflict(decisions)
-            events, tags, outcomes = self._rows(decisions[:accepted])
-            head = Head(events[-1].position, events[-1].hash) if events else self._head
-            hash_ = commit_hash(self._commit_hash, head, outcomes)
-            self._insert("events", 6, events)
-            self._insert("tags", 3, tags)
-            self._insert("outcomes", 12, outcomes)
-            number = self._commit + 1
-            last = self._outcomes + len(outcomes)
-            self._db.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", (number, head.position, last, hash_))
+            yield
             self._db.execute("COMMIT")
         except (apsw.FullError, apsw.BusyError) as error:
             self._roll_back()
             raise LogUnavailable(f"The log cannot be written now ({error}): free some space.") from None
         except apsw.Error as error:
             raise CommitFailed(f"The log could not be written ({error}).") from None
-        self._commit, self._outcomes, self._commit_hash, self._head = number, last, hash_, head
+
+    def _next_commit(self, decisions: Sequence[Decision]) -> NewCommit:
+        return new_commit(self._end, decisions)
+
+    def _write(self, commit: NewCommit) -> None:
+        """Write the rows of a commit in the current transaction."""
+        self._insert("events", 6, commit.events)
+        self._insert("tags", 3, commit.tags)
+        self._insert("outcomes", 12, commit.outcomes)
+        number, last, hash_, head = commit.end
+        self._db.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", (number, head.position, last, hash_))
+
+    def _advance(self, end: End) -> None:
+        """Record the end of the log after a durable commit."""
+        self._end = end
         if self._head_file:
-            self._head_file.write(number, head, hash_)
-        return Appended(accepted, events)
+            self._head_file.write(end.number, end.head, end.hash)
 
     def _insert(self, table: str, columns: int, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert many rows per statement: a third faster than a statement per row."""
@@ -175,7 +199,7 @@ class SqliteLog(SqliteLogReader):
         self._db.executemany(insert_sql(table, columns, 1), rows[whole:])
 
     def head(self) -> Head:
-        return self._head
+        return self._end.head
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
@@ -185,7 +209,7 @@ class SqliteLog(SqliteLogReader):
         """Return the index of the first decision with a conflict, or the number of decisions."""
         if not any(decision.conditions for decision in decisions):
             return len(decisions)
-        before = position = self._head.position
+        before = position = self._end.head.position
         added: dict[str, list[tuple[int, NewEvent]]] = {}  # by tag, the events of earlier decisions
         for number, (_, _, events, _, conditions, _, _) in enumerate(decisions):
             for condition in conditions:
@@ -199,28 +223,6 @@ class SqliteLog(SqliteLogReader):
                     added.setdefault(tag, []).append((position, event))
         return len(decisions)
 
-    def _rows(
-        self, decisions: Sequence[Decision]
-    ) -> tuple[list[RecordedEvent], list[tuple[str, str, int]], list[OutcomeRow]]:
-        position, hash_ = self._head
-        number = self._outcomes
-        events: list[RecordedEvent] = []
-        tags: list[tuple[str, str, int]] = []
-        outcomes: list[OutcomeRow] = []
-        for command_id, time, decided, errors, _, fingerprint, origin in decisions:
-            number += 1
-            errors_json = json.dumps(errors) if errors else "[]"
-            result = (number, command_id, fingerprint, position + 1, len(decided), errors_json)
-            outcomes.append((*result, *_origin_columns(command_id, origin)))
-            for type_, data, all_tags in decided:
-                position += 1
-                unique = all_tags if len(all_tags) < 2 else sorted(set(all_tags))
-                row = (position, type_, data, time, command_id)
-                hash_ = event_hash(hash_, row, unique)
-                events.append(RecordedEvent(*row, hash_))
-                tags += [(tag, type_, position) for tag in unique]
-        return events, tags, outcomes
-
     def when_idle(self) -> None:
         if self._head_file:
             self._head_file.sync_when_due()
@@ -230,6 +232,28 @@ class SqliteLog(SqliteLogReader):
         if self._head_file:
             self._head_file.close()
         self._lock.release()
+
+
+def new_commit(end: End, decisions: Sequence[Decision]) -> NewCommit:
+    """Return the rows of a commit with these decisions, after the end of a log."""
+    number, last, before, (position, hash_) = end
+    events: list[RecordedEvent] = []
+    tags: list[tuple[str, str, int]] = []
+    outcomes: list[OutcomeRow] = []
+    for command_id, time, decided, errors, _, fingerprint, origin in decisions:
+        last += 1
+        errors_json = json.dumps(errors) if errors else "[]"
+        result = (last, command_id, fingerprint, position + 1, len(decided), errors_json)
+        outcomes.append((*result, *_origin_columns(command_id, origin)))
+        for type_, data, all_tags in decided:
+            position += 1
+            unique = all_tags if len(all_tags) < 2 else sorted(set(all_tags))
+            row = (position, type_, data, time, command_id)
+            hash_ = event_hash(hash_, row, unique)
+            events.append(RecordedEvent(*row, hash_))
+            tags += [(tag, type_, position) for tag in unique]
+    head = Head(position, hash_)
+    return NewCommit(events, tags, outcomes, End(number + 1, last, commit_hash(before, head, outcomes), head))
 
 
 def _holds(condition: AppendCondition, added: dict[str, list[tuple[int, NewEvent]]]) -> bool:

@@ -1,0 +1,213 @@
+"""The commit log on NATS JetStream: a stream with a message for each commit; the sequence is the number.
+
+A put is a publication with an expected last sequence. Each server of the stream checks the expectation when it
+applies the message, so that only one message can be at a sequence. Sending the same body again is therefore harmless,
+and a lost answer is resolved by a further attempt, or by reading the sequence.
+"""
+
+import asyncio
+import json
+import os
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from dualbus.log.commits import CommitLogRefused, OutcomeUnknown
+from dualbus.log.contract import LogError, LogUnavailable
+from dualbus.log.nats.address import NatsAddress
+from dualbus.log.nats.servers import server_errors
+from dualbus.log.nats.stream import NOT_FOUND, SILENCE, ApiError, Stream, config_errors
+from dualbus.log.nats.thread import LoopThread
+
+CONNECT_SECONDS = 30.0  # for the servers to start and elect a leader
+TRY_SECONDS = 1.0  # of one publication, before the next attempt
+PAUSE_SECONDS = 0.05
+PING_SECONDS = 1  # two lost answers: the server is stopped, and the client connects to another
+OVERHEAD_BYTES = 4096  # of the headers of a message
+RESULT_SECONDS = 5.0  # beyond the deadline of an operation, for the thread
+ANNOUNCEMENTS_MAX, ANNOUNCEMENT_BYTES_MAX = 1000, 1024
+OTHER_SEQUENCE, FULL = 10071, {10077, 10047, 10023}
+
+
+class NatsCommitLog:
+    """A connection to the stream of a log. Creates a missing stream if `create` is true."""
+
+    def __init__(self, address: NatsAddress, *, create: bool) -> None:
+        self.name = address.stream
+        self.resolved = 0  # puts whose first answer was lost
+        self._address = address
+        self._announced = b""
+        self._received: deque[bytes] = deque(maxlen=ANNOUNCEMENTS_MAX)
+        self._client: Client | None = None  # until connected
+        self._stream: Stream
+        self._info: dict[str, Any] = {}
+        self.wakeup, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._thread = LoopThread("nats")
+        try:
+            self._client = client = self._thread.run(self._connect(), CONNECT_SECONDS)
+            if errors := server_errors(address):
+                raise CommitLogRefused(*errors)
+            self._stream = Stream(client, address.stream)
+            self._thread.run(self._open(client, create), CONNECT_SECONDS)
+        except TimeoutError:
+            self._stop()
+            servers = ", ".join(address.servers)
+            raise LogUnavailable(
+                f"No majority of the NATS servers answers ({servers}): start them, or correct DUALBUS_LOG."
+            ) from None
+        except BaseException:
+            self._stop()
+            raise
+        self.body_bytes_max = client.max_payload - OVERHEAD_BYTES
+
+    async def _connect(self) -> Client:
+        while True:
+            with suppress(*SILENCE):
+                return await nats.connect(
+                    self._address.servers,
+                    user=self._address.user or None,
+                    password=self._address.password or None,
+                    error_cb=_ignore,
+                    dont_randomize=True,  # the first server is on this machine
+                    connect_timeout=1,
+                    reconnect_time_wait=0.1,
+                    max_reconnect_attempts=-1,
+                    ping_interval=PING_SECONDS,
+                    max_outstanding_pings=2,
+                    pending_size=32 << 20,
+                )
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _open(self, client: Client, create: bool) -> None:
+        while True:
+            try:
+                self._info = await self._stream.info()
+                break
+            except ApiError as error:
+                if error.number == NOT_FOUND and create:
+                    with suppress(ApiError, *SILENCE):  # another process may create the stream at the same time
+                        await self._stream.create(self._address.replicas)
+                elif error.number == NOT_FOUND:
+                    raise LogError(
+                        f"There is no stream {self.name} at {', '.join(self._address.servers)}: correct DUALBUS_LOG, "
+                        "or fill the stream from a replica with `dualbus refill`."
+                    ) from None
+            except SILENCE:
+                pass
+            await asyncio.sleep(PAUSE_SECONDS)
+        if errors := config_errors(self._info["config"], self._stream, self._address.replicas):
+            raise CommitLogRefused(*errors)
+        await client.subscribe(self._stream.announcements, cb=self._receive)
+
+    # Bodies.
+
+    def put(self, number: int, body: bytes, seconds: float) -> bool:
+        try:
+            return self._thread.run(self._put(number, body, time.monotonic() + seconds), seconds + RESULT_SECONDS)
+        except TimeoutError:
+            raise self._unknown(number) from None
+
+    async def _put(self, number: int, body: bytes, until: float) -> bool:
+        lost = False  # an attempt without an answer, which may still be stored
+        headers = {"Nats-Expected-Last-Sequence": str(number - 1), "Nats-Expected-Stream": self.name}
+        while (left := until - time.monotonic()) > 0:
+            try:
+                message = await self._stream.publish(body, headers, min(left, TRY_SECONDS))
+                error = json.loads(message.data).get("error")
+                if error is None:
+                    self.resolved += lost
+                    return True
+                if error["err_code"] in FULL and not lost:
+                    raise LogUnavailable(f"The log cannot be written now ({error['description']}): free some space.")
+                if error["err_code"] != OTHER_SEQUENCE:
+                    lost = True
+                elif found := await self._stream.read(number - 1, 1):
+                    self.resolved += found[0] == body
+                    return found[0] == body
+                # Without a body at the number, the leader counts messages that no majority has stored yet.
+            except SILENCE:
+                lost = True
+                await self._announce(self._announced)  # this writer is alive, although no leader answers
+            await asyncio.sleep(PAUSE_SECONDS)
+        raise self._unknown(number)
+
+    def _unknown(self, number: int) -> OutcomeUnknown:
+        return OutcomeUnknown(f"No majority of the NATS servers has answered for commit {number}.")
+
+    def get(self, after: int, limit: int) -> list[bytes]:
+        try:
+            return self._thread.run(self._stream.read(after, limit), RESULT_SECONDS)
+        except SILENCE:
+            raise LogUnavailable(f"No NATS server with the stream {self.name} answers.") from None
+
+    def tail(self) -> int | None:
+        try:
+            self._info = self._thread.run(self._stream.info(), RESULT_SECONDS)
+        except ApiError as error:
+            return 0 if error.number == NOT_FOUND else None
+        except SILENCE:
+            return None
+        state = self._info["state"]
+        return int(state["last_seq"]) if state["first_seq"] <= 1 else 0
+
+    # Announcements.
+
+    def announce(self, message: bytes) -> None:
+        self._announced = message
+        self._thread.start(self._announce(message))
+
+    async def _announce(self, message: bytes) -> None:
+        with suppress(*SILENCE):
+            if message:
+                await self._stream.announce(message)
+
+    async def _receive(self, message: Msg) -> None:
+        if len(message.data) <= ANNOUNCEMENT_BYTES_MAX:
+            self._received.append(message.data)
+            with suppress(BlockingIOError):
+                os.write(self._waker, b"\0")
+
+    def announcements(self) -> list[bytes]:
+        with suppress(BlockingIOError):
+            os.read(self.wakeup, 65536)
+        return [self._received.popleft() for _ in range(len(self._received))]
+
+    # The leader.
+
+    def lead(self) -> None:
+        self._thread.start(self._lead())
+
+    async def _lead(self) -> None:
+        """Move the leader of the stream to the server of this connection: a single failure then stops both."""
+        with suppress(ApiError, *SILENCE):
+            await self._stream.move_leader()
+
+    def status(self) -> dict[str, Any]:
+        """Return the state as of the last call of `tail`."""
+        leader = (self._info.get("cluster") or {}).get("leader")
+        return {"stream": self.name, "stream_leader": leader, "resolved": self.resolved}
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._client:
+            with suppress(*SILENCE):
+                self._thread.run(self._client.flush(), 1.0)
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._client:
+            with suppress(*SILENCE):
+                self._thread.run(self._client.close(), RESULT_SECONDS)
+        self._thread.stop()
+        os.close(self.wakeup)
+        os.close(self._waker)
+
+
+async def _ignore(error: Exception) -> None:
+    """Ignore an error of the connection: each operation has a deadline of its own."""

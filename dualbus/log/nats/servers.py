@@ -1,0 +1,54 @@
+"""The configuration of the NATS servers, read from their monitoring ports.
+
+A client connection does not receive `sync_interval`. With the default, all servers can lose their power together and
+then lose every commit since their start; so an unchecked server is refused.
+"""
+
+import json
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from dualbus.log.nats.address import NatsAddress
+
+SECONDS = 2.0
+PAYLOAD_BYTES_MIN = 4 << 20
+
+
+def server_errors(address: NatsAddress) -> list[str]:
+    """Return a sentence for each problem of a server. A server that does not answer may be down."""
+    answers = {host: _read(host, address.monitor) for host, _ in address.hosts}
+    errors = [text for host, found in answers.items() if found for text in _problems(host, found, address)]
+    if not any(answers.values()):
+        errors.append(
+            f"No NATS server answers on its monitoring port {address.monitor}, so that sync_interval cannot be "
+            "checked: set http: 127.0.0.1:8222 in the server's configuration and list 127.0.0.1 in DUALBUS_LOG."
+        )
+    return errors
+
+
+def _read(host: str, port: int) -> dict[str, Any] | None:
+    try:
+        with urlopen(f"http://{host}:{port}/varz", timeout=SECONDS) as answer:
+            found = json.load(answer)
+    except (OSError, URLError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _problems(host: str, found: dict[str, Any], address: NatsAddress) -> list[str]:
+    errors = []
+    server = f"The NATS server at {host}"
+    if not (found.get("jetstream", {}).get("config") or {}).get("sync_always"):
+        errors.append(
+            f"{server} can lose acknowledged commits at a power cut: set sync_interval: always in its "
+            "jetstream block."
+        )
+    if found.get("max_payload", 0) < PAYLOAD_BYTES_MIN:
+        errors.append(f"{server} limits messages to {found.get('max_payload')} bytes: set max_payload: 8MB.")
+    if not address.local and not found.get("auth_required"):
+        errors.append(
+            f"{server} is reachable from other machines and accepts everybody: set authorization in its "
+            "configuration."
+        )
+    return errors

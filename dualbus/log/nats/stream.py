@@ -1,0 +1,123 @@
+"""Requests to JetStream about the stream of a log: create, describe, read, move the leader.
+
+The requests are plain messages: the fresh pull consumer of nats-py can fail across servers, and a direct get of the
+server returns the bodies without any state.
+"""
+
+import json
+import time
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+READ_BYTES = 8 << 20  # of one direct get
+READ_SECONDS = 2.0
+INFO_SECONDS = 2.0
+SILENCE = (nats.errors.Error, TimeoutError, OSError)  # no answer; nothing is known
+NOT_FOUND = 10059
+
+_SECURITY = {"storage": "file", "retention": "limits", "discard": "new", "deny_delete": True, "deny_purge": True}
+_LIMITS = {"max_msgs": -1, "max_age": 0, "max_msgs_per_subject": -1, "allow_direct": True}
+
+
+class ApiError(Exception):
+    """A refusal by JetStream."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(str(error.get("description")))
+        self.number = int(error.get("err_code", 0))
+
+
+class Stream:
+    """The stream of a log, on a connection."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self.name = name
+        self.subject = f"{name}.commits"
+        self.announcements = f"{name}.announcements"
+        self._client = client
+
+    async def create(self, replicas: int) -> None:
+        """Create the stream. Raises ApiError if a stream of this name with another configuration exists."""
+        config = {
+            "name": self.name,
+            "subjects": [self.subject],
+            "num_replicas": replicas,
+            "allow_rollup_hdrs": False,
+            **_SECURITY,
+            **_LIMITS,
+        }
+        await self._request(f"STREAM.CREATE.{self.name}", config)
+
+    async def info(self) -> dict[str, Any]:
+        """Return configuration and state. Raises ApiError with NOT_FOUND for a missing stream."""
+        return await self._request(f"STREAM.INFO.{self.name}", None)
+
+    async def move_leader(self) -> None:
+        """Move the leader to the server of this connection, if the server has a current replica."""
+        server = self._client._server_info.get("server_name")
+        cluster = (await self.info()).get("cluster") or {}
+        if server in {peer["name"] for peer in cluster.get("replicas", ()) if peer.get("current")}:
+            await self._request(f"STREAM.LEADER.STEPDOWN.{self.name}", {"placement": {"preferred": server}})
+
+    async def publish(self, body: bytes, headers: dict[str, str], seconds: float) -> Msg:
+        """Publish a body, and return the answer. Raises an exception of SILENCE without an answer."""
+        return await self._client.request(self.subject, body, timeout=seconds, headers=headers)
+
+    async def announce(self, message: bytes) -> None:
+        """Send a message to all connections, if connected."""
+        if self._client.is_connected:
+            await self._client.publish(self.announcements, message)
+
+    async def _request(self, api: str, content: dict[str, Any] | None) -> dict[str, Any]:
+        payload = json.dumps(content).encode() if content else b""
+        message = await self._client.request(f"$JS.API.{api}", payload, timeout=INFO_SECONDS)
+        answer: dict[str, Any] = json.loads(message.data)
+        if "error" in answer:
+            raise ApiError(answer["error"])
+        return answer
+
+    async def read(self, after: int, limit: int) -> list[bytes]:
+        """Return the bodies after a sequence. Raises an exception of SILENCE without any answer."""
+        inbox = self._client.new_inbox()
+        subscription = await self._client.subscribe(inbox)
+        bodies: list[bytes] = []
+        until = time.monotonic() + READ_SECONDS
+        try:
+            request = {"seq": after + 1, "batch": limit, "max_bytes": READ_BYTES}
+            subject = f"$JS.API.DIRECT.GET.{self.name}"
+            await self._client.publish(subject, json.dumps(request).encode(), reply=inbox)
+            while len(bodies) < limit:
+                message = await subscription.next_msg(until - time.monotonic())
+                headers = message.headers or {}
+                if headers.get("Status") == "503":
+                    raise nats.errors.NoRespondersError
+                if headers.get("Nats-Sequence") != str(after + len(bodies) + 1):
+                    break  # the end, or a hole: only a body in sequence is a fact
+                bodies.append(message.data)
+        except SILENCE:
+            if not bodies:
+                raise
+        finally:
+            await subscription.unsubscribe()
+        return bodies
+
+
+def config_errors(config: dict[str, Any], stream: Stream, replicas: int) -> list[str]:
+    """Return a sentence for each reason why a stream could lose or change acknowledged commits."""
+    name = config.get("name")
+    errors = [
+        f"The stream {name} has {key}={config.get(key)!r}, and a log needs {wanted!r}: correct the stream."
+        for key, wanted in (_SECURITY | _LIMITS).items()
+        if config.get(key) != wanted
+    ]
+    if config.get("subjects") != [stream.subject] or config.get("mirror") or config.get("sources"):
+        errors.append(f"The stream {name} was not created by dualbus: give DUALBUS_LOG another name.")
+    if config.get("num_replicas", 1) < replicas:
+        errors.append(
+            f"The stream {name} has {config.get('num_replicas', 1)} replica, and a majority of {replicas} servers "
+            "must store each commit: raise num_replicas, or accept a single copy with ?replicas=1 in DUALBUS_LOG."
+        )
+    return errors

@@ -1,0 +1,282 @@
+"""The log of one of several machines: a replica in SQLite of a commit log.
+
+The commit log is the truth. The replica answers all reads, and receives a commit only after a majority of the engine
+has stored the commit. The hashes of each commit are recomputed before the commit is applied.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import uuid_utils
+
+from dualbus.log.body import BEGINNING, NewCommit, check_identity, packed, unpacked, verified
+from dualbus.log.commits import CommitLog, OutcomeUnknown
+from dualbus.log.contract import (
+    Appended,
+    CommitFailed,
+    Decision,
+    LogDamaged,
+    LogUnavailable,
+    RecordedEvent,
+)
+from dualbus.log.identity import Identity
+from dualbus.log.sqlite.writer import SqliteLog, new_commit
+from dualbus.log.writers import ANNOUNCE_SECONDS, Announcement, Writers, read_announcement
+from dualbus.readmodel.checkpoints import check_log_is_complete
+from dualbus.runtime.files import usable
+
+PUT_SECONDS = 12.0  # an election takes up to 9 seconds
+CLAIM_SECONDS = 3.0
+GET_COMMITS = 256
+PROMPT_SECONDS = 0.02  # between announcements of new commits
+POLL_SECONDS = 0.5  # between reads, in case announcements are lost
+TAIL_SECONDS = 2.0  # between checks of the end of the commit log
+LOST_SECONDS = 30.0  # a member of the engine may report an old end for up to 20 seconds
+DECISION_BYTES = 1024  # of a decision, beside its texts
+EVENT_BYTES = 256
+CHAR_BYTES = 4  # at most
+
+logger = logging.getLogger(__name__)
+
+
+class SharedLog(SqliteLog):
+    """A log on a commit log. Raises LogDamaged if the replica in the folder contradicts the commit log."""
+
+    def __init__(self, folder: Path, commits: CommitLog, genesis: Callable[[bytes], Decision], host: str) -> None:
+        self.since: int | None = None
+        self._commits = commits
+        self._writer = str(uuid_utils.uuid4())
+        self._host = host
+        self._followed: list[RecordedEvent] = []  # of other writers, to be returned by `turn`
+        self._writers = Writers(self._writer, time.monotonic())
+        self._next_announcement = self._next_poll = self._next_tail = self._announced_at = 0.0
+        self._ahead_since: float | None = None  # the commit log has reported an end before that of the replica
+        self._behind = False  # the last read has filled its limit
+        self.wakeup = commits.wakeup
+        super().__init__(folder, genesis)
+
+    # Opening.
+
+    def _create_missing(self, folder: Path) -> None:
+        """Copy the whole commit log into a new file; begin an empty commit log with the genesis."""
+        first: list[bytes] = []
+        until = time.monotonic() + PUT_SECONDS
+        while not (first or time.monotonic() > until):
+            if self._commits.tail() == 0:
+                check_log_is_complete(folder, None)
+                self._begin()
+            first = self._commits.get(0, 1)
+        if not first:
+            raise LogUnavailable("The first commit of the commit log cannot be read: start commandbus again.")
+        body = unpacked(first[0], 1)
+        with usable(folder), self._new_file(body.identity, body.secret):
+            self._catch_up()
+
+    def _begin(self) -> None:
+        """Put the first commit. If another machine is first, its commit is the first."""
+        identity = Identity(str(uuid_utils.uuid7()), str(uuid_utils.uuid7()))
+        secret = secrets.token_bytes(32)
+        commit = new_commit(BEGINNING, [self._genesis(secret)])
+        self._commits.put(1, packed(identity, BEGINNING.hash, self._writer, commit, secret), PUT_SECONDS)
+
+    def _check(self, folder: Path) -> None:
+        """Follow the commit log, then check the log: a replica may be behind log.head, and never for long."""
+        self._check_end()
+        self._catch_up()
+        check_log_is_complete(folder, self)
+
+    def _check_end(self) -> None:
+        """Raise LogDamaged if the commit log differs from the last commit of the replica, or lacks this commit."""
+        number = self._end.number
+        until = time.monotonic() + LOST_SECONDS
+        while number:
+            if found := self._commits.get(number - 1, 1):
+                body = unpacked(found[0], number)
+                check_identity(body, self.identity)
+                if body.hash != self._end.hash:
+                    raise LogDamaged(
+                        f"The replica in {self._path.parent} differs from the commit log at commit {number} or "
+                        "before: verify it with `dualbus verify`; to copy the commit log again, move log.db* away."
+                    )
+                return
+            if time.monotonic() > until:
+                raise self._lost(self._commits.tail() or 0)
+            time.sleep(0.2)
+
+    def _lost(self, tail: int) -> LogDamaged:
+        return LogDamaged(
+            f"The commit log has lost commits {tail + 1} to {self._end.number}, which the replica in "
+            f"{self._path.parent} has: stop commandbus on all machines, and run `dualbus refill` on the machine with "
+            "the highest position."
+        )
+
+    def _catch_up(self) -> None:
+        self._behind = True
+        while self._behind:
+            self._follow()
+            self._followed.clear()
+
+    # Following.
+
+    def _follow(self) -> None:
+        """Verify the next commits of the commit log and write them to the replica, in one transaction."""
+        now = time.monotonic()
+        self._next_poll = now + POLL_SECONDS
+        bodies = self._commits.get(self._end.number, GET_COMMITS)
+        self._behind = bool(bodies)
+        if not bodies:
+            return
+        end, new = self._end, []
+        for body in bodies:
+            new.append(verified(unpacked(body, end.number + 1), self.identity, end))
+            end = new[-1].end
+        self._apply(new)
+        for commit in new:
+            self._followed += commit.events
+        self._writers.active_sign(now)
+        if self.since is not None:
+            self._stand_by("another writer has appended a commit")
+
+    def _apply(self, commits: list[NewCommit]) -> None:
+        with self._transaction():
+            for commit in commits:
+                self._write(commit)
+        self._advance(commits[-1].end)
+
+    # Writing.
+
+    def append(self, decisions: Sequence[Decision]) -> Appended:
+        """Append decisions; none of them if another writer was first. Raises LogUnavailable or OutcomeUnknown."""
+        accepted = self._first_conflict(decisions[: self._fitting(decisions)])
+        if not accepted:
+            return Appended(0, [])
+        return self._put(decisions[:accepted], PUT_SECONDS)
+
+    def _put(self, decisions: Sequence[Decision], seconds: float) -> Appended:
+        commit = self._next_commit(decisions)
+        body = packed(self.identity, self._end.hash, self._writer, commit)
+        try:
+            stored = self._commits.put(commit.end.number, body, seconds)
+        except OutcomeUnknown:
+            self._stand_by("no majority answers")
+            raise
+        if not stored:
+            self._stand_by("another writer has appended a commit")
+            self._follow()
+            return Appended(0, [])
+        try:
+            self._apply([commit])
+        except LogUnavailable as full:
+            lacks = f"The commit log has commit {commit.end.number}, and the replica lacks it."
+            raise CommitFailed(f"{lacks} {full}") from None
+        self._next_announcement = min(self._next_announcement, self._announced_at + PROMPT_SECONDS)
+        return Appended(len(decisions), commit.events)
+
+    def _fitting(self, decisions: Sequence[Decision]) -> int:
+        """Return the number of decisions that certainly fit into a body: at least one."""
+        room = self._commits.body_bytes_max
+        for number, decision in enumerate(decisions):
+            size = len(decision.command_id) + sum(len(str(error)) for error in decision.errors)
+            size += sum(len(data) + sum(map(len, tags)) for _, data, tags in decision.events)
+            room -= CHAR_BYTES * size + EVENT_BYTES * len(decision.events) + DECISION_BYTES
+            if room < 0 and number:
+                return number
+        return len(decisions)
+
+    # Roles.
+
+    @property
+    def seconds_to_turn(self) -> float:
+        """Seconds until `turn` has work without a signal of `wakeup`."""
+        if self._behind or self._followed:
+            return 0.0
+        now = time.monotonic()
+        due = min(self._next_announcement, self._next_poll) - now
+        return max(0.0, min(due, self._writers.seconds_to_claim(now)) if self.since is None else due)
+
+    def turn(self) -> list[RecordedEvent]:
+        """Follow the commit log, announce this writer, and claim if no writer is active. Return the new events."""
+        now = time.monotonic()
+        number = self._receive(now)
+        try:
+            if self._behind or number > self._end.number or now >= self._next_poll:
+                self._follow()
+            if self.since is None and not self._behind and not self._writers.seconds_to_claim(now):
+                self._claim(now)
+            if now >= self._next_tail:
+                self._check_tail(now)
+        except (LogUnavailable, OutcomeUnknown) as problem:
+            logger.warning("%s Trying again.", problem)
+            self._behind = False
+        if now >= self._next_announcement:
+            self._announce()
+        events, self._followed = self._followed, []
+        return events
+
+    def _receive(self, now: float) -> int:
+        """Record announcements; return the highest announced commit."""
+        number = 0
+        for message in self._commits.announcements():
+            found = read_announcement(message)
+            if found and found.log == self.identity.log:
+                self._writers.received(found, now)
+                number = max(number, found.number)
+        if self.since is not None and self._writers.active_since() > self.since:
+            self._stand_by("another writer is active")
+        return number
+
+    def _announce(self, *, leaving: bool = False) -> None:
+        self._announced_at = time.monotonic()
+        self._next_announcement = self._announced_at + ANNOUNCE_SECONDS
+        announcement = Announcement(
+            self.identity.log, self._writer, self._host, self.since, self._end.number, leaving
+        )
+        self._commits.announce(announcement.packed())
+
+    def _claim(self, now: float) -> None:
+        """Append a commit of this writer: whichever writer is at the end of the commit log becomes active."""
+        self._writers.active_sign(now)  # pauses before the next claim
+        number = self._end.number + 1
+        if self._put([Decision(f"writer/{self._writer}/{number}", time="")], CLAIM_SECONDS).decisions:
+            self.since = number
+            logger.info("This commandbus is active since commit %d.", number)
+            self._announce()
+            self._commits.lead()
+
+    def _stand_by(self, reason: str) -> None:
+        if self.since is not None:
+            logger.warning("This commandbus stands by (active since commit %d): %s.", self.since, reason)
+        self.since = None
+        self._next_announcement = 0.0
+
+    def leave(self) -> None:
+        """Stand by, and request the other writers to claim at once."""
+        was_active = self.since is not None
+        self.since = None
+        self._announce(leaving=was_active)
+
+    def _check_tail(self, now: float) -> None:
+        """Raise LogDamaged if the commit log has ended before the replica for LOST_SECONDS."""
+        self._next_tail = now + TAIL_SECONDS
+        tail = self._commits.tail()
+        if tail is None or tail >= self._end.number:
+            self._ahead_since = None if tail is not None else self._ahead_since
+        elif self._ahead_since is None:
+            self._ahead_since = now
+        elif now - self._ahead_since > LOST_SECONDS:
+            raise self._lost(tail)
+
+    def status(self) -> dict[str, Any]:
+        """Return role, writers and engine for Status."""
+        role = "standby" if self.since is None else "active"
+        found = {"host": self._host, "role": role, "writer_since": self.since, "commit": self._end.number}
+        return {**found, "writers": self._writers.status(time.monotonic()), **self._commits.status()}
+
+    def close(self) -> None:
+        """Close the replica, and disconnect."""
+        super().close()
+        self._commits.close()

@@ -1,0 +1,151 @@
+"""The commit log on NATS: the contract of every commit log, and what refuses to start."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dualbus.log.commits import CommitLogRefused
+from dualbus.log.nats.address import read_address
+from dualbus.log.nats.commit_log import NatsCommitLog
+from dualbus.runtime.errors import ConfigError
+from dualbus.testing.commit_log_contract import CommitLogContract, Opener
+from tests.machines.servers import Servers, needs_nats, running_servers
+
+pytestmark = needs_nats
+SECONDS = 20.0
+
+
+@pytest.fixture(scope="module", params=[1, 3])
+def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with running_servers(tmp_path_factory.mktemp("nats"), request.param) as found:
+        yield found
+
+
+class TestNatsCommitLog(CommitLogContract):
+    @pytest.fixture
+    def opener(self, servers: Servers) -> Opener:
+        url = servers.url(f"log-{uuid.uuid4().hex}")
+        return lambda: NatsCommitLog(read_address(url), create=True)
+
+
+def refused(servers: Servers, url: str = "") -> str:
+    """Return the sentences with which a server is refused."""
+    with pytest.raises(CommitLogRefused) as refusal:
+        NatsCommitLog(read_address(url or servers.url()), create=True)
+    return str(refusal.value)
+
+
+def test_a_server_that_syncs_late_is_refused(folder: Path) -> None:
+    with running_servers(folder, 1, sync_interval="") as servers:
+        assert "at 127.0.0.1 can lose acknowledged commits at a power cut: set sync_interval: always" in refused(
+            servers
+        )
+
+
+def test_a_server_of_small_messages_is_refused(folder: Path) -> None:
+    with running_servers(folder, 1, max_payload="1MB") as servers:
+        assert "at 127.0.0.1 limits messages to 1048576 bytes: set max_payload: 8MB." in refused(servers)
+
+
+def test_a_server_without_its_monitoring_port_is_refused(folder: Path) -> None:
+    with running_servers(folder, 1) as servers:
+        url = servers.url().replace(f"monitor={servers.port + 1}", "monitor=1")
+        assert "No NATS server answers on its monitoring port 1, so that sync_interval cannot" in refused(
+            servers, url
+        )
+
+
+def test_a_stream_with_fewer_copies_than_the_address_names_is_refused(folder: Path) -> None:
+    with running_servers(folder, 1) as servers:
+        NatsCommitLog(read_address(servers.url()), create=True).close()
+
+        assert "has 1 replica, and a majority of 3 servers" in refused(
+            servers, servers.url().replace("replicas=1", "replicas=3")
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"discard": "old"}, "has discard='old', and a log needs 'new'"),
+        ({"deny_delete": False}, "has deny_delete=None, and a log needs True|has deny_delete=False"),
+        ({"max_age": 3_600_000_000_000}, "has max_age=3600000000000, and a log needs 0"),
+        ({"subjects": ["orders"]}, "was not created by dualbus: give DUALBUS_LOG another name"),
+    ],
+)
+def test_a_stream_that_could_lose_commits_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], text: str
+) -> None:
+    import nats
+
+    from dualbus.log.nats.thread import LoopThread
+
+    config = {
+        "name": "dualbus-test",
+        "subjects": ["dualbus-test.commits"],
+        "storage": "file",
+        "retention": "limits",
+        "discard": "new",
+        "deny_delete": True,
+        "deny_purge": True,
+        "allow_direct": True,
+    } | change
+    with running_servers(folder, 1) as servers:
+        thread = LoopThread("test")
+
+        async def create() -> None:
+            import json
+
+            client = await nats.connect(f"127.0.0.1:{servers.port}")
+            await client.request("$JS.API.STREAM.CREATE.dualbus-test", json.dumps(config).encode(), timeout=5)
+            await client.close()
+
+        thread.run(create(), 10)
+        thread.stop()
+
+        import re
+
+        assert re.search(text, refused(servers))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats://127.0.0.1", "nats:///name", "nats://127.0.0.1/a b", "nats://h/name?sync=no", "nats://h:x/name",
+        "nats://h/name?replicas=2", "nats://h/name?replicas=x", "nats://h,,h/name", "nats://h/a/b",
+    ],
+)  # fmt: skip
+def test_another_form_of_address_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="DUALBUS_LOG"):
+        read_address(url)
+
+
+def test_an_address_has_servers_name_and_options() -> None:
+    address = read_address("nats://ada:secret@127.0.0.1,[::1]:4333/orders?replicas=5&monitor=9000")
+
+    assert address.servers == ["nats://127.0.0.1:4222", "nats://[::1]:4333"]
+    assert (address.name, address.user, address.password) == ("orders", "ada", "secret")
+    assert (address.replicas, address.monitor, address.local) == (5, 9000, True)
+    assert not read_address("nats://127.0.0.1,10.0.0.2/orders").local
+
+
+def test_with_two_of_three_servers_down_nothing_is_stored_and_the_same_body_is_stored_later(folder: Path) -> None:
+    from dualbus.log.commits import OutcomeUnknown
+
+    with (
+        running_servers(folder, 3) as servers,
+        closing(NatsCommitLog(read_address(servers.url()), create=True)) as log,
+    ):
+        assert log.put(1, b"first", SECONDS)
+        for server in servers.servers[1:]:
+            server.kill()
+        with pytest.raises(OutcomeUnknown, match="No majority of the NATS servers has answered for commit 2"):
+            log.put(2, b"second", 2.0)
+        for server in servers.servers[1:]:
+            server.start()
+
+        assert log.put(2, b"second", 60.0)
+        assert log.get(0, 10) == [b"first", b"second"]
