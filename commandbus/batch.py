@@ -139,7 +139,7 @@ class CommandBatch:
                 new, shown = self._encoded(limited(function(command, past), function, kinds))
             except Rejected as rejected:
                 problems = rejected.problems
-        errors = stored_errors(problems)
+        errors = stored_errors(problems) if problems else ()
         if sum(len(str(error)) for error in errors) > DATA_CHARS_MAX:
             raise WireError(f"The refusal holds more than {DATA_CHARS_MAX} characters.")
         decision = Decision(job.key, self._history.now, new, errors, past.conditions, fingerprint, _origin(job.body))
