@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from dualbus.cli.describing import json_types
 from dualbus.cli.names import find, nearest
 from dualbus.cli.settings import settings
 from dualbus.client.client import Client
+from dualbus.protocol.numbers import read_number
 
 Fields = Annotated[
     list[str] | None,
@@ -95,7 +97,7 @@ def _value(text: str, types: Sequence[str]) -> Any:
     if list(types) == ["string"]:
         return text
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_float=read_number)
     except ValueError:
         return text
     return value if _json_type(value) in types or "string" not in types else text
@@ -104,7 +106,7 @@ def _value(text: str, types: Sequence[str]) -> Any:
 def _json_type(value: object) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else "boolean"
-    kinds = {int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    kinds = {int: "integer", float: "number", Decimal: "number", str: "string", list: "array", dict: "object"}
     return kinds[type(value)]
 
 

@@ -135,7 +135,7 @@ def _rejected(errors: list[str], details: dict[str, Any], code: str = REJECTED) 
 def packed_body(body: dict[str, Any]) -> bytes:
     """Pack a body; raise Rejected if the gateway could not decode it and would reject the whole batch."""
     try:
-        check(body)
+        check(body, decimals=True)
         packed = pack(body)
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
