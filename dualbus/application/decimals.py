@@ -10,11 +10,10 @@ from decimal import Decimal
 from math import inf, nextafter
 from typing import Any, cast
 
-from pydantic_core import CoreSchema, PydanticKnownError, SchemaValidator, core_schema, to_json
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema, to_json
 
+from dualbus.application.schemas import Node, changed_validator, has_type
 from dualbus.protocol.numbers import Number, holds_number
-
-_WITHOUT_SCHEMAS = frozenset({"cls", "config", "default", "expected", "members", "metadata", "serialization"})
 
 
 class AmbiguousNumbers(Exception):
@@ -59,10 +58,9 @@ def exact_parser(schema: CoreSchema) -> Callable[[dict[str, Any]], Any] | None:
 
     The parser returns None for other messages. Raises ValidationError and AmbiguousNumbers.
     """
-    if not _has_decimal(schema):
+    if not has_type(schema, "decimal"):
         return None
-    # Without this parameter, pydantic takes the validators of nested classes in place of their changed schemas.
-    validator = SchemaValidator(_with_lookups(schema), _use_prebuilt=False)
+    validator = changed_validator(schema, _with_lookup)
 
     def parse(fields: dict[str, Any]) -> Any:
         if not holds_number(fields):
@@ -80,32 +78,19 @@ def exact_parser(schema: CoreSchema) -> Callable[[dict[str, Any]], Any] | None:
     return parse
 
 
-def _has_decimal(schema: Any) -> bool:
-    if type(schema) is dict:
-        return schema.get("type") == "decimal" or any(map(_has_decimal, schema.values()))
-    return type(schema) in (list, tuple) and any(map(_has_decimal, schema))
-
-
-def _with_lookups(schema: Any) -> Any:
-    """Return a copy of a schema in which fields of numbers, and the author's functions, look their numbers up."""
-    if type(schema) in (list, tuple):
-        return type(schema)(map(_with_lookups, schema))
-    if type(schema) is not dict:
-        return schema
-    kind = schema.get("type")
+def _with_lookup(node: Node, copy: Node) -> Node:
+    """Return a node that looks its numbers up: a Decimal, a float, or a function of the author."""
+    kind = node.get("type")
     if kind in ("function-before", "function-wrap", "function-plain"):
-        return core_schema.no_info_before_validator_function(_restored, cast("CoreSchema", schema))
-    copied: dict[str, Any] = {}
-    for key, part in schema.items():
-        if key in ("fields", "choices") and type(part) is dict:  # by the names of fields
-            copied[key] = {name: _with_lookups(field) for name, field in part.items()}
-        else:
-            copied[key] = part if key in _WITHOUT_SCHEMAS else _with_lookups(part)
+        return _after(_restored, node)
     if kind == "decimal":
-        return core_schema.no_info_before_validator_function(_digits, cast("CoreSchema", {**copied, "strict": False}))
-    if kind == "float":
-        return core_schema.no_info_before_validator_function(_float, cast("CoreSchema", copied))
-    return copied
+        return _after(_digits, {**copy, "strict": False})
+    return _after(_float, copy) if kind == "float" else copy
+
+
+def _after(function: Callable[[Any], Any], node: Node) -> Node:
+    schema = core_schema.no_info_before_validator_function(function, cast("CoreSchema", node))
+    return cast("Node", schema)
 
 
 def _digits(value: Any) -> Any:

@@ -12,21 +12,26 @@ from uuid import UUID
 from pydantic import BaseModel
 
 
-def json_form(value: Any, *, decimals: bool = False) -> Any:
-    """Return the JSON form of a value; a value without a form, and with `decimals` a Decimal, unchanged."""
-    if type(value) in (str, int, float, bool, NoneType) or (decimals and type(value) is Decimal):
+def json_form(value: Any, *, request: bool = False) -> Any:
+    """Return the JSON form of a value; a value without a form unchanged.
+
+    In a request, a Decimal is a number, and a model has its own form, which its class reads.
+    """
+    if type(value) in (str, int, float, bool, NoneType) or (request and type(value) is Decimal):
         return value
     if isinstance(value, Enum):
-        return json_form(value.value, decimals=decimals)
+        return json_form(value.value, request=request)
     if isinstance(value, dict):
-        return {json_form(key): json_form(item, decimals=decimals) for key, item in value.items()}
+        return {json_form(key): json_form(item, request=request) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [json_form(item, decimals=decimals) for item in value]
+        return [json_form(item, request=request) for item in value]
     if isinstance(value, BaseModel):
-        return json_form(value.model_dump(by_alias=True), decimals=decimals)
+        if request:
+            return value.model_dump(mode="json", by_alias=True, round_trip=True)
+        return json_form(value.model_dump(by_alias=True), request=request)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
-        return {field.name: json_form(getattr(value, field.name), decimals=decimals) for field in fields}
+        return {field.name: json_form(getattr(value, field.name), request=request) for field in fields}
     if isinstance(value, bytes):
         return urlsafe_b64encode(value).decode()
     text = text_form(value)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dualbus.application.answers import answer_of
 from dualbus.application.errors import (
     REJECTED,
     DeadlineExceeded,
@@ -15,7 +16,7 @@ from dualbus.application.errors import (
     Unavailable,
 )
 from dualbus.application.forms import json_form
-from dualbus.application.messages import Message
+from dualbus.application.messages import Message, Query
 from dualbus.client.sessions import SessionState
 from dualbus.protocol.batches import joined
 from dualbus.protocol.codec import NODES_MAX, pack, unpack_hostile
@@ -53,8 +54,8 @@ class Call:
     """A call without a reply yet."""
 
     __slots__ = (
-        "after", "body", "deadline", "dest", "future", "id", "key", "outcome_unknown", "seconds", "session", "tries",
-        "type",
+        "after", "body", "deadline", "dest", "future", "id", "key", "outcome_unknown", "query", "seconds", "session",
+        "tries", "type",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +69,7 @@ class Call:
         self.seconds = seconds
         self.deadline = float("inf")
         self.outcome_unknown = False  # whether a command was sent and its outcome is unknown
+        self.query: Query[Any] | None = None  # names the type of the answer
         self.tries = 0
         self.future: Future
         self.session = session
@@ -98,7 +100,7 @@ class Call:
         A retry of a command has the same key. "Unavailable" for a retry leaves the outcome of a lost try unknown.
         """
         if body["type"] == "query_result":
-            return body["data"], False
+            return self._answer(body["data"]), False
         if body["type"] == "command_result":
             if not body["success"]:
                 return _rejected(body["errors"], details), False
@@ -116,6 +118,13 @@ class Call:
         if code == Code.ABORTED:
             return HandlerError(text), False
         return _rejected(body.get("errors") or [text], details, code.name.lower()), False
+
+    def _answer(self, data: Any) -> Any:
+        """Return the data of an answer as the type of the query, or a HandlerError for other data."""
+        try:
+            return data if self.query is None else answer_of(self.query, data)
+        except HandlerError as error:
+            return error
 
     def finish(self, outcome: Any) -> None:
         """Set the result or error of the future, unless the caller has cancelled it."""
@@ -152,7 +161,7 @@ def _plain(body: dict[str, Any]) -> dict[str, Any]:
         check(body, decimals=True)  # most bodies have plain values
     except WireError as error:
         try:
-            body = json_form(body, decimals=True)
+            body = json_form(body, request=True)
         except RecursionError:
             raise error from None
         check(body, decimals=True)
