@@ -104,11 +104,15 @@ class History:
     def commit_states(self) -> None:
         """Cache the states with the events of the batch: the log holds the whole batch, and no event in between."""
         for key, folded in self._folded.items():
-            new = self._uncommitted(key.tags, key.types).events[folded.applied :]
             try:
+                new = self._uncommitted(key.tags, key.types).events[folded.applied :]
                 state = _applied(folded.state, new)
             except RAISED:
-                logger.exception("Folding %s into %s raised; the next decision on it will too.", key.tags, key.name)
+                logger.exception(
+                    "The events of %s cannot be folded into %s; decisions that read them are aborted.",
+                    key.tags,
+                    key.name,
+                )
                 self._states.remove(key)
             else:
                 self._states.put(key, CachedState(max(folded.position, self.position), state))
@@ -143,7 +147,7 @@ class History:
             if (not types or new.type in types) and (len(tags) == 1 or set(tags) <= set(new.tags)):
                 found.events.append(self._event(position, new))
                 found.position = position
-        found.scanned = len(entries)
+            found.scanned += 1
         return found
 
     def _event(self, position: int, new: NewEvent) -> Event:

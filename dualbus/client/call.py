@@ -25,7 +25,7 @@ from dualbus.protocol.values import INT_MAX, check
 
 COMMANDS, QUERIES = "commandbus", "querybus"
 TIMEOUT_SECONDS_MAX = 3600
-SHARED_BYTES_MAX = NODES_MAX  # of a batch with several messages: fewer bytes cannot exceed the node limit
+SHARED_BYTES_MAX = 50_000  # of a batch with several messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def packed_body(body: dict[str, Any]) -> bytes:
         packed = pack(body)
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
-        if len(packed) > SHARED_BYTES_MAX:
+        if len(packed) > NODES_MAX:  # fewer bytes cannot have more values
             unpack_hostile(joined(SEND, [b"\x91" + packed])[1])  # the list simulates the envelope
     except WireError as error:
         raise Rejected(str(error), code=Code.MALFORMED.name.lower()) from None
