@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from dualbus.testing.cluster import Cluster, Process, until
-from dualbus.testing.kit import NOW, answer, decide, from_log, project
+from dualbus.testing.kit import NOW, answer, decide, from_log, problems, project
 
 if TYPE_CHECKING:
     from dualbus.testing.in_process import InProcess
 
-__all__ = ["NOW", "Cluster", "InProcess", "Process", "answer", "decide", "from_log", "project", "until"]
+__all__ = ["NOW", "Cluster", "InProcess", "Process", "answer", "decide", "from_log", "problems", "project", "until"]
 
 
 def __getattr__(name: str) -> Any:

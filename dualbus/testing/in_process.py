@@ -65,6 +65,11 @@ class InProcess(Client):
         self._decider = _Decider(app, clock)
         self._answerer = _Answerer(app, self._decider.log)
 
+    def status(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the positions of the log and of the read model; there are no processes."""
+        positions = self._decider.log.head().position, self._answerer.position
+        return {"log_position": positions[0], "read_model_position": positions[1], "processes": []}
+
     def close(self) -> None:
         """Free the log and the read model."""
         with self._lock:
@@ -138,20 +143,20 @@ class _Answerer:
         self._model = ModelInMemory(app.projections)
         self._tables = self._model.read_only()
         self._responder = Responder(app, _Feed(app, log))
-        self._position = 0
+        self.position = 0
         self._logged = ""  # the last failure of a projection
 
     def answer(self, job: Job) -> Response:
         """Answer a query from a read model that includes all events; refuse a query if a projection has failed."""
         failure = self._catch_up()
-        if job.what != EVENTS and self._position < job.after:
-            text = behind(self._position, job.after, "", Progress(self._log.identity, self._position, "", failure))
-            return job.id, self._position, pack(error(job.body["msg_id"], Code.UNAVAILABLE, text)), NO_DETAILS
-        return job.id, self._position, *self._responder.answer(job, self._tables)
+        if job.what != EVENTS and self.position < job.after:
+            text = behind(self.position, job.after, "", Progress(self._log.identity, self.position, "", failure))
+            return job.id, self.position, pack(error(job.body["msg_id"], Code.UNAVAILABLE, text)), NO_DETAILS
+        return job.id, self.position, *self._responder.answer(job, self._tables)
 
     def _catch_up(self) -> str:
         """Apply new events; return the failure of a projection, or an empty text."""
-        for event in self._log.read(self._position, -1):
+        for event in self._log.read(self.position, -1):
             try:
                 with self._model.transaction():
                     self._applier.apply(event, self._model)
@@ -160,7 +165,7 @@ class _Answerer:
                     logger.error("%s.", failed, exc_info=failed.__cause__)
                 self._logged = str(failed)
                 return str(failed)
-            self._position = event.position
+            self.position = event.position
         return ""
 
     def close(self) -> None:
