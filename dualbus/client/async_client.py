@@ -80,9 +80,10 @@ class AsyncSession:
         after: int = 0,
         **keywords: Any,
     ) -> Any:
-        """Return the answer to a query. The read model includes all commands this session has a reply to.
+        """Return the answer to a query: an R for a `Query[R]`, JSON for the name of a query.
 
-        The read model also includes all events up to the position `after`, such as of another process's session.
+        The read model includes all commands this session has a reply to, and all events up to the position `after`,
+        such as of another process's session.
         """
         values = {**fields, **keywords}
         return await self._call(lambda calls: calls.query(message, values, timeout).in_session(self._state, after))
@@ -115,6 +116,11 @@ class AsyncClient(AsyncSession):
     def session(self, after: int = 0) -> AsyncSession:
         """Create a session that starts at a position: its answers include all events up to `after`."""
         return AsyncSession(self, after)
+
+    async def status(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
+        found: dict[str, Any] = await self._call(lambda calls: calls.status(timeout))
+        return found
 
     def events(
         self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None

@@ -90,9 +90,10 @@ class Session:
         after: int = 0,
         **keywords: Any,
     ) -> Any:
-        """Return the answer to a query. The read model includes all commands this session has a reply to.
+        """Return the answer to a query: an R for a `Query[R]`, JSON for the name of a query.
 
-        The read model also includes all events up to the position `after`, such as of another process's session.
+        The read model includes all commands this session has a reply to, and all events up to the position `after`,
+        such as of another process's session.
         """
         values = {**fields, **keywords}
         return self._call(lambda calls: calls.query(message, values, timeout).in_session(self._state, after))
@@ -126,6 +127,11 @@ class Client(Session):
     def session(self, after: int = 0) -> Session:
         """Create a session that starts at a position: its answers include all events up to `after`."""
         return Session(self, after)
+
+    def status(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
+        found: dict[str, Any] = self._call(lambda calls: calls.status(timeout))
+        return found
 
     def events(self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None) -> Iterator[EventRecord]:
         """Return an iterator over the events after a position, then over new events, until the client is closed.

@@ -12,6 +12,7 @@ from dualbus.log.commits import CommitLog, SharedLog
 from dualbus.log.contract import Audit, Decision, Log, ReadableLog
 from dualbus.log.sqlite.audit import LogAudit
 from dualbus.log.sqlite.copy import LogCopy, move_into
+from dualbus.log.sqlite.memory import SqliteMemoryLog
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME, KEPT_NAME
 from dualbus.log.sqlite.shared import SharedLog as SqliteSharedLog
@@ -32,6 +33,7 @@ __all__ = [
     "open_audit",
     "open_commit_log",
     "open_log",
+    "open_memory_log",
     "open_reader",
     "open_shared_log",
     "put_in_place",
@@ -85,6 +87,11 @@ def open_shared_log(url: str, folder: Path, genesis: Callable[[bytes], Decision]
     except BaseException:
         commits.close()
         raise
+
+
+def open_memory_log(genesis: Callable[[bytes], Decision]) -> Log:
+    """Create a log in memory, for tests of applications."""
+    return SqliteMemoryLog(genesis)
 
 
 def open_reader(folder: Path) -> ReadableLog:

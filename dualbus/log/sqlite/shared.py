@@ -5,7 +5,6 @@ has stored the commit. The hashes of each commit are recomputed before the commi
 """
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,8 +22,7 @@ from dualbus.log.contract import (
     LogUnavailable,
     RecordedEvent,
 )
-from dualbus.log.identity import Identity
-from dualbus.log.sqlite.writer import SqliteLog, new_commit
+from dualbus.log.sqlite.writer import SqliteLog, new_commit, new_identity, new_secret
 from dualbus.log.writers import ANNOUNCE_SECONDS, Announcement, Writers, read_announcement
 from dualbus.readmodel.checkpoints import check_log_is_complete
 from dualbus.runtime.files import usable
@@ -78,8 +76,7 @@ class SharedLog(SqliteLog):
 
     def _begin(self) -> None:
         """Put the first commit. If another machine is first, its commit is the first."""
-        identity = Identity(str(uuid_utils.uuid7()), str(uuid_utils.uuid7()))
-        secret = secrets.token_bytes(32)
+        identity, secret = new_identity(), new_secret()
         commit = new_commit(BEGINNING, [self._genesis(secret)])
         self._commits.put(1, packed(identity, BEGINNING.hash, self._writer, commit, secret), PUT_SECONDS)
 

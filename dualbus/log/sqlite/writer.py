@@ -90,8 +90,7 @@ class SqliteLog(SqliteLogReader):
     def _create_missing(self, folder: Path) -> None:
         """Create the log in a folder without a log. Raises LogDamaged if the folder had a log."""
         check_log_is_complete(folder, None)
-        identity = Identity(str(uuid_utils.uuid7()), str(uuid_utils.uuid7()))
-        with usable(folder), self._new_file(identity, secrets.token_bytes(32)):
+        with usable(folder), self._new_file(new_identity(), new_secret()):
             self.append([self._genesis(self.secret)])
 
     def _check(self, folder: Path) -> None:
@@ -140,9 +139,7 @@ class SqliteLog(SqliteLogReader):
         db = apsw.Connection(str(temporary))
         db.pragma("journal_mode", "delete")
         db.pragma("synchronous", "full")
-        with db:
-            db.execute(SCHEMA)
-            db.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", (*identity, secret, meta_hash(identity, secret)))
+        create_tables(db, identity, secret)
         db.close()
         final, self._path = self._path, temporary
         self._open(apsw.SQLITE_OPEN_READWRITE)
@@ -254,6 +251,23 @@ def new_commit(end: End, decisions: Sequence[Decision]) -> NewCommit:
             tags += [(tag, type_, position) for tag in unique]
     head = Head(position, hash_)
     return NewCommit(events, tags, outcomes, End(number + 1, last, commit_hash(before, head, outcomes), head))
+
+
+def new_identity() -> Identity:
+    """Return the identity of a new log."""
+    return Identity(str(uuid_utils.uuid7()), str(uuid_utils.uuid7()))
+
+
+def new_secret() -> bytes:
+    """Return the secret of a new log."""
+    return secrets.token_bytes(32)
+
+
+def create_tables(db: apsw.Connection, identity: Identity, secret: bytes) -> None:
+    """Create the tables of a new log."""
+    with db:
+        db.execute(SCHEMA)
+        db.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", (*identity, secret, meta_hash(identity, secret)))
 
 
 def _holds(condition: AppendCondition, added: dict[str, list[tuple[int, NewEvent]]]) -> bool:
