@@ -8,21 +8,23 @@ from typing import Any, NamedTuple
 
 from dualbus.application.app import App
 from dualbus.application.loader import load
+from dualbus.log.commits import OutcomeUnknown, SharedLog
 from dualbus.log.contract import GENESIS, Appended, CommitFailed, Decision, Log, LogUnavailable
-from dualbus.log.engine import open_log
+from dualbus.log.engine import open_log, open_shared_log
 from dualbus.log.tags import Tagger
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, error
 from dualbus.protocol.records import NO_DETAILS, Job, Response
 from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
 from dualbus.runtime.files import make_folder
-from dualbus.runtime.settings import Settings
+from dualbus.runtime.settings import ONE_MACHINE, Settings
 from dualbus.runtime.signals import Stop
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Sockets
 from dualbus.worker.attendant import Attendant
 from dualbus.worker.interrupt import Interrupt
 from dualbus.worker.link import WorkerLink
+from dualbus.worker.links import WorkerLinks
 
 from .batch import CommandBatch
 from .clock import Clock
@@ -43,14 +45,23 @@ def serve(settings: Settings, stop: Stop) -> int:
     """Run the command bus until a stop is requested, or the log fails."""
     app = load(settings.app)
     make_folder(settings.data)
-    log = open_log(settings.data, lambda secret: genesis(app, secret))
+    shared = None
+    if settings.log == ONE_MACHINE:
+        log = open_log(settings.data, lambda secret: genesis(app, secret))
+    else:
+        log = shared = open_shared_log(
+            settings.log, settings.data, lambda secret: genesis(app, secret), settings.host
+        )
     app.check_stored(log.types())
     with closing(log), Sockets() as sockets:
         publisher = Publisher(sockets.publisher(settings.events), log)
-        link = WorkerLink(sockets.dealer(settings.back), "commandbus", sorted(app.command_types))
+        types = sorted(app.command_types)
+        backs = (settings.back, *settings.other_backs)
+        links = [WorkerLink(sockets.dealer(back), "commandbus", types) for back in backs]
+        link = links[0] if len(links) == 1 else WorkerLinks(links)
         position = log.head().position + 1
         logger.info("Writing the log in %s from position %d on (pid %d).", settings.data, position, os.getpid())
-        return CommandBus(app, log, publisher, link).run(stop)
+        return CommandBus(app, log, publisher, link, shared).run(stop)
 
 
 def genesis(app: App, secret: bytes, now: str | None = None) -> Decision:
@@ -69,16 +80,24 @@ class CommitResult(NamedTuple):
 
 
 class CommandBus:
-    """The only writer of the log."""
+    """The only writer of the log; of a shared log, the active writer or a standby."""
 
-    def __init__(self, app: App, log: Log, publisher: Publisher, link: WorkerLink) -> None:
+    def __init__(
+        self,
+        app: App,
+        log: Log,
+        publisher: Publisher,
+        link: WorkerLink | WorkerLinks,
+        shared: SharedLog | None = None,
+    ) -> None:
         self._app = app
         self._log = log
+        self._shared = shared  # the same log, if shared
+        self._active_since: int | None = None if shared else 0
         self._publisher = publisher
         self._link = link
         self._states = StateCache()
-        last = log.read(log.head().position - 1, 1)
-        self._clock = Clock(_wall, last[0].time if last else None)
+        self._start_clock()
         self._interrupt = Interrupt()
         self._attendant = Attendant(
             link, self._interrupt, self._status, handler="decision", give_up_seconds=GIVE_UP_SECONDS
@@ -93,12 +112,13 @@ class CommandBus:
         link = self._link
         self._report_head()
         self._attendant.start()
-        link.register()
-        poll = Poll(link.socket, stop=stop)
+        self._register()
+        poll = Poll(*(found.socket for found in link.links), *self._wakeup(), stop=stop)
         while not (self._failed or link.finished(stop)):
-            idle = min(link.seconds_to_heartbeat, self._publisher.seconds_to_head)
-            link.wait(poll, 0 if link.jobs else idle)
+            link.wait(poll, 0 if link.jobs else self._idle_seconds())
             link.receive()
+            if self._shared:
+                self._follow(self._shared)
             if link.jobs:
                 self._process_batch()
             if not link.jobs:
@@ -106,10 +126,40 @@ class CommandBus:
             self._publisher.repeat_head()
             link.send_heartbeat(self._status)
         self._attendant.stop()
+        if self._shared:
+            self._shared.leave()
         return EXIT_DATA if self._failed else EXIT_OK
 
+    def _start_clock(self) -> None:
+        """Continue after the last event, which another machine may have appended."""
+        last = self._log.read(self._log.head().position - 1, 1)
+        self._clock = Clock(_wall, last[0].time if last else None)
+
+    def _wakeup(self) -> list[int]:
+        return [self._shared.wakeup] if self._shared else []
+
+    def _idle_seconds(self) -> float:
+        seconds = min(self._link.seconds_to_heartbeat, self._publisher.seconds_to_head)
+        return min(seconds, self._shared.seconds_to_turn) if self._shared else seconds
+
     def _status(self) -> dict[str, Any]:
-        return {"queue": len(self._link.jobs), **self._counters, **self._attendant.status()}
+        shared = self._shared.status() if self._shared else {}
+        return {"queue": len(self._link.jobs), **self._counters, **self._attendant.status(), **shared}
+
+    def _register(self) -> None:
+        self._link.credit.standing_by = self._active_since is None
+        self._link.register(self._active_since)
+
+    def _follow(self, shared: SharedLog) -> None:
+        """Follow the other writers, publish their events, and register again after a change of the role."""
+        events = shared.turn()
+        if events or shared.since != self._active_since:
+            self._report_head()
+        if shared.since != self._active_since:
+            self._active_since = shared.since
+            self._start_clock()
+            self._register()
+        self._publisher.publish(events)
 
     def _process_batch(self) -> None:
         """Decide queued commands for a while and append the decisions in one commit; then answer and publish."""
@@ -131,8 +181,7 @@ class CommandBus:
 
     def _requeue(self, jobs: list[Job]) -> None:
         """Put jobs at the front of the queue; discard those of earlier registrations."""
-        current = self._link.registration
-        self._link.jobs.extendleft(reversed([job for job in jobs if job.registration == current]))
+        self._link.jobs.extendleft(reversed([job for job in jobs if self._link.is_current(job)]))
 
     def _decide(self, batch: CommandBatch, jobs: list[Job]) -> int:
         """Decide jobs until the time of the batch is over; return their number.
@@ -174,10 +223,12 @@ class CommandBus:
         nothing = Appended(0, [])
         try:
             appended = self._log.append(batch.decisions) if batch.decisions else nothing
-        except LogUnavailable as full:
-            logger.error("%s", full)
+        except (LogUnavailable, OutcomeUnknown) as problem:
+            logger.error("%s", problem)
+            full = isinstance(problem, LogUnavailable)
+            code, text = (Code.UNAVAILABLE, "") if full else (Code.CRASH, " The outcome is not known.")
             answers = [
-                response if job.key in batch.known else _failure(job, Code.UNAVAILABLE, str(full))
+                response if job.key in batch.known else _failure(job, code, f"{problem}{text}")
                 for job, (_, response) in zip(jobs, batch.answers, strict=True)
             ]
             return CommitResult(nothing, answers, [])
@@ -211,7 +262,7 @@ class CommandBus:
         self._report_head()
 
     def _report_head(self) -> None:
-        self._link.identity, self._link.position = self._log.identity, self._log.head().position
+        self._link.report(self._log.identity, self._log.head().position)
 
 
 def _failure(job: Job, code: Code, text: str) -> Response:

@@ -27,6 +27,7 @@ class Bus:
     def __init__(self, dest: str) -> None:
         self.dest = dest
         self.workers: dict[bytes, Worker] = {}
+        self.standbys: dict[bytes, Worker] = {}  # registered command buses without work
         self.types: set[str] = set()
         self.requeued: Queue = deque()  # returned or lost by a worker; sent before all others
         self.quick = Lane()
@@ -40,6 +41,23 @@ class Bus:
         self.throughput = ThroughputEstimate()
         self._reserved: Worker | None = None  # receives no more quick requests, and a slow request once idle
         self._quick_next = False  # the only worker has just run a slow request
+
+    @property
+    def registered(self) -> list[Worker]:
+        """All workers, standbys included."""
+        return [*self.workers.values(), *self.standbys.values()]
+
+    def worker(self, id_: bytes) -> Worker | None:
+        """Return the registered worker of a connection."""
+        return self.workers.get(id_) or self.standbys.get(id_)
+
+    def add(self, worker: Worker) -> None:
+        """Add a registered worker."""
+        (self.workers if worker.active_since is not None else self.standbys)[worker.id] = worker
+
+    def remove(self, worker: Worker) -> None:
+        """Remove a worker."""
+        (self.workers if worker.id in self.workers else self.standbys).pop(worker.id)
 
     @property
     def queued(self) -> int:

@@ -28,7 +28,7 @@ from dualbus.protocol.frames import (
 from dualbus.protocol.records import Registration, read_done, read_heartbeat, read_numbers, read_registration
 from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
 from dualbus.runtime.files import raise_descriptor_limit
-from dualbus.runtime.settings import Settings
+from dualbus.runtime.settings import ONE_MACHINE, Settings
 from dualbus.runtime.signals import GRACE_SECONDS, Stop
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import PeerUnreachableError, Socket, Sockets
@@ -64,6 +64,7 @@ class Gateway:
         key_prefix = secrets.token_urlsafe(12)
         first_id, now = secrets.randbits(48), time.monotonic()
         self._router = Router(settings.timeout_ms, first_id, lambda id_: f"{key_prefix}/{id_:x}", now)
+        self._router.workers.shared = settings.log != ONE_MACHINE
         self._front = front
         self._back = back
         self._stop = stop
@@ -89,8 +90,8 @@ class Gateway:
             self._step(until)
         self._flush_replies()
         for bus in self._router.workers.buses.values():
-            for id_ in list(bus.workers):
-                self._send(id_, batch(BYE, []))
+            for worker in bus.registered:
+                self._send(worker.id, batch(BYE, []))
         return EXIT_DATA if self._console.failed else EXIT_OK
 
     @property
@@ -188,8 +189,8 @@ class Gateway:
             return
         self._next_heartbeat = now + HEARTBEAT_SECONDS
         for bus in self._router.workers.buses.values():
-            for id_ in list(bus.workers):
-                self._send(id_, batch(BEAT, []))
+            for worker in bus.registered:
+                self._send(worker.id, batch(BEAT, []))
 
     def _probe(self, now: float) -> None:
         """Send empty replies to waiting clients, to drop the requests of disconnected clients."""

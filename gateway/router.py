@@ -109,7 +109,7 @@ class Router:
         """Register a worker, or return the reason for a refusal."""
         if refusal := self.workers.register(id_, registration, now):
             return refusal
-        if registration.dest == COMMANDS:
+        if id_ in self.workers.buses[COMMANDS].workers:
             self._follow_log(registration.identity, registration.position)
         for request in self._scheduler.route_deferred():
             self.answer(request, error(request.msg_id, Code.NOT_SUPPORTED, _unrouted_type(request.type)))
@@ -139,10 +139,10 @@ class Router:
 
         Clients of an earlier gateway may have read later positions than the read model has reached, so an answer
         could be older. Commandbus reports the log's position on registration; without commandbus, use the projector's
-        report.
+        report, unless the log is shared: the replica of a projector may be behind.
         """
         workers = self.workers
-        if workers.identity is None and now - workers.started >= SILENT_SECONDS:
+        if workers.identity is None and not workers.shared and now - workers.started >= SILENT_SECONDS:
             for projector in workers.buses[PROJECTOR].workers.values():
                 if projector.identity and projector.log_position is not None:
                     self._follow_log(projector.identity, projector.log_position)

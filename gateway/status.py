@@ -28,7 +28,7 @@ def status(router: Router, now: float) -> dict[str, Any]:
         "lag_s": min(lags, default=None),
         "processes": [
             {"name": "gateway", "pid": os.getpid(), "uptime_s": round(now - workers.started, 1)},
-            *(_process(worker, now) for bus in buses.values() for worker in bus.workers.values()),
+            *(_process(worker, now) for bus in buses.values() for worker in bus.registered),
         ],
         "gateway": {
             "clients": len(clients),

@@ -24,6 +24,7 @@ class Worker:
         self.credit = registration.credit
         self.identity = Identity(*registration.identity) if registration.identity else None
         self.position = registration.position
+        self.active_since = registration.active_since  # None for a standby
         self.status: dict[str, Any] = {}
         # By sending. A request that timed out remains here until the worker answers, because it still uses credit.
         self.in_flight: dict[int, Request] = {}

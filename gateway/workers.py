@@ -40,6 +40,7 @@ class Workers:
         self.buses = {COMMANDS: Bus(COMMANDS), QUERIES: Bus(QUERIES), PROJECTOR: Bus(PROJECTOR)}
         self.identity: Identity | None = None
         self.head = 0  # the highest position of the log reported by any worker
+        self.shared = False  # several machines share the log, and other gateways may know later positions
         self.deferred = Deferred()
         self.counters = {"sent_again": 0, "late_answers": 0, "lost_workers": 0}
         self.started = now
@@ -57,26 +58,35 @@ class Workers:
         if bus is None:
             return f"Unknown dest {dest!r}: workers register as commandbus, querybus or projector."
         worker = Worker(id_, registration, now)
-        known = bus.workers.get(id_)
+        known = bus.worker(id_)
         if known and (known.instance_id, known.registration) == (worker.instance_id, worker.registration):
             return None  # a duplicate READY
-        for other in list(bus.workers.values()):
+        for other in bus.registered:
             if other.instance_id == worker.instance_id or other.id == id_:
-                self._lose(other, "registered again")
+                self._lose(other, "registered again", counts=not other.active_since)  # perhaps with another role
             elif dest == COMMANDS and other.identity != worker.identity:
                 return "Another commandbus, with another log, is registered at this gateway: stop one of the two."
-            elif dest == COMMANDS:
-                # Only one live commandbus can hold the lock on the log, so the other process has ended.
-                self._lose(other, "was replaced")
-        bus.workers[id_] = worker
+            elif dest == COMMANDS and other.active_since is not None and worker.active_since is not None:
+                self._replace(other, worker)
+        bus.add(worker)
         bus.types = set(registration.types)
         logger.info("%s registered (pid %d).", dest, registration.pid)
         return None
 
+    def _replace(self, other: Worker, worker: Worker) -> None:
+        """Replace the active commandbus, unless the new registration has an earlier claim on the log.
+
+        On one machine, only one live commandbus can hold the lock on the log, so the other process has ended.
+        """
+        if (worker.active_since or 0) < (other.active_since or 0):
+            worker.active_since = None  # until its next registration: its next commit will fail
+        else:
+            self._lose(other, "was replaced", counts=not other.active_since)  # a claim is no fault of a request
+
     def worker(self, id_: bytes) -> Worker | None:
         """Return the registered worker of a connection, or None."""
         for bus in self.buses.values():
-            if worker := bus.workers.get(id_):
+            if worker := bus.worker(id_):
                 return worker
         return None
 
@@ -133,16 +143,16 @@ class Workers:
         if worker := self.worker(id_):
             self._lose(worker, reason)
 
-    def _lose(self, worker: Worker, reason: str) -> None:
+    def _lose(self, worker: Worker, reason: str, *, counts: bool = True) -> None:
         bus = self.buses[worker.dest]
-        del bus.workers[worker.id]
+        bus.remove(worker)
         self.counters["lost_workers"] += 1
         logger.warning("%s (pid %d) %s with %d in flight.", worker.dest, worker.pid, reason, len(worker.in_flight))
         again = []
         for request in worker.in_flight.values():
             if request.answered:
                 continue
-            request.tries += 1
+            request.tries += counts
             if request.tries < TRIES_MAX:
                 again.append(request)
             else:
@@ -195,7 +205,7 @@ class Workers:
                 self._answers.time_out(request)
                 continue
             after = request.after
-            if after > self.head:
+            if after > self.head and not self.shared:
                 self._answers.answer(request, error(request.msg_id, Code.UNAVAILABLE, beyond(after, self.head)))
                 continue
             if request.session.position > after:
@@ -234,7 +244,7 @@ class Workers:
     def check_silence(self, now: float) -> None:
         """Mark workers with overdue heartbeats as silent, and remove hung and idle silent workers."""
         for bus in self.buses.values():
-            for worker in list(bus.workers.values()):
+            for worker in bus.registered:
                 silence = now - worker.last_seen
                 busy = any(not request.answered for request in worker.in_flight.values())
                 if silence > HUNG_SECONDS or (silence > SILENT_SECONDS and not busy):
@@ -262,12 +272,12 @@ class Workers:
             return []
         removed = []
         for bus in self.buses.values():
-            for worker in list(bus.workers.values()):
+            for worker in bus.registered:
                 busy = not idle if bus.dest == PROJECTOR else bool(worker.in_flight)
                 if worker.leaving and not busy:
-                    del bus.workers[worker.id]
+                    bus.remove(worker)
                     removed.append(worker.id)
-        self._any_leaving = any(worker.leaving for bus in self.buses.values() for worker in bus.workers.values())
+        self._any_leaving = any(worker.leaving for bus in self.buses.values() for worker in bus.registered)
         return removed
 
     def drop_answered(self) -> None:

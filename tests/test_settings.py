@@ -1,5 +1,6 @@
 """The settings: read once, every problem at once, and nothing that strangers could reach."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,8 @@ def test_what_is_said_is_what_counts_and_an_empty_value_says_nothing() -> None:
 def test_the_settings_say_what_they_are() -> None:
     assert str(Settings()) == (
         "front=tcp://127.0.0.1:5570, back=tcp://127.0.0.1:5571, events=tcp://127.0.0.1:5572, "
-        "progress=tcp://127.0.0.1:5573, app=users:app, data=data, timeout_ms=5000, log_format=text, log_level=info"
+        "progress=tcp://127.0.0.1:5573, app=users:app, data=data, timeout_ms=5000, log_format=text, log_level=info, "
+        f"log=sqlite:, host={socket.gethostname()}"
     )
 
 
@@ -73,7 +75,7 @@ def test_every_problem_is_said_at_once() -> None:
     assert found[0].endswith("The settings are " + ", ".join(f"DUALBUS_{name}" for name in NAMES) + ".")
 
 
-NAMES = ["FRONT", "BACK", "EVENTS", "PROGRESS", "APP", "DATA", "TIMEOUT_MS", "LOG_FORMAT", "LOG_LEVEL"]
+NAMES = ["FRONT", "BACK", "EVENTS", "PROGRESS", "APP", "DATA", "TIMEOUT_MS", "LOG_FORMAT", "LOG_LEVEL", "LOG", "HOST"]
 
 
 @pytest.mark.parametrize(
@@ -148,3 +150,21 @@ def test_the_format_and_the_level_of_the_log_are_among_a_few() -> None:
 @pytest.mark.parametrize("app", ["users", "users:", ":app", "users.py:app:x", "users/app", ".users:app", "a..b:app"])
 def test_an_application_is_named_by_its_module_and_its_name_there(app: str) -> None:
     assert problems(app=app) == [f"DUALBUS_APP is {app!r}; give module:name, such as users:app."]
+
+
+def test_front_and_back_may_be_lists_and_the_first_address_is_that_of_this_machine() -> None:
+    settings = Settings.from_env(
+        {"DUALBUS_FRONT": "tcp://127.0.0.1:1,ipc:///a", "DUALBUS_BACK": "ipc:///b,tcp://127.0.0.2:3,tcp://[::1]:4"}
+    )
+
+    assert (settings.front, settings.other_fronts) == ("tcp://127.0.0.1:1", ("ipc:///a",))
+    assert (settings.back, settings.other_backs) == ("ipc:///b", ("tcp://127.0.0.2:3", "tcp://[::1]:4"))
+    assert "back=ipc:///b,tcp://127.0.0.2:3,tcp://[::1]:4," in str(settings)
+    assert problems(back="ipc:///b,nonsense") == [
+        "DUALBUS_BACK is 'nonsense'; give tcp://127.0.0.1:PORT or ipc://PATH."
+    ]
+    assert problems(events="ipc:///b,ipc:///c") == []  # a path may have a comma
+
+
+def test_the_password_of_the_log_is_not_shown() -> None:
+    assert "log=nats://…@h/name," in str(Settings(log="nats://ada:secret@h/name"))

@@ -52,7 +52,7 @@ class PendingCalls:
     def __init__(
         self, address: str, src: str | None, timeout: float, jitter: Callable[[], float], new_name: Callable[[], str]
     ) -> None:
-        self.address = address
+        self.addresses: tuple[str, ...] = (address,)  # of the gateways, all of the same cluster
         self.src = new_name() if src is None else src
         if not isinstance(self.src, str) or not 0 < len(self.src) <= ID_CHARS_MAX:
             raise ValueError(f"src must be text of 1 to {ID_CHARS_MAX} characters, not {src!r}.")
@@ -112,6 +112,20 @@ class PendingCalls:
         call.deadline = now + call.seconds
         self._queued.append(call)
         self._next_expiry = min(self._next_expiry, call.deadline)
+
+    @property
+    def address(self) -> str:
+        """The address of the current gateway."""
+        return self.addresses[0]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether calls wait to be sent."""
+        return bool(self._queued or self._deferred)
+
+    def next_address(self) -> None:
+        """Continue with the next gateway. Each call has a position, so that a session reads its own writes there."""
+        self.addresses = (*self.addresses[1:], self.addresses[0])
 
     # Sending.
 
@@ -235,7 +249,9 @@ class PendingCalls:
             return call.unknown(DeadlineExceeded, text)
         if self.connected:
             return Unavailable("Too many earlier calls are queued, and this call was not sent. Retry later.")
-        return Unavailable(f"Cannot reach a gateway at {self.address}. Is it running? Is DUALBUS_FRONT correct?")
+        return Unavailable(
+            f"Cannot reach a gateway at {' or '.join(self.addresses)}. Is it running? Is DUALBUS_FRONT correct?"
+        )
 
     def close(self) -> None:
         """Finish all calls with ClientClosed."""

@@ -10,12 +10,16 @@ from dualbus.client.calls import PendingCalls
 from dualbus.runtime.settings import Settings
 from dualbus.transport.sockets import Connection
 
+CONNECT_SECONDS = 1.0  # to connect to a gateway, before the next address
+
 
 def new_calls(address: str | None, src: str | None, timeout: float | None) -> PendingCalls:
     """Create the pending calls of a client, with defaults from the settings. Raises ConfigError."""
     settings = Settings.from_env(os.environ | ({"DUALBUS_FRONT": address} if address else {}))
     seconds = settings.timeout_ms / 1000 if timeout is None else timeout
-    return PendingCalls(settings.front, src, seconds, random.random, lambda: secrets.token_urlsafe(12))
+    calls = PendingCalls(settings.front, src, seconds, random.random, lambda: secrets.token_urlsafe(12))
+    calls.addresses += settings.other_fronts
+    return calls
 
 
 class ClientLink:
@@ -27,8 +31,7 @@ class ClientLink:
         self._calls = calls
         self._watch = watch
         self._unwatch = unwatch
-        self._connection = Connection(calls.address)
-        watch(self._connection)
+        self._connect()
 
     def step(self) -> bool:
         """Send, receive and expire calls; return whether another step is due now.
@@ -43,7 +46,8 @@ class ClientLink:
         messages = connection.socket.receive()
         for frames in messages:
             calls.received(frames, now)
-        if connection.lost and not messages:
+        silent = not connection.up and now >= self._next_address and len(calls.addresses) > 1
+        if silent or (connection.lost and not messages):
             self._reconnect()
         calls.expire(now)
         return bool(messages) or connection.lost
@@ -58,12 +62,21 @@ class ClientLink:
         self._calls.disconnected()
         self._unwatch(self._connection)
         self._connection.close()
-        self._connection = Connection(self._calls.address)
+        self._calls.next_address()
+        self._connect()
+
+    def _connect(self) -> None:
+        calls = self._calls
+        self._connection = Connection(calls.address, heartbeats=len(calls.addresses) > 1)
+        self._next_address = time.monotonic() + CONNECT_SECONDS
         self._watch(self._connection)
 
     def seconds_to_step(self) -> float:
-        """Return the seconds until the next deadline or retry."""
-        return max(0.0, self._calls.next_time() - time.monotonic())
+        """Return the seconds until the next deadline or retry, or until the next attempt to connect."""
+        due = self._calls.next_time()
+        if not self._connection.up and len(self._calls.addresses) > 1 and self._calls.waiting:
+            due = min(due, self._next_address)
+        return max(0.0, due - time.monotonic())
 
     def close(self) -> None:
         """Close the connection, and finish all calls."""

@@ -20,6 +20,7 @@ from dualbus.log.sqlite.upgrade import UpgradedLog, is_interrupted, needs_upgrad
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.runtime.errors import ConfigError
 from dualbus.runtime.files import is_there
+from dualbus.runtime.settings import ONE_MACHINE
 
 __all__ = [
     "KEPT_NAME",
@@ -38,9 +39,6 @@ __all__ = [
     "open_shared_log",
     "put_in_place",
 ]
-
-
-ONE_MACHINE = "sqlite:"  # the address of a log on one machine
 
 
 def log_file(folder: Path) -> Path:

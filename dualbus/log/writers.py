@@ -59,10 +59,15 @@ class Writers:
             self._left = True
             self._seen.pop(announcement.writer, None)
         elif announcement.since is not None:
+            self._left = False
             self.active_sign(now)
 
     def active_sign(self, now: float) -> None:
-        """Record a sign of an active writer: an announcement, or a commit."""
+        """Record a sign of an active writer: an announcement, or a commit. A commit may precede `leaving`."""
+        self._sign_at = now
+
+    def claiming(self, now: float) -> None:
+        """Record an attempt to claim: pause before the next attempt."""
         self._sign_at = now
         self._left = False
 

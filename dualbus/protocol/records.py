@@ -40,6 +40,7 @@ class Registration(NamedTuple):
     credit: int  # how many items the worker accepts before its first answer
     identity: Identity | None
     position: int
+    active_since: int | None = 0  # the claim of an active commandbus on a shared log; None for a standby
 
 
 class Heartbeat(NamedTuple):
@@ -90,12 +91,21 @@ def read_registration(items: Any) -> Registration:
     """Return the registration in a READY."""
     match items:
         case [
-            [str(dest), str(instance_id), int(registration), int(pid), [*types], int(credit), identity, int(position)]
+            [
+                str(dest),
+                str(instance_id),
+                int(registration),
+                int(pid),
+                [*types],
+                int(credit),
+                identity,
+                int(at),
+                since,
+            ]
         ]:
-            if all(type(name) is str for name in types):
-                return Registration(
-                    dest, instance_id, registration, pid, types, credit, _identity(identity), position
-                )
+            if all(type(name) is str for name in types) and (since is None or type(since) is int):
+                known = _identity(identity)
+                return Registration(dest, instance_id, registration, pid, types, credit, known, at, since)
     raise WireError("Invalid registration of a worker.")
 
 

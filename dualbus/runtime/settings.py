@@ -3,14 +3,16 @@
 import ipaddress
 import os
 import re
+import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from dualbus.runtime.errors import ConfigError
 
+ONE_MACHINE = "sqlite:"  # DUALBUS_LOG of a log on one machine
 _ADDRESSES = ("front", "back", "events", "progress")
 _CHOICES = {"log_format": ("text", "json"), "log_level": ("info", "warning", "error")}
 _IPC = "ipc://"
@@ -20,7 +22,10 @@ _TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of the cluster. The variable of `front` is DUALBUS_FRONT, and so on."""
+    """Settings of the cluster. The variable of `front` is DUALBUS_FRONT, and so on.
+
+    DUALBUS_FRONT and DUALBUS_BACK may be lists, of the gateway of this machine and of others.
+    """
 
     front: str = "tcp://127.0.0.1:5570"
     back: str = "tcp://127.0.0.1:5571"
@@ -31,12 +36,23 @@ class Settings:
     timeout_ms: int = 5000
     log_format: str = "text"
     log_level: str = "info"
+    log: str = ONE_MACHINE
+    host: str = field(default_factory=socket.gethostname)
+    other_fronts: tuple[str, ...] = field(default=(), metadata={"of": "front"})
+    other_backs: tuple[str, ...] = field(default=(), metadata={"of": "back"})
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
         """Read the settings; raise ConfigError with all problems at once."""
-        known = {f"DUALBUS_{field.name.upper()}": field for field in fields(cls)}
-        values = {field.name: environ.get(variable) or str(field.default) for variable, field in known.items()}
+        known = {f"DUALBUS_{field.name.upper()}": field for field in fields(cls) if not field.metadata}
+        defaults = cls()
+        values: dict[str, Any] = {
+            field.name: environ.get(variable) or str(getattr(defaults, field.name))
+            for variable, field in known.items()
+        }
+        values["front"], *more_fronts = map(_expanded, values["front"].split(","))
+        values["back"], *more_backs = map(_expanded, values["back"].split(","))
+        lists = {"front": more_fronts, "back": more_backs}
         errors = [
             f"{variable} is not a setting. The settings are {', '.join(known)}."
             for variable in environ
@@ -44,7 +60,8 @@ class Settings:
         ]
         for name in _ADDRESSES:
             values[name] = _expanded(values[name])
-            errors += _address_errors(f"DUALBUS_{name.upper()}", values[name])
+            for address in (values[name], *lists.get(name, ())):
+                errors += _address_errors(f"DUALBUS_{name.upper()}", address)
         timeout = values.pop("timeout_ms")
         if not re.fullmatch(r"[0-9]{1,7}", timeout) or int(timeout) == 0:
             errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.")
@@ -60,10 +77,15 @@ class Settings:
             errors.append(f"DUALBUS_DATA is {data!r}, and there is no such user: give the path of a folder.")
         if errors:
             raise ConfigError(*errors)
+        values |= {"other_fronts": tuple(more_fronts), "other_backs": tuple(more_backs)}
         return cls(**values, data=Path(data), timeout_ms=int(timeout))
 
     def __str__(self) -> str:
-        return ", ".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
+        values = {field.name: getattr(self, field.name) for field in fields(self) if not field.metadata}
+        values["front"] = ",".join((self.front, *self.other_fronts))
+        values["back"] = ",".join((self.back, *self.other_backs))
+        values["log"] = re.sub(r"//.*@", "//…@", self.log)  # without the password
+        return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _expanded(address: str) -> str:

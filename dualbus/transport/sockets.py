@@ -127,10 +127,12 @@ class Sockets:
         """Create the socket of a worker or a client to the gateway."""
         return self._connect(zmq.DEALER, address, send_queue=1000, receive_queue=1000)
 
-    def watched_dealer(self, address: str) -> tuple[Socket, Socket]:
+    def watched_dealer(self, address: str, *, heartbeats: bool = False) -> tuple[Socket, Socket]:
         """Create a client's socket to the gateway, and a monitor that receives connects and disconnects."""
         dealer = self._keep(Socket(self._make(zmq.DEALER, send_queue=1000, receive_queue=1000)))
         dealer.linger_ms = 0
+        if heartbeats:
+            dealer.zmq.heartbeat_ivl, dealer.zmq.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
         dealer.zmq.monitor("inproc://monitor", zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         monitor = self._connect(zmq.PAIR, "inproc://monitor", send_queue=1, receive_queue=1000)
         monitor.linger_ms = 0
@@ -233,10 +235,11 @@ class Connection:
     """A client's connection to the gateway. After a loss (`lost`), close this connection and create another.
 
     ZeroMQ would reconnect, and send queued commands to the next gateway, perhaps after their callers have stopped
-    waiting. Closing drops those commands, and the client reports the loss.
+    waiting. Closing drops those commands, and the client reports the loss. With `heartbeats`, a gateway that does not
+    answer is lost too, for clients with another gateway.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, heartbeats: bool = False) -> None:
         self.up = False
         self.lost = False
         sockets = Sockets()
@@ -244,7 +247,7 @@ class Connection:
         self.close = weakref.finalize(self, sockets.close)
         self.close.atexit = False  # a thread may use the connection
         try:
-            self.socket, self.monitor = sockets.watched_dealer(address)
+            self.socket, self.monitor = sockets.watched_dealer(address, heartbeats=heartbeats)
         except ConfigError:
             self.close()
             raise

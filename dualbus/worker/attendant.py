@@ -18,6 +18,7 @@ from dualbus.protocol.records import NO_DETAILS
 from dualbus.runtime.errors import EXIT_SOFTWARE
 from dualbus.worker.interrupt import Interrupt
 from dualbus.worker.link import WorkerLink
+from dualbus.worker.links import WorkerLinks
 
 CHECK_SECONDS = 0.05  # a handler running at two checks is slow
 WARN_SECONDS = 1.0
@@ -44,7 +45,7 @@ class Attendant:
 
     def __init__(
         self,
-        link: WorkerLink,
+        link: WorkerLink | WorkerLinks,
         interrupt: Interrupt,
         status: Status,
         *,

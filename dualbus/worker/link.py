@@ -53,6 +53,7 @@ class WorkerLink:
         self.lock.acquire()
         self.clock = ArrivalClock(time.monotonic())
         self._types = types
+        self._active_since: int | None = 0
         self._instance_id = uuid.uuid4().hex
         self._started = time.monotonic()
         self._next_heartbeat = 0.0
@@ -64,8 +65,22 @@ class WorkerLink:
         self._released = False  # the gateway sent BYE
         self._refused = ""
 
-    def register(self) -> None:
-        """Register this worker: at its start, and on request of the gateway."""
+    @property
+    def links(self) -> "list[WorkerLink]":
+        """The links to all gateways: this one."""
+        return [self]
+
+    def report(self, identity: Identity, position: int) -> None:
+        """Set the log and its position for the next heartbeats."""
+        self.identity, self.position = identity, position
+
+    def register(self, active_since: int | None = 0) -> None:
+        """Register this worker, or a new role of a commandbus (see Registration)."""
+        self._active_since = active_since
+        self._register()
+
+    def _register(self) -> None:
+        """Register: at the start of the worker, at a change of the role, and on request of the gateway."""
         self.registration += 1
         self.jobs.clear()
         self.cancelled.clear()
@@ -82,6 +97,7 @@ class WorkerLink:
             credit,
             self.identity,
             self.position,
+            self._active_since,
         )
         self.socket.send(batch(READY, [registration]))
 
@@ -106,10 +122,14 @@ class WorkerLink:
         if not ready and seconds > 0:
             ready = poll.wait(seconds)
             empty_at = ended = time.monotonic()
+        self.waited(ready, began, ended, seconds, empty_at)
+        return ready
+
+    def waited(self, ready: set[Socket | int], began: float, ended: float, seconds: float, empty_at: float) -> None:
+        """Record the end of a wait for messages."""
         self.clock.record_wait(began, ended, seconds)
         self._arrived_since = self.clock.since(empty_at, ended)
         self._ready = self.socket in ready
-        return ready
 
     def receive(self) -> None:
         """Queue received work in `jobs`, and handle the other messages of the gateway."""
@@ -139,7 +159,7 @@ class WorkerLink:
                 self._cancel(read_numbers(items))
             elif kind == ANNOUNCE:
                 if self.registration in read_numbers(items):  # else for an earlier registration
-                    self.register()
+                    self._register()
             elif kind == BYE:
                 self._released = True
             elif kind == REFUSED:
@@ -153,6 +173,10 @@ class WorkerLink:
         self.jobs.clear()
         self.jobs += [job for job in queued if job.id not in self.cancelled]
         self.return_jobs([job for job in queued if job.id in self.cancelled], self.position)
+
+    def is_current(self, job: Job) -> bool:
+        """Return whether a job belongs to the current registration."""
+        return job.registration == self.registration
 
     def answer(self, responses: Sequence[Response]) -> None:
         """Send answers. Answers wait here while the socket's queue is full, bounded by the credit of this worker."""

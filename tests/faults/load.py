@@ -41,7 +41,7 @@ class Session:
         self.name = name
         self.open: dict[int, Operation] = {}  # by msg_id: sent and not answered
         self.again: list[Envelope] = []  # to be sent again under its key: nobody knows what became of it
-        self._context, self._front = context, front
+        self._context, self._fronts = context, deque(front.split(","))
         self._chance = chance
         self._load = load
         self._ids = itertools.count(1)
@@ -58,7 +58,7 @@ class Session:
     def connect(self) -> None:
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.linger = 0
-        self.socket.connect(self._front)
+        self.socket.connect(self._fronts[0])
 
     def reconnect(self) -> None:
         """Give up on a connection: what was open on it will never be answered."""
@@ -66,6 +66,7 @@ class Session:
         for msg_id in list(self.open):
             self._not_known(msg_id)
         self._resumed = True
+        self._fronts.rotate(-1)
         self.connect()
 
     def send(self) -> None:
@@ -237,7 +238,7 @@ class Load:
         try:
             chance = random.Random(self._seed)
             sessions = [
-                Session(f"s{number}", context, self._front, random.Random(chance.random()), self)
+                Session(f"s{number}", context, self._front_of(number), random.Random(chance.random()), self)
                 for number in range(self._count)
             ]
             at_end = bool(self.mix.again)
@@ -253,6 +254,12 @@ class Load:
             self._failure = failure
         finally:
             context.destroy(0)
+
+    def _front_of(self, number: int) -> str:
+        """Return the gateways of a session, of which the first is another for each session."""
+        fronts = deque(self._front.split(","))
+        fronts.rotate(-number)
+        return ",".join(fronts)
 
     def _turns(self) -> Iterator[None]:
         give_up = float("inf")

@@ -26,7 +26,7 @@ from dualbus.log.nats.stream import NOT_FOUND, SILENCE, ApiError, Stream, config
 from dualbus.log.nats.thread import LoopThread
 
 CONNECT_SECONDS = 30.0  # for the servers to start and elect a leader
-TRY_SECONDS = 1.0  # of one publication, before the next attempt
+TRY_SECONDS, TRY_SECONDS_MAX = 0.25, 2.0  # of one publication, before the next attempt; doubled each time
 PAUSE_SECONDS = 0.05
 PING_SECONDS = 1  # two lost answers: the server is stopped, and the client connects to another
 OVERHEAD_BYTES = 4096  # of the headers of a message
@@ -114,11 +114,12 @@ class NatsCommitLog:
             raise self._unknown(number) from None
 
     async def _put(self, number: int, body: bytes, until: float) -> bool:
+        seconds = TRY_SECONDS
         lost = False  # an attempt without an answer, which may still be stored
         headers = {"Nats-Expected-Last-Sequence": str(number - 1), "Nats-Expected-Stream": self.name}
         while (left := until - time.monotonic()) > 0:
             try:
-                message = await self._stream.publish(body, headers, min(left, TRY_SECONDS))
+                message = await self._stream.publish(body, headers, min(left, seconds))
                 error = json.loads(message.data).get("error")
                 if error is None:
                     self.resolved += lost
@@ -133,6 +134,7 @@ class NatsCommitLog:
                 # Without a body at the number, the leader counts messages that no majority has stored yet.
             except SILENCE:
                 lost = True
+                seconds = min(2 * seconds, TRY_SECONDS_MAX)
                 await self._announce(self._announced)  # this writer is alive, although no leader answers
             await asyncio.sleep(PAUSE_SECONDS)
         raise self._unknown(number)

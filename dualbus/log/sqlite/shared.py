@@ -236,7 +236,7 @@ class SharedLog(SqliteLog):
 
     def _claim(self, now: float) -> None:
         """Append a commit of this writer: whichever writer is at the end of the commit log becomes active."""
-        self._writers.active_sign(now)  # pauses before the next claim
+        self._writers.claiming(now)
         number = self._end.number + 1
         if self._put([Decision(f"writer/{self._writer}/{number}", time="")], CLAIM_SECONDS).decisions:
             self.since = number

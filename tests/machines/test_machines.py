@@ -1,0 +1,142 @@
+"""Three hosts: any of them may fail, and clients see what one machine shows them."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dualbus import Client
+from dualbus.testing import until
+from tests.faults.load import Load
+from tests.machines.hosts import Hosts, running_hosts, seeded
+from tests.machines.servers import needs_nats
+from tests.raw import RawClient, create, query
+
+pytestmark = [needs_nats, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def hosts(folder: Path) -> Iterator[Hosts]:
+    with running_hosts(folder) as found:
+        yield found
+
+
+def test_each_gateway_serves_the_same_log_and_a_session_reads_its_writes_at_any(hosts: Hosts) -> None:
+    hosts.active()
+    position = 0
+    for number, host in enumerate(hosts.hosts * 2):
+        other = hosts.hosts[(number + 1) % 3]
+        with RawClient(host.front) as client, RawClient(other.front) as reader:
+            client.send(create(f"user {number}", "c"))
+            [reply] = client.wait_for(["c"])
+            assert reply["body"]["success"], reply
+            assert reply["position"] > position
+            position = reply["position"]
+            [event] = reply["body"]["events"]
+            [found] = reader.ask(query("GetUser", user_id=event["payload"]["id"]) | {"after": position})
+            assert found["data"] == event["payload"]
+    hosts.check_same()
+
+
+def test_an_active_commandbus_that_is_killed_is_replaced_without_a_loss(hosts: Hosts) -> None:
+    seed, chance = seeded()
+    longest = 0.0
+    with Load(hosts.fronts, seed, timeout_ms=15_000) as load:
+        for _ in range(5):
+            load.more(chance.randrange(20, 100))
+            host = hosts.active()
+            began = time.monotonic()
+            host.restart("commandbus")
+            load.more(1)
+            longest = max(longest, time.monotonic() - began)
+        load.more(100)
+    hosts.judge(load)
+    print(f"longest gap {longest:.1f} s")
+
+
+def gap(load: Load) -> float:
+    """Return the seconds until the load receives the next acknowledgement."""
+    began = time.monotonic()
+    load.more(1)
+    return time.monotonic() - began
+
+
+def test_a_stopped_active_commandbus_is_replaced_and_its_next_commit_is_refused(hosts: Hosts) -> None:
+    seed, chance = seeded()
+    with Load(hosts.fronts, seed, timeout_ms=15_000) as load:
+        for _ in range(3):
+            load.more(chance.randrange(20, 100))
+            host = hosts.active()
+            process = host.process("commandbus")
+            process.send(signal.SIGSTOP)
+            load.more(30)
+            process.send(signal.SIGCONT)
+            until(lambda host=host: hosts.active() is not host, 60)  # type: ignore[misc]
+            assert process.running
+        load.more(100)
+    hosts.judge(load)
+
+
+def test_a_host_that_is_killed_is_replaced_and_comes_back(hosts: Hosts) -> None:
+    seed, chance = seeded()
+    with Load(hosts.fronts, seed, timeout_ms=15_000) as load:
+        for _ in range(3):
+            load.more(chance.randrange(20, 100))
+            host = hosts.active()
+            leads = hosts.servers.leader() is host.server
+            host.kill_all()
+            print(f"h{host.number} killed, led the stream: {leads}; next acknowledgement after {gap(load):.1f} s")
+            load.more(50)
+            host.start_all()
+            hosts.active()
+        load.more(100)
+    hosts.judge(load)
+
+
+def test_an_active_commandbus_that_is_stopped_orderly_is_replaced_at_once_without_an_error(hosts: Hosts) -> None:
+    seed, chance = seeded()
+    with Load(hosts.fronts, seed, timeout_ms=15_000) as load:
+        for _ in range(3):
+            load.more(chance.randrange(20, 100))
+            host = hosts.active()
+            assert host.stop("commandbus") == 0
+            print(f"next acknowledgement after {gap(load):.2f} s")
+            host.start("commandbus")
+            hosts.active()
+    assert [found for found in load.refusals if found["type"] == "error"] == []
+    hosts.judge(load)
+
+
+def test_with_two_of_three_hosts_down_nothing_is_acknowledged_and_later_everything_is(hosts: Hosts) -> None:
+    active = hosts.active()
+    others = [host for host in hosts.hosts if host is not active]
+    with RawClient(active.front) as client:
+        client.ask(create("before"))
+        for host in others:
+            host.kill_all()
+        client.send(*[create(f"n{n}", f"n{n}", key=f"n{n}") | {"timeout_ms": 3000} for n in range(10)])
+        replies = client.wait_for([f"n{n}" for n in range(10)])
+        assert {reply["body"]["code"] for reply in replies} <= {0, 11, 13}
+        assert client.ask(query("GetUser", user_id="user-123"))[0]["data"]["name"] == "John Doe"
+        for host in others:
+            host.start_all()
+        hosts.active()
+        for n in range(10):
+            client.send(create(f"n{n}", f"again{n}", key=f"n{n}"))
+        assert all(reply["body"]["success"] for reply in client.wait_for([f"again{n}" for n in range(10)]))
+    hosts.check_same()
+
+
+def test_a_client_with_three_addresses_reads_its_writes_while_its_gateways_are_killed(hosts: Hosts) -> None:
+    hosts.active()
+    with Client(hosts.fronts, timeout=30) as client:
+        for number in range(9):
+            host = hosts.hosts[number % 3]
+            host.kill("gateway")
+            result = client.command("CreateUser", name=f"u{number}", email="u@example.com")
+            payload = result.events[0]["payload"]
+            assert client.query("GetUser", user_id=payload["id"]) == payload
+            host.start("gateway")
+    hosts.check_same()
