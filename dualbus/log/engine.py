@@ -20,7 +20,6 @@ from dualbus.log.sqlite.upgrade import UpgradedLog, is_interrupted, needs_upgrad
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.runtime.errors import ConfigError
 from dualbus.runtime.files import is_there
-from dualbus.runtime.settings import ONE_MACHINE
 
 __all__ = [
     "KEPT_NAME",
@@ -69,12 +68,19 @@ def open_commit_log(url: str, *, create: bool) -> CommitLog:
             from dualbus.log.nats.commit_log import NatsCommitLog
 
             return NatsCommitLog(read_address(url), create=create)
+        if url.startswith("postgresql://"):
+            from dualbus.log.postgresql.commit_log import PostgresCommitLog
+
+            return PostgresCommitLog(url, create=create)
     except ImportError as missing:
         extra = url.partition(":")[0]
         raise ConfigError(
             f"DUALBUS_LOG needs a driver that is not installed ({missing.name}): pip install 'dualbus[{extra}]'."
         ) from None
-    raise ConfigError(f"DUALBUS_LOG is {url.partition(':')[0]}:…; give {ONE_MACHINE} or nats://HOST,HOST,HOST/NAME.")
+    raise ConfigError(
+        f"DUALBUS_LOG is {url.partition(':')[0]}:…; give sqlite:, nats://HOST,HOST,HOST/NAME or "
+        "postgresql://HOST/DATABASE."
+    )
 
 
 def open_shared_log(url: str, folder: Path, genesis: Callable[[bytes], Decision], host: str) -> SharedLog:

@@ -58,7 +58,7 @@ OWNERS = {  # of a driver: the only files that name it
     },
     "sqlite3": set(),
     "nats": {"dualbus/log/nats/commit_log.py", "dualbus/log/nats/stream.py"},
-    "psycopg": {"dualbus/log/postgresql/commit_log.py"},
+    "psycopg": {"dualbus/log/postgresql/commit_log.py", "dualbus/log/postgresql/connection.py"},
 }
 OF_ALL_PROCESSES = "dualbus/testing/in_process.py"  # the only file of dualbus that imports processes
 PURE = [

@@ -1,0 +1,220 @@
+"""The commit log in a table of PostgreSQL: the primary key assigns each number once.
+
+PostgreSQL replicates, but does not fail over by itself: an operator or a tool such as Patroni promotes a standby.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from psycopg import errors
+
+from dualbus.log.commits import CommitLogRefused, OutcomeUnknown
+from dualbus.log.contract import LogUnavailable
+from dualbus.log.postgresql.connection import Connection, ConnectionThread, LostConnection
+
+BODY_BYTES_MAX = 8 << 20  # of one body, and of the bodies of one read
+START_SECONDS = 30.0
+READ_SECONDS = 5.0
+PAUSE_SECONDS = 0.05
+LISTEN_SECONDS = 0.5
+ANNOUNCEMENTS_MAX = 1000
+
+_CREATE = """
+SELECT pg_advisory_xact_lock(hashtext('dualbus_commits'));
+CREATE TABLE IF NOT EXISTS dualbus_commits (number bigint PRIMARY KEY, body bytea NOT NULL);
+CREATE OR REPLACE FUNCTION dualbus_refuse() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN RAISE EXCEPTION 'A commit of dualbus is never changed or deleted.'; END $$;
+CREATE OR REPLACE TRIGGER dualbus_unchanged BEFORE UPDATE OR DELETE OR TRUNCATE ON dualbus_commits
+    FOR EACH STATEMENT EXECUTE FUNCTION dualbus_refuse();
+"""
+_PUT = """
+INSERT INTO dualbus_commits SELECT %(number)s, %(body)s
+WHERE %(number)s = 1 OR EXISTS (SELECT 1 FROM dualbus_commits WHERE number = %(number)s - 1)
+ON CONFLICT DO NOTHING
+"""
+_GET = """
+SELECT number, body FROM (
+    SELECT number, body, sum(length(body)) OVER (ORDER BY number) AS size
+    FROM dualbus_commits WHERE number > %(after)s ORDER BY number LIMIT %(limit)s) AS next
+WHERE size <= %(bytes)s OR number = %(after)s + 1 ORDER BY number
+"""
+
+
+class PostgresCommitLog:
+    """Connections to a database. Creates a missing table if `create` is true."""
+
+    def __init__(self, url: str, *, create: bool) -> None:
+        self._url, self._copies = _without_replicas(url)
+        self.body_bytes_max = BODY_BYTES_MAX
+        self._received: deque[bytes] = deque(maxlen=ANNOUNCEMENTS_MAX)
+        self._closed = False
+        self._listening = threading.Event()
+        self.resolved = 0  # puts whose first answer was lost
+        self.wakeup, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._thread = ConnectionThread(self._url, "postgresql")
+        self._announcer = ConnectionThread(self._url, "postgresql-announcer")
+        self._listener = threading.Thread(target=self._listen, name="postgresql-listener", daemon=True)
+        try:
+            self._open(create)
+        except BaseException:
+            self.close()
+            raise
+        self._listener.start()
+        self._listening.wait(READ_SECONDS)
+
+    def _open(self, create: bool) -> None:
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                if problems := self._thread.run(self._problems, READ_SECONDS):
+                    raise CommitLogRefused(*problems)
+                if create:
+                    self._thread.run(_create, READ_SECONDS)
+                return
+            except LostConnection as lost:
+                if time.monotonic() > until:
+                    raise LogUnavailable(
+                        f"PostgreSQL does not answer ({lost}): start the server, or correct DUALBUS_LOG."
+                    ) from None
+                time.sleep(PAUSE_SECONDS)
+
+    def _problems(self, connection: Connection) -> list[str]:
+        """Return a sentence for each setting that can lose acknowledged commits."""
+        shown = {name: _value(connection, f"SHOW {name}") for name in ("fsync", "synchronous_commit")}
+        found = [
+            f"PostgreSQL has {name} = {value}, which can lose acknowledged commits: set {name} = on."
+            for name, value in shown.items()
+            if value in ("off", "local", "remote_write")
+        ]
+        if self._copies > 1 and not _value(connection, "SHOW synchronous_standby_names"):
+            found.append(
+                "PostgreSQL has no synchronous standby: set synchronous_standby_names, or accept a single copy with "
+                "?replicas=1 in DUALBUS_LOG."
+            )
+        return found
+
+    # Bodies.
+
+    def put(self, number: int, body: bytes, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        lost, reason = False, ""  # lost: an attempt without an answer, which may still be stored
+        while (left := until - time.monotonic()) > 0:
+            try:
+                if (stored := self._thread.run(lambda connection: _put(connection, number, body), left)) is not None:
+                    self.resolved += lost
+                    return stored
+            except LostConnection:
+                lost = True
+            except (errors.DiskFull, errors.OutOfMemory) as full:
+                if not lost:
+                    text = str(full).splitlines()[0]
+                    raise LogUnavailable(f"The log cannot be written now ({text}): free some space.") from None
+            except errors.ReadOnlySqlTransaction:
+                self._thread.abandon()  # the server is a standby now: connect to the primary
+            except psycopg.Error as error:
+                reason = f" ({str(error).splitlines()[0]})"
+            time.sleep(PAUSE_SECONDS)
+        raise OutcomeUnknown(f"PostgreSQL has not answered for commit {number}{reason}.")
+
+    def get(self, after: int, limit: int) -> list[bytes]:
+        values = {"after": after, "limit": limit, "bytes": BODY_BYTES_MAX}
+        try:
+            rows = self._thread.run(lambda connection: connection.execute(_GET, values).fetchall(), READ_SECONDS)
+        except errors.UndefinedTable:
+            return []
+        except (LostConnection, psycopg.Error) as error:
+            raise LogUnavailable(f"PostgreSQL does not answer ({error}).") from None
+        return [body for expected, (number, body) in enumerate(rows, after + 1) if number == expected]
+
+    def tail(self) -> int | None:
+        try:
+            sql = "SELECT coalesce(max(number), 0) FROM dualbus_commits"
+            return int(self._thread.run(lambda connection: _value(connection, sql), READ_SECONDS))
+        except errors.UndefinedTable:
+            return 0
+        except (LostConnection, psycopg.Error):
+            return None
+
+    # Announcements.
+
+    def announce(self, message: bytes) -> None:
+        self._announcer.start(
+            lambda connection: connection.execute("SELECT pg_notify('dualbus', %s)", (message.hex(),))
+        )
+
+    def _listen(self) -> None:
+        while not self._closed:
+            with (
+                suppress(psycopg.Error),
+                psycopg.connect(self._url, autocommit=True, connect_timeout=3) as connection,
+            ):
+                connection.execute("LISTEN dualbus")
+                self._listening.set()
+                while not self._closed:
+                    for notification in connection.notifies(timeout=LISTEN_SECONDS, stop_after=1):
+                        self._receive(notification.payload)
+            time.sleep(PAUSE_SECONDS)
+
+    def _receive(self, payload: str) -> None:
+        with suppress(ValueError):
+            self._received.append(bytes.fromhex(payload))
+            with suppress(BlockingIOError):
+                os.write(self._waker, b"\0")
+
+    def announcements(self) -> list[bytes]:
+        with suppress(BlockingIOError):
+            os.read(self.wakeup, 65536)
+        return [self._received.popleft() for _ in range(len(self._received))]
+
+    def lead(self) -> None:
+        """Do nothing: a primary is not moved without an operator."""
+
+    def status(self) -> dict[str, Any]:
+        """Return the state of the engine."""
+        return {"database": urlsplit(self._url).path.removeprefix("/"), "resolved": self.resolved}
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._closed = True
+        if self._listener.is_alive():
+            self._listener.join()
+        self._thread.close()
+        self._announcer.close()
+        os.close(self.wakeup)
+        os.close(self._waker)
+
+
+def _create(connection: Connection) -> None:
+    with connection.transaction():
+        connection.execute(_CREATE)
+
+
+def _put(connection: Connection, number: int, body: bytes) -> bool | None:
+    """Insert a body; return None if the number before is missing."""
+    values = {"number": number, "body": body}
+    if connection.execute(_PUT, values).rowcount:
+        return True
+    found = connection.execute("SELECT body FROM dualbus_commits WHERE number = %(number)s", values).fetchone()
+    return None if found is None else bytes(found[0]) == body
+
+
+def _value(connection: Connection, sql: str) -> Any:
+    found = connection.execute(sql).fetchone()
+    return found[0] if found else None
+
+
+def _without_replicas(url: str) -> tuple[str, int]:
+    """Return the address for libpq, and the number of copies that the operator wants."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query))
+    copies = options.pop("replicas", "2")
+    options.setdefault("target_session_attrs", "read-write")
+    return urlunsplit(parts._replace(query=urlencode(options, quote_via=quote))), int(
+        copies
+    ) if copies.isdecimal() else 2

@@ -1,0 +1,155 @@
+"""The commit log in PostgreSQL: the contracts of every commit log and of every log."""
+
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from dualbus.log.commits import CommitLogRefused, OutcomeUnknown
+from dualbus.log.contract import Log
+from dualbus.log.postgresql.commit_log import PostgresCommitLog
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.log.sqlite.shared import SharedLog
+from dualbus.testing.cluster import until
+from dualbus.testing.commit_log_contract import CommitLogContract, Opener
+from dualbus.testing.log_contract import GENESIS, Engine, LogContract
+from tests.machines.postgres import Postgres, needs_postgresql, running_postgres
+
+pytestmark = needs_postgresql
+SECONDS = 20.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    with running_postgres(folder) as found:
+        until(lambda: not reason_of(lambda: psycopg.connect(found.url().replace("&replicas=1", "")).close()))
+        yield found
+    shutil.rmtree(folder)
+
+
+def reason_of(function: object) -> str:
+    """Return the error of a function, or an empty string."""
+    try:
+        function()  # type: ignore[operator]
+    except Exception as error:
+        return str(error) or "error"
+    return ""
+
+
+class TestPostgresCommitLog(CommitLogContract):
+    @pytest.fixture
+    def opener(self, server: Postgres) -> Opener:
+        url = server.new_url()
+        return lambda: PostgresCommitLog(url, create=True)
+
+
+class PostgresEngine:
+    """A log in PostgreSQL, with a replica in a folder."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+
+    def writer(self) -> AbstractContextManager[SharedLog]:
+        commits = PostgresCommitLog(self.url, create=True)
+        try:
+            return closing(SharedLog(self.folder, commits, lambda secret: GENESIS, "here"))
+        except BaseException:
+            commits.close()
+            raise
+
+    def reader(self) -> AbstractContextManager[SqliteLogReader]:
+        return closing(SqliteLogReader(self.folder))
+
+    @contextmanager
+    def full(self, log: Log) -> Iterator[None]:
+        with psycopg.connect(self.url.replace("&replicas=1", ""), autocommit=True) as connection:
+            connection.execute(
+                "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$"
+            )
+            connection.execute(
+                "CREATE TRIGGER full_disk BEFORE INSERT ON dualbus_commits EXECUTE FUNCTION full_disk()"
+            )
+            yield
+            connection.execute("DROP TRIGGER full_disk ON dualbus_commits")
+
+
+class TestPostgresLog(LogContract):
+    @pytest.fixture
+    def engine(self, folder: Path, server: Postgres) -> Engine:
+        return PostgresEngine(folder, server.new_url())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "text"),
+    [
+        ("synchronous_commit", "off", "PostgreSQL has synchronous_commit = off, which can lose acknowledged commits"),
+        ("synchronous_commit", "local", "PostgreSQL has synchronous_commit = local, which can lose"),
+    ],
+)
+def test_a_server_that_can_lose_commits_is_refused(server: Postgres, setting: str, value: str, text: str) -> None:
+    url = server.new_url().replace("options=", f"options=-c{setting}%3D{value}%20")
+
+    with pytest.raises(CommitLogRefused, match=text):
+        PostgresCommitLog(url, create=True)
+
+
+def test_a_server_without_a_standby_is_refused_unless_a_single_copy_is_accepted(server: Postgres) -> None:
+    with pytest.raises(CommitLogRefused, match="no synchronous standby: set synchronous_standby_names"):
+        PostgresCommitLog(server.new_url().replace("replicas=1", "replicas=2"), create=True)
+
+
+def test_a_commit_cannot_be_changed_or_deleted(server: Postgres) -> None:
+    url = server.new_url()
+    with closing(PostgresCommitLog(url, create=True)) as log:
+        log.put(1, b"first", SECONDS)
+        with psycopg.connect(url.replace("&replicas=1", ""), autocommit=True) as connection:
+            for sql in ("DELETE FROM", "TRUNCATE"):
+                with pytest.raises(psycopg.Error, match="A commit of dualbus is never changed or deleted"):
+                    connection.execute(f"{sql} dualbus_commits")
+
+        assert log.get(0, 10) == [b"first"]
+
+
+def test_a_put_goes_on_when_the_server_is_restarted_and_is_unknown_while_it_is_stopped() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    with running_postgres(folder) as server:
+        until(lambda: not reason_of(lambda: psycopg.connect(server.url().replace("&replicas=1", "")).close()))
+        with closing(PostgresCommitLog(server.url(), create=True)) as log:
+            assert log.put(1, b"first", SECONDS)
+            assert server.popen
+            server.popen.send_signal(signal.SIGINT)
+            server.popen.wait()
+            with pytest.raises(OutcomeUnknown, match="PostgreSQL has not answered for commit 2"):
+                log.put(2, b"second", 0.5)
+            assert log.tail() is None
+
+            threading.Timer(0.5, server.start).start()
+            assert log.put(2, b"second", SECONDS)
+            assert log.get(0, 10) == [b"first", b"second"]
+    shutil.rmtree(folder)
+
+
+def test_a_commit_that_no_standby_has_is_not_acknowledged() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    with running_postgres(folder) as server:
+        until(lambda: not reason_of(lambda: psycopg.connect(server.url().replace("&replicas=1", "")).close()))
+        PostgresCommitLog(server.url(), create=True).close()
+        with psycopg.connect(server.url().replace("&replicas=1", ""), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            connection.execute("SELECT pg_reload_conf()")
+        with closing(PostgresCommitLog(server.url(replicas=2), create=False)) as log:
+            began = time.monotonic()
+            with pytest.raises(OutcomeUnknown):
+                log.put(1, b"first", 1.0)
+            assert time.monotonic() - began < SECONDS
+    shutil.rmtree(folder)
