@@ -15,6 +15,7 @@ from dualbus.cli.building import build
 from dualbus.cli.calling import command, query
 from dualbus.cli.describing import describe
 from dualbus.cli.dev import dev
+from dualbus.cli.moving import move, refill
 from dualbus.cli.new import new
 from dualbus.cli.reading import events
 from dualbus.cli.sending import send
@@ -40,6 +41,8 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     upgrade,
     export,
     import_,
+    move,
+    refill,
 )
 
 app = typer.Typer(

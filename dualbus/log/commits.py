@@ -24,6 +24,7 @@ class CommitLogRefused(ConfigError):
 class CommitLog(Protocol):
     """A log of bodies, numbered from 1 without holes. Each number is assigned once."""
 
+    name: str  # for error texts, without credentials
     body_bytes_max: int
     wakeup: int  # a descriptor, readable after an announcement until the next call of `announcements`
 

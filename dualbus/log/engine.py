@@ -11,20 +11,23 @@ from dualbus.application.app import App
 from dualbus.log.commits import CommitLog, SharedLog
 from dualbus.log.contract import Audit, Decision, Log, ReadableLog
 from dualbus.log.sqlite.audit import LogAudit
+from dualbus.log.sqlite.bodies import StoredCommits
 from dualbus.log.sqlite.copy import LogCopy, move_into
 from dualbus.log.sqlite.memory import SqliteMemoryLog
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.log.sqlite.schema import FILE_NAME, KEPT_NAME
+from dualbus.log.sqlite.schema import FILE_NAME, KEPT_NAME, SHARED_NAME
 from dualbus.log.sqlite.shared import SharedLog as SqliteSharedLog
 from dualbus.log.sqlite.upgrade import UpgradedLog, is_interrupted, needs_upgrade, put_in_place
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.runtime.errors import ConfigError
-from dualbus.runtime.files import is_there
+from dualbus.runtime.files import is_there, sync_folder
 
 __all__ = [
     "KEPT_NAME",
     "LogCopy",
+    "StoredCommits",
     "UpgradedLog",
+    "forget_shared",
     "is_interrupted",
     "log_exists",
     "log_file",
@@ -96,6 +99,12 @@ def open_shared_log(url: str, folder: Path, genesis: Callable[[bytes], Decision]
 def open_memory_log(genesis: Callable[[bytes], Decision]) -> Log:
     """Create a log in memory, for tests of applications."""
     return SqliteMemoryLog(genesis)
+
+
+def forget_shared(folder: Path) -> None:
+    """Allow the replica in a folder to be written as the log of one machine."""
+    (folder / SHARED_NAME).unlink(missing_ok=True)
+    sync_folder(folder)
 
 
 def open_reader(folder: Path) -> ReadableLog:

@@ -69,7 +69,7 @@ class SharedEngine:
         assert isinstance(commits, NatsCommitLog)
         assert commits._client
         request = commits._client.request(
-            f"$JS.API.STREAM.UPDATE.{commits.name}", json.dumps(config).encode(), timeout=5
+            f"$JS.API.STREAM.UPDATE.{commits._stream.name}", json.dumps(config).encode(), timeout=5
         )
         assert "error" not in json.loads(commits._thread.run(request, 10).data)
 
@@ -275,7 +275,7 @@ def test_a_deleted_stream_is_noticed_at_the_next_start_and_while_running(
         one.append([decided("c1", event())])
         commits = one._commits
         assert isinstance(commits, NatsCommitLog)
-        commits._thread.run(commits._stream._request(f"STREAM.DELETE.{commits.name}", None), 10)
+        commits._thread.run(commits._stream._request(f"STREAM.DELETE.{commits._stream.name}", None), 10)
 
         with pytest.raises(LogDamaged, match="The commit log has lost commits 1 to 2, which the replica in"):
             until(lambda: one._check_tail(time.monotonic()))

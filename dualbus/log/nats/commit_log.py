@@ -39,7 +39,7 @@ class NatsCommitLog:
     """A connection to the stream of a log. Creates a missing stream if `create` is true."""
 
     def __init__(self, address: NatsAddress, *, create: bool) -> None:
-        self.name = address.stream
+        self.name = f"NATS stream {address.stream}"
         self.resolved = 0  # puts whose first answer was lost
         self._address = address
         self._announced = b""
@@ -95,8 +95,8 @@ class NatsCommitLog:
                         await self._stream.create(self._address.replicas)
                 elif error.number == NOT_FOUND:
                     raise LogError(
-                        f"There is no stream {self.name} at {', '.join(self._address.servers)}: correct DUALBUS_LOG, "
-                        "or fill the stream from a replica with `dualbus refill`."
+                        f"There is no stream {self._stream.name} at {', '.join(self._address.servers)}: correct "
+                        "DUALBUS_LOG, or fill the stream from a replica with `dualbus refill`."
                     ) from None
             except SILENCE:
                 pass
@@ -116,7 +116,7 @@ class NatsCommitLog:
     async def _put(self, number: int, body: bytes, until: float) -> bool:
         seconds = TRY_SECONDS
         lost = False  # an attempt without an answer, which may still be stored
-        headers = {"Nats-Expected-Last-Sequence": str(number - 1), "Nats-Expected-Stream": self.name}
+        headers = {"Nats-Expected-Last-Sequence": str(number - 1), "Nats-Expected-Stream": self._stream.name}
         while (left := until - time.monotonic()) > 0:
             try:
                 message = await self._stream.publish(body, headers, min(left, seconds))
@@ -146,7 +146,7 @@ class NatsCommitLog:
         try:
             return self._thread.run(self._stream.read(after, limit), RESULT_SECONDS)
         except SILENCE:
-            raise LogUnavailable(f"No NATS server with the stream {self.name} answers.") from None
+            raise LogUnavailable(f"No NATS server with the stream {self._stream.name} answers.") from None
 
     def tail(self) -> int | None:
         try:
@@ -193,7 +193,7 @@ class NatsCommitLog:
     def status(self) -> dict[str, Any]:
         """Return the state as of the last call of `tail`."""
         leader = (self._info.get("cluster") or {}).get("leader")
-        return {"stream": self.name, "stream_leader": leader, "resolved": self.resolved}
+        return {"stream": self._stream.name, "stream_leader": leader, "resolved": self.resolved}
 
     def close(self) -> None:
         """Disconnect."""

@@ -51,6 +51,7 @@ class PostgresCommitLog:
 
     def __init__(self, url: str, *, create: bool) -> None:
         self._url, self._copies = _without_replicas(url)
+        self.name = f"PostgreSQL database {urlsplit(self._url).path.removeprefix('/')}"
         self.body_bytes_max = BODY_BYTES_MAX
         self._received: deque[bytes] = deque(maxlen=ANNOUNCEMENTS_MAX)
         self._closed = False

@@ -41,6 +41,7 @@ from dualbus.log.sqlite.schema import (
     FILE_NAME,
     ROWS_A_STATEMENT,
     SCHEMA,
+    SHARED_NAME,
     insert_sql,
 )
 from dualbus.readmodel.checkpoints import check_log_is_complete
@@ -65,6 +66,7 @@ class SqliteLog(SqliteLogReader):
         self._path = folder / FILE_NAME
         self._head_file: HeadFile | None = None
         try:
+            self._check_role(folder)
             if not is_there(self._path):
                 check_not_interrupted(folder)
                 self._create_missing(folder)
@@ -86,6 +88,15 @@ class SqliteLog(SqliteLogReader):
         except BaseException:
             self._lock.release()
             raise
+
+    def _check_role(self, folder: Path) -> None:
+        """Refuse to write a replica as the log of one machine: the other machines would write another log."""
+        marker = folder / SHARED_NAME
+        if is_there(marker):
+            raise LogError(
+                f"The log in {folder} is a replica of {marker.read_text()}: set DUALBUS_LOG to its address. To write "
+                "the log on this machine alone, run `dualbus move sqlite:`."
+            )
 
     def _create_missing(self, folder: Path) -> None:
         """Create the log in a folder without a log. Raises LogDamaged if the folder had a log."""

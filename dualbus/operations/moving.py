@@ -1,0 +1,62 @@
+"""Fill a commit log from the log of a data folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dualbus.log.body import BEGINNING, check_identity, unpacked, verified
+from dualbus.log.commits import CommitLog
+from dualbus.log.contract import LogError
+from dualbus.log.engine import StoredCommits
+
+PUT_SECONDS = 30.0
+
+
+def fill(commits: CommitLog, folder: Path, progress: Callable[[int, int], None]) -> tuple[int, int]:
+    """Put the commits that a commit log lacks; return the number of commits before, and after.
+
+    Raises LogError if the commit log has other commits, or if another process writes to it.
+    """
+    log = StoredCommits(folder)
+    try:
+        before = _present(commits, log)
+        for number, body in log.bodies(before):
+            if len(body) > commits.body_bytes_max:
+                raise LogError(
+                    f"Commit {number} has {len(body)} bytes, and the engine accepts {commits.body_bytes_max}: raise "
+                    "its limit (max_payload of NATS, at most 64MB)."
+                )
+            if number == 1:
+                verified(unpacked(body, 1), log.identity, BEGINNING)
+            if not commits.put(number, body, PUT_SECONDS):
+                raise LogError(
+                    f"Another process has put commit {number}: stop commandbus on all machines, and start again."
+                )
+            progress(number, log.last)
+        return before, max(before, log.last)
+    finally:
+        log.close()
+
+
+def _present(commits: CommitLog, log: StoredCommits) -> int:
+    """Return the last commit of a commit log. Raises LogError if the log of the folder has another commit there."""
+    number = commits.tail()
+    if number is None:
+        raise LogError("No majority of the engine answers: start its servers, and start again.")
+    if number:
+        found = commits.get(number - 1, 1)
+        if not found:
+            raise LogError(f"Commit {number} of the commit log cannot be read: start again.")
+        body = unpacked(found[0], number)
+        check_identity(body, log.identity)
+        known = log.commit_hash_at(number)
+        if known is None:
+            raise LogError(
+                f"The commit log has {number} commits, more than the log in this folder ({log.last}): nothing is "
+                "missing. Start commandbus, which copies them."
+            )
+        if known != body.hash:
+            raise LogError(
+                f"Commit {number} of the commit log differs from the log in this folder: use another name in the "
+                "address, for a new commit log."
+            )
+    return number

@@ -1,0 +1,122 @@
+"""A log moves from one machine to several and back, and a lost stream is filled again."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dualbus import Client
+from dualbus.log.nats.address import read_address
+from dualbus.log.nats.commit_log import NatsCommitLog
+from dualbus.operations.verify import verify
+from dualbus.testing import Cluster, until
+from tests.machines.servers import Servers, needs_nats, running_servers
+from users import app as users_app
+
+pytestmark = [needs_nats, pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def servers(folder: Path) -> Iterator[Servers]:
+    with running_servers(folder, 1) as found:
+        yield found
+
+
+def dualbus(cluster: Cluster, *arguments: str) -> str:
+    """Run the command line; return its output. Raises CalledProcessError."""
+    command = [sys.executable, "-m", "dualbus", *arguments]
+    ran = subprocess.run(command, cwd=cluster.cwd, env=cluster.environ, capture_output=True, text=True)
+    if ran.returncode:
+        raise AssertionError(ran.stderr)
+    return ran.stdout
+
+
+def create(client: Client, names: range) -> list[object]:
+    """Create users under keys of their own; return their events."""
+    return [
+        client.command("CreateUser", idempotency_key=f"k{n}", name=f"u{n}", email="u@example.com").events
+        for n in names
+    ]
+
+
+def delete_stream(url: str) -> None:
+    with closing(NatsCommitLog(read_address(url), create=False)) as commits:
+        commits._thread.run(commits._stream._request(f"STREAM.DELETE.{commits._stream.name}", None), 10)
+
+
+def test_a_log_moves_while_its_cluster_runs_with_its_keys_and_back(cluster: Cluster, servers: Servers) -> None:
+    cluster.start()
+    with Client(cluster.front) as client:
+        first = create(client, range(30))
+        assert "commandbus is running: stop it, and run this command again" in dualbus(cluster, "move", servers.url())
+        more = create(client, range(30, 40))
+        cluster.stop("commandbus")
+        assert "The log has moved, with " in dualbus(cluster, "move", servers.url())
+        before = verify(cluster.data, users_app)
+        cluster.environ["DUALBUS_LOG"] = servers.url()
+        cluster.stop("gateway")
+        cluster.start("gateway", "commandbus")
+
+        assert create(client, range(40)) == first + more
+        last = create(client, range(40, 50))
+        until(lambda: verify(cluster.data, users_app).position == before.position + 10)
+
+        cluster.stop("commandbus")
+        del cluster.environ["DUALBUS_LOG"]
+        refused = cluster.start("commandbus")[0]
+        assert refused.wait() == 74
+        assert "is a replica of NATS stream dualbus-test: set DUALBUS_LOG to its address." in refused.stderr_text
+        cluster.environ["DUALBUS_LOG"] = servers.url()
+        assert "belongs to this machine alone" in dualbus(cluster, "move", "sqlite:")
+        del cluster.environ["DUALBUS_LOG"]
+        cluster.start("commandbus")
+        assert create(client, range(50)) == first + more + last
+        create(client, range(50, 60))
+    assert until(lambda: verify(cluster.data, users_app).position == before.position + 20)
+
+
+def test_a_lost_stream_is_filled_from_a_replica_commit_for_commit(cluster: Cluster, servers: Servers) -> None:
+    cluster.environ["DUALBUS_LOG"] = servers.url()
+    cluster.start()
+    with Client(cluster.front) as client:
+        events = create(client, range(20))
+        cluster.stop("commandbus")
+        with closing(NatsCommitLog(read_address(servers.url()), create=False)) as commits:
+            before = commits.get(0, 1000)
+        delete_stream(servers.url())
+
+        assert f"has all {len(before)} commits" in dualbus(cluster, "refill")
+        assert "has all" in dualbus(cluster, "refill")  # nothing is missing
+        with closing(NatsCommitLog(read_address(servers.url()), create=False)) as commits:
+            after = commits.get(0, 1000)
+        assert [len(body) for body in after[:1]] and len(after) == len(before)
+        cluster.start("commandbus")
+        assert create(client, range(21))[:20] == events
+    # A host with an empty folder copies the filled stream, and verifies it.
+    with Cluster(cluster.folder / "new", cwd=cluster.cwd) as other:
+        other.folder.mkdir()
+        other.environ |= {"DUALBUS_LOG": servers.url(), "DUALBUS_BACK": cluster.addresses["back"]}
+        other.start("commandbus", "projector")
+        until(lambda: (other.data / "log.db").exists())
+        until(lambda: verify(other.data, users_app).position == verify(cluster.data, users_app).position)
+
+
+def test_a_commit_log_of_another_log_is_not_filled(cluster: Cluster, servers: Servers, folder: Path) -> None:
+    cluster.start("commandbus")
+    until(lambda: (cluster.data / "log.db").exists())
+    dualbus(cluster, "move", servers.url())
+    with Cluster(folder / "other", cwd=cluster.cwd) as other:
+        other.folder.mkdir()
+        other.start("commandbus")
+        until(lambda: (other.data / "log.db").exists())
+
+        with pytest.raises(AssertionError, match=r"The commit log has the log .*, and the replica here is of"):
+            dualbus(other, "move", servers.url())
+
+
+def test_the_one_machine_cluster_has_no_log_to_fill(cluster: Cluster) -> None:
+    with pytest.raises(AssertionError, match="DUALBUS_LOG is not set"):
+        dualbus(cluster, "refill")
