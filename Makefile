@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test quick soak bench compare check format docs lock
+.PHONY: setup run test quick soak soak-machines cluster cluster-demo bench compare check format docs lock
 
 # The stamp is newer than what it was installed from, or everything is installed again.
 .venv/.stamp: requirements.lock pyproject.toml
@@ -26,6 +26,17 @@ quick: setup
 # All faults at once, for as long as it is told: make soak MINUTES=10 SEED=1
 soak: setup
 	$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+# Three "hosts" on this machine, with NATS; and the same under load, while hosts are killed.
+cluster: setup
+	$(BIN)/python -m tests.machines.cluster
+
+cluster-demo: setup
+	$(BIN)/python -m tests.machines.soak --demo --minutes $(or $(MINUTES),1)
+
+# All faults at once on three hosts: make soak-machines MINUTES=10 SEED=1
+soak-machines: setup
+	$(BIN)/python -m tests.machines.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
 # Benchmarks have requirements of their own, so that everything else stays lean.
 .venv/.stamp-benchmarks: benchmarks/requirements.lock .venv/.stamp

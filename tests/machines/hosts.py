@@ -3,7 +3,7 @@
 import random
 import signal
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +117,12 @@ class Hosts:
 
 
 @contextmanager
-def running_hosts(folder: Path, **settings: str) -> Iterator[Hosts]:
-    """Start three hosts with their servers, all processes included."""
-    with running_servers(folder, NUMBER) as servers:
-        hosts = Hosts(folder, servers, **settings)
+def running_hosts(folder: Path, servers: Servers | None = None, **settings: str) -> Iterator[Hosts]:
+    """Start three hosts, with their servers unless given, all processes included."""
+    with nullcontext(servers) if servers else running_servers(folder, NUMBER) as found:
+        hosts = Hosts(folder, found, **settings)
+        for host in hosts.hosts:
+            host.commands = {name: [*host.server.launcher, *command] for name, command in host.commands.items()}
         try:
             hosts.start()
             yield hosts

@@ -34,6 +34,7 @@ class Server:
         self._folder = folder / self.name
         self._folder.mkdir()
         self.popen: subprocess.Popen[bytes] | None = None
+        self.launcher: list[str] = []  # such as of a network namespace
 
     @property
     def monitor(self) -> int:
@@ -54,7 +55,7 @@ class Server:
         """
         (self._folder / "nats.conf").write_text(text)
         with (self._folder / "nats.log").open("ab") as log:
-            command = [str(NATS_SERVER), "-c", str(self._folder / "nats.conf")]
+            command = [*self.launcher, str(NATS_SERVER), "-c", str(self._folder / "nats.conf")]
             self.popen = subprocess.Popen(command, stdout=log, stderr=log)
 
     def send(self, number: signal.Signals) -> None:
@@ -79,9 +80,10 @@ class Server:
 class Servers:
     """One server, or three in a cluster."""
 
-    def __init__(self, folder: Path, number: int, **config: str) -> None:
+    def __init__(self, folder: Path, number: int, network: str = "127.0.0", user: str = "", **config: str) -> None:
         port = _free_ports()
-        hosts = [f"127.0.0.{last}" for last in range(1, number + 1)]
+        hosts = [f"{network}.{last}" for last in range(1, number + 1)]
+        self._user = f"{user}@" if user else ""
         routes = [f"{host}:{port + 2}" for host in hosts]
         self.port = port
         self.servers = [Server(folder, host, port, routes, **config) for host in hosts]
@@ -91,7 +93,7 @@ class Servers:
         """Return the address of a log, with a server to connect to first."""
         servers = self.servers[first:] + self.servers[:first]
         hosts = ",".join(f"{server.host}:{server.port}" for server in servers)
-        return f"nats://{hosts}/{name}?replicas={self.replicas}&monitor={self.port + 1}"
+        return f"nats://{self._user}{hosts}/{name}?replicas={self.replicas}&monitor={self.port + 1}"
 
     def start(self) -> Self:
         for server in self.servers:

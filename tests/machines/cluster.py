@@ -1,0 +1,44 @@
+"""Three "hosts" on loopback addresses of this machine, until Ctrl-C: make cluster."""
+
+import signal
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from tests.machines.hosts import NUMBER, Host, Hosts
+from tests.machines.servers import Server, Servers
+
+
+def main() -> int:
+    folder = Path(tempfile.mkdtemp(prefix="dualbus-cluster-"))
+    servers = Servers(folder, NUMBER)
+    hosts = Hosts(folder, servers)
+    for number, host in enumerate(hosts.hosts):
+        host.environ["DUALBUS_FRONT"] = f"tcp://127.0.0.{number + 1}:5570"
+    try:
+        servers.start()
+        hosts.start()
+        active = hosts.active()
+        for host in hosts.hosts:
+            show(host, " (writes now)" if host is active else "")
+        print("Ctrl-C stops all. Kill a host, for example, with the command at its end.", flush=True)
+        with suppress(KeyboardInterrupt):
+            signal.pause()
+    finally:
+        for host in hosts.hosts:
+            host.__exit__()
+        servers.stop()
+    return 0
+
+
+def show(host: Host, role: str) -> None:
+    """Print the addresses of a host, and how to kill it."""
+    server: Server = host.server
+    assert server.popen
+    pids = " ".join(str(pid) for pid in (server.popen.pid, *(process.pid for process in host.processes)))
+    print(f"host {host.number}: DUALBUS_FRONT={host.front} data in {host.data}{role}; kill -9 {pids}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
