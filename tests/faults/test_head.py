@@ -30,7 +30,7 @@ SEED = 9
 USERS = 20
 LOST = "The log has lost acknowledged events"
 FIRST_START = [
-    *[(when, "dualbus.log.sqlite.writer:SqliteLog._create", 1) for when in ("before", "after")],
+    *[(when, "dualbus.log.sqlite.writer:SqliteLog._create_missing", 1) for when in ("before", "after")],
     *[(when, "dualbus.log.head:write_head", 1) for when in ("before", "after")],
     *[(when, "pathlib:Path.rename", number) for when in ("before", "after") for number in (1, 2)],
     *[(when, "dualbus.log.head:HeadFile.write", 1) for when in ("before", "after")],
