@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from dualbus.application.errors import ClientClosed, DeadlineExceeded, DualbusError, Unavailable
-from dualbus.application.messages import Message
+from dualbus.application.messages import Message, Query
 from dualbus.client.call import (
     COMMANDS,
     QUERIES,
@@ -89,7 +89,9 @@ class PendingCalls:
     def query(self, message: Message | str, fields: Mapping[str, Any], timeout: float | None) -> Call:
         """Create the call of a query."""
         type_, params = type_and_fields(message, fields)
-        return self._call(QUERIES, None, timeout, {"type": type_, "params": params})
+        call = self._call(QUERIES, None, timeout, {"type": type_, "params": params})
+        call.query = message if isinstance(message, Query) else None
+        return call
 
     def _call(self, dest: str, key: str | None, timeout: float | None, body: dict[str, Any]) -> Call:
         seconds = self._timeout if timeout is None else checked_timeout(timeout)
