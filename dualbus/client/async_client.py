@@ -116,6 +116,11 @@ class AsyncClient(AsyncSession):
         """Create a session that starts at a position: its answers include all events up to `after`."""
         return AsyncSession(self, after)
 
+    async def status(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
+        found: dict[str, Any] = await self._call(lambda calls: calls.status(timeout))
+        return found
+
     def events(
         self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None
     ) -> AsyncIterator[EventRecord]:

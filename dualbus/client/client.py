@@ -127,6 +127,11 @@ class Client(Session):
         """Create a session that starts at a position: its answers include all events up to `after`."""
         return Session(self, after)
 
+    def status(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
+        found: dict[str, Any] = self._call(lambda calls: calls.status(timeout))
+        return found
+
     def events(self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None) -> Iterator[EventRecord]:
         """Return an iterator over the events after a position, then over new events, until the client is closed.
 
