@@ -9,7 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from dualbus.application.errors import DualbusError
 
-from . import commands, health, queries
+from . import commands, events, health, queries
 from .guard import HEADERS, Guard
 from .problems import Problem, problem_of
 from .site import Site
@@ -23,7 +23,8 @@ class WebApp:
     def __init__(self, site: Site) -> None:
         self._guard = Guard(site.settings)
         self._router = Router(
-            [*commands.routes(site), *queries.routes(site), *health.routes(site)], redirect_slashes=False
+            [*commands.routes(site), *queries.routes(site), *events.routes(site), *health.routes(site)],
+            redirect_slashes=False,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
