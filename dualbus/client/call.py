@@ -6,11 +6,13 @@ from typing import Any, Protocol
 
 from dualbus.application.answers import answer_of
 from dualbus.application.errors import (
+    KEY_USED,
     REJECTED,
     DeadlineExceeded,
     DualbusError,
     Executed,
     HandlerError,
+    KeyUsed,
     Problem,
     Rejected,
     Unavailable,
@@ -116,7 +118,8 @@ class Call:
         if code == Code.TIMEOUT:
             return self.unknown(DeadlineExceeded, text), False
         if code == Code.ABORTED:
-            return HandlerError(text), False
+            codes = [problem["code"] for problem in details.get("problems") or ()]
+            return KeyUsed(text) if codes == [KEY_USED] else HandlerError(text), False
         return _rejected(body.get("errors") or [text], details, code.name.lower()), False
 
     def _answer(self, data: Any) -> Any:
