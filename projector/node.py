@@ -14,7 +14,7 @@ from dualbus.protocol.batches import batch
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import EVENTS, PROGRESS, Frames
-from dualbus.protocol.records import Progress, Published, read_published
+from dualbus.protocol.records import Progress, Published, Transaction, read_published
 from dualbus.readmodel.builder import Builder
 from dualbus.readmodel.checkpoints import check_log_is_complete
 from dualbus.readmodel.file import file_name
@@ -34,6 +34,7 @@ from .follower import Follower
 
 HEAD_POLL_SECONDS = 1.0  # between reads of the log's head, in case publications do not arrive
 PROGRESS_SECONDS = 0.5
+TRANSACTIONS_MAX = 1000  # reported in a heartbeat
 BUILT_ELSEWHERE = "waiting for `dualbus build`"
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Projector:
         self._attendant = Attendant(self._link, self._interrupt, self._status, handler="projection of")
         self._updater: Updater | None = None
         self._received: list[Frames] = []  # from the publisher, in this turn
+        self._transactions: list[Transaction] = []  # since the last heartbeat
         self._state = "starting"
         self._next_head_poll = 0.0
         self._next_progress = 0.0
@@ -106,7 +108,9 @@ class Projector:
         return not self._link.finished(self._stop)
 
     def _status(self) -> dict[str, Any]:
-        return {"state": self._state, **(self._updater.status() if self._updater else {}), **self._attendant.status()}
+        transactions, self._transactions = self._transactions, []
+        status = self._updater.status() if self._updater else {}
+        return {"state": self._state, **status, **self._attendant.status(), "transactions": transactions}
 
     def _wait_for_log(self) -> ReadableLog | None:
         if not log_exists(self._folder):
@@ -164,6 +168,8 @@ class Projector:
                     return
             with self._link.handling():
                 follower.follow(publications)
+            if updater.position != before and len(self._transactions) < TRANSACTIONS_MAX:
+                self._transactions.append(Transaction(before, updater.position, time.time_ns() // 1000))
             if updater.position != before or time.monotonic() >= self._next_progress:
                 self._announce(updater)
             self._state = updater.failure or "following"
