@@ -136,6 +136,7 @@ class Projector:
         """Open the read model, or build it; return None if a stop is requested."""
         builder = Builder(self._path, self._app, log, self._interrupt)
         self._updater = builder.updater
+        exists = builder.done
         while not builder.done:
             self._state = builder.failure or "building"
             if not self._turn(builder.pause):
@@ -146,6 +147,8 @@ class Projector:
             if time.monotonic() >= self._next_progress:
                 self._publish(Progress(log.identity, builder.position, self._path.name, builder.failure or ""))
         if self._updater:
+            if not exists:
+                self._record(0, self._updater.position)
             logger.info(
                 "The read model %s is at position %d (pid %d).", self._path, self._updater.position, os.getpid()
             )
@@ -168,11 +171,16 @@ class Projector:
                     return
             with self._link.handling():
                 follower.follow(publications)
-            if updater.position != before and len(self._transactions) < TRANSACTIONS_MAX:
-                self._transactions.append(Transaction(before, updater.position, time.time_ns() // 1000))
+            if updater.position != before:
+                self._record(before, updater.position)
             if updater.position != before or time.monotonic() >= self._next_progress:
                 self._announce(updater)
             self._state = updater.failure or "following"
+
+    def _record(self, before: int, after: int) -> None:
+        """Record a transaction for the next heartbeat."""
+        if len(self._transactions) < TRANSACTIONS_MAX:
+            self._transactions.append(Transaction(before, after, time.time_ns() // 1000))
 
     def _publications(self, log: ReadableLog) -> list[Published]:
         publications: list[Published] = []
