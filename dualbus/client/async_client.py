@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, Self, overload
 
 from dualbus.application.errors import ClientClosed, DeadlineExceeded, Unavailable
-from dualbus.application.messages import Command, Query
+from dualbus.application.messages import Command, Query, R
 from dualbus.client.call import Call, CommandResult, checked_position
 from dualbus.client.calls import PendingCalls
 from dualbus.client.events import PAUSE_SECONDS, EventRecord, Subscription
@@ -57,9 +57,22 @@ class AsyncSession:
         )
         return result
 
+    @overload
+    async def query(self, message: Query[R], /, *, timeout: float | None = None, after: int = 0) -> R: ...
+    @overload
     async def query(
         self,
-        message: Query | str,
+        message: str,
+        fields: Mapping[str, Any] = _NONE,
+        /,
+        *,
+        timeout: float | None = None,
+        after: int = 0,
+        **keywords: Any,
+    ) -> Any: ...
+    async def query(
+        self,
+        message: Query[Any] | str,
         fields: Mapping[str, Any] = _NONE,
         /,
         *,
@@ -103,6 +116,11 @@ class AsyncClient(AsyncSession):
         """Create a session that starts at a position: its answers include all events up to `after`."""
         return AsyncSession(self, after)
 
+    async def status(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
+        found: dict[str, Any] = await self._call(lambda calls: calls.status(timeout))
+        return found
+
     def events(
         self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None
     ) -> AsyncIterator[EventRecord]:
@@ -136,9 +154,7 @@ class AsyncClient(AsyncSession):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._close()
 
     def _open(self) -> asyncio.AbstractEventLoop:

@@ -10,7 +10,7 @@ import msgpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import BATCH_ITEMS_MAX, FRAME_BYTES_MAX
 
-NODES_MAX = 50_000  # values in one message: an empty list is 1 byte on the wire and 64 in memory
+NODES_MAX = 20_000  # values in one message: an empty list is 1 byte on the wire and 64 in memory
 PIECE_ITEMS, PIECE_BYTES = 64, 1 << 14  # of a batch, unpacked in one call; a larger item is a piece of its own
 
 packer = msgpack.Packer(autoreset=True)

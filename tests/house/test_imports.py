@@ -12,7 +12,7 @@ import pytest
 import dualbus
 
 ROOT = Path(__file__).parents[2]
-PROCESSES = {"gateway", "commandbus", "projector", "querybus"}
+PROCESSES = {"gateway", "commandbus", "projector", "querybus", "web"}
 APPLICATIONS = {"users", "examples"}
 PRODUCT = [*PROCESSES, "dualbus", "users"]
 NOT_OURS = {".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", "__pycache__", "data", "build"}
