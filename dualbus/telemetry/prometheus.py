@@ -40,6 +40,7 @@ _PROCESS_GAUGES = {
     "memory_bytes": ("dualbus_process_resident_memory_bytes", "Resident memory of the process."),
     "position": ("dualbus_process_position", "Position of the log or the read model in the process."),
     "in_flight": ("dualbus_process_in_flight", "Requests sent to the process and not answered."),
+    "listeners": ("dualbus_web_listeners", "Streams of events and live queries."),
     "failed": ("dualbus_read_model_stopped", "1 while the read model cannot apply an event, else 0."),
     "queue": ("dualbus_process_queue", "Requests queued in the process."),
 }
