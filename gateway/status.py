@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from .bus import COMMANDS, PROJECTOR
+from .bus import COMMANDS, PROJECTOR, QUERIES, REACTOR
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def status(router: Router, now: float) -> dict[str, Any]:
     heads = [worker.position for worker in buses[COMMANDS].workers.values()]
     models = [worker.position for worker in buses[PROJECTOR].workers.values()]
     lags = [worker.status.get("lag_s", 0.0) for worker in buses[PROJECTOR].workers.values()]
+    reactor_lags = [worker.status.get("lag_events") for worker in buses[REACTOR].workers.values()]
     head, model = max(heads, default=None), max(models, default=None)
     return {
         "log": identity._asdict() if identity else None,
@@ -26,6 +27,7 @@ def status(router: Router, now: float) -> dict[str, Any]:
         "read_model_position": model,
         "lag_events": None if head is None or model is None else max(0, head - model),
         "lag_s": min(lags, default=None),
+        "reactor_lag_events": min((lag for lag in reactor_lags if type(lag) is int), default=None),
         "processes": [
             {"name": "gateway", "pid": os.getpid(), "uptime_s": round(now - workers.started, 1)},
             *(_process(worker, now) for bus in buses.values() for worker in bus.workers.values()),
@@ -34,7 +36,7 @@ def status(router: Router, now: float) -> dict[str, Any]:
             "clients": len(clients),
             "under_way": len(router.pending),
             "bytes_under_way": router.pending.bytes,
-            "queued": {bus.dest: bus.queued for bus in buses.values() if bus.dest != PROJECTOR},
+            "queued": {bus.dest: bus.queued for bus in buses.values() if bus.dest in (COMMANDS, QUERIES)},
             "deferred": len(workers.deferred),
             **router.counters,
             **workers.counters,

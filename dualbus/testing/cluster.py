@@ -13,6 +13,7 @@ from typing import IO, Self, TypeVar
 T = TypeVar("T")
 
 GATEWAY, COMMANDBUS, PROJECTOR, QUERYBUS = PROCESSES = ("gateway", "commandbus", "projector", "querybus")
+REACTOR = "reactor"
 # Generous, because a start on a busy machine may need seconds: these only end a test that hangs.
 TIMEOUT_MS = 60_000  # the default deadline of requests
 UNTIL_SECONDS = 30.0
@@ -96,10 +97,18 @@ class Cluster:
     """The processes of a cluster in `folder`. As a context manager, kill the remaining processes on exit.
 
     Addresses are ipc paths in the folder, so clusters can run side by side. The default deadline of a request is a
-    minute, unless `timeout_ms` is among the settings.
+    minute, unless `timeout_ms` is among the settings. `reactor`: `start()` starts a reactor, too.
     """
 
-    def __init__(self, folder: Path, app: str = "users:app", *, cwd: Path | None = None, **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        app: str = "users:app",
+        *,
+        cwd: Path | None = None,
+        reactor: bool = False,
+        **settings: str,
+    ) -> None:
         self.folder = folder
         self.data = folder / "data"
         self.cwd = cwd or Path.cwd()
@@ -109,8 +118,9 @@ class Cluster:
         self.environ |= {"DUALBUS_APP": app, "DUALBUS_DATA": str(self.data), "DUALBUS_TIMEOUT_MS": str(TIMEOUT_MS)}
         self.environ |= {f"DUALBUS_{name.upper()}": value for name, value in settings.items()}
         self.commands = {
-            name: [sys.executable, "-m", f"dualbus.{name}"] for name in PROCESSES
+            name: [sys.executable, "-m", f"dualbus.{name}"] for name in (*PROCESSES, REACTOR)
         }  # a test may wrap them
+        self.names = (*PROCESSES, REACTOR) if reactor else PROCESSES
         self.processes: list[Process] = []
 
     @property
@@ -119,9 +129,9 @@ class Cluster:
         return self.environ["DUALBUS_FRONT"]
 
     def start(self, *names: str, stdin: int | IO[bytes] = subprocess.DEVNULL, **environ: str) -> list[Process]:
-        """Start the named processes, or all four; `stdin` is the standard input of the gateway."""
+        """Start the named processes, or all; `stdin` is the standard input of the gateway."""
         started = []
-        for name in names or PROCESSES:
+        for name in names or self.names:
             stderr_path = self.folder / f"{name}.{len(self.processes)}.log"
             own_stdin = stdin if name == GATEWAY else subprocess.DEVNULL
             command, environment = self.commands[name], self.environ | environ

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dualbus.application.loader import load
 from dualbus.testing.cluster import Cluster
 from dualbus.testing.differences import differences
 
@@ -26,11 +27,14 @@ def dualbus_cluster(
 ) -> Iterator[Cluster]:
     """A running cluster of real processes in a temporary folder. Requests wait until the cluster is ready.
 
+    The cluster has a reactor if the application has reactions.
+
     Clients of the test have the cluster's default timeout, a minute.
     """
     folder = Path(tempfile.mkdtemp(prefix="db"))  # short: an ipc path has at most 107 characters
     try:
-        with Cluster(folder, dualbus_app, cwd=pytestconfig.rootpath) as cluster:
+        reactor = bool(load(dualbus_app).reactions)
+        with Cluster(folder, dualbus_app, cwd=pytestconfig.rootpath, reactor=reactor) as cluster:
             monkeypatch.setenv("DUALBUS_TIMEOUT_MS", cluster.environ["DUALBUS_TIMEOUT_MS"])
             cluster.start()
             yield cluster
