@@ -109,14 +109,16 @@ class Changes:
 class ReactionStore:
     """The open file. Raises DataError if the file cannot be read or written."""
 
-    def __init__(self, folder: Path, identity: Identity) -> None:
+    def __init__(self, folder: Path, identity: Identity | None = None) -> None:
+        """Open the file; with the identity of a log, create a missing file."""
         self.path = folder / FILE_NAME
         with _usable(self.path):
-            created = not self.path.exists()
+            if identity is None and not self.path.exists():
+                raise DataError(f"There is no {self.path}: start reactor, which creates the file.")
             self._db = apsw.Connection(str(self.path), statementcachesize=64)
             self._db.set_busy_timeout(5000)
             self._db.pragma("journal_mode", "wal")
-            if created or not self._db.pragma("application_id"):
+            if identity and not self._db.pragma("application_id"):
                 with self._db:
                     self._db.execute(SCHEMA)
                     self._db.execute("INSERT INTO meta VALUES (1, ?, ?)", identity)
