@@ -83,16 +83,23 @@ class ProcessManager:
     async def _step(self, job: Job, key: str, step: Step, known: dict[str, Outcome]) -> None:
         if isinstance(step, Cancel):
             job.timers.append(Removed(self.name, step.name))
-        elif isinstance(step, Later):
+        elif isinstance(step, Later) and key not in known:
             job.timers.append(self._timer(job, key, step))
         else:
-            type_, payload = type_and_fields(step, {})
-            if key in known:
-                refused = self._commands.known(type_, known[key])
-            else:
-                refused = await self._commands.execute(type_, payload, key, job.cause.origin())
-            if refused:
-                await self.refused(job, key, step, refused)
+            command = step.command if isinstance(step, Later) else step
+            if isinstance(
+                step, Later
+            ):  # fired or cancelled; the timer has replaced an earlier timer of the same name
+                job.timers.append(Removed(self.name, step.name or key))
+            if refused := await self._refusal(job, key, command, known):
+                await self.refused(job, key, command, refused)
+
+    async def _refusal(self, job: Job, key: str, command: Command, known: dict[str, Outcome]) -> Rejected | None:
+        """Execute a command, unless its outcome is known; return the refusal, or None."""
+        type_, payload = type_and_fields(command, {})
+        if key in known:
+            return self._commands.known(type_, known[key])
+        return await self._commands.execute(type_, payload, key, job.cause.origin())
 
     async def refused(self, job: Job, key: str, command: Command, refused: Rejected) -> None:
         """React to the refusal of a command, or report the refusal. Raises Failure."""

@@ -105,13 +105,13 @@ class Reactors:
             raise SignatureMistake(f"Every({every.schedule!r}) needs a command, not {every.command!r}.")
         try:
             every.next(datetime(2026, 1, 1, tzinfo=UTC))
+        except (KeyError, ValueError, OSError):  # of zoneinfo
+            raise SignatureMistake(f"Every({every.schedule!r}): there is no time zone {every.zone!r}.") from None
         except (CronSimError, StopIteration, AttributeError, TypeError):
             raise SignatureMistake(
                 f"Every({every.schedule!r}) is not a schedule of cron: write minute, hour, day, month and weekday, "
                 "such as 0 3 * * *."
             ) from None
-        except (OSError, ValueError):  # of zoneinfo
-            raise SignatureMistake(f"Every({every.schedule!r}): there is no time zone {every.zone!r}.") from None
         if name in self.schedules:
             raise SignatureMistake(f"Reaction {self.reaction.name} has two schedules for {name}: use two reactions.")
         self.schedules[name] = every
