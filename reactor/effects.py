@@ -2,9 +2,13 @@
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+import time
+import types
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from dualbus.application.app import App
 from dualbus.application.causes import cause
@@ -12,12 +16,14 @@ from dualbus.application.messages import Command
 from dualbus.application.reactions import Attempt
 from dualbus.application.reactors import Reactor, Reactors
 from dualbus.application.signatures import name_of
+from dualbus.application.tables import Interrupted
 from dualbus.client.call import type_and_fields
 from dualbus.reactions.steps import STEPS_MAX, BadReaction, check_step
 from dualbus.runtime.errors import RAISED
+from dualbus.worker.interrupt import Interrupt
 
 from .commands import CommandFailed, Commands, KeyUsed
-from .job import Failure, Job
+from .job import Failure, Job, Running
 from .process_manager import ProcessManager
 
 HASH_CHARS = 16  # of the event's hash, in the key of an attempt: keys of different logs differ
@@ -36,13 +42,23 @@ class AttemptLog(logging.LoggerAdapter["logging.Logger"]):
 class Effects:
     """The functions of a reaction, with a shared resource."""
 
-    def __init__(self, app: App, reactors: Reactors, commands: Commands, manager: ProcessManager) -> None:
+    def __init__(
+        self,
+        app: App,
+        reactors: Reactors,
+        commands: Commands,
+        manager: ProcessManager,
+        interrupt: Interrupt,
+        handling: Callable[[], AbstractContextManager[None]],
+    ) -> None:
         self.name = reactors.reaction.name
         self.under_way = 0
         self._app = app
         self._reactors = reactors
         self._commands = commands
         self._manager = manager  # for refused commands
+        self._interrupt = interrupt
+        self._handling = handling
         self._slots = asyncio.Semaphore(reactors.reaction.concurrency)
         self._stack = AsyncExitStack()
         self._resource: Any = None
@@ -82,15 +98,40 @@ class Effects:
         resource = (self._resource,) if reactor.wants_resource else ()
         try:
             async with asyncio.timeout(seconds):
-                return await self._commands_of(reactor, job.event, attempt, *resource)
+                running = Running(job.position, job.record.type, time.monotonic() + seconds)
+                return await self._stoppable(self._commands_of(reactor, job.event, attempt, *resource), running)
         except TimeoutError as late:
             text = f"{name} did not end within {seconds:g} s."
             raise Failure(text if datetime.now(UTC) >= deadline else _raised(name, late)) from None
+        except Interrupted:
+            raise Failure(
+                f"{name} blocked the event loop for {seconds:g} s and was stopped: await instead."
+            ) from None
         except BadReaction as bad:
             raise Failure(str(bad), final=True) from None
         except RAISED as problem:
             logger.warning("%s: attempt %d failed.", key, attempt.number, exc_info=True)
             raise Failure(_raised(name, problem)) from None
+
+    @types.coroutine
+    def _stoppable(
+        self, attempt: Coroutine[Any, Any, list[Command]], running: Running
+    ) -> Generator[Any, Any, list[Command]]:
+        """Run an attempt step by step, so that the attendant can stop a step without an end."""
+        step: Callable[[], Any] = partial(attempt.send, None)
+        while True:
+            self._interrupt.running = running
+            try:
+                with self._handling(), self._interrupt:
+                    awaited = step()
+            except StopIteration as ended:
+                return cast("list[Command]", ended.value)
+            finally:
+                self._interrupt.running = None
+            try:
+                step = partial(attempt.send, (yield awaited))
+            except BaseException as error:
+                step = partial(attempt.throw, error)
 
     async def _commands_of(self, reactor: Reactor, *arguments: Any) -> list[Command]:
         returned = reactor.function(*arguments)

@@ -9,16 +9,19 @@ from datetime import UTC, datetime
 from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
+from dualbus.application.causes import cause as describe
 from dualbus.application.messages import Event
 from dualbus.application.reactors import Reactors
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.order import TagOrder
 from dualbus.reactions.store import SKIP, Changes, Parked, Progress
+from dualbus.runtime.errors import RAISED, FatalError
 
 from .commands import Cause
 from .job import Failure, Job
 
 WINDOW = 1000  # unfinished events
+PARKED_MAX = 10_000
 PAUSE_SECONDS_MAX = 3600.0
 MICROSECONDS = 1_000_000
 BLOCKED = "An earlier event with the same tag is parked."
@@ -41,8 +44,8 @@ class Follower:
         self.name = reactors.reaction.name
         self.position = progress.position  # all events up to here are finished or parked, and in the store
         self.read = progress.position
-        self.failure = ""
-        self.crash: Exception | None = None  # an error of the log or of the reactor, which ends the process
+        self._unreadable = ""
+        self.crash: Exception | None = None  # an error of the log, which ends the process
         self._rebuilt = progress.rebuilt
         self._app = app
         self._log = log
@@ -70,7 +73,14 @@ class Follower:
     @property
     def room(self) -> int:
         """The number of events to read now, at most."""
-        return 0 if self.failure else max(0, WINDOW - len(self._unfinished))
+        full = len(self._order.parked) >= PARKED_MAX
+        return 0 if self._unreadable or full else max(0, WINDOW - len(self._unfinished))
+
+    @property
+    def failure(self) -> str:
+        """The reason to read no further events, or an empty string."""
+        full = len(self._order.parked) >= PARKED_MAX
+        return f"has {PARKED_MAX} parked events, and reads no further events" if full else self._unreadable
 
     # Reading.
 
@@ -95,8 +105,8 @@ class Follower:
             try:
                 job = self._job(record, causes[record.position])
             except Unreadable as unreadable:
-                self.failure = f"cannot read the event at position {record.position}: {unreadable}"
-                logger.error("Reaction %s stops, because it %s.", self.name, self.failure)
+                self._unreadable = f"cannot read the event at position {record.position}: {unreadable}"
+                logger.error("Reaction %s stops, because it %s.", self.name, self._unreadable)
                 last = record.position - 1
                 break
             self._unfinished[record.position] = job
@@ -127,8 +137,12 @@ class Follower:
             await self._run(job)
         except Failure as failure:
             self._park(job, failure)
-        except Exception as error:
+        except FatalError as error:
             self.crash = error
+        except RAISED as error:
+            logger.exception("%s/%d failed.", self.name, job.position)
+            text = f"The reaction raised {describe(error)}: the log of reactor has the details."
+            self._park(job, Failure(text, final=True))
         else:
             self._finish(job)
         self._wake()

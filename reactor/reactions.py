@@ -8,7 +8,7 @@ from typing import Any
 
 from dualbus.application.app import App
 from dualbus.log.contract import ReadableLog, RecordedEvent
-from dualbus.reactions.store import Changes, ReactionStore
+from dualbus.reactions.store import Changes, ReactionStore, Timer
 from dualbus.worker.interrupt import Interrupt
 
 from .commands import Commands
@@ -73,7 +73,7 @@ class Reactions:
         """A sentence about the first stopped reaction, or an empty string."""
         for runner in self._runners:
             if runner.follower is None:
-                return f"waiting for commandbus to start reaction {runner.name}"
+                return runner.waiting
             if runner.follower.failure:
                 return f"{runner.name} {runner.follower.failure}"
         return ""
@@ -144,7 +144,7 @@ class Reactions:
         if whole:
             self._store.write(whole)
             for runner in self._runners:
-                runner.timers.stored()
+                runner.timers.stored(new=any(isinstance(change, Timer) for change in whole.timers))
 
     def poll(self) -> None:
         """Read the head of the log, and the commands of an operator in the store."""
@@ -155,7 +155,7 @@ class Reactions:
             if row.reaction in followers:
                 followers[row.reaction].command(row)
         for runner in self._runners:
-            runner.timers.stored()
+            runner.timers.stored(new=True)
 
     def seconds_to_next(self) -> float:
         """Return the seconds until a timer or a retry is due."""

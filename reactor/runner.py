@@ -1,17 +1,20 @@
 """A reaction: the follower, the timers, and the start of both on a log."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from dualbus.application.app import App
+from dualbus.application.causes import cause
 from dualbus.application.reactors import Reactors
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.protocol.origin import MARK
 from dualbus.reactions.past import Histories
 from dualbus.reactions.store import Changes, Progress, ReactionStore
+from dualbus.runtime.errors import RAISED
 from dualbus.worker.interrupt import Interrupt
 
 from .commands import Commands
@@ -23,7 +26,10 @@ from .timers import Timers
 SINCE, FINISHED = "since", "finished"  # parts of the keys of marks
 POSITION = "position"  # in the metadata of a mark
 OUTCOMES_AT_ONCE = 10_000
+LIFESPAN_PAUSE_SECONDS_MAX = 60.0
 FINISHED_SECONDS = 10.0  # between two marks of an effect's position
+
+logger = logging.getLogger(__name__)
 
 
 class Runner:
@@ -50,7 +56,10 @@ class Runner:
         self._wake = wake
         self._manager = ProcessManager(app, reactors, commands, Histories(app, log), interrupt, handling)
         self.timers = Timers(app, log, reactors, store, commands, self._manager, wake)
-        self.effects = Effects(app, reactors, commands, self._manager) if reactors.is_effect else None
+        self.effects = (
+            Effects(app, reactors, commands, self._manager, interrupt, handling) if reactors.is_effect else None
+        )
+        self.waiting = f"waiting for commandbus to start reaction {self.name}"
         self._mark_due = 0.0
         self._marked = 0  # the position of the last mark
         self._marking: asyncio.Task[None] | None = None
@@ -67,8 +76,20 @@ class Runner:
         follower.load(self._store.parked(self.name))
         self.timers.begin(datetime.now(UTC), new=new)
         if self.effects:
-            await self.effects.open()
+            await self._enter_lifespan(self.effects)
         self.follower = follower
+
+    async def _enter_lifespan(self, effects: Effects) -> None:
+        """Enter the lifespan of the effects; on a failure, try again after a growing pause."""
+        pause = self._reactors.reaction.pause
+        while True:
+            try:
+                return await effects.open()
+            except RAISED as error:
+                logger.exception("The lifespan of reaction %s raised.", self.name)
+                self.waiting = f"the lifespan of reaction {self.name} raised {cause(error)}"
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LIFESPAN_PAUSE_SECONDS_MAX)
 
     async def _begin(self) -> tuple[Progress, bool]:
         """Return the first position, recorded in the log, and whether the reaction is new on this log."""

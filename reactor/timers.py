@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dualbus.application.app import App
+from dualbus.application.causes import cause
 from dualbus.application.errors import Rejected
 from dualbus.application.messages import Invalid, parse
 from dualbus.application.reactions import Every
@@ -15,6 +16,7 @@ from dualbus.application.reactors import Reactors
 from dualbus.client.call import type_and_fields
 from dualbus.log.contract import ReadableLog
 from dualbus.reactions.store import CANCEL, Changes, ReactionStore, Removed, Timer, as_json
+from dualbus.runtime.errors import RAISED, FatalError
 
 from .commands import Cause, CommandFailed, Commands, KeyUsed
 from .job import Failure, Job
@@ -54,6 +56,7 @@ class Timers:
         self._manager = manager
         self._wake = wake
         self._next_due: int | None = None
+        self._started_until = 0  # the timers due up to this time are under way
         self._changed = True  # the store may have another next timer
         self._barrier: tuple[int, int] | None = None  # a time, and the head of the log at this time
         self._in_flight: dict[tuple[str, int, str], asyncio.Task[None]] = {}
@@ -90,8 +93,8 @@ class Timers:
         """Fire due timers; `head` is the position of the log now, `position` the stored position of the reaction."""
         now = _micro(datetime.now(UTC))
         if self._changed:
-            self._next_due, self._changed = self._store.next_due(self.name), False
-        if self._next_due is None or self._next_due > now or self.busy >= IN_FLIGHT_MAX:
+            self._next_due, self._changed = self._store.next_due(self.name, self._started_until), False
+        if self._next_due is None or self._next_due > now or self.busy > IN_FLIGHT_MAX // 2:
             return
         if self._barrier is None:
             self._barrier = now, head
@@ -99,15 +102,18 @@ class Timers:
         if position < needed:
             return
         self._barrier = None
-        due = self._store.due(self.name, until, IN_FLIGHT_MAX + self.busy)
+        due = self._store.due(self.name, until, IN_FLIGHT_MAX)
         for timer in due:
-            if timer.id not in self._in_flight and self.busy < IN_FLIGHT_MAX:
+            if timer.id not in self._in_flight:
                 task = asyncio.get_running_loop().create_task(self._fire(timer))
                 self._in_flight[timer.id] = task
+        if len(due) < IN_FLIGHT_MAX:
+            self._started_until = until
+        self._changed = True
 
     def seconds_to_next(self) -> float:
         """Return the seconds until the next timer is due."""
-        if self._next_due is None or self.busy:
+        if self._next_due is None or self.busy > IN_FLIGHT_MAX // 2:
             return float("inf")
         return max(0, self._next_due - _micro(datetime.now(UTC))) / MICROSECONDS
 
@@ -119,8 +125,11 @@ class Timers:
         except KeyUsed:
             logger.warning("%s: an earlier command under this key stands.", timer.key)
             self._finished(timer)
-        except Exception as error:
+        except FatalError as error:
             self.crash = error
+        except RAISED as error:
+            logger.exception("%s failed.", timer.key)
+            self._postpone(timer, f"The reaction raised {cause(error)}: the log of reactor has the details.")
         else:
             self._finished(timer)
         finally:
@@ -147,9 +156,11 @@ class Timers:
         except Invalid as invalid:
             raise Failure(f"{timer.type} of an earlier version is invalid: {'; '.join(invalid.errors)}") from None
         [record] = self._log.read(timer.position - 1, 1)
-        cause = Cause(timer.position, origin["correlation"], int(origin["metadata"]["depth"]), origin.get("trace"))
+        caused_by = Cause(
+            timer.position, origin["correlation"], int(origin["metadata"]["depth"]), origin.get("trace")
+        )
         event = self._app.decode(record.type, record.data)
-        job = Job(record, event, frozenset(), cause)
+        job = Job(record, event, frozenset(), caused_by)
         await self._manager.refused(job, timer.key, command, refused)
         self._changes.timers += job.timers
 
@@ -179,9 +190,11 @@ class Timers:
         self._done = [id_ for id_, task in self._in_flight.items() if task.done()]
         return changes
 
-    def stored(self) -> None:
-        """Continue after the changes are in the store: fired timers are not due any more."""
+    def stored(self, *, new: bool) -> None:
+        """Continue after the changes are in the store; `new`: with other timers, perhaps due already."""
         self._changed = True
+        if new:
+            self._started_until = 0
         for id_ in self._done:
             del self._in_flight[id_]
         self._done = []

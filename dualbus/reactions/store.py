@@ -173,10 +173,11 @@ class ReactionStore:
         """Return the due timers of a reaction, oldest first."""
         return self._timers("reaction = ? AND due <= ? ORDER BY due LIMIT ?", (reaction, now, limit))
 
-    def next_due(self, reaction: str) -> int | None:
-        """Return the time of the next timer of a reaction."""
+    def next_due(self, reaction: str, after: int) -> int | None:
+        """Return the time of the next timer of a reaction that is due after a time."""
+        sql = "SELECT min(due) FROM timers WHERE reaction = ? AND due >= ?"
         with _usable(self.path):
-            found: int | None = self._db.execute("SELECT min(due) FROM timers WHERE reaction = ?", (reaction,)).get
+            found: int | None = self._db.execute(sql, (reaction, after)).get
             return found
 
     def schedules(self, reaction: str) -> dict[str, Timer]:

@@ -92,4 +92,6 @@ DELIVERY = Reaction(
 app = App(commands=DECISIONS, reactions=[DELIVERY])
 HURRY = Reaction("delivery", on=[deliver], since="beginning", lifespan=office, tries=1, pause=0.05, timeout=0.2)
 hurried = App(commands=DECISIONS, reactions=[HURRY])
+BLOCKING = Reaction("blocking", on=[block], since="beginning", tries=1, timeout=0.3)
+blocking = App(commands=DECISIONS, reactions=[DELIVERY, BLOCKING])
 now = App(commands=DECISIONS, reactions=[Reaction("delivery", on=[deliver], since="now", lifespan=office)])

@@ -163,6 +163,21 @@ def test_an_effect_without_an_end_is_stopped_at_its_deadline(shop: Make, office:
     until(lambda: [row["reason"] for row in parked(one, run)] == ["deliver did not end within 0.2 s."])
 
 
+def test_an_effect_that_blocks_the_event_loop_is_stopped_and_others_continue(
+    shop: Make, office: Path, run: Dualbus
+) -> None:
+    one = begun(shop, "blocking")
+    one.client.command(Send(parcel="a"))
+    until(lambda: confirmed(one) == ["a0"])
+    until(lambda: one.cluster.data.joinpath("reactor.db").exists())
+
+    until(lambda: [row["reaction"] for row in parked(one, run)] == ["blocking"])
+    [row] = parked(one, run)
+    assert row["reason"] == "block blocked the event loop for 0.3 s and was stopped: await instead."
+    one.client.command(Send(parcel="b"))
+    until(lambda: confirmed(one) == ["a0", "b0"])
+
+
 def test_an_effect_that_was_killed_is_repeated_under_the_same_key(shop: Make, office: Path) -> None:
     (office / "hold-a-0").touch()
     one = begun(shop)
