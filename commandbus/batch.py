@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
-from dualbus.application.errors import Problem, Rejected, details_of, problems_from, stored_errors
+from dualbus.application.errors import KEY_USED, Problem, Rejected, details_of, problems_from, stored_errors
 from dualbus.application.messages import Command, Event, Invalid, parse
 from dualbus.application.past import limited
 from dualbus.application.tables import Interrupted
@@ -27,6 +27,7 @@ from .fingerprint import fingerprint, is_same
 from .history import DecisionPast, History
 from .state_cache import StateCache
 
+_ORIGIN = {"cause", "correlation", "trace", "metadata"}  # fields of a body
 DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character has at most four bytes
 
 Result: TypeAlias = tuple[dict[str, Any], int]  # the body of an answer, and its position
@@ -142,12 +143,10 @@ class CommandBatch:
                     new, shown = self._encoded(limited(function(command, past), function, kinds))
             except Rejected as rejected:
                 problems = rejected.problems
-        errors = stored_errors(problems)
+        errors = stored_errors(problems) if problems else ()
         if sum(len(str(error)) for error in errors) > DATA_CHARS_MAX:
             raise WireError(f"The refusal holds more than {DATA_CHARS_MAX} characters.")
-        decision = Decision(
-            job.key, self._history.now, new, errors, past.reads.conditions, fingerprint, _origin(job.body)
-        )
+        decision = Decision(job.key, self._history.now, new, errors, past.conditions, fingerprint, _origin(job.body))
         self._decided[job.key] = len(self.decisions), self._history.position + len(new)
         self._history.add(decision)
         return (_refusal(msg_id, problems) if problems else _success(msg_id, shown)), self._history.position
@@ -194,7 +193,8 @@ class CommandBatch:
             same = is_same(sent, outcome.fingerprint)
         if not same and (command or not outcome.events or outcome.fingerprint is None):
             text = "This idempotency_key was used for another command: give every command a key of its own."
-            raise CommandError(error(msg_id, Code.ABORTED, text))
+            details = {"problems": details_of([Problem(text, code=KEY_USED)])}
+            raise CommandError({**error(msg_id, Code.ABORTED, text), "details": details})
         if not same:
             return _not_known(msg_id, body["type"], outcome.position), outcome.position
         if outcome.errors:
@@ -226,9 +226,10 @@ class CommandBatch:
         size = 0
         tagger = self._history.tagger
         for event in events:
-            new.append(tagger.new_event(event))
-            shown.append({"type": new[-1].type, "payload": event_json.payload(type(event), new[-1].data)})
-            size += len(new[-1].data)
+            stored, fields = tagger.encoded(event)
+            new.append(stored)
+            shown.append(event_json.public(type(event), fields))
+            size += len(stored.data)
         if size > DATA_CHARS_MAX:
             raise WireError(f"The events hold more than {DATA_CHARS_MAX} characters.")
         return new, shown
@@ -240,6 +241,8 @@ def _fingerprint(body: dict[str, Any], command: Command | None) -> bytes | None:
 
 
 def _origin(body: dict[str, Any]) -> Origin:
+    if _ORIGIN.isdisjoint(body):
+        return Origin(body["type"])
     return Origin(
         body["type"],
         cause=body.get("cause"),

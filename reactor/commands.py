@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Self
 from dualbus.application.errors import (
     ClientClosed,
     DeadlineExceeded,
-    DualbusError,
     Executed,
     HandlerError,
+    KeyUsed,
     Rejected,
     Unavailable,
     problems_from,
@@ -55,7 +55,7 @@ class CommandFailed(Exception):
     """The cluster has refused to decide the command, and nothing was executed; a later try may succeed."""
 
 
-class KeyUsed(Exception):
+class OtherCommand(Exception):
     """The log has another command under the key: an earlier version of the reaction has reacted to the event."""
 
 
@@ -71,7 +71,7 @@ class Commands:
     async def execute(
         self, type_: str, payload: Mapping[str, Any], key: str, origin: Mapping[str, Any]
     ) -> Rejected | None:
-        """Execute a command once; return its refusal, or None. Raises CommandFailed and KeyUsed."""
+        """Execute a command once; return its refusal, or None. Raises CommandFailed and OtherCommand."""
         tries = 0
         while True:
             self.in_flight += 1
@@ -100,16 +100,16 @@ class Commands:
         while not (found := self.log.outcomes([key])):
             try:
                 await self.execute(MARK, {}, key, {"correlation": key, "metadata": dict(metadata)})
-            except (CommandFailed, KeyUsed):
+            except (CommandFailed, OtherCommand):
                 await asyncio.sleep(PAUSE_SECONDS_MAX)
         return found[key]
 
     def known(self, type_: str, outcome: Outcome) -> Rejected | None:
-        """Return the result of an executed command. Raises KeyUsed for a command of another type."""
+        """Return the result of an executed command. Raises OtherCommand for a command of another type."""
         if outcome.origin.type == MARK:  # of a cancelled timer
             return None
         if outcome.origin.type not in (type_, ""):
-            raise KeyUsed(_other(outcome))
+            raise OtherCommand(_other(outcome))
         return Rejected(*problems_from(outcome.errors)) if outcome.errors else None
 
     def _refused(self, refused: Rejected, key: str) -> Rejected:
@@ -119,9 +119,9 @@ class Commands:
         self.counters["refused"] += 1
         return refused
 
-    def _failure(self, failed: DualbusError, key: str) -> Exception:
-        if outcome := self.log.outcomes([key]).get(key):
-            return KeyUsed(_other(outcome))
+    def _failure(self, failed: HandlerError, key: str) -> Exception:
+        if isinstance(failed, KeyUsed):
+            return OtherCommand(_other(self.log.outcomes([key])[key]))
         return CommandFailed(str(failed))
 
 

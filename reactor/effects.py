@@ -22,7 +22,7 @@ from dualbus.reactions.steps import STEPS_MAX, BadReaction, check_step
 from dualbus.runtime.errors import RAISED
 from dualbus.worker.interrupt import Interrupt
 
-from .commands import CommandFailed, Commands, KeyUsed
+from .commands import CommandFailed, Commands, OtherCommand
 from .job import Failure, Job, Running
 from .process_manager import ProcessManager
 
@@ -151,7 +151,7 @@ class Effects:
         type_, payload = type_and_fields(command, {})
         try:
             refused = await self._commands.execute(type_, payload, key, job.cause.origin())
-        except KeyUsed:
+        except OtherCommand:
             logger.warning("%s: the command of an earlier attempt stands.", key)
             return
         except CommandFailed as failed:

@@ -22,7 +22,7 @@ from dualbus.reactions.store import Removed, Timer, as_json
 from dualbus.runtime.errors import RAISED, FatalError
 from dualbus.worker.interrupt import Interrupt
 
-from .commands import CommandFailed, Commands, KeyUsed
+from .commands import CommandFailed, Commands, OtherCommand
 from .job import Failure, Job, Running
 
 DEPTH_MAX = 100
@@ -73,7 +73,7 @@ class ProcessManager:
         try:
             for number, step in enumerate(found):
                 await self._step(job, f"{key}/{number}", step, known)
-        except KeyUsed as used:
+        except OtherCommand as used:
             if job.position > self.rebuilt:
                 raise Failure(str(used), final=True) from None
             logger.warning("%s: the reaction of an earlier version stands.", key)

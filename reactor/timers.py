@@ -18,7 +18,7 @@ from dualbus.log.contract import ReadableLog
 from dualbus.reactions.store import CANCEL, Changes, ReactionStore, Removed, Timer, as_json
 from dualbus.runtime.errors import RAISED, FatalError
 
-from .commands import Cause, CommandFailed, Commands, KeyUsed
+from .commands import Cause, CommandFailed, Commands, OtherCommand
 from .job import Failure, Job
 from .process_manager import ProcessManager
 
@@ -122,7 +122,7 @@ class Timers:
             await self._execute(self._latest(timer) if timer.schedule else timer)
         except (CommandFailed, Failure) as failed:
             self._postpone(timer, str(failed))
-        except KeyUsed:
+        except OtherCommand:
             logger.warning("%s: an earlier command under this key stands.", timer.key)
             self._finished(timer)
         except FatalError as error:

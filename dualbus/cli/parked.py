@@ -2,7 +2,7 @@
 
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -46,10 +46,10 @@ def show(reaction: Name, position: Position) -> None:
         row = _row(store, reaction, position)
         blocked = [one.position for one in store.parked(reaction) if one.follows == position]
         [event] = log.read(position - 1, 1)
-    kind = load(found.app).stored_types.get(event.type)
-    fields: dict[str, Any] = event_json.payload(kind, event.data) if kind else {}
-    shown = {**row._asdict(), "next_try": _next_try(row), "blocks": blocked}
-    output.json_line({**shown, "event": {"type": event.type, "time": event.time, "payload": fields}})
+    shown = event_json.shown(load(found.app).decode(event.type, event.data))
+    output.json_line(
+        {**row._asdict(), "next_try": _next_try(row), "blocks": blocked, "event": {**shown, "time": event.time}}
+    )
 
 
 @parked.command("retry")

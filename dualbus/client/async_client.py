@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, Self, overload
 
 from dualbus.application.errors import ClientClosed, DeadlineExceeded, Unavailable
-from dualbus.application.messages import Command, Query
+from dualbus.application.messages import Command, Query, R
 from dualbus.client.call import Call, CommandResult, checked_position
 from dualbus.client.calls import PendingCalls
 from dualbus.client.events import PAUSE_SECONDS, EventRecord, Subscription
@@ -57,9 +57,22 @@ class AsyncSession:
         )
         return result
 
+    @overload
+    async def query(self, message: Query[R], /, *, timeout: float | None = None, after: int = 0) -> R: ...
+    @overload
     async def query(
         self,
-        message: Query | str,
+        message: str,
+        fields: Mapping[str, Any] = _NONE,
+        /,
+        *,
+        timeout: float | None = None,
+        after: int = 0,
+        **keywords: Any,
+    ) -> Any: ...
+    async def query(
+        self,
+        message: Query[Any] | str,
         fields: Mapping[str, Any] = _NONE,
         /,
         *,
@@ -67,9 +80,10 @@ class AsyncSession:
         after: int = 0,
         **keywords: Any,
     ) -> Any:
-        """Return the answer to a query. The read model includes all commands this session has a reply to.
+        """Return the answer to a query: an R for a `Query[R]`, JSON for the name of a query.
 
-        The read model also includes all events up to the position `after`, such as of another process's session.
+        The read model includes all commands this session has a reply to, and all events up to the position `after`,
+        such as of another process's session.
         """
         values = {**fields, **keywords}
         return await self._call(lambda calls: calls.query(message, values, timeout).in_session(self._state, after))
@@ -102,6 +116,11 @@ class AsyncClient(AsyncSession):
     def session(self, after: int = 0) -> AsyncSession:
         """Create a session that starts at a position: its answers include all events up to `after`."""
         return AsyncSession(self, after)
+
+    async def status(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
+        found: dict[str, Any] = await self._call(lambda calls: calls.status(timeout))
+        return found
 
     def events(
         self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None
@@ -136,9 +155,7 @@ class AsyncClient(AsyncSession):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._close()
 
     def _open(self) -> asyncio.AbstractEventLoop:

@@ -11,9 +11,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dualbus.application.errors import ClientClosed, DeadlineExceeded, DualbusError, Unavailable
-from dualbus.application.messages import Message
+from dualbus.application.messages import Message, Query
 from dualbus.client.call import (
     COMMANDS,
+    GATEWAY,
     QUERIES,
     SHARED_BYTES_MAX,
     Call,
@@ -35,6 +36,7 @@ REPLY_GRACE_SECONDS = 0.25  # after the deadline: the gateway's own reply is mor
 EXPIRY_CHECK_SECONDS = 0.01  # the minimal pause between checks for expired calls
 NEVER = float("inf")
 _NO_ORIGIN: Mapping[str, Any] = MappingProxyType({})
+STATUS = "Status"
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +97,13 @@ class PendingCalls:
     def query(self, message: Message | str, fields: Mapping[str, Any], timeout: float | None) -> Call:
         """Create the call of a query."""
         type_, params = type_and_fields(message, fields)
-        return self._call(QUERIES, None, timeout, {"type": type_, "params": params})
+        call = self._call(QUERIES, None, timeout, {"type": type_, "params": params})
+        call.query = message if isinstance(message, Query) else None
+        return call
+
+    def status(self, timeout: float | None) -> Call:
+        """Create the call of a status request."""
+        return self._call(GATEWAY, None, timeout, {"type": STATUS})
 
     def _call(self, dest: str, key: str | None, timeout: float | None, body: dict[str, Any]) -> Call:
         seconds = self._timeout if timeout is None else checked_timeout(timeout)

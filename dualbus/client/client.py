@@ -9,11 +9,11 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, Self, overload
 
 from dualbus.application.errors import ClientClosed, DeadlineExceeded, Unavailable
-from dualbus.application.messages import Command, Query
+from dualbus.application.messages import Command, Query, R
 from dualbus.client.call import Call, CommandResult, checked_position
 from dualbus.client.calls import PendingCalls
 from dualbus.client.events import PAUSE_SECONDS, EventRecord, Subscription
@@ -67,9 +67,22 @@ class Session:
         )
         return result
 
+    @overload
+    def query(self, message: Query[R], /, *, timeout: float | None = None, after: int = 0) -> R: ...
+    @overload
     def query(
         self,
-        message: Query | str,
+        message: str,
+        fields: Mapping[str, Any] = _NONE,
+        /,
+        *,
+        timeout: float | None = None,
+        after: int = 0,
+        **keywords: Any,
+    ) -> Any: ...
+    def query(
+        self,
+        message: Query[Any] | str,
         fields: Mapping[str, Any] = _NONE,
         /,
         *,
@@ -77,9 +90,10 @@ class Session:
         after: int = 0,
         **keywords: Any,
     ) -> Any:
-        """Return the answer to a query. The read model includes all commands this session has a reply to.
+        """Return the answer to a query: an R for a `Query[R]`, JSON for the name of a query.
 
-        The read model also includes all events up to the position `after`, such as of another process's session.
+        The read model includes all commands this session has a reply to, and all events up to the position `after`,
+        such as of another process's session.
         """
         values = {**fields, **keywords}
         return self._call(lambda calls: calls.query(message, values, timeout).in_session(self._state, after))
@@ -113,6 +127,11 @@ class Client(Session):
     def session(self, after: int = 0) -> Session:
         """Create a session that starts at a position: its answers include all events up to `after`."""
         return Session(self, after)
+
+    def status(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
+        found: dict[str, Any] = self._call(lambda calls: calls.status(timeout))
+        return found
 
     def events(self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None) -> Iterator[EventRecord]:
         """Return an iterator over the events after a position, then over new events, until the client is closed.
@@ -148,9 +167,7 @@ class Client(Session):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _call(self, create: Callable[[PendingCalls], Call]) -> Any:
