@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, Self, overload
 
 from dualbus.application.errors import ClientClosed, DeadlineExceeded, Unavailable
@@ -80,10 +80,9 @@ class AsyncSession:
         after: int = 0,
         **keywords: Any,
     ) -> Any:
-        """Return the answer to a query: an R for a `Query[R]`, JSON for the name of a query.
+        """Return the answer to a query. The read model includes all commands this session has a reply to.
 
-        The read model includes all commands this session has a reply to, and all events up to the position `after`,
-        such as of another process's session.
+        The read model also includes all events up to the position `after`, such as of another process's session.
         """
         values = {**fields, **keywords}
         return await self._call(lambda calls: calls.query(message, values, timeout).in_session(self._state, after))
@@ -150,9 +149,7 @@ class AsyncClient(AsyncSession):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._close()
 
     def _open(self) -> asyncio.AbstractEventLoop:

@@ -26,7 +26,7 @@ from dualbus.protocol.values import INT_MAX, check
 
 COMMANDS, QUERIES = "commandbus", "querybus"
 TIMEOUT_SECONDS_MAX = 3600
-SHARED_BYTES_MAX = NODES_MAX  # of a batch with several messages: fewer bytes cannot exceed the node limit
+SHARED_BYTES_MAX = 50_000  # of a batch with several messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class Call:
         self.seconds = seconds
         self.deadline = float("inf")
         self.outcome_unknown = False  # whether a command was sent and its outcome is unknown
-        self.query: Query[Any] | None = None  # names the type of the answer
         self.tries = 0
+        self.query: Query[Any] | None = None  # names the type of the answer
         self.future: Future
         self.session = session
         self.after = 0  # a further position that the answer must not be older than
@@ -120,7 +120,7 @@ class Call:
         return _rejected(body.get("errors") or [text], details, code.name.lower()), False
 
     def _answer(self, data: Any) -> Any:
-        """Return the data of an answer as the type of the query, or a HandlerError for other data."""
+        """Return the answer as the type of the query, or a HandlerError for other data."""
         try:
             return data if self.query is None else answer_of(self.query, data)
         except HandlerError as error:
@@ -148,7 +148,7 @@ def packed_body(body: dict[str, Any]) -> bytes:
         packed = pack(_plain(body))
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
-        if len(packed) > SHARED_BYTES_MAX:
+        if len(packed) > NODES_MAX:  # fewer bytes cannot have more values
             unpack_hostile(joined(SEND, [b"\x91" + packed])[1])  # the list simulates the envelope
     except ValueError as error:
         raise Rejected(str(error), code=Code.MALFORMED.name.lower()) from None

@@ -9,7 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, Self, overload
 
 from dualbus.application.errors import ClientClosed, DeadlineExceeded, Unavailable
@@ -90,10 +90,9 @@ class Session:
         after: int = 0,
         **keywords: Any,
     ) -> Any:
-        """Return the answer to a query: an R for a `Query[R]`, JSON for the name of a query.
+        """Return the answer to a query. The read model includes all commands this session has a reply to.
 
-        The read model includes all commands this session has a reply to, and all events up to the position `after`,
-        such as of another process's session.
+        The read model also includes all events up to the position `after`, such as of another process's session.
         """
         values = {**fields, **keywords}
         return self._call(lambda calls: calls.query(message, values, timeout).in_session(self._state, after))
@@ -162,9 +161,7 @@ class Client(Session):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _call(self, create: Callable[[PendingCalls], Call]) -> Any:

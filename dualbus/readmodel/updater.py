@@ -60,7 +60,7 @@ class Updater:
         self.counters = {"applied": 0, "commits": 0, "gaps": 0, "refused": 0}
         self._logged_failure = ""
         self._app = app
-        self._applier = Applier(app, exclude)
+        self._applier = Applier(app, log, exclude)
         self._watch = watch
         self._retry_at = 0.0
         self._retry_seconds = RETRY_SECONDS
@@ -90,7 +90,7 @@ class Updater:
 
     def apply_to_all(self) -> None:
         """Apply further events to all projections."""
-        self._applier = Applier(self._app)
+        self._applier = Applier(self._app, self.log)
 
     def catch_up(self, until: int | None = None) -> None:
         """Apply the next chunk of events from the log, up to a position, unless a retry is not due yet."""
@@ -123,6 +123,7 @@ class Updater:
         self.writer.begin()
         until = time.monotonic() + CHUNK_SECONDS
         try:
+            self._applier.prepare(events)
             for number, event in enumerate(events):
                 if number in YIELD_AT:
                     os.sched_yield()

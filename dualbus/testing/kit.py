@@ -19,6 +19,7 @@ from dualbus.application.answers import answer_of
 from dualbus.application.app import App, Projection
 from dualbus.application.messages import Command, Event, Invalid, Message, Query, R
 from dualbus.application.past import S, folded_types, initial, limited, matches, read_of
+from dualbus.application.recorded import Origins
 from dualbus.application.signatures import name_of
 from dualbus.application.tables import ReadOnlyTables
 from dualbus.application.tags import TagValue
@@ -144,5 +145,5 @@ def _projected(what: App | Projection, given: Iterable[Event]) -> ModelInMemory:
             position, type(event).__name__, event_json.to_text(event), NOW.isoformat(), "given", NO_HASH
         )
         for subscriber in app.subscribers.get(type(event), ()):
-            subscriber.apply(event, tables, record)
+            subscriber.apply(event, tables, record, Origins())
     return tables

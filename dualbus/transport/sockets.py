@@ -8,7 +8,6 @@ import sys
 import time
 import weakref
 from pathlib import Path
-from types import TracebackType
 from typing import Self, cast
 
 import zmq
@@ -193,9 +192,7 @@ class Sockets:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
