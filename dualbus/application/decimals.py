@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema, to_json
 
-from dualbus.application.schemas import Node, changed_validator, has_type
+from dualbus.application.schemas import Node, changed_validator, holds
 from dualbus.protocol.numbers import Number, holds_number
 
 
@@ -58,7 +58,7 @@ def exact_parser(schema: CoreSchema) -> Callable[[dict[str, Any]], Any] | None:
 
     The parser returns None for other messages. Raises ValidationError and AmbiguousNumbers.
     """
-    if not has_type(schema, "decimal"):
+    if not holds(schema, lambda node: node.get("type") == "decimal"):
         return None
     validator = changed_validator(schema, _with_lookup)
 

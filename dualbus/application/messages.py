@@ -56,6 +56,13 @@ def _is_lax(metadata: Any) -> bool:
     return getattr(metadata, "strict", None) is False or bool(getattr(metadata, "coerce_numbers_to_str", None))
 
 
+def is_plain(kind: type["Message"]) -> bool:
+    """Return whether all values of a class are the same in JSON and in Python."""
+    strict = kind.model_config.get("strict") is True
+    fields = kind.model_fields.values()
+    return strict and all(_is_json(field.annotation) and not any(map(_is_lax, field.metadata)) for field in fields)
+
+
 class Message(BaseModel):
     """The base of commands, events and queries: frozen, strict, without undeclared fields."""
 
@@ -123,9 +130,7 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
     "5" is not an integer, but "2026-01-31" can be a date.
     """
     validator, has_rules = kind.__pydantic_validator__, kind.problems is not Message.problems
-    strict = kind.model_config.get("strict") is True
-    fields = kind.model_fields.values()
-    is_json = strict and all(_is_json(field.annotation) and not any(map(_is_lax, field.metadata)) for field in fields)
+    is_json = is_plain(kind)
     parse_exact = None if is_json else exact_parser(kind.__pydantic_core_schema__)
 
     def parse(fields: dict[str, Any]) -> Message:

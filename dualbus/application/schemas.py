@@ -31,8 +31,8 @@ def _changed(part: Any, change: Change) -> Any:
     return change(part, copy)
 
 
-def has_type(part: Any, kind: str) -> bool:
-    """Return whether a schema has a node of a type."""
+def holds(part: Any, accepts: Callable[[Node], bool]) -> bool:
+    """Return whether a schema has a node that a function accepts."""
     if type(part) is dict:
-        return part.get("type") == kind or any(has_type(value, kind) for value in part.values())
-    return type(part) in (list, tuple) and any(has_type(value, kind) for value in part)
+        return accepts(part) or any(holds(value, accepts) for value in part.values())
+    return type(part) in (list, tuple) and any(holds(value, accepts) for value in part)
