@@ -65,13 +65,13 @@ class Doors:
 
     def by_send(self, type_: str) -> Any:
         """Run `dualbus send`."""
-        return _outcome(json.loads(self._run("send", _message(type_))))
+        return _outcome(json.loads(self.run("send", _message(type_))))
 
     def by_command_line(self, type_: str) -> Any:
         """Run `dualbus command` or `dualbus query` with FIELD=VALUE."""
         numbers = json.loads(JSON, parse_float=lambda text: f"<{text}>")
         fields = [f"{name}={_argument(value)}" for name, value in numbers.items()]
-        found = json.loads(self._run("command" if type_ == "Keep" else "query", type_, *fields))
+        found = json.loads(self.run("command" if type_ == "Keep" else "query", type_, *fields))
         return found["events"] if type_ == "Keep" else found
 
     def by_class(self, type_: str) -> Any:
@@ -85,7 +85,7 @@ class Doors:
         answer = call(type_, **self.keywords)
         return answer.events if type_ == "Keep" else answer
 
-    def _run(self, *arguments: str) -> str:
+    def run(self, *arguments: str) -> str:
         ran = subprocess.run(
             [*_DUALBUS, *arguments], env=self.cluster.environ, cwd=ROOT, capture_output=True, check=True
         )
@@ -156,3 +156,27 @@ def test_a_command_is_the_same_command_from_each_door(doors: Doors) -> None:
 
     assert first == by_name == as_json
     assert by_name.repeated and as_json.repeated
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        (
+            ["note=null", 'quoted="null"', "maybe=null", "odd=42", 'odds=["null","true"]', "level=1", "literal=true"]
+            + ["price=0.10", "either=5"],
+            "{'note': 'null', 'quoted': 'null', 'maybe': None, 'odd': <Odd.NUMBER: '42'>, "
+            "'odds': [<Odd.NULL: 'null'>, <Odd.TRUE: 'true'>], 'level': <Level.LOW: 1>, 'literal': 'true', "
+            "'price': Decimal('0.10'), 'either': 5}",
+        ),
+        (
+            ["note=1.50", "quoted=true", "maybe=", "odd=null", "odds=[]", "level=null", "literal=1", "price=null"]
+            + ["either=05"],
+            "{'note': '1.50', 'quoted': 'true', 'maybe': '', 'odd': <Odd.NULL: 'null'>, 'odds': [], 'level': None, "
+            "'literal': 1, 'price': None, 'either': '05'}",
+        ),
+    ],
+)
+def test_the_command_line_reads_a_value_for_the_type_of_its_field(
+    doors: Doors, arguments: list[str], values: str
+) -> None:
+    assert json.loads(doors.run("query", "Say", *arguments)) == values

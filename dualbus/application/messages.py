@@ -12,7 +12,9 @@ from typing_extensions import TypeVar
 from dualbus.application.decimals import AmbiguousNumbers, exact_parser
 from dualbus.application.error_text import EMAIL_PATTERN, problems
 from dualbus.application.errors import INVALID, Problem, problems_of
+from dualbus.application.rules import partial_message
 from dualbus.application.tags import Private, Tag
+from dualbus.runtime.errors import RAISED_UNDER_CTRL_C
 
 
 class Invalid(Exception):
@@ -80,7 +82,7 @@ class Message(BaseModel):
     def problems(self) -> Iterable[str | Problem]:
         """Yield a sentence, or a `Problem`, for each broken rule that involves several fields.
 
-        Called after all fields are valid.
+        Called also if other fields are wrong: reading a wrong field raises AttributeError, and no further rule runs.
         """
         return ()
 
@@ -142,7 +144,8 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
             elif parse_exact is None or (message := parse_exact(own_fields)) is None:
                 message = validator.validate_json(to_json(own_fields))
         except ValidationError as error:
-            raise Invalid(problems(kind.__name__, error, fields)) from None
+            found = problems(kind.__name__, error, fields)
+            raise Invalid([*found, *_rules_of_right_fields(kind, fields, error)] if has_rules else found) from None
         except AmbiguousNumbers:
             raise Invalid([_AMBIGUOUS]) from None
         if has_rules and (errors := list(message.problems())):
@@ -150,6 +153,17 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
         return message
 
     return parse
+
+
+def _rules_of_right_fields(kind: type[Message], sent: dict[str, Any], error: ValidationError) -> list[str | Problem]:
+    """Return the problems of the rules that can be checked although other fields are wrong."""
+    found: list[str | Problem] = []
+    try:
+        if message := partial_message(kind, sent, error):
+            found.extend(message.problems())  # also those before an exception
+    except RAISED_UNDER_CTRL_C:  # a rule reads a wrong field: the message is refused for the other problems
+        pass
+    return found
 
 
 class Command(Message):
