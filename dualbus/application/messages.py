@@ -9,11 +9,18 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, StringConstrai
 from pydantic_core import CoreSchema, core_schema, to_json
 from typing_extensions import TypeVar
 
-from dualbus.application.decimals import AmbiguousNumbers, exact_parser
 from dualbus.application.error_text import EMAIL_PATTERN, problems
 from dualbus.application.errors import INVALID, Problem, problems_of
+from dualbus.application.json_validation import (
+    AmbiguousNumbers,
+    has_decimals,
+    has_functions,
+    json_validator,
+    validate,
+)
 from dualbus.application.rules import partial_message
 from dualbus.application.tags import Private, Tag
+from dualbus.protocol.numbers import holds_number
 from dualbus.runtime.errors import RAISED_UNDER_CTRL_C
 
 
@@ -132,16 +139,18 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
     "5" is not an integer, but "2026-01-31" can be a date.
     """
     validator, has_rules = kind.__pydantic_validator__, kind.problems is not Message.problems
-    is_json = is_plain(kind)
-    parse_exact = None if is_json else exact_parser(kind.__pydantic_core_schema__)
+    is_json, functions = is_plain(kind), has_functions(kind)
+    exact = json_validator(kind) if functions or has_decimals(kind) else None
 
     def parse(fields: dict[str, Any]) -> Message:
         own_fields = {**fields}  # a copy: a validator of the application may change the dictionary
         try:
-            message: Message | None
-            if is_json:
+            message: Message
+            if exact and (functions or holds_number(own_fields)):
+                message = validate(exact, own_fields)
+            elif is_json:
                 message = validator.validate_python(own_fields)
-            elif parse_exact is None or (message := parse_exact(own_fields)) is None:
+            else:
                 message = validator.validate_json(to_json(own_fields))
         except ValidationError as error:
             found = problems(kind.__name__, error, fields)
