@@ -7,10 +7,12 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from pydantic_core import from_json
+
 from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
-from dualbus.application.errors import Problem, Rejected, details_of, problems_from, stored_errors
+from dualbus.application.errors import KEY_USED, Problem, Rejected, details_of, problems_from, stored_errors
 from dualbus.application.messages import Command, Event, Invalid, parse
 from dualbus.application.past import limited
 from dualbus.application.tables import Interrupted
@@ -139,7 +141,7 @@ class CommandBatch:
                 new, shown = self._encoded(limited(function(command, past), function, kinds))
             except Rejected as rejected:
                 problems = rejected.problems
-        errors = stored_errors(problems)
+        errors = stored_errors(problems) if problems else ()
         if sum(len(str(error)) for error in errors) > DATA_CHARS_MAX:
             raise WireError(f"The refusal holds more than {DATA_CHARS_MAX} characters.")
         decision = Decision(job.key, self._history.now, new, errors, past.conditions, fingerprint, _origin(job.body))
@@ -179,13 +181,14 @@ class CommandBatch:
             same = is_same(sent, outcome.fingerprint)
         if not same and (command or not outcome.events or outcome.fingerprint is None):
             text = "This idempotency_key was used for another command: give every command a key of its own."
-            raise CommandError(error(msg_id, Code.ABORTED, text))
+            details = {"problems": details_of([Problem(text, code=KEY_USED)])}
+            raise CommandError({**error(msg_id, Code.ABORTED, text), "details": details})
         if not same:
             return _not_known(msg_id, body["type"], outcome.position), outcome.position
         if outcome.errors:
             return _refusal(msg_id, problems_from(outcome.errors)), outcome.position
         try:
-            shown = [event_json.shown(self._history.decode(event)) for event in self._events(outcome)]
+            shown = [self._shown(event) for event in self._events(outcome)]
         except RAISED as problem:
             logger.exception("The events of the command executed at position %d cannot be shown.", outcome.position)
             return _not_shown(msg_id, problem, outcome.position), outcome.position
@@ -198,6 +201,13 @@ class CommandBatch:
         decision, count = self.decisions[number], len(self.decisions[number].events)
         first, errors = position - count + 1, list(decision.errors)
         return Outcome(key, decision.fingerprint, first, count, errors, decision.origin)
+
+    def _shown(self, event: NewEvent | RecordedEvent) -> dict[str, Any]:
+        """Return type and payload of an event as in the first answer, or after upcasts."""
+        decoded = self._history.decode(event)
+        if event.type in self._app.upcasts:
+            return event_json.shown(decoded)
+        return event_json.public(type(decoded), from_json(event.data))  # an equal set may have another order
 
     def _events(self, outcome: Outcome) -> Sequence[NewEvent | RecordedEvent]:
         if outcome.command_id in self._decided:

@@ -116,6 +116,25 @@ class AsyncClient(AsyncSession):
         """Create a session that starts at a position: its answers include all events up to `after`."""
         return AsyncSession(self, after)
 
+    async def status(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
+        found: dict[str, Any] = await self._call(lambda calls: calls.report("Status", timeout))
+        return found
+
+    async def rates(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return rates, percentiles and lag of the last ten minutes, as columns of equal length."""
+        found: dict[str, Any] = await self._call(lambda calls: calls.report("Rates", timeout))
+        return found
+
+    async def timeline(
+        self, *, key: str | None = None, position: int | None = None, timeout: float | None = None
+    ) -> dict[str, Any] | None:
+        """Return the stages of a recent command by its key, or by the position of an event; None if unknown."""
+        found: dict[str, Any] | None = await self._call(
+            lambda calls: calls.report("Timeline", timeout, key=key, position=position)
+        )
+        return found
+
     def events(
         self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None
     ) -> AsyncIterator[EventRecord]:

@@ -6,11 +6,13 @@ from typing import Any, Protocol
 
 from dualbus.application.answers import answer_of
 from dualbus.application.errors import (
+    KEY_USED,
     REJECTED,
     DeadlineExceeded,
     DualbusError,
     Executed,
     HandlerError,
+    KeyUsed,
     Problem,
     Rejected,
     Unavailable,
@@ -25,7 +27,8 @@ from dualbus.protocol.codes import Code, WireError
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX, SEND
 from dualbus.protocol.values import INT_MAX, check
 
-COMMANDS, QUERIES = "commandbus", "querybus"
+COMMANDS, QUERIES, GATEWAY = "commandbus", "querybus", "gateway"
+ANSWERS = ("query_result", "status_result", "rates_result", "timeline_result")  # with data
 TIMEOUT_SECONDS_MAX = 3600
 SHARED_BYTES_MAX = 50_000  # of a batch with several messages
 
@@ -100,7 +103,7 @@ class Call:
 
         A retry of a command has the same key. "Unavailable" for a retry leaves the outcome of a lost try unknown.
         """
-        if body["type"] == "query_result":
+        if body["type"] in ANSWERS:
             return self._answer(body["data"]), False
         if body["type"] == "command_result":
             if not body["success"]:
@@ -117,7 +120,8 @@ class Call:
         if code == Code.TIMEOUT:
             return self.unknown(DeadlineExceeded, text), False
         if code == Code.ABORTED:
-            return HandlerError(text), False
+            codes = [problem["code"] for problem in details.get("problems") or ()]
+            return KeyUsed(text) if codes == [KEY_USED] else HandlerError(text), False
         return _rejected(body.get("errors") or [text], details, code.name.lower()), False
 
     def _answer(self, data: Any) -> Any:

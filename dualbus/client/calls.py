@@ -13,6 +13,7 @@ from dualbus.application.errors import ClientClosed, DeadlineExceeded, DualbusEr
 from dualbus.application.messages import Message, Query
 from dualbus.client.call import (
     COMMANDS,
+    GATEWAY,
     QUERIES,
     SHARED_BYTES_MAX,
     Call,
@@ -92,6 +93,11 @@ class PendingCalls:
         call = self._call(QUERIES, None, timeout, {"type": type_, "params": params})
         call.query = message if isinstance(message, Query) else None
         return call
+
+    def report(self, type_: str, timeout: float | None, **params: str | int | None) -> Call:
+        """Create the call of a request that the gateway answers itself."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._call(GATEWAY, None, timeout, {"type": type_, "params": given})
 
     def _call(self, dest: str, key: str | None, timeout: float | None, body: dict[str, Any]) -> Call:
         seconds = self._timeout if timeout is None else checked_timeout(timeout)
