@@ -12,16 +12,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgpack
 import pytest
 
 from dualbus import Client
 from dualbus.application.event_json import to_text
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.testing import Cluster
+from dualbus.testing import Cluster, InProcess
 from tests.conftest import ROOT
 from tests.doors import MORE, PLAIN, VALUES, Answer, Keep, Kept, Show, Values, app
 from tests.raw import RawClient
+from tests.web.conftest import wait_until_serving
 
 # As people write the values in JSON.
 JSON = """{
@@ -85,6 +87,13 @@ class Doors:
         answer = call(type_, **self.keywords)
         return answer.events if type_ == "Keep" else answer
 
+    def by_http(self, type_: str) -> Any:
+        """Send a JSON body over HTTP."""
+        path, key = ("commands", "events") if type_ == "Keep" else ("queries", "data")
+        url = f"{self.cluster.http}/{path}/{type_}"
+        answer = httpx.post(url, content=JSON, headers={"Content-Type": "application/json"}, timeout=60).json()
+        return answer[key] if type_ == "Keep" else answer
+
     def run(self, *arguments: str) -> str:
         ran = subprocess.run(
             [*_DUALBUS, *arguments], env=self.cluster.environ, cwd=ROOT, capture_output=True, check=True
@@ -92,7 +101,7 @@ class Doors:
         return ran.stdout.decode()
 
 
-DOORS = ["by_pipe", "by_zmq", "by_send", "by_command_line", "by_class", "by_keywords"]
+DOORS = ["by_http", "by_pipe", "by_zmq", "by_send", "by_command_line", "by_class", "by_keywords"]
 _DUALBUS = [sys.executable, "-m", "dualbus"]
 
 
@@ -119,6 +128,8 @@ def doors() -> Iterator[Doors]:
     folder = Path(tempfile.mkdtemp(prefix="db"))
     with Cluster(folder, "tests.doors:app", cwd=ROOT) as cluster:
         cluster.start(stdin=subprocess.PIPE)
+        cluster.start("web")
+        wait_until_serving(cluster)
         with Client(cluster.front) as client:
             yield Doors(cluster, client)
     shutil.rmtree(folder)
@@ -143,6 +154,15 @@ def test_a_query_receives_equal_values(doors: Doors, door: str) -> None:
 
 def test_an_answer_has_the_values_of_its_type(doors: Doors) -> None:
     assert doors.client.query(Answer(**PLAIN)) == Values(**PLAIN)
+
+
+def test_an_application_in_the_process_of_its_test_receives_equal_values(doors: Doors) -> None:
+    message = json.loads(JSON, parse_float=Decimal)
+    with InProcess(app) as client:
+        for values in (message, doors.keywords):
+            assert client.command("Keep", values).events == client.command(Keep(**VALUES)).events
+            assert client.query("Show", values) == repr(VALUES)
+        assert client.query(Answer(**PLAIN)) == Values(**PLAIN)
 
 
 def test_a_command_is_the_same_command_from_each_door(doors: Doors) -> None:

@@ -65,7 +65,7 @@ def _is_lax(metadata: Any) -> bool:
     return getattr(metadata, "strict", None) is False or bool(getattr(metadata, "coerce_numbers_to_str", None))
 
 
-def is_plain(kind: type["Message"]) -> bool:
+def has_json_values(kind: type["Message"]) -> bool:
     """Return whether all values of a class are the same in JSON and in Python."""
     strict = kind.model_config.get("strict") is True
     fields = kind.model_fields.values()
@@ -139,7 +139,7 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
     "5" is not an integer, but "2026-01-31" can be a date.
     """
     validator, has_rules = kind.__pydantic_validator__, kind.problems is not Message.problems
-    is_json, functions = is_plain(kind), has_functions(kind)
+    is_json, functions = has_json_values(kind), has_functions(kind)
     exact = json_validator(kind) if functions or has_decimals(kind) else None
 
     def parse(fields: dict[str, Any]) -> Message:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError
 
-from dualbus.application.messages import Invalid, Message, is_plain, parse
+from dualbus.application.messages import Invalid, Message, has_json_values, parse
 from dualbus.application.schemas import holds
 from dualbus.protocol.codes import WireError
 
@@ -37,7 +37,7 @@ def request_fields(message: Message) -> dict[str, Any]:
 def _is_certain(kind: type[Message]) -> bool:
     """Return whether all messages of a class are read back equal: JSON has their values, no function changes them."""
     excluded = any(field.exclude for field in kind.model_fields.values())
-    return is_plain(kind) and not excluded and not holds(kind.__pydantic_core_schema__, _changes)
+    return has_json_values(kind) and not excluded and not holds(kind.__pydantic_core_schema__, _changes)
 
 
 def _changes(node: dict[str, Any]) -> bool:
