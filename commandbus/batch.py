@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
-from dualbus.application.errors import Problem, Rejected, details_of, problems_from, stored_errors
+from dualbus.application.errors import KEY_USED, Problem, Rejected, details_of, problems_from, stored_errors
 from dualbus.application.messages import Command, Event, Invalid, parse
 from dualbus.application.past import limited
 from dualbus.application.tables import Interrupted
@@ -139,7 +139,7 @@ class CommandBatch:
                 new, shown = self._encoded(limited(function(command, past), function, kinds))
             except Rejected as rejected:
                 problems = rejected.problems
-        errors = stored_errors(problems)
+        errors = stored_errors(problems) if problems else ()
         if sum(len(str(error)) for error in errors) > DATA_CHARS_MAX:
             raise WireError(f"The refusal holds more than {DATA_CHARS_MAX} characters.")
         decision = Decision(job.key, self._history.now, new, errors, past.conditions, fingerprint, _origin(job.body))
@@ -179,7 +179,8 @@ class CommandBatch:
             same = is_same(sent, outcome.fingerprint)
         if not same and (command or not outcome.events or outcome.fingerprint is None):
             text = "This idempotency_key was used for another command: give every command a key of its own."
-            raise CommandError(error(msg_id, Code.ABORTED, text))
+            details = {"problems": details_of([Problem(text, code=KEY_USED)])}
+            raise CommandError({**error(msg_id, Code.ABORTED, text), "details": details})
         if not same:
             return _not_known(msg_id, body["type"], outcome.position), outcome.position
         if outcome.errors:

@@ -42,7 +42,7 @@ def read_request(message: Any) -> Request:
             raise WireError(_unknown("body", body.keys() - _BODY))
         for name in _FREE:
             if name in body:
-                check(body[name], 1)
+                check(body[name], 1, decimals=True)
         packed = pack(body)
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
@@ -56,6 +56,7 @@ def read_request(message: Any) -> Request:
             _whole(message, "timeout_ms", 1, TIMEOUT_MS_MAX) if "timeout_ms" in message else None,
             (_whole(message, "after", 0, INT_MAX) or 0) if "after" in message else 0,
             packed,
+            body.get("trace"),
         )
     except WireError as error:
         raise BadEnvelope(str(error), msg_id) from None

@@ -6,15 +6,18 @@ from typing import Any, Protocol
 
 from dualbus.application.answers import answer_of
 from dualbus.application.errors import (
+    KEY_USED,
     REJECTED,
     DeadlineExceeded,
     DualbusError,
     Executed,
     HandlerError,
+    KeyUsed,
     Problem,
     Rejected,
     Unavailable,
 )
+from dualbus.application.forms import json_form
 from dualbus.application.messages import Message, Query
 from dualbus.client.sessions import SessionState
 from dualbus.protocol.batches import joined
@@ -24,6 +27,7 @@ from dualbus.protocol.frames import MESSAGE_BYTES_MAX, SEND
 from dualbus.protocol.values import INT_MAX, check
 
 COMMANDS, QUERIES, GATEWAY = "commandbus", "querybus", "gateway"
+ANSWERS = ("query_result", "status_result", "rates_result", "timeline_result")  # with data
 TIMEOUT_SECONDS_MAX = 3600
 SHARED_BYTES_MAX = 50_000  # of a batch with several messages
 
@@ -98,7 +102,7 @@ class Call:
 
         A retry of a command has the same key. "Unavailable" for a retry leaves the outcome of a lost try unknown.
         """
-        if body["type"] in ("query_result", "status_result"):
+        if body["type"] in ANSWERS:
             return self._answer(body["data"]), False
         if body["type"] == "command_result":
             if not body["success"]:
@@ -115,7 +119,8 @@ class Call:
         if code == Code.TIMEOUT:
             return self.unknown(DeadlineExceeded, text), False
         if code == Code.ABORTED:
-            return HandlerError(text), False
+            codes = [problem["code"] for problem in details.get("problems") or ()]
+            return KeyUsed(text) if codes == [KEY_USED] else HandlerError(text), False
         return _rejected(body.get("errors") or [text], details, code.name.lower()), False
 
     def _answer(self, data: Any) -> Any:
@@ -144,15 +149,27 @@ def _rejected(errors: list[str], details: dict[str, Any], code: str = REJECTED) 
 def packed_body(body: dict[str, Any]) -> bytes:
     """Pack a body; raise Rejected if the gateway could not decode it and would reject the whole batch."""
     try:
-        check(body)
-        packed = pack(body)
+        packed = pack(_plain(body))
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
         if len(packed) > NODES_MAX:  # fewer bytes cannot have more values
             unpack_hostile(joined(SEND, [b"\x91" + packed])[1])  # the list simulates the envelope
-    except WireError as error:
+    except ValueError as error:
         raise Rejected(str(error), code=Code.MALFORMED.name.lower()) from None
     return packed
+
+
+def _plain(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body with the JSON forms of its values. Raises WireError for values without a form."""
+    try:
+        check(body, decimals=True)  # most bodies have plain values
+    except WireError as error:
+        try:
+            body = json_form(body, request=True)
+        except RecursionError:
+            raise error from None
+        check(body, decimals=True)
+    return body
 
 
 def type_and_fields(message: Message | str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

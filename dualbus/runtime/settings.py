@@ -15,7 +15,8 @@ _ADDRESSES = ("front", "back", "events", "progress")
 _CHOICES = {"log_format": ("text", "json"), "log_level": ("info", "warning", "error")}
 _IPC = "ipc://"
 _IPC_BYTES_MAX = 107 if sys.platform == "linux" else 103  # the system's limit for the path of a socket
-_TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})")
+_HOST_PORT = r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})"
+_TCP, _HTTP = re.compile(f"tcp://{_HOST_PORT}"), re.compile(f"http://{_HOST_PORT}/?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Settings:
     back: str = "tcp://127.0.0.1:5571"
     events: str = "tcp://127.0.0.1:5572"
     progress: str = "tcp://127.0.0.1:5573"
+    http: str = "http://127.0.0.1:5580"
     app: str = "users:app"
     data: Path = Path("data")
     timeout_ms: int = 5000
@@ -45,6 +47,8 @@ class Settings:
         for name in _ADDRESSES:
             values[name] = _expanded(values[name])
             errors += _address_errors(f"DUALBUS_{name.upper()}", values[name])
+        values["http"] = values["http"].removesuffix("/")
+        errors += _network_errors("DUALBUS_HTTP", values["http"], _HTTP, "http://127.0.0.1:PORT")
         timeout = values.pop("timeout_ms")
         if not re.fullmatch(r"[0-9]{1,7}", timeout) or int(timeout) == 0:
             errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.")
@@ -62,6 +66,12 @@ class Settings:
             raise ConfigError(*errors)
         return cls(**values, data=Path(data), timeout_ms=int(timeout))
 
+    @property
+    def http_host_port(self) -> tuple[str, int]:
+        """The host and the port of `http`."""
+        host, _, port = self.http.removeprefix("http://").rpartition(":")
+        return host.strip("[]"), int(port)
+
     def __str__(self) -> str:
         return ", ".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
 
@@ -74,14 +84,18 @@ def _expanded(address: str) -> str:
 def _address_errors(variable: str, address: str) -> list[str]:
     if address.startswith(_IPC) and len(address) > len(_IPC):
         return [f"{variable} is {address!r}, {problem}." for problem in _path_problems(address.removeprefix(_IPC))]
-    match = _TCP.fullmatch(address)
+    return _network_errors(variable, address, _TCP, "tcp://127.0.0.1:PORT", " or ipc://PATH")
+
+
+def _network_errors(variable: str, address: str, form: re.Pattern[str], example: str, other: str = "") -> list[str]:
+    match = form.fullmatch(address)
     if match is None or not 0 < int(match["port"]) < 65536:
-        return [f"{variable} is {address!r}; give tcp://127.0.0.1:PORT or ipc://PATH."]
+        return [f"{variable} is {address!r}; give {example}{other}."]
     if _is_loopback(match["host"].strip("[]")):
         return []
     return [
         f"{variable} is {address!r}, which other machines can reach, but connections are not "
-        "authenticated yet: give a loopback address such as tcp://127.0.0.1:PORT."
+        f"authenticated yet: give a loopback address such as {example}."
     ]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GATEWAY, COMMANDBUS, PROJECTOR, QUERYBUS = PROCESSES = ("gateway", "commandbus", "projector", "querybus")
+WEB = "web"  # started by name only: it needs dualbus[web]
 # Generous, because a start on a busy machine may need seconds: these only end a test that hangs.
 TIMEOUT_MS = 60_000  # the default deadline of requests
 UNTIL_SECONDS = 30.0
@@ -38,6 +40,13 @@ def until(ask: Callable[[], T], seconds: float = UNTIL_SECONDS, what: str = "") 
         if time.monotonic() > deadline:
             raise AssertionError(f"Not within {seconds:g} s: {what or ask}{failure}")
         time.sleep(0.01)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 class Process:
@@ -108,8 +117,8 @@ class Cluster:
     removes the folder on exit. In a folder of the test, `start` starts the processes. Remaining processes are killed
     on exit.
 
-    The default application is DUALBUS_APP. Addresses are ipc paths in the folder, so clusters can run side by side.
-    The default deadline of a request is a minute, unless `timeout_ms` is among the settings.
+    The default application is DUALBUS_APP. Addresses are ipc paths in the folder, and a free port for HTTP, so
+    clusters can run side by side. The default deadline of a request is a minute, unless `timeout_ms` is a setting.
     """
 
     def __init__(
@@ -125,10 +134,11 @@ class Cluster:
         self.addresses = {name: f"ipc://{folder}/{name}" for name in ("front", "back", "events", "progress")}
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("DUALBUS_")}
         self.environ |= {f"DUALBUS_{name.upper()}": address for name, address in self.addresses.items()}
+        self.environ |= {"DUALBUS_HTTP": f"http://127.0.0.1:{_free_port()}"}
         self.environ |= {"DUALBUS_APP": app, "DUALBUS_DATA": str(self.data), "DUALBUS_TIMEOUT_MS": str(TIMEOUT_MS)}
         self.environ |= {f"DUALBUS_{name.upper()}": value for name, value in settings.items()}
         self.commands = {
-            name: [sys.executable, "-m", f"dualbus.{name}"] for name in PROCESSES
+            name: [sys.executable, "-m", f"dualbus.{name}"] for name in (*PROCESSES, WEB)
         }  # a test may wrap them
         self.processes: list[Process] = []
 
@@ -137,8 +147,13 @@ class Cluster:
         """The address that clients connect to."""
         return self.environ["DUALBUS_FRONT"]
 
+    @property
+    def http(self) -> str:
+        """The address of the web process, which `start("web")` starts."""
+        return self.environ["DUALBUS_HTTP"]
+
     def start(self, *names: str, stdin: int | IO[bytes] = subprocess.DEVNULL, **environ: str) -> list[Process]:
-        """Start the named processes, or all four; `stdin` is the standard input of the gateway."""
+        """Start the named processes, or all but web; `stdin` is the standard input of the gateway."""
         started = []
         for name in names or PROCESSES:
             stderr_path = self.folder / f"{name}.{len(self.processes)}.log"

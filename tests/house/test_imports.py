@@ -12,7 +12,7 @@ import pytest
 import dualbus
 
 ROOT = Path(__file__).parents[2]
-PROCESSES = {"gateway", "commandbus", "projector", "querybus"}
+PROCESSES = {"gateway", "commandbus", "projector", "querybus", "web"}
 APPLICATIONS = {"users", "examples"}
 PRODUCT = [*PROCESSES, "dualbus", "users"]
 NOT_OURS = {".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", "__pycache__", "data", "build"}
@@ -31,6 +31,7 @@ LAYERS = [  # of dualbus: a room imports those above it
     ["log"],
     ["transport"],
     ["runtime"],
+    ["telemetry"],
     ["worker", "client"],
     ["operations"],
     ["testing", "cli"],
@@ -75,6 +76,11 @@ PURE = [
     "gateway/throughput.py",
     "gateway/deferred.py",
     "gateway/followers.py",
+    "gateway/metrics.py",
+    "gateway/timeline.py",
+    "gateway/rates.py",
+    "gateway/positions.py",
+    "dualbus/telemetry/histogram.py",
     "commandbus/batch.py",
     "commandbus/fingerprint.py",
     "commandbus/history.py",
