@@ -11,6 +11,7 @@ from .parameters import parameters, pop_timeout
 from .problems import Problem
 from .sessions import session_of
 from .site import Site
+from .tracing import traced
 
 
 def routes(site: Site) -> list[BaseRoute]:
@@ -24,7 +25,8 @@ def routes(site: Site) -> list[BaseRoute]:
             raise Problem(400, f"Unknown parameter {found[0][0][:100]!r}: send the fields in the body.")
         key, session = key_of(request), session_of(site, request)
         async with site.bodies.json_object(request) as payload:
-            result = await session.command(kind.__name__, payload, timeout=timeout, idempotency_key=key)
+            with traced(site.tracer, request):
+                result = await session.command(kind.__name__, payload, timeout=timeout, idempotency_key=key)
         answer = json_answer(site, session, {"events": result.events, "position": result.position})
         if result.repeated:
             answer.headers["dualbus-repeated"] = "true"
