@@ -1,51 +1,60 @@
-"""JSON objects from the bodies of requests, within bounds of size, memory and time."""
+"""JSON objects from the bodies of requests, within bounds of size and memory."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 
 from .problems import Problem, busy
 
-BODY_SECONDS = 10.0
 BODIES_BYTES_MAX = 64 << 20  # of all requests in progress
+
+
+class Body:
+    """The JSON object of a request; the `with` block is the time in memory."""
+
+    def __init__(self, bodies: "Bodies", size: int, value: dict[str, Any]) -> None:
+        self._bodies = bodies
+        self._size = size
+        self._value = value
+
+    def __enter__(self) -> dict[str, Any]:
+        return self._value
+
+    def __exit__(self, *error: object) -> None:
+        self._bodies.held -= self._size
 
 
 class Bodies:
     """The memory of all bodies: requests beyond the bound are refused."""
 
     def __init__(self) -> None:
-        self._held = 0
+        self.held = 0
 
-    @asynccontextmanager
-    async def json_object(self, request: Request) -> AsyncIterator[dict[str, Any]]:
-        """Provide the JSON object of a request while the request is in progress. Raises Problem."""
+    async def read(self, request: Request) -> Body:
+        """Read the JSON object of a request. Raises Problem."""
         _check_type(request)
-        body = bytearray()
+        body = b""
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                async for chunk in request.stream():
-                    self._held += len(chunk)
-                    body += chunk
-                    self._check_size(len(body))
-        except TimeoutError:
-            raise Problem(408, f"The body did not arrive within {BODY_SECONDS:g} s.") from None
-        except ClientDisconnect:
-            raise Problem(400, "The connection was lost before the end of the body.") from None
-        else:
-            yield _decoded(bytes(body))
-        finally:
-            self._held -= len(body)
+            while True:
+                message = await request.receive()
+                if message["type"] != "http.request":
+                    raise Problem(400, "The connection was lost before the end of the body.")
+                self.held += len(message["body"])
+                body += message["body"]
+                self._check_size(len(body))
+                if not message["more_body"]:
+                    return Body(self, len(body), _decoded(body))
+        except Problem:
+            self.held -= len(body)
+            raise
 
     def _check_size(self, size: int) -> None:
         if size > MESSAGE_BYTES_MAX:
             raise Problem(413, f"The body has more than {MESSAGE_BYTES_MAX} bytes: send less in a request.")
-        if self._held > BODIES_BYTES_MAX:
+        if self.held > BODIES_BYTES_MAX:
             raise busy("The requests in progress hold too much memory: retry later.")
 
 
