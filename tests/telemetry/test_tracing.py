@@ -177,13 +177,13 @@ def test_a_collector_that_is_gone_stops_nothing(traced: Cluster, collector: Coll
 
 def test_without_configuration_no_process_imports_opentelemetry() -> None:
     code = "import sys, dualbus, {0}.node; print('opentelemetry' in sys.modules)"
-    for process in ("gateway", "commandbus", "projector", "querybus", "web"):
-        script = code.format(f"dualbus.{process}")
+    for name in ("gateway", "commandbus", "projector", "querybus", "web"):
+        script = code.format(f"dualbus.{name}")
         environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
         ran = subprocess.run(
             [sys.executable, "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
         )
-        assert ran.stdout == "False\n", process
+        assert ran.stdout == "False\n", name
 
 
 def test_a_missing_package_is_a_warning(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
