@@ -11,6 +11,7 @@ from .message_types import command_type
 from .parameters import parameters, pop_timeout
 from .problems import Problem
 from .site import Site
+from .tracing import traced
 
 
 def routes(site: Site) -> list[BaseRoute]:
@@ -23,7 +24,7 @@ def routes(site: Site) -> list[BaseRoute]:
         if found:
             raise Problem(400, f"Unknown parameter {found[0][0][:100]!r}: send the fields in the body.")
         key, session = key_of(request), site.sessions.of(request)
-        with await site.bodies.read(request) as payload:
+        with await site.bodies.read(request) as payload, traced(site.tracer, request):
             result = await session.command(kind.__name__, payload, timeout=timeout, idempotency_key=key)
         answer = json_answer(site, request, session, {"events": result.events, "position": result.position})
         if result.repeated:
