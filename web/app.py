@@ -54,7 +54,7 @@ def _problem(scope: Scope, error: Exception) -> Problem:
     if isinstance(error, DualbusError):
         return problem_of(error)
     if isinstance(error, HTTPException) and error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         return Problem(405, f"{Request(scope).url.path} accepts {allowed} only.", {"allow": allowed})
     if isinstance(error, HTTPException):
         return Problem(404, "No such path: /docs lists the paths.")
