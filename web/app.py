@@ -9,10 +9,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from dualbus.application.errors import DualbusError
 
-from . import commands, events, health, queries
+from . import commands, docs, events, health, queries
 from .guard import Guard, protective_headers
 from .problems import Problem, problem_of
 from .site import Site
+
+ROUTES = (commands, queries, events, health, docs)
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ class WebApp:
     def __init__(self, site: Site) -> None:
         self._guard = Guard(site.settings)
         self._router = Router(
-            [*commands.routes(site), *queries.routes(site), *events.routes(site), *health.routes(site)],
+            [route for module in ROUTES for route in module.routes(site)],
             redirect_slashes=False,
         )
 
