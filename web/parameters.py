@@ -44,12 +44,6 @@ def pop_timeout(found: Parameters) -> float | None:
     return int(text) / 1000
 
 
-def refuse_others(found: Parameters) -> None:
-    """Raise Problem if a request with a body has parameters."""
-    if found:
-        raise Problem(400, f"Unknown parameter {found[0][0][:100]!r}: send the fields in the body.")
-
-
 class FieldForm(NamedTuple):
     """The form of a field in a query string."""
 
@@ -117,7 +111,7 @@ def _types(leaves: list[Schema]) -> set[Any]:
 
 
 def _value(text: str, form: FieldForm) -> Any:
-    """Return the value of a text: a choice, text wherever a field can be text, otherwise a number, true or false."""
+    """Return the value of a text: a choice, text if the field can be text, otherwise a number or true or false."""
     if text in form.choices:
         return form.choices[text]
     if form.is_text:
