@@ -11,6 +11,7 @@ from dualbus.application.errors import DualbusError
 
 from . import commands, health, queries
 from .guard import HEADERS, Guard
+from .page.routes import routes as page_routes
 from .problems import Problem, problem_of
 from .site import Site
 
@@ -23,7 +24,8 @@ class WebApp:
     def __init__(self, site: Site) -> None:
         self._guard = Guard(site.settings)
         self._router = Router(
-            [*commands.routes(site), *queries.routes(site), *health.routes(site)], redirect_slashes=False
+            [*commands.routes(site), *queries.routes(site), *health.routes(site), *page_routes(site)],
+            redirect_slashes=False,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -13,6 +14,7 @@ from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from .problems import RETRY_SECONDS, Problem
 
 BODY_SECONDS = 10.0
+FORM_FIELDS_MAX = 1000
 BODIES_BYTES_MAX = 64 << 20  # of all requests in progress
 
 
@@ -25,7 +27,22 @@ class Bodies:
     @asynccontextmanager
     async def json_object(self, request: Request) -> AsyncIterator[dict[str, Any]]:
         """Provide the JSON object of a request while the request is in progress. Raises Problem."""
-        _check_type(request)
+        _check_type(request, "application/json", "JSON")
+        async with self._received(request) as body:
+            yield _decoded(body)
+
+    @asynccontextmanager
+    async def form(self, request: Request) -> AsyncIterator[dict[str, str]]:
+        """Provide the fields of a form of the page while the request is in progress. Raises Problem."""
+        _check_type(request, "application/x-www-form-urlencoded", "a form")
+        async with self._received(request) as body:
+            try:
+                yield dict(parse_qsl(body.decode("ascii"), True, errors="strict", max_num_fields=FORM_FIELDS_MAX))
+            except ValueError:
+                raise Problem(400, "The body is not a form in UTF-8.") from None
+
+    @asynccontextmanager
+    async def _received(self, request: Request) -> AsyncIterator[bytes]:
         body = bytearray()
         try:
             async with asyncio.timeout(BODY_SECONDS):
@@ -38,7 +55,7 @@ class Bodies:
         except ClientDisconnect:
             raise Problem(400, "The connection was lost before the end of the body.") from None
         else:
-            yield _decoded(bytes(body))
+            yield bytes(body)
         finally:
             self._held -= len(body)
 
@@ -50,11 +67,11 @@ class Bodies:
             raise Problem(503, text, {"retry-after": str(RETRY_SECONDS)})
 
 
-def _check_type(request: Request) -> None:
+def _check_type(request: Request, expected: str, words: str) -> None:
     """Refuse other types, also because a form of a foreign page cannot send JSON."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise Problem(415, "The body must be JSON: send the header Content-Type: application/json.")
+    if media_type != expected:
+        raise Problem(415, f"The body must be {words}: send the header Content-Type: {expected}.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(415, "The body must not be compressed: omit Content-Encoding.")
     if int(request.headers.get("content-length", "0")) > MESSAGE_BYTES_MAX:

@@ -13,7 +13,7 @@ HEADERS = [
         b"default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
     (b"cross-origin-resource-policy", b"same-origin"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),  # under no-referrer, browsers send the forms of the page without Origin
     (b"x-content-type-options", b"nosniff"),
 ]
 

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from dualbus.application.descriptions import json_types
 from dualbus.application.errors import DualbusError, Rejected
 from dualbus.application.loader import load
 from dualbus.application.messages import Message
 from dualbus.application.names import nearest
 from dualbus.cli import output
-from dualbus.cli.describing import json_types
 from dualbus.cli.names import find
 from dualbus.cli.settings import settings
 from dualbus.client.client import Client

@@ -26,6 +26,7 @@ from dualbus.protocol.frames import MESSAGE_BYTES_MAX, SEND
 from dualbus.protocol.values import INT_MAX, check
 
 COMMANDS, QUERIES, GATEWAY = "commandbus", "querybus", "gateway"
+ANSWERS = ("query_result", "status_result", "rates_result", "timeline_result")
 TIMEOUT_SECONDS_MAX = 3600
 SHARED_BYTES_MAX = 50_000  # of a batch with several messages
 
@@ -100,7 +101,7 @@ class Call:
 
         A retry of a command has the same key. "Unavailable" for a retry leaves the outcome of a lost try unknown.
         """
-        if body["type"] in ("query_result", "status_result"):
+        if body["type"] in ANSWERS:
             return self._answer(body["data"]), False
         if body["type"] == "command_result":
             if not body["success"]:

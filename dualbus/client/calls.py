@@ -97,7 +97,11 @@ class PendingCalls:
 
     def status(self, timeout: float | None) -> Call:
         """Create the call of a status request."""
-        return self._call(GATEWAY, None, timeout, {"type": STATUS})
+        return self.report(STATUS, {}, timeout)
+
+    def report(self, type_: str, params: Mapping[str, Any], timeout: float | None) -> Call:
+        """Create the call of a request that the gateway answers itself."""
+        return self._call(GATEWAY, None, timeout, {"type": type_, **({"params": dict(params)} if params else {})})
 
     def _call(self, dest: str, key: str | None, timeout: float | None, body: dict[str, Any]) -> Call:
         seconds = self._timeout if timeout is None else checked_timeout(timeout)
