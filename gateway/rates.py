@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from .router import Router
 
 INTERVAL_SECONDS, POINTS_MAX = 2.0, 300  # ten minutes
+COLUMNS = (
+    "time", "commands_per_s", "commands_p50_s", "commands_p99_s", "queries_per_s", "queries_p50_s", "queries_p99_s",
+    "failed_per_s", "written_per_s", "applied_per_s", "lag_events", "lag_s", "pending",
+)  # fmt: skip
 _NAMES = {COMMANDS: "commands", QUERIES: "queries"}
 
 
@@ -51,8 +55,7 @@ class Rates:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the points as columns, oldest first."""
-        names = self._points[-1] if self._points else ()
-        return {"interval_s": INTERVAL_SECONDS, **{name: [point[name] for point in self._points] for name in names}}
+        return {"interval_s": INTERVAL_SECONDS, **{name: [point[name] for point in self._points] for name in COLUMNS}}
 
 
 def _totals(metrics: Metrics, at: dict[str, Any], now: float) -> _Totals:

@@ -224,7 +224,7 @@ class Router:
 
     def answer(self, request: Request, body: dict[str, Any]) -> None:
         """Answer a request with an error of the gateway."""
-        self.workers.metrics.answered(request, Code(body["code"]).name.lower())
+        self.workers.metrics.failed(request, Code(body["code"]).name.lower())
         self._enqueue_reply(request.client, request.src, request.dest or GATEWAY, 0, pack(body))
         self._complete(request)
 

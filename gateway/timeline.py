@@ -39,18 +39,16 @@ class Timeline:
 
     def __init__(self) -> None:
         self.written = 0
-        self._commands: deque[_Command] = deque(maxlen=COMMANDS_MAX)
+        self._commands: deque[tuple[Any, ...]] = deque(maxlen=COMMANDS_MAX)  # the fields of _Command
         self._transactions: deque[Transaction] = deque(maxlen=TRANSACTIONS_MAX)
 
     def record(self, request: Request, position: int, outcome: str, now: float, times: CommitTimes) -> None:
         """Record the answer to a command. Answers arrive in the order of the log."""
         first, self.written = self.written + 1, max(self.written, position)
-        self._commands.append(
-            _Command(
-                request.key, request.type, outcome, first, position, request.answered, request.tries,
-                request.arrived, request.sent_at, now, times,
-            )
-        )  # fmt: skip
+        self._commands.append((
+            request.key, request.type, outcome, first, position, request.answered, request.tries,
+            request.arrived, request.sent_at, now, times,
+        ))  # fmt: skip
 
     def projected(self, transactions: Iterable[Transaction]) -> None:
         """Record transactions of the projector."""
@@ -63,7 +61,7 @@ class Timeline:
 
     def find(self, key: str | None, position: int | None) -> dict[str, Any] | None:
         """Return the stages of the first command with a key, or of the command that wrote a position."""
-        for command in self._commands:
+        for command in map(_Command._make, self._commands):
             if command.key == key if key is not None else command.first <= (position or 0) <= command.position:
                 return self._described(command)
         return None

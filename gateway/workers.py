@@ -17,7 +17,7 @@ from dualbus.protocol.records import CommitTimes, Heartbeat, Registration, Respo
 from .bus import COMMANDS, PROJECTOR, QUERIES, SLOW_SECONDS, Bus
 from .clients import Client
 from .deferred import Deferred
-from .metrics import Metrics
+from .metrics import Answered, Metrics
 from .request import TRIES_MAX, Request
 from .timeline import Timeline
 from .worker import Worker
@@ -106,6 +106,8 @@ class Workers:
         worker.last_seen = self.metrics.now = now
         bus, in_flight = self.buses[worker.dest], worker.in_flight
         before = len(in_flight)
+        answered: list[Answered] = []
+        record = self.timeline.record
         highest = 0
         for id_, position, body, details in responses:
             if id_ == worker.slow:
@@ -120,10 +122,11 @@ class Workers:
                 request.session.position = position
             outcome = outcome_of(body, details)
             if times:
-                self.timeline.record(request, position, outcome, now, times)
+                record(request, position, outcome, now, times)
             if not request.answered:
-                self.metrics.answered(request, outcome)
+                answered.append((request.type, request.arrived, outcome))
                 self._answers.deliver(request, position, body, details)
+        self.metrics.answered(worker.dest, answered)
         self.head = max(self.head, highest)
         if self.deferred and worker.dest == QUERIES and highest:
             self._queue_deferred(highest)

@@ -9,11 +9,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from dualbus.application.errors import DualbusError
 
-from . import commands, health, queries
+from . import commands, events, health, metrics, queries
 from .guard import HEADERS, Guard
-from .page.routes import routes as page_routes
+from .page import routes as page
 from .problems import Problem, problem_of
 from .site import Site
+
+ROUTES = (commands, queries, events, health, metrics, page)
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ class WebApp:
     def __init__(self, site: Site) -> None:
         self._guard = Guard(site.settings)
         self._router = Router(
-            [*commands.routes(site), *queries.routes(site), *health.routes(site), *page_routes(site)],
+            [route for module in ROUTES for route in module.routes(site)],
             redirect_slashes=False,
         )
 

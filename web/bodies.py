@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 
-from .problems import RETRY_SECONDS, Problem
+from .problems import Problem, busy
 
 BODY_SECONDS = 10.0
 FORM_FIELDS_MAX = 1000
@@ -63,8 +63,7 @@ class Bodies:
         if size > MESSAGE_BYTES_MAX:
             raise Problem(413, f"The body has more than {MESSAGE_BYTES_MAX} bytes: send less in a request.")
         if self._held > BODIES_BYTES_MAX:
-            text = "The requests in progress hold too much memory: retry later."
-            raise Problem(503, text, {"retry-after": str(RETRY_SECONDS)})
+            raise busy("The requests in progress hold too much memory: retry later.")
 
 
 def _check_type(request: Request, expected: str, words: str) -> None:

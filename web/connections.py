@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import socket
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -14,8 +15,15 @@ HEAD_SECONDS = 10.0  # from the connection, or the first byte of a further reque
 LINGER_SECONDS = 2.0  # to discard the rest of a refused body: a reset of the connection would destroy the response
 UNREAD_SECONDS = 30.0  # for a client that does not read
 UNREAD_BYTES_MAX = 256 << 20  # of all clients that do not read
+UNSENT_BYTES_MAX = 16_384  # of a connection, here and in the system, before the sender waits: the rest would get old
+LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 CONNECTIONS_MAX = 10_000
 DESCRIPTORS_KEPT = 64  # for everything but connections
+
+
+def connections_max() -> int:
+    """Return the bound on connections, by the descriptors of the process."""
+    return min(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS_KEPT)
 
 
 class ConnectionTable(ServerState):
@@ -23,7 +31,7 @@ class ConnectionTable(ServerState):
 
     def __init__(self) -> None:
         super().__init__()
-        self.connections_max = min(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS_KEPT)
+        self.connections_max = connections_max()
         self.waiting: dict[Connection, None] = {}  # without a request in progress, longest first
         self.unread: dict[Connection, int] = {}  # with unread output, longest first: the bytes
         self.unread_bytes = 0
@@ -58,6 +66,9 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
+        if LOWAT:
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, LOWAT, UNSENT_BYTES_MAX)
         self._set_timer(HEAD_SECONDS)
         self.server_state.admit(self)
 

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 
+from dualbus.application.app import App
 from dualbus.application.loader import load
 from dualbus.client.async_client import AsyncClient
 from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, ConfigError, FatalError
@@ -18,6 +19,7 @@ from dualbus.transport.poller import Poll
 
 try:
     from .app import WebApp
+    from .connections import connections_max
     from .server import Server
     from .site import Site
 except ModuleNotFoundError as missing:
@@ -40,17 +42,19 @@ def serve(settings: Settings, stop: Stop) -> int:
     raise_descriptor_limit()
     with _bound(settings) as listener:
         logger.info("Serving HTTP on %s (pid %d).", settings.http, os.getpid())
-        asyncio.run(_run(Site(app, settings), listener, stop))
+        asyncio.run(_run(app, settings, listener, stop))
     return EXIT_OK
 
 
-async def _run(site: "Site", listener: socket.socket, stop: Stop) -> None:
+async def _run(app: App, settings: Settings, listener: socket.socket, stop: Stop) -> None:
     loop = asyncio.get_running_loop()
+    client = AsyncClient(settings.front, timeout=settings.timeout_ms / 1000)
+    site = Site(app, settings, client, streams_max=connections_max() // 2)
     server = Server(WebApp(site), site.ending)
 
     def end() -> None:
         stop.requested = True
-        server.end()
+        site.end()
 
     def watch_supervisor() -> None:
         poll = Poll(stop=stop)
@@ -61,7 +65,9 @@ async def _run(site: "Site", listener: socket.socket, stop: Stop) -> None:
     for number in stop_signals():
         loop.add_signal_handler(number, end)
     threading.Thread(target=watch_supervisor, daemon=True).start()
-    async with AsyncClient(site.settings.front, timeout=site.settings.timeout_ms / 1000) as site.client:
+    if stop.requested:
+        end()
+    async with client:
         await server.serve([listener])
 
 

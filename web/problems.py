@@ -34,6 +34,11 @@ class Problem(Exception):
         return f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body
 
 
+def busy(text: str) -> Problem:
+    """Return the problem of a request that a client can retry."""
+    return Problem(503, text, {"retry-after": str(RETRY_SECONDS)})
+
+
 def problem_of(error: DualbusError) -> Problem:
     """Return the problem for an error of a call."""
     text = str(error)
@@ -51,7 +56,7 @@ def problem_of(error: DualbusError) -> Problem:
     if isinstance(error, errors.DeadlineExceeded):
         return Problem(504, text)
     assert isinstance(error, Unavailable | errors.ClientClosed)  # noqa: S101 - every other class is above
-    return Problem(503, text, {"retry-after": str(RETRY_SECONDS)})
+    return busy(text)
 
 
 def _rejected(error: Rejected) -> Problem:

@@ -12,6 +12,7 @@ from .message_types import query_type
 from .parameters import TIMEOUT, fields_of, parameters, pop_timeout
 from .sessions import session_of
 from .site import Site
+from .streams import EventStream, last_event_id, started, wants_stream
 
 
 def routes(site: Site) -> list[BaseRoute]:
@@ -21,7 +22,10 @@ def routes(site: Site) -> list[BaseRoute]:
         kind = query_type(site, request)
         found = parameters(request)
         timeout = None if TIMEOUT in kind.model_fields else pop_timeout(found)
-        answer = await _answer(request, kind.__name__, fields_of(kind, found), timeout)
+        params = fields_of(kind, found)
+        if wants_stream(request):
+            return await _stream(request, kind.__name__, params, timeout)
+        answer = await _answer(request, kind.__name__, params, timeout)
         tag = f'"{hashlib.blake2b(answer.body, digest_size=12).hexdigest()}"'
         answer.headers["etag"] = tag
         answer.headers["cache-control"] = "private, no-cache"
@@ -40,5 +44,11 @@ def routes(site: Site) -> list[BaseRoute]:
     async def _answer(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
         session = session_of(site, request)
         return json_answer(site, session, await session.query(name, params, timeout=timeout))
+
+    async def _stream(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
+        site.streams.check_room()
+        after = max(session_of(site, request).position, last_event_id(request))
+        frames = site.live.frames(name, params, after, timeout or site.timeout_seconds)
+        return EventStream(site.streams, await started(frames))
 
     return [Route("/queries/{type}", get, methods=["GET"]), Route("/queries/{type}", post, methods=["POST"])]

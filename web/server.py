@@ -17,7 +17,7 @@ GRACE_SECONDS = 2  # after the request to stop, for responses in progress
 
 
 class Server(UvicornServer):
-    """Serves an ASGI application until `end`; `ending` is set first, so that streams end."""
+    """Serves an ASGI application until the event `ending`."""
 
     def __init__(self, app: Any, ending: asyncio.Event) -> None:
         for name in ("uvicorn.error", "uvicorn.access"):
@@ -41,14 +41,10 @@ class Server(UvicornServer):
         self.server_state = ConnectionTable()
         self._ending = ending
 
-    def end(self) -> None:
-        """Request the end of `serve`."""
-        self.should_exit = True
-        self._ending.set()
-
     async def main_loop(self) -> None:
         """Wait for the end. uvicorn itself checks for the end ten times a second."""
-        while not await self.on_tick(0):
+        while not self._ending.is_set():
+            await self.on_tick(0)  # updates the Date header
             try:
                 await asyncio.wait_for(self._ending.wait(), TICK_SECONDS)
             except TimeoutError:

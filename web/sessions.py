@@ -3,8 +3,8 @@
 from starlette.requests import Request
 
 from dualbus.client.async_client import AsyncSession
-from dualbus.protocol.values import INT_MAX
 
+from .positions import position_of
 from .problems import Problem
 from .site import Site
 
@@ -22,13 +22,6 @@ def position_headers(site: Site, session: AsyncSession) -> dict[str, str]:
     position = str(session.position)
     cookie = f"{_name(site)}={position}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Lax"
     return {POSITION: position, "set-cookie": cookie}
-
-
-def position_of(text: str) -> int | None:
-    """Return the position of a text; None for any other text."""
-    if text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) <= INT_MAX:
-        return int(text)
-    return None
 
 
 def _header(request: Request) -> int:

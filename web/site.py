@@ -1,4 +1,4 @@
-"""The parts that all routes share: the application, the settings, and the client of the gateway."""
+"""The parts that all routes share: the application, the settings, the client of the gateway, and the listeners."""
 
 import asyncio
 
@@ -7,15 +7,28 @@ from dualbus.client.async_client import AsyncClient
 from dualbus.runtime.settings import Settings
 
 from .bodies import Bodies
+from .event_pages import EventPages
+from .head import Head
+from .live import LiveQueries
+from .streams import Streams
 
 
 class Site:
-    """The application, the settings, the client of the gateway, and the bounds over all requests."""
+    """Everything that routes need."""
 
-    client: AsyncClient  # connected by the process
-
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(self, app: App, settings: Settings, client: AsyncClient, streams_max: int) -> None:
         self.app = app
         self.settings = settings
-        self.ending = asyncio.Event()  # streams end now
+        self.client = client
+        self.timeout_seconds = settings.timeout_ms / 1000
         self.bodies = Bodies()
+        self.streams = Streams(streams_max)
+        self.head = Head(client)
+        self.live = LiveQueries(client, self.head)
+        self.event_pages = EventPages(client, self.head)
+        self.ending = asyncio.Event()
+
+    def end(self) -> None:
+        """End all streams; the server then ends."""
+        self.ending.set()
+        self.streams.end()

@@ -118,20 +118,21 @@ class AsyncClient(AsyncSession):
 
     async def status(self, timeout: float | None = None) -> dict[str, Any]:
         """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
-        found: dict[str, Any] = await self._call(lambda calls: calls.status(timeout))
+        found: dict[str, Any] = await self._call(lambda calls: calls.report("Status", timeout))
         return found
 
     async def rates(self, timeout: float | None = None) -> dict[str, Any]:
-        """Return rates, percentiles and lag of the last ten minutes, as columns."""
-        found: dict[str, Any] = await self._call(lambda calls: calls.report("Rates", {}, timeout))
+        """Return rates, percentiles and lag of the last ten minutes, as columns of equal length."""
+        found: dict[str, Any] = await self._call(lambda calls: calls.report("Rates", timeout))
         return found
 
     async def timeline(
         self, *, key: str | None = None, position: int | None = None, timeout: float | None = None
     ) -> dict[str, Any] | None:
-        """Return the stages of a recent command, found by its key or by the position of an event; None if unknown."""
-        params = {"position": position} if key is None else {"key": key}
-        found: dict[str, Any] | None = await self._call(lambda calls: calls.report("Timeline", params, timeout))
+        """Return the stages of a recent command by its key, or by the position of an event; None if unknown."""
+        found: dict[str, Any] | None = await self._call(
+            lambda calls: calls.report("Timeline", timeout, key=key, position=position)
+        )
         return found
 
     def events(

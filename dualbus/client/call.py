@@ -26,7 +26,7 @@ from dualbus.protocol.frames import MESSAGE_BYTES_MAX, SEND
 from dualbus.protocol.values import INT_MAX, check
 
 COMMANDS, QUERIES, GATEWAY = "commandbus", "querybus", "gateway"
-ANSWERS = ("query_result", "status_result", "rates_result", "timeline_result")
+ANSWERS = ("query_result", "status_result", "rates_result", "timeline_result")  # with data
 TIMEOUT_SECONDS_MAX = 3600
 SHARED_BYTES_MAX = 50_000  # of a batch with several messages
 

@@ -34,7 +34,6 @@ BACKOFF_SECONDS, BACKOFF_SECONDS_MAX = 0.05, 1.0
 REPLY_GRACE_SECONDS = 0.25  # after the deadline: the gateway's own reply is more precise
 EXPIRY_CHECK_SECONDS = 0.01  # the minimal pause between checks for expired calls
 NEVER = float("inf")
-STATUS = "Status"
 
 logger = logging.getLogger(__name__)
 
@@ -95,13 +94,10 @@ class PendingCalls:
         call.query = message if isinstance(message, Query) else None
         return call
 
-    def status(self, timeout: float | None) -> Call:
-        """Create the call of a status request."""
-        return self.report(STATUS, {}, timeout)
-
-    def report(self, type_: str, params: Mapping[str, Any], timeout: float | None) -> Call:
+    def report(self, type_: str, timeout: float | None, **params: str | int | None) -> Call:
         """Create the call of a request that the gateway answers itself."""
-        return self._call(GATEWAY, None, timeout, {"type": type_, **({"params": dict(params)} if params else {})})
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._call(GATEWAY, None, timeout, {"type": type_, "params": given})
 
     def _call(self, dest: str, key: str | None, timeout: float | None, body: dict[str, Any]) -> Call:
         seconds = self._timeout if timeout is None else checked_timeout(timeout)

@@ -37,10 +37,10 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)  # the last bucket has no bound
         self.sum = 0.0
 
-    def observe(self, value: float) -> None:
-        """Count a value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+    def observe(self, value: float, number: int = 1) -> None:
+        """Count a value, so many times."""
+        self.counts[bisect_left(self.bounds, value)] += number
+        self.sum += value * number
 
     def as_dict(self) -> dict[str, Any]:
         """Return the bounds, the counts and the sum, for Status."""

@@ -210,7 +210,7 @@ def test_ten_minutes_of_rates_are_kept() -> None:
 
 def test_the_rates_of_a_running_cluster(running: Cluster, client: RawClient) -> None:
     until(lambda: ask_gateway(client, "Status")["read_model_position"] == 1)
-    until(lambda: ask_gateway(client, "Rates").get("time"))
+    until(lambda: ask_gateway(client, "Rates")["time"])
     client.ask(*(create(name) for name in "abcdef"))
 
     def seen() -> bool:
