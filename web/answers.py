@@ -3,16 +3,16 @@
 from typing import Any
 
 from pydantic_core import to_json
+from starlette.requests import Request
 from starlette.responses import Response
 
 from dualbus.client.async_client import AsyncSession
 
-from .sessions import position_headers
 from .site import Site
 
 MEDIA_TYPE = "application/json"
 
 
-def json_answer(site: Site, session: AsyncSession, value: Any) -> Response:
+def json_answer(site: Site, request: Request, session: AsyncSession, value: Any) -> Response:
     """Return the response of a call."""
-    return Response(to_json(value), headers=position_headers(site, session), media_type=MEDIA_TYPE)
+    return Response(to_json(value), headers=site.sessions.headers(request, session), media_type=MEDIA_TYPE)

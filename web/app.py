@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 from dualbus.application.errors import DualbusError
 
 from . import commands, events, health, metrics, queries
-from .guard import HEADERS, Guard
+from .guard import Guard, protective_headers
 from .page import routes as page
 from .problems import Problem, problem_of
 from .site import Site
@@ -38,7 +38,7 @@ class WebApp:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] += HEADERS
+                message["headers"] += protective_headers(message["headers"])
             await send(message)
 
         scope["app"] = self  # Router raises HTTPException

@@ -2,14 +2,14 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from .answers import json_answer
+from .endpoints import route
 from .keys import key_of
 from .message_types import command_type
 from .parameters import parameters, pop_timeout
 from .problems import Problem
-from .sessions import session_of
 from .site import Site
 
 
@@ -22,12 +22,12 @@ def routes(site: Site) -> list[BaseRoute]:
         timeout = pop_timeout(found)
         if found:
             raise Problem(400, f"Unknown parameter {found[0][0][:100]!r}: send the fields in the body.")
-        key, session = key_of(request), session_of(site, request)
-        async with site.bodies.json_object(request) as payload:
+        key, session = key_of(request), site.sessions.of(request)
+        with await site.bodies.read(request) as payload:
             result = await session.command(kind.__name__, payload, timeout=timeout, idempotency_key=key)
-        answer = json_answer(site, session, {"events": result.events, "position": result.position})
+        answer = json_answer(site, request, session, {"events": result.events, "position": result.position})
         if result.repeated:
             answer.headers["dualbus-repeated"] = "true"
         return answer
 
-    return [Route("/commands/{type}", execute, methods=["POST"])]
+    return [route("/commands/{type}", execute, "POST")]

@@ -1,9 +1,9 @@
-"""Connections with bounds: on the head of a request, on waiting clients, and on clients that do not read."""
+"""Connections with bounds: on the time of a request, on waiting clients, and on clients that do not read."""
 
 import asyncio
 import resource
 import socket
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -12,6 +12,7 @@ from .problems import Problem
 
 HEAD_BYTES_MAX = 32_768  # of the request line and the headers
 HEAD_SECONDS = 10.0  # from the connection, or the first byte of a further request, to the end of the headers
+BODY_SECONDS = 20.0  # from the headers to the end of the body
 LINGER_SECONDS = 2.0  # to discard the rest of a refused body: a reset of the connection would destroy the response
 UNREAD_SECONDS = 30.0  # for a client that does not read
 UNREAD_BYTES_MAX = 256 << 20  # of all clients that do not read
@@ -24,6 +25,39 @@ DESCRIPTORS_KEPT = 64  # for everything but connections
 def connections_max() -> int:
     """Return the bound on connections, by the descriptors of the process."""
     return min(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS_KEPT)
+
+
+class CorkedTransport:
+    """A transport that sends all writes of a turn of the loop at once: the head and the body of a response."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Write data at the end of this turn."""
+        if not self._written:
+            self._loop.call_soon(self._flush)
+        self._written.append(data)
+
+    def close(self) -> None:
+        """Write all data, and close the transport."""
+        self._flush()
+        self._transport.close()
+
+    def write_eof(self) -> None:
+        """Write all data, and close the sending half."""
+        self._flush()
+        self._transport.write_eof()
+
+    def _flush(self) -> None:
+        if self._written:
+            written, self._written = b"".join(self._written), []
+            self._transport.write(written)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class ConnectionTable(ServerState):
@@ -60,12 +94,12 @@ class Connection(HttpToolsProtocol):
     server_state: ConnectionTable
     _timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
-    _in_head = False
+    _in_head = _in_body = False
     _head_bytes = 0
     _lingering = False
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", CorkedTransport(transport, self.loop)))
         transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
         if LOWAT:
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, LOWAT, UNSENT_BYTES_MAX)
@@ -85,15 +119,15 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._head_bytes > HEAD_BYTES_MAX:
             self.send_400_response("")
-        if self in self.server_state.waiting and self._timer is None:
-            self._set_timer(HEAD_SECONDS)
+        if self._timer is None and (self._in_body or self in self.server_state.waiting):
+            self._set_timer(BODY_SECONDS if self._in_body else HEAD_SECONDS)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_head, self._in_body = False, True
         if self._head_bytes > HEAD_BYTES_MAX:
             size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
             if size > HEAD_BYTES_MAX:
@@ -106,6 +140,11 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._head_bytes = 0
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        self._set_timer(None)
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():

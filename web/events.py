@@ -5,9 +5,10 @@ from typing import Any
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from .answers import MEDIA_TYPE
+from .endpoints import route
 from .parameters import parameters
 from .positions import position_of
 from .problems import Problem
@@ -31,7 +32,7 @@ def routes(site: Site) -> list[BaseRoute]:
         await site.head.check(params["after"])
         return EventStream(site.streams, await started(site.event_pages.frames(params)))
 
-    return [Route("/events", events, methods=["GET"])]
+    return [route("/events", events)]
 
 
 def _params(request: Request) -> dict[str, Any]:

@@ -7,15 +7,17 @@ from dualbus.runtime.settings import Settings
 from .problems import Problem
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-HEADERS = [
-    (
-        b"content-security-policy",
-        b"default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    ),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"referrer-policy", b"same-origin"),  # under no-referrer, browsers send the forms of the page without Origin
-    (b"x-content-type-options", b"nosniff"),
-]
+CONTENT = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+DATA_HEADERS = [(b"cross-origin-resource-policy", b"same-origin"), (b"x-content-type-options", b"nosniff")]
+PAGE_HEADERS = [*DATA_HEADERS, (b"content-security-policy", CONTENT.encode()), (b"referrer-policy", b"same-origin")]
+# Under the referrer policy no-referrer, browsers send the forms of the page without their Origin.
+DATA_TYPES = (b"application/json", b"application/problem+json", b"text/event-stream")
+
+
+def protective_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers to add to a response: data needs fewer than a page."""
+    is_data = any(name == b"content-type" and value in DATA_TYPES for name, value in headers)
+    return DATA_HEADERS if is_data else PAGE_HEADERS
 
 
 class Guard:

@@ -4,10 +4,11 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from dualbus.application.errors import DualbusError
 
+from .endpoints import route
 from .site import Site
 
 STATUS_SECONDS = 2.0
@@ -31,7 +32,7 @@ def routes(site: Site) -> list[BaseRoute]:
             return JSONResponse({"status": "not ready", "problems": problems}, 503)
         return JSONResponse({"status": "ready"})
 
-    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+    return [route("/healthz", healthz), route("/readyz", readyz)]
 
 
 def unready(status: dict[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -44,35 +44,52 @@ def pop_timeout(found: Parameters) -> float | None:
     return int(text) / 1000
 
 
+class FieldForm(NamedTuple):
+    """The form of a field in a query string."""
+
+    fits: bool  # no objects, and no lists of lists
+    is_list: bool
+    choices: dict[str, Any]  # of an enum, by text
+    is_text: bool  # any text is a value
+
+
+UNKNOWN_FIELD = FieldForm(fits=True, is_list=False, choices={}, is_text=True)
+
+
 def fields_of(kind: type[Query[Any]], found: Parameters) -> dict[str, Any]:
     """Return the fields of a query; the cluster checks them. A repeated parameter is a list. Raises Problem."""
-    schema = query_schema(kind)
+    forms = field_forms(kind)
     values: dict[str, Any] = {}
     for name, text in found:
-        field = schema.get("properties", {}).get(name, {})
-        leaves = list(_leaves(field, schema))
-        if not fits_in_query_string(field, schema):
+        form = forms.get(name, UNKNOWN_FIELD)
+        if not form.fits:
             raise Problem(400, f"{name} does not fit in a query string: send POST /queries/{kind.__name__}.")
-        if items := [leaf.get("items", {}) for leaf in leaves if leaf.get("type") == "array"]:
-            values.setdefault(name, []).append(_value(text, [*_leaves(items[0], schema)]))
+        value = text if form.is_text and not form.choices else _value(text, form)
+        if form.is_list:
+            values.setdefault(name, []).append(value)
         elif name in values:
-            raise Problem(400, f"{name} is not a list: send the parameter once.")
+            raise Problem(400, f"{name[:100]} is not a list: send the parameter once.")
         else:
-            values[name] = _value(text, leaves)
+            values[name] = value
     return values
 
 
 @cache
-def query_schema(kind: type[Query[Any]]) -> Schema:
-    """Return the JSON schema of a query."""
-    return kind.model_json_schema()
+def field_forms(kind: type[Query[Any]]) -> dict[str, FieldForm]:
+    """Return the forms of the fields of a query, by name."""
+    schema = kind.model_json_schema(by_alias=True)
+    return {name: _form(field, schema) for name, field in schema.get("properties", {}).items()}
 
 
-def fits_in_query_string(field: Schema, root: Schema) -> bool:
-    """Return whether a field has no objects and no lists of lists."""
+def _form(field: Schema, root: Schema) -> FieldForm:
     leaves = list(_leaves(field, root))
-    items = {kind for leaf in leaves for kind in _types(leaf.get("items", {}), root)}
-    return "object" not in _types(field, root) and items.isdisjoint({"object", "array"})
+    lists = [leaf for leaf in leaves if leaf.get("type") == "array"]
+    items = [inner for leaf in lists for inner in _leaves(leaf.get("items", {}), root)]
+    fits = all(leaf.get("type") != "object" for leaf in leaves + items) and "array" not in _types(items)
+    values = items if lists else leaves
+    choices = [choice for leaf in values for choice in leaf.get("enum", [leaf["const"]] if "const" in leaf else [])]
+    texts = {choice if isinstance(choice, str) else json.dumps(choice): choice for choice in choices}
+    return FieldForm(fits, bool(lists), texts, bool(_types(values) & {"string", None}))
 
 
 def _leaves(schema: Schema, root: Schema, depth: int = 0) -> Iterator[Schema]:
@@ -89,16 +106,15 @@ def _leaves(schema: Schema, root: Schema, depth: int = 0) -> Iterator[Schema]:
         yield schema
 
 
-def _types(schema: Schema, root: Schema) -> set[Any]:
-    return {leaf.get("type") for leaf in _leaves(schema, root)}
+def _types(leaves: list[Schema]) -> set[Any]:
+    return {leaf.get("type") for leaf in leaves}
 
 
-def _value(text: str, leaves: list[Schema]) -> Any:
-    """Return the value of a text: text wherever the field can be text, otherwise JSON."""
-    for choice in (value for leaf in leaves for value in leaf.get("enum", [leaf.get("const")])):
-        if text == (choice if isinstance(choice, str) else json.dumps(choice)):
-            return choice
-    if not leaves or any(leaf.get("type") in ("string", None) for leaf in leaves):
+def _value(text: str, form: FieldForm) -> Any:
+    """Return the value of a text: a choice, text wherever the field can be text, otherwise a number or true or false."""
+    if text in form.choices:
+        return form.choices[text]
+    if form.is_text:
         return text
     try:
         value = json.loads(text)

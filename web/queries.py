@@ -5,12 +5,12 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from .answers import json_answer
+from .endpoints import route
 from .message_types import query_type
 from .parameters import TIMEOUT, fields_of, parameters, pop_timeout
-from .sessions import session_of
 from .site import Site
 from .streams import EventStream, last_event_id, started, wants_stream
 
@@ -38,17 +38,17 @@ def routes(site: Site) -> list[BaseRoute]:
         kind = query_type(site, request)
         found = parameters(request)
         timeout = pop_timeout(found)
-        async with site.bodies.json_object(request) as params:
+        with await site.bodies.read(request) as params:
             return await _answer(request, kind.__name__, params, timeout)
 
     async def _answer(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
-        session = session_of(site, request)
-        return json_answer(site, session, await session.query(name, params, timeout=timeout))
+        session = site.sessions.of(request)
+        return json_answer(site, request, session, await session.query(name, params, timeout=timeout))
 
     async def _stream(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
         site.streams.check_room()
-        after = max(session_of(site, request).position, last_event_id(request))
+        after = max(site.sessions.of(request).position, last_event_id(request))
         frames = site.live.frames(name, params, after, timeout or site.timeout_seconds)
         return EventStream(site.streams, await started(frames))
 
-    return [Route("/queries/{type}", get, methods=["GET"]), Route("/queries/{type}", post, methods=["POST"])]
+    return [route("/queries/{type}", get), route("/queries/{type}", post, "POST")]

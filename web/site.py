@@ -10,6 +10,7 @@ from .bodies import Bodies
 from .event_pages import EventPages
 from .head import Head
 from .live import LiveQueries
+from .sessions import Sessions
 from .streams import Streams
 
 
@@ -22,6 +23,7 @@ class Site:
         self.client = client
         self.timeout_seconds = settings.timeout_ms / 1000
         self.bodies = Bodies()
+        self.sessions = Sessions(client, settings.http_host_port[1])
         self.streams = Streams(streams_max)
         self.head = Head(client)
         self.live = LiveQueries(client, self.head)

@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from ..sessions import session_of
 from ..site import Site
 from .html import html, view
 from .parameters import TEXT_CHARS_MAX, whole_number
@@ -29,7 +28,7 @@ def routes(site: Site, reading: Reading, model: ReadModelTables) -> list[BaseRou
             return html("rows", view="rows", tables=tables, found=None)
         where = _where(request)
         offset = whole_number(request.query_params.get("offset", ""), "offset") or 0
-        after = session_of(site, request).position
+        after = site.sessions.of(request).position
         found = await reading.run(lambda: model.rows(name, where, offset, ROWS_SHOWN, after))
         return html(
             "rows",

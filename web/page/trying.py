@@ -15,8 +15,8 @@ from dualbus.application.errors import Problem as FieldProblem
 from dualbus.application.messages import Message
 from dualbus.application.names import nearest
 
+from ..bodies import FORM
 from ..problems import Problem
-from ..sessions import position_headers, session_of
 from ..site import Site
 from .fields import fields_of, texts_of, values_of
 from .html import html, view
@@ -57,9 +57,9 @@ class Forms:
         kind, params = self._kind(request), dict(request.query_params)
         if RUN not in params or kind.__name__ in self._commands:
             return html("try", view="try", **self._values(kind, params, {}))
-        session = session_of(self._site, request)
+        session = self._site.sessions.of(request)
         result = await _result(session.query(kind.__name__, values_of(fields_of(kind), params)))
-        headers = position_headers(self._site, session)
+        headers = self._site.sessions.headers(request, session)
         return html("try", headers=headers, view="try", **self._values(kind, params, result))
 
     async def run(self, request: Request) -> Response:
@@ -67,19 +67,19 @@ class Forms:
         kind = self._kind(request)
         if kind.__name__ in self._queries:
             raise Problem(405, f"{kind.__name__} is a query: open the link of its form.", {"allow": "GET"})
-        session = session_of(self._site, request)
-        async with self._site.bodies.form(request) as sent:
+        session = self._site.sessions.of(request)
+        with await self._site.bodies.read(request, FORM) as sent:
             key = sent.get(KEY, "")[:KEY_CHARS_MAX] or str(uuid7())
             values = values_of(fields_of(kind), sent)
             result = await _result(session.command(kind.__name__, values, idempotency_key=key), key)
             template = "try_part" if "hx-request" in request.headers else "try"
-            headers = position_headers(self._site, session)
+            headers = self._site.sessions.headers(request, session)
             return html(template, headers=headers, view="try", **self._values(kind, sent, result))
 
     async def show_samples(self, request: Request) -> Response:
         """Respond with the same call to copy, for the present texts of a form."""
         kind = self._kind(request)
-        async with self._site.bodies.form(request) as sent:
+        with await self._site.bodies.read(request, FORM) as sent:
             return html("samples", **self._values(kind, sent, {}))
 
     def _kind(self, request: Request) -> type[Message]:
