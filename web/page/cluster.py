@@ -80,7 +80,7 @@ async def _last_rates(site: Site) -> dict[str, Any]:
         columns = await site.client.rates(STATUS_SECONDS)
     except DualbusError:
         return {}
-    return {name: values[-1] for name, values in columns.items() if isinstance(values, list)}
+    return {name: values[-1] for name, values in columns.items() if isinstance(values, list) and values}
 
 
 def catch_up_seconds(rates: dict[str, Any]) -> float | None:
