@@ -139,12 +139,10 @@ class CommandBatch:
                 new, shown = self._encoded(limited(function(command, past), function, kinds))
             except Rejected as rejected:
                 problems = rejected.problems
-        errors = stored_errors(problems)
+        errors = stored_errors(problems) if problems else ()
         if sum(len(str(error)) for error in errors) > DATA_CHARS_MAX:
             raise WireError(f"The refusal holds more than {DATA_CHARS_MAX} characters.")
-        decision = Decision(
-            job.key, self._history.now, new, errors, past.reads.conditions, fingerprint, _origin(job.body)
-        )
+        decision = Decision(job.key, self._history.now, new, errors, past.conditions, fingerprint, _origin(job.body))
         self._decided[job.key] = len(self.decisions), self._history.position + len(new)
         self._history.add(decision)
         return (_refusal(msg_id, problems) if problems else _success(msg_id, shown)), self._history.position
@@ -214,9 +212,10 @@ class CommandBatch:
         size = 0
         tagger = self._history.tagger
         for event in events:
-            new.append(tagger.new_event(event))
-            shown.append({"type": new[-1].type, "payload": event_json.payload(type(event), new[-1].data)})
-            size += len(new[-1].data)
+            stored, fields = tagger.encoded(event)
+            new.append(stored)
+            shown.append(event_json.public(type(event), fields))
+            size += len(stored.data)
         if size > DATA_CHARS_MAX:
             raise WireError(f"The events hold more than {DATA_CHARS_MAX} characters.")
         return new, shown
@@ -228,7 +227,9 @@ def _fingerprint(body: dict[str, Any], command: Command | None) -> bytes | None:
 
 
 def _origin(body: dict[str, Any]) -> Origin:
-    return Origin(body["type"], trace=body.get("trace"), metadata=body.get("metadata") or {})
+    if "trace" in body or "metadata" in body:
+        return Origin(body["type"], trace=body.get("trace"), metadata=body.get("metadata") or {})
+    return Origin(body["type"])
 
 
 def _not_shown(msg_id: MessageId, problem: BaseException, position: int) -> dict[str, Any]:

@@ -54,11 +54,11 @@ def serve(settings: Settings, stop: Stop) -> int:
         return CommandBus(app, log, publisher, link).run(stop)
 
 
-def genesis(app: App, secret: bytes) -> Decision:
-    """Return the first decision of a new log."""
+def genesis(app: App, secret: bytes, now: str | None = None) -> Decision:
+    """Return the first decision of a new log, at the time of the machine or another time."""
     tagger = Tagger(app.private_tags, secret)
     events = [tagger.new_event(event) for event in app.genesis]
-    return Decision(GENESIS, Clock(_wall).now(), events)
+    return Decision(GENESIS, now or Clock(_wall).now(), events)
 
 
 class CommitResult(NamedTuple):

@@ -42,7 +42,7 @@ def read_request(message: Any) -> Request:
             raise WireError(_unknown("body", body.keys() - _BODY))
         for name in _FREE:
             if name in body:
-                check(body[name], 1)
+                check(body[name], 1, decimals=True)
         packed = pack(body)
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")

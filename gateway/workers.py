@@ -214,7 +214,7 @@ class Workers:
                 continue
             after = request.after
             if after > self.head:
-                self._answers.answer(request, error(request.msg_id, Code.UNAVAILABLE, _beyond(after, self.head)))
+                self._answers.answer(request, error(request.msg_id, Code.UNAVAILABLE, beyond(after, self.head)))
                 continue
             if request.session.position > after:
                 after = request.session.position
@@ -296,7 +296,8 @@ class Workers:
             self.deferred.drop_answered()
 
 
-def _beyond(after: int, head: int) -> str:
+def beyond(after: int, head: int) -> str:
+    """Return the refusal of a position beyond the end of the log."""
     return (
         f"The log has not reached position {after}: it ends at {head}. Send a position from a reply of this cluster."
     )

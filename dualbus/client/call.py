@@ -17,6 +17,7 @@ from dualbus.application.errors import (
     Rejected,
     Unavailable,
 )
+from dualbus.application.forms import json_form
 from dualbus.application.messages import Message, Query
 from dualbus.client.sessions import SessionState
 from dualbus.protocol.batches import joined
@@ -148,15 +149,27 @@ def _rejected(errors: list[str], details: dict[str, Any], code: str = REJECTED) 
 def packed_body(body: dict[str, Any]) -> bytes:
     """Pack a body; raise Rejected if the gateway could not decode it and would reject the whole batch."""
     try:
-        check(body)
-        packed = pack(body)
+        packed = pack(_plain(body))
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
         if len(packed) > NODES_MAX:  # fewer bytes cannot have more values
             unpack_hostile(joined(SEND, [b"\x91" + packed])[1])  # the list simulates the envelope
-    except WireError as error:
+    except ValueError as error:
         raise Rejected(str(error), code=Code.MALFORMED.name.lower()) from None
     return packed
+
+
+def _plain(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body with the JSON forms of its values. Raises WireError for values without a form."""
+    try:
+        check(body, decimals=True)  # most bodies have plain values
+    except WireError as error:
+        try:
+            body = json_form(body, request=True)
+        except RecursionError:
+            raise error from None
+        check(body, decimals=True)
+    return body
 
 
 def type_and_fields(message: Message | str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -5,10 +5,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Self, TypeVar
+
+from dualbus.application.errors import DualbusError
+
+if TYPE_CHECKING:
+    from dualbus.client.client import Client
 
 T = TypeVar("T")
 
@@ -18,6 +24,7 @@ WEB = "web"  # started by name only: it needs dualbus[web]
 TIMEOUT_MS = 60_000  # the default deadline of requests
 UNTIL_SECONDS = 30.0
 STOP_SECONDS = 30.0
+STATUS_SECONDS = 0.2  # for one answer of a gateway that may not run yet
 
 
 def until(ask: Callable[[], T], seconds: float = UNTIL_SECONDS, what: str = "") -> T:
@@ -101,13 +108,26 @@ class Process:
 
 
 class Cluster:
-    """The processes of a cluster in `folder`. As a context manager, kill the remaining processes on exit.
+    """The processes of a cluster.
 
-    Addresses are ipc paths in the folder, and a free port for HTTP, so clusters can run side by side. The default
-    deadline of a request is a minute, unless `timeout_ms` is among the settings.
+        with Cluster(app="shop:app") as cluster, Client(cluster.front) as client:
+            client.command(...)
+
+    Without a folder, the context manager starts all processes in a temporary folder, waits until they are ready, and
+    removes the folder on exit. In a folder of the test, `start` starts the processes. Remaining processes are killed
+    on exit.
+
+    The default application is DUALBUS_APP. Addresses are ipc paths in the folder, and a free port for HTTP, so
+    clusters can run side by side. The default deadline of a request is a minute, unless `timeout_ms` is a setting.
     """
 
-    def __init__(self, folder: Path, app: str = "users:app", *, cwd: Path | None = None, **settings: str) -> None:
+    def __init__(
+        self, folder: Path | None = None, app: str | None = None, *, cwd: Path | None = None, **settings: str
+    ) -> None:
+        # A short name: an ipc path has at most 107 characters.
+        self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="db")
+        folder = folder or Path(self._temporary.name)  # type: ignore[union-attr]
+        app = app or os.environ.get("DUALBUS_APP", "users:app")
         self.folder = folder
         self.data = folder / "data"
         self.cwd = cwd or Path.cwd()
@@ -164,9 +184,50 @@ class Cluster:
         self.kill(name)
         return self.start(name)[0]
 
+    def wait_until_ready(self) -> None:
+        """Wait until the started processes are ready; raise AssertionError with the reason if a process has ended."""
+        __tracebackhide__ = True
+        from dualbus.client.client import Client  # not before: the pytest plugin must not import ZeroMQ
+
+        deadline = time.monotonic() + UNTIL_SECONDS
+        latest = {process.name: process for process in self.processes}
+        with Client(self.front, timeout=STATUS_SECONDS) as client:
+            while not self._ready(client):
+                for process in latest.values():
+                    if not process.running:
+                        raise AssertionError(
+                            f"{process.name} has ended with exit code {process.wait()}:\n{process.stderr_text}"
+                        )
+                if time.monotonic() > deadline:
+                    logs = "".join(process.stderr_text for process in latest.values())
+                    raise AssertionError(f"The cluster is not ready within {UNTIL_SECONDS:g} s:\n{logs}")
+
+    def _ready(self, client: "Client") -> bool:
+        try:
+            status = client.status()
+        except DualbusError:
+            return False
+        started = {process.name for process in self.processes if process.name in PROCESSES}
+        seen = {process["name"] for process in status["processes"]}
+        projected = status["lag_events"] == 0 and any(Path(self.environ["DUALBUS_DATA"]).glob("read-*.db"))
+        return started <= seen and (projected or PROJECTOR not in started)
+
     def __enter__(self) -> Self:
+        __tracebackhide__ = True
+        if self._temporary:
+            try:
+                self.start()
+                self.wait_until_ready()
+            except BaseException:
+                self._end()
+                raise
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         for process in self.processes:
             process.end()
+        if self._temporary:
+            self._temporary.cleanup()

@@ -5,6 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dualbus.application.messages import Message
+from dualbus.protocol.numbers import read_number
+
+from ..parameters import leaves
 
 Schema = Mapping[str, Any]
 PREFIX = "field."  # of the names of fields in a form
@@ -18,7 +21,6 @@ _HINTS = {
     "number": "number",
     "object": "JSON object",
 }
-_DEPTH_MAX = 16  # of alternatives
 
 
 class Field(NamedTuple):
@@ -46,15 +48,15 @@ def fields_of(kind: type[Message]) -> list[Field]:
 
 
 def _field(name: str, field: Schema, root: Schema, required: bool) -> Field:
-    leaves = list(_leaves(field, root))
-    types = frozenset(leaf["type"] for leaf in leaves if isinstance(leaf.get("type"), str)) - {"null"}
-    choices = [choice for leaf in leaves for choice in leaf.get("enum", [leaf["const"]] if "const" in leaf else [])]
+    parts = list(leaves(field, root))
+    types = frozenset(leaf["type"] for leaf in parts if isinstance(leaf.get("type"), str)) - {"null"}
+    choices = [choice for leaf in parts for choice in leaf.get("enum", [leaf["const"]] if "const" in leaf else [])]
     choices += ["true", "false"] if types == {"boolean"} else []
     default = "" if field.get("default") in (None, "") else _text(field["default"])
-    hints = [_HINTS.get(leaf.get("format", leaf.get("type", "")), "") for leaf in leaves]
-    bounds = ", ".join(_bounds(leaves))
+    hints = [_HINTS.get(leaf.get("format", leaf.get("type", "")), "") for leaf in parts]
+    bounds = ", ".join(_bounds(parts))
     hint = " or ".join(dict.fromkeys(filter(None, hints)))
-    items = [_types(leaf.get("items", {}), root) for leaf in leaves if leaf.get("type") == "array"]
+    items = [_types(leaf.get("items", {}), root) for leaf in parts if leaf.get("type") == "array"]
     if choices:
         widget = "select"
     elif types == {"array"} and items == [{"string"}]:
@@ -67,8 +69,8 @@ def _field(name: str, field: Schema, root: Schema, required: bool) -> Field:
     return Field(name, widget, required, ", ".join(filter(None, (hint, bounds))), default, texts, types)
 
 
-def _bounds(leaves: Sequence[Schema]) -> Iterator[str]:
-    for leaf in leaves:
+def _bounds(parts: Sequence[Schema]) -> Iterator[str]:
+    for leaf in parts:
         if "minimum" in leaf and "maximum" in leaf:
             yield f"{leaf['minimum']:,} to {leaf['maximum']:,}"
         elif "minimum" in leaf:
@@ -79,22 +81,8 @@ def _bounds(leaves: Sequence[Schema]) -> Iterator[str]:
             yield f"at most {leaf['maxLength']:,} characters"
 
 
-def _leaves(schema: Schema, root: Schema, depth: int = 0) -> Iterator[Schema]:
-    """Yield the schemas of a field without references and alternatives."""
-    if depth > _DEPTH_MAX:
-        return
-    if reference := schema.get("$ref"):
-        yield from _leaves(root.get("$defs", {}).get(reference.rpartition("/")[2], {}), root, depth + 1)
-        return
-    alternatives = schema.get("anyOf") or schema.get("oneOf")
-    for each in alternatives or ():
-        yield from _leaves(each, root, depth + 1)
-    if not alternatives:
-        yield schema
-
-
 def _types(schema: Schema, root: Schema) -> set[Any]:
-    return {leaf.get("type") for leaf in _leaves(schema, root)}
+    return {leaf.get("type") for leaf in leaves(schema, root)}
 
 
 def _text(value: Any) -> str:
@@ -118,7 +106,7 @@ def _value(field: Field, text: str) -> Any:
     if "string" in field.types and field.widget != "json":
         return text
     try:
-        return json.loads(text, parse_constant=str)
+        return json.loads(text, parse_float=read_number, parse_constant=str)
     except (ValueError, RecursionError):
         return text
 

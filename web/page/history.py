@@ -136,12 +136,11 @@ class History:
             event = self._app.decode(type_, data)
         except Unreadable as error:
             return ShownEvent(position, when, type_, {}, (), (), command_id, str(error.cause))
-        kind, text = type(event), event_json.to_text(event)
-        public = event_json.payload(kind, text)
-        hidden = tuple(name for name in event_json.payload(kind, text, private=True) if name not in public)
-        tags = tuple(
-            f"{tag.name}:{tag.text}" for tag in event_json.tags(event) if tag.name not in self._app.private_tags
-        )
+        kind = type(event)
+        _, fields = event_json.stored(event)
+        public = event_json.public(kind, fields)["payload"]
+        hidden = tuple(name for name in fields if name not in public)
+        tags = tuple(f"{name}:{text}" for name, text in event_json.tags(event) if name not in self._app.private_tags)
         return ShownEvent(position, when, kind.__name__, public, hidden, tags, command_id, "")
 
     def _matches(self, event: ShownEvent, wanted: Filter) -> bool:

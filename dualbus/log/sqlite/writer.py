@@ -125,14 +125,10 @@ class SqliteLog(SqliteLogReader):
         temporary = self._path.with_suffix(".new")
         for leftover in temporary.parent.glob(temporary.name + "*"):
             leftover.unlink()
-        identity = Identity(str(uuid_utils.uuid7()), str(uuid_utils.uuid7()))
         db = apsw.Connection(str(temporary))
         db.pragma("journal_mode", "delete")
         db.pragma("synchronous", "full")
-        with db:
-            db.execute(SCHEMA)
-            secret = secrets.token_bytes(32)
-            db.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", (*identity, secret, meta_hash(identity, secret)))
+        create_tables(db)
         db.close()
         final, self._path = self._path, temporary
         self._open(apsw.SQLITE_OPEN_READWRITE)
@@ -233,6 +229,15 @@ class SqliteLog(SqliteLogReader):
         if self._head_file:
             self._head_file.close()
         self._lock.release()
+
+
+def create_tables(db: apsw.Connection) -> None:
+    """Create the tables of a new log with a random identity and secret."""
+    identity = Identity(str(uuid_utils.uuid7()), str(uuid_utils.uuid7()))
+    secret = secrets.token_bytes(32)
+    with db:
+        db.execute(SCHEMA)
+        db.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", (*identity, secret, meta_hash(identity, secret)))
 
 
 def _holds(condition: AppendCondition, added: dict[str, list[tuple[int, NewEvent]]]) -> bool:
