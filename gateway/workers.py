@@ -41,6 +41,7 @@ class Workers:
 
     def __init__(self, answers: Answers, first_sending: int, now: float) -> None:
         self.buses = {COMMANDS: Bus(COMMANDS), QUERIES: Bus(QUERIES), PROJECTOR: Bus(PROJECTOR)}
+        self.types: set[str] = set()  # of all messages that the workers have registered
         self.identity: Identity | None = None
         self.head = 0  # the highest position of the log reported by any worker
         self.deferred = Deferred()
@@ -75,6 +76,7 @@ class Workers:
                 self._lose(other, "was replaced")
         bus.workers[id_] = worker
         bus.types = set(registration.types)
+        self.types |= bus.types
         self.metrics.register(dest, registration.types)
         if dest == COMMANDS:
             self.timeline.written = registration.position

@@ -28,6 +28,7 @@ from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import REPLY, SEND, Frames
 from dualbus.protocol.values import ID_CHARS_MAX
+from dualbus.telemetry.tracing import current_trace
 
 IN_FLIGHT_MAX, IN_FLIGHT_BYTES_MAX = 4000, 8 << 20  # below the gateway's limits per client
 BACKOFF_SECONDS, BACKOFF_SECONDS_MAX = 0.05, 1.0
@@ -101,6 +102,8 @@ class PendingCalls:
 
     def _call(self, dest: str, key: str | None, timeout: float | None, body: dict[str, Any]) -> Call:
         seconds = self._timeout if timeout is None else checked_timeout(timeout)
+        if trace := current_trace():
+            body = {**body, "trace": trace}
         self._last_id += 1
         packed = packed_body({"msg_id": self._last_id, **body})
         return Call(self._last_id, body["type"], dest, key, packed, seconds, self.session)

@@ -13,12 +13,15 @@ def check_origin(body: dict[str, Any]) -> None:
     """Raise WireError unless `metadata` and `trace` of a body are missing or valid."""
     if "metadata" in body:
         _check_metadata(body["metadata"])
-    if "trace" in body:
-        trace = body["trace"]
-        if type(trace) is not str or not _TRACE.fullmatch(trace):
-            raise WireError(
-                "trace must be a W3C traceparent, such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01."
-            )
+    if "trace" in body and not is_trace(body["trace"]):
+        raise WireError(
+            "trace must be a W3C traceparent, such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01."
+        )
+
+
+def is_trace(value: Any) -> bool:
+    """Return whether a value is a W3C traceparent."""
+    return type(value) is str and _TRACE.fullmatch(value) is not None
 
 
 def _check_metadata(metadata: Any) -> None:
