@@ -33,7 +33,7 @@ def routes(site: Site, positions: Positions) -> list[BaseRoute]:
         try:
             return JSONResponse(await site.client.rates(STATUS_SECONDS), headers={"cache-control": "no-store"})
         except DualbusError:
-            return JSONResponse({}, 503)
+            return Response(status_code=204)
 
     async def health(request: Request) -> Response:
         return html("health", alarms=alarms(await _status(site, positions)))

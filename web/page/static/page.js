@@ -162,7 +162,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const load = async () => {
     try {
       const answer = document.hidden ? null : await fetch(place.dataset.rates);
-      if (answer?.ok) {
+      if (answer?.status === 200) {
         const rates = await answer.json();
         charts.forEach((chart) => chart.set(rates));
       }
