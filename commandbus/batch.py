@@ -27,6 +27,7 @@ from .history import DecisionPast, History
 from .state_cache import StateCache
 
 DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character has at most four bytes
+ANOTHER_COMMAND = "This idempotency_key was used for another command: give every command a key of its own."
 
 Result: TypeAlias = tuple[dict[str, Any], int]  # the body of an answer, and its position
 
@@ -127,7 +128,7 @@ class CommandBatch:
         if job.key in self._decided or job.key in self.known:
             body, position = self._earlier(job.key, job.body, msg_id)
             return {**body, "details": {**body.get("details", {}), "repeated": True}}, position
-        past = DecisionPast(self._history)
+        past = DecisionPast(self._history, job.body.get("actor"))
         with self.interrupt:
             command = self._parsed(job.body, msg_id)
             fingerprint = _fingerprint(job.body, command)
@@ -169,6 +170,8 @@ class CommandBatch:
     def _earlier(self, key: str, body: dict[str, Any], msg_id: MessageId) -> Result:
         """Return the first result under this key."""
         outcome = self._outcome(key)
+        if outcome.origin.actor != body.get("actor"):
+            raise CommandError(error(msg_id, Code.ABORTED, ANOTHER_COMMAND))
         command: Command | None
         try:
             command = self._parsed(body, msg_id)
@@ -180,8 +183,7 @@ class CommandBatch:
         else:
             same = is_same(sent, outcome.fingerprint)
         if not same and (command or not outcome.events or outcome.fingerprint is None):
-            text = "This idempotency_key was used for another command: give every command a key of its own."
-            raise CommandError(error(msg_id, Code.ABORTED, text))
+            raise CommandError(error(msg_id, Code.ABORTED, ANOTHER_COMMAND))
         if not same:
             return _not_known(msg_id, body["type"], outcome.position), outcome.position
         if outcome.errors:
@@ -227,7 +229,7 @@ def _fingerprint(body: dict[str, Any], command: Command | None) -> bytes | None:
 
 
 def _origin(body: dict[str, Any]) -> Origin:
-    return Origin(body["type"], trace=body.get("trace"), metadata=body.get("metadata") or {})
+    return Origin(body["type"], body.get("actor"), trace=body.get("trace"), metadata=body.get("metadata") or {})
 
 
 def _not_shown(msg_id: MessageId, problem: BaseException, position: int) -> dict[str, Any]:

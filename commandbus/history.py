@@ -195,9 +195,10 @@ class DecisionReads:
 class DecisionPast:
     """The `Past` of one decision."""
 
-    __slots__ = ("_history", "reads")
+    __slots__ = ("_history", "actor", "reads")
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, actor: str | None = None) -> None:
+        self.actor = actor
         self.reads = DecisionReads(history)
         self._history = history
 

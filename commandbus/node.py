@@ -18,6 +18,7 @@ from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
 from dualbus.runtime.files import make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
+from dualbus.transport.keys import load_cluster_keys
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Sockets
 from dualbus.worker.attendant import Attendant
@@ -45,7 +46,7 @@ def serve(settings: Settings, stop: Stop) -> int:
     make_folder(settings.data)
     log = open_log(settings.data, lambda secret: genesis(app, secret))
     app.check_stored(log.types())
-    with closing(log), Sockets() as sockets:
+    with closing(log), Sockets(load_cluster_keys(settings.keys)) as sockets:
         publisher = Publisher(sockets.publisher(settings.events), log)
         link = WorkerLink(sockets.dealer(settings.back), "commandbus", sorted(app.command_types))
         position = log.head().position + 1

@@ -20,6 +20,7 @@ from dualbus.runtime.errors import EXIT_OK, ConfigError
 from dualbus.runtime.files import make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
+from dualbus.transport.keys import load_cluster_keys
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Socket, Sockets
 from dualbus.worker.attendant import Attendant
@@ -46,7 +47,7 @@ def serve(settings: Settings, stop: Stop) -> int:
     if EVENTS in app.query_types or EVENTS in app.command_types:
         raise ConfigError(f"{EVENTS} is a query of dualbus itself: rename {EVENTS} in the application.")
     make_folder(settings.data)  # also checks the access rights of an existing folder
-    with Sockets() as sockets:
+    with Sockets(load_cluster_keys(settings.keys)) as sockets:
         link = WorkerLink(sockets.dealer(settings.back), "querybus", sorted([*app.query_types, EVENTS]))
         path = settings.data / file_name(app.projections)
         logger.info("Answering from the read model %s (pid %d).", path, os.getpid())

@@ -1,4 +1,4 @@
-"""The parts of a command's origin that clients send: metadata and trace."""
+"""The parts of a command's origin that clients send: metadata and trace, and the actor."""
 
 import re
 from typing import Any
@@ -6,11 +6,14 @@ from typing import Any
 from dualbus.protocol.codes import WireError
 
 METADATA_ENTRIES_MAX, METADATA_BYTES_MAX = 16, 4096
+ACTOR = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}", re.ASCII)
 _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 
 def check_origin(body: dict[str, Any]) -> None:
-    """Raise WireError unless `metadata` and `trace` of a body are missing or valid."""
+    """Raise WireError unless `metadata`, `trace` and `actor` of a body are missing or valid."""
+    if "actor" in body and not (type(body["actor"]) is str and ACTOR.fullmatch(body["actor"])):
+        raise WireError("actor must be 1 to 64 letters, digits or characters of _.@+-.")
     if "metadata" in body:
         _check_metadata(body["metadata"])
     if "trace" in body:

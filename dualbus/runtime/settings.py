@@ -13,6 +13,7 @@ from dualbus.runtime.errors import ConfigError
 
 _ADDRESSES = ("front", "back", "events", "progress")
 _CHOICES = {"log_format": ("text", "json"), "log_level": ("info", "warning", "error")}
+OFF = "off"  # DUALBUS_KEYS without encryption and authentication
 _IPC = "ipc://"
 _IPC_BYTES_MAX = 107 if sys.platform == "linux" else 103  # the system's limit for the path of a socket
 _TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})")
@@ -28,6 +29,7 @@ class Settings:
     progress: str = "tcp://127.0.0.1:5573"
     app: str = "users:app"
     data: Path = Path("data")
+    keys: Path | None = Path("data/keys")  # None: off
     timeout_ms: int = 5000
     log_format: str = "text"
     log_level: str = "info"
@@ -42,9 +44,10 @@ class Settings:
             for variable in environ
             if variable.startswith("DUALBUS_") and variable not in known
         ]
+        keys = environ.get("DUALBUS_KEYS") or ""
         for name in _ADDRESSES:
             values[name] = _expanded(values[name])
-            errors += _address_errors(f"DUALBUS_{name.upper()}", values[name])
+            errors += _address_errors(f"DUALBUS_{name.upper()}", values[name], keyed=keys != OFF)
         timeout = values.pop("timeout_ms")
         if not re.fullmatch(r"[0-9]{1,7}", timeout) or int(timeout) == 0:
             errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.")
@@ -56,14 +59,20 @@ class Settings:
             if values[name] not in choices
         ]
         data = os.path.expanduser(values.pop("data"))
-        if data.startswith("~"):
-            errors.append(f"DUALBUS_DATA is {data!r}, and there is no such user: give the path of a folder.")
+        values["keys"] = os.path.expanduser(keys) if keys else os.path.join(data, "keys")
+        errors += [
+            f"{variable} is {path!r}, and there is no such user: give the path of a folder."
+            for variable, path in (("DUALBUS_DATA", data), ("DUALBUS_KEYS", keys and values["keys"]))
+            if path.startswith("~")
+        ]
         if errors:
             raise ConfigError(*errors)
-        return cls(**values, data=Path(data), timeout_ms=int(timeout))
+        path = Path(values.pop("keys"))
+        return cls(**values, data=Path(data), keys=None if keys == OFF else path, timeout_ms=int(timeout))
 
     def __str__(self) -> str:
-        return ", ".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
+        shown = {field.name: getattr(self, field.name) for field in fields(self)}
+        return ", ".join(f"{name}={OFF if value is None else value}" for name, value in shown.items())
 
 
 def _expanded(address: str) -> str:
@@ -71,17 +80,17 @@ def _expanded(address: str) -> str:
     return _IPC + os.path.expanduser(address.removeprefix(_IPC)) if address.startswith(_IPC) else address
 
 
-def _address_errors(variable: str, address: str) -> list[str]:
+def _address_errors(variable: str, address: str, *, keyed: bool) -> list[str]:
     if address.startswith(_IPC) and len(address) > len(_IPC):
         return [f"{variable} is {address!r}, {problem}." for problem in _path_problems(address.removeprefix(_IPC))]
     match = _TCP.fullmatch(address)
     if match is None or not 0 < int(match["port"]) < 65536:
         return [f"{variable} is {address!r}; give tcp://127.0.0.1:PORT or ipc://PATH."]
-    if _is_loopback(match["host"].strip("[]")):
+    if keyed or _is_loopback(match["host"].strip("[]")):
         return []
     return [
-        f"{variable} is {address!r}, which other machines can reach, but connections are not "
-        "authenticated yet: give a loopback address such as tcp://127.0.0.1:PORT."
+        f"{variable} is {address!r}, which other machines can reach, and DUALBUS_KEYS is off: remove DUALBUS_KEYS, "
+        "or give a loopback address such as tcp://127.0.0.1:PORT."
     ]
 
 

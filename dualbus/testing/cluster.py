@@ -96,7 +96,7 @@ class Cluster:
     """The processes of a cluster in `folder`. As a context manager, kill the remaining processes on exit.
 
     Addresses are ipc paths in the folder, so clusters can run side by side. The default deadline of a request is a
-    minute, unless `timeout_ms` is among the settings.
+    minute, unless `timeout_ms` is among the settings. The keys are those of DUALBUS_KEYS, if the variable is set.
     """
 
     def __init__(self, folder: Path, app: str = "users:app", *, cwd: Path | None = None, **settings: str) -> None:
@@ -107,6 +107,7 @@ class Cluster:
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("DUALBUS_")}
         self.environ |= {f"DUALBUS_{name.upper()}": address for name, address in self.addresses.items()}
         self.environ |= {"DUALBUS_APP": app, "DUALBUS_DATA": str(self.data), "DUALBUS_TIMEOUT_MS": str(TIMEOUT_MS)}
+        self.environ |= {"DUALBUS_KEYS": keys} if (keys := os.environ.get("DUALBUS_KEYS")) else {}
         self.environ |= {f"DUALBUS_{name.upper()}": value for name, value in settings.items()}
         self.commands = {
             name: [sys.executable, "-m", f"dualbus.{name}"] for name in PROCESSES

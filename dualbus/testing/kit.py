@@ -36,18 +36,25 @@ E = TypeVar("E", bound=Event)
 
 
 def decide(
-    app: App, *, given: Iterable[Event] = (), when: Command, ids: Iterable[str] | None = None, now: datetime = NOW
+    app: App,
+    *,
+    given: Iterable[Event] = (),
+    when: Command,
+    ids: Iterable[str] | None = None,
+    now: datetime = NOW,
+    actor: str | None = None,
 ) -> list[Event]:
     """Return the events of a command. Raises Rejected if the decision does, and Invalid if `when` breaks its rules.
 
-    `past.new_id()` returns `ids` in order ("id-1", "id-2", … by default), and `past.now()` returns `now`. Raises
-    AssertionError for a given event that the decision has not read, because the event has no effect on the test.
+    `past.new_id()` returns `ids` in order ("id-1", "id-2", … by default), `past.now()` returns `now`, and
+    `past.actor` is `actor`. Raises AssertionError for a given event that the decision has not read, because the event
+    has no effect on the test.
     """
     _check_rules(when)
     decider = app.decisions.get(type(when))
     if decider is None:
         raise AssertionError(f"{type(when).__name__} is not among the commands of the application.")
-    past = _Past(app, [_through_the_log(event) for event in given], ids, now)
+    past = _Past(app, [_through_the_log(event) for event in given], ids, now, actor)
     events = limited(decider.function(when, past), decider.function, decider.events)
     past.check_all_read(name_of(decider.function))
     return [_through_the_log(event) for event in events]
@@ -77,7 +84,10 @@ def from_log(app: App, type_: str, **fields: Any) -> Event:
 class _Past:
     """The Past of a test."""
 
-    def __init__(self, app: App, events: list[Event], ids: Iterable[str] | None, now: datetime) -> None:
+    def __init__(
+        self, app: App, events: list[Event], ids: Iterable[str] | None, now: datetime, actor: str | None
+    ) -> None:
+        self.actor = actor
         self._app = app
         self._events = events
         self._unread = dict(enumerate(events))

@@ -26,12 +26,13 @@ def dualbus_cluster(
 ) -> Iterator[Cluster]:
     """A running cluster of real processes in a temporary folder. Requests wait until the cluster is ready.
 
-    Clients of the test have the cluster's default timeout, a minute.
+    Clients of the test have the cluster's keys and default timeout, a minute.
     """
     folder = Path(tempfile.mkdtemp(prefix="db"))  # short: an ipc path has at most 107 characters
     try:
         with Cluster(folder, dualbus_app, cwd=pytestconfig.rootpath) as cluster:
-            monkeypatch.setenv("DUALBUS_TIMEOUT_MS", cluster.environ["DUALBUS_TIMEOUT_MS"])
+            for variable in ("DUALBUS_TIMEOUT_MS", "DUALBUS_DATA"):
+                monkeypatch.setenv(variable, cluster.environ[variable])
             cluster.start()
             yield cluster
     finally:
