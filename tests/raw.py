@@ -33,13 +33,14 @@ def create(name: str, msg_id: int | str = 1, **more: Any) -> Envelope:
 
 
 class RawClient:
-    """One DEALER, with a client's keys or, without any, with the cluster's."""
+    """One DEALER, with a client's keys or, without any, with the cluster's; `plain` for a cluster without keys."""
 
-    def __init__(self, address: str, keys: Keys | None = None) -> None:
+    def __init__(self, address: str, keys: Keys | None = None, *, plain: bool = False) -> None:
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.linger = 0
-        as_client(self.socket, keys)
+        if not plain:
+            as_client(self.socket, keys)
         self.socket.connect(address)
         self.ids = itertools.count(1)
         self.replies: dict[int | str | None, Envelope] = {}
