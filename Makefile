@@ -62,7 +62,7 @@ docs: .venv/.stamp-docs
 # Needs uv. The only target that asks which newer versions there are.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--no-emit-index-url --no-emit-find-links --group dev pyproject.toml --output-file requirements.lock
+		--no-emit-index-url --no-emit-find-links --group dev --extra web pyproject.toml --output-file requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--no-emit-index-url --no-emit-find-links --constraint requirements.lock benchmarks/requirements.in \
 		--output-file benchmarks/requirements.lock

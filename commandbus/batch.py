@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
-from dualbus.application.errors import Problem, Rejected, details_of, problems_from, stored_errors
+from dualbus.application.errors import KEY_USED, Problem, Rejected, details_of, problems_from, stored_errors
 from dualbus.application.messages import Command, Event, Invalid, parse
 from dualbus.application.past import limited
 from dualbus.application.tables import Interrupted
@@ -27,8 +27,6 @@ from .history import DecisionPast, History
 from .state_cache import StateCache
 
 DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character has at most four bytes
-ANOTHER_COMMAND = "This idempotency_key was used for another command: give every command a key of its own."
-
 Result: TypeAlias = tuple[dict[str, Any], int]  # the body of an answer, and its position
 
 logger = logging.getLogger(__name__)
@@ -140,12 +138,10 @@ class CommandBatch:
                 new, shown = self._encoded(limited(function(command, past), function, kinds))
             except Rejected as rejected:
                 problems = rejected.problems
-        errors = stored_errors(problems)
+        errors = stored_errors(problems) if problems else ()
         if sum(len(str(error)) for error in errors) > DATA_CHARS_MAX:
             raise WireError(f"The refusal holds more than {DATA_CHARS_MAX} characters.")
-        decision = Decision(
-            job.key, self._history.now, new, errors, past.reads.conditions, fingerprint, _origin(job.body)
-        )
+        decision = Decision(job.key, self._history.now, new, errors, past.conditions, fingerprint, _origin(job.body))
         self._decided[job.key] = len(self.decisions), self._history.position + len(new)
         self._history.add(decision)
         return (_refusal(msg_id, problems) if problems else _success(msg_id, shown)), self._history.position
@@ -171,7 +167,7 @@ class CommandBatch:
         """Return the first result under this key."""
         outcome = self._outcome(key)
         if outcome.origin.actor != body.get("actor"):
-            raise CommandError(error(msg_id, Code.ABORTED, ANOTHER_COMMAND))
+            raise CommandError(_key_used(msg_id))
         command: Command | None
         try:
             command = self._parsed(body, msg_id)
@@ -183,7 +179,7 @@ class CommandBatch:
         else:
             same = is_same(sent, outcome.fingerprint)
         if not same and (command or not outcome.events or outcome.fingerprint is None):
-            raise CommandError(error(msg_id, Code.ABORTED, ANOTHER_COMMAND))
+            raise CommandError(_key_used(msg_id))
         if not same:
             return _not_known(msg_id, body["type"], outcome.position), outcome.position
         if outcome.errors:
@@ -215,9 +211,10 @@ class CommandBatch:
         size = 0
         tagger = self._history.tagger
         for event in events:
-            new.append(tagger.new_event(event))
-            shown.append({"type": new[-1].type, "payload": event_json.payload(type(event), new[-1].data)})
-            size += len(new[-1].data)
+            stored, fields = tagger.encoded(event)
+            new.append(stored)
+            shown.append(event_json.public(type(event), fields))
+            size += len(stored.data)
         if size > DATA_CHARS_MAX:
             raise WireError(f"The events hold more than {DATA_CHARS_MAX} characters.")
         return new, shown
@@ -229,7 +226,14 @@ def _fingerprint(body: dict[str, Any], command: Command | None) -> bytes | None:
 
 
 def _origin(body: dict[str, Any]) -> Origin:
-    return Origin(body["type"], body.get("actor"), trace=body.get("trace"), metadata=body.get("metadata") or {})
+    if "actor" in body or "trace" in body or "metadata" in body:
+        return Origin(body["type"], body.get("actor"), trace=body.get("trace"), metadata=body.get("metadata") or {})
+    return Origin(body["type"])
+
+
+def _key_used(msg_id: MessageId) -> dict[str, Any]:
+    text = "This idempotency_key was used for another command: give every command a key of its own."
+    return {**error(msg_id, Code.ABORTED, text), "details": {"problems": details_of([Problem(text, code=KEY_USED)])}}
 
 
 def _not_shown(msg_id: MessageId, problem: BaseException, position: int) -> dict[str, Any]:

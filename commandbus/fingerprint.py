@@ -8,6 +8,7 @@ hold 16 bytes of the first hash, with the same first 8 bytes.
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from functools import cache
 from hashlib import sha256
 from typing import Any, NamedTuple, cast
@@ -15,7 +16,9 @@ from typing import Any, NamedTuple, cast
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from dualbus.application.canonical import canonical
 from dualbus.application.messages import Command
+from dualbus.protocol.numbers import Number, holds_number
 
 HASH_BYTES = 8
 _encode = json.JSONEncoder(sort_keys=True).encode
@@ -24,7 +27,7 @@ _JSON_KINDS = frozenset({str, int, float, bool})
 
 def fingerprint(type_: str, payload: Any, command: Command | None) -> bytes:
     """Return the fingerprint of a command; `command` is None if the application does not accept it."""
-    sent = brief = {} if payload is None else payload
+    sent = brief = {} if payload is None else _with_digits(payload) if holds_number(payload) else payload
     if command is not None and payload:
         try:
             brief = _without_defaults(payload, command)
@@ -41,6 +44,19 @@ def is_same(first: bytes, second: bytes) -> bool:
 
 def _hash(type_: str, payload: Any) -> bytes:
     return sha256(_encode([type_, payload]).encode()).digest()[:HASH_BYTES]
+
+
+def _with_digits(value: Any) -> Any:
+    """Return a copy of a payload with texts for the numbers that are not equal to their floats."""
+    kind = type(value)
+    if kind is dict:
+        return {key: _with_digits(item) for key, item in value.items()}
+    if kind is list:
+        return [_with_digits(item) for item in value]
+    if kind is not Number:
+        return value
+    number = float(value)
+    return number if Decimal(repr(number)) == value.digits else f"Number {value.digits}"
 
 
 class _Field(NamedTuple):
@@ -86,15 +102,19 @@ def _without_defaults(sent: dict[str, Any], parsed: BaseModel) -> dict[str, Any]
 
 
 def _plain(sent: Any, parsed: Any) -> Any:
-    """Return a sent value for comparison: text and numbers after validation, models without their defaults."""
+    """Return a sent value for comparison: equal values have the same form, and models are without their defaults."""
     kind = type(parsed)
     if kind in _JSON_KINDS:
         return sent if type(sent) is kind and sent == parsed else parsed
+    if (text := canonical(parsed)) is not None:
+        return text
     if type(sent) is dict:
         if isinstance(parsed, BaseModel):
             return _without_defaults(sent, parsed)
         if isinstance(parsed, dict):
             return {key: _plain(value, parsed.get(key)) for key, value in sent.items()}
+    elif type(sent) is list and isinstance(parsed, set | frozenset):
+        return sorted({_encode(item) for item in sent})  # an order of its own in each process
     elif type(sent) is list and isinstance(parsed, list | tuple) and len(sent) == len(parsed):
         return [_plain(item, value) for item, value in zip(sent, parsed, strict=True)]
     return sent
@@ -107,7 +127,7 @@ def _is_default(field: _Field, value: Any, plain: Any) -> bool:
     """
     default = field.default
     if default is PydanticUndefined:
-        if field.factory is None or plain:
+        if field.factory is None or (plain and value):
             return False
         default = field.factory()
     return isinstance(value, bool) is isinstance(default, bool) and bool(value == default)  # True is equal to 1

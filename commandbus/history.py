@@ -104,11 +104,15 @@ class History:
     def commit_states(self) -> None:
         """Cache the states with the events of the batch: the log holds the whole batch, and no event in between."""
         for key, folded in self._folded.items():
-            new = self._uncommitted(key.tags, key.types).events[folded.applied :]
             try:
+                new = self._uncommitted(key.tags, key.types).events[folded.applied :]
                 state = _applied(folded.state, new)
             except RAISED:
-                logger.exception("Folding %s into %s raised; the next decision on it will too.", key.tags, key.name)
+                logger.exception(
+                    "The events of %s cannot be folded into %s; decisions that read them are aborted.",
+                    key.tags,
+                    key.name,
+                )
                 self._states.remove(key)
             else:
                 self._states.put(key, CachedState(max(folded.position, self.position), state))
@@ -143,7 +147,7 @@ class History:
             if (not types or new.type in types) and (len(tags) == 1 or set(tags) <= set(new.tags)):
                 found.events.append(self._event(position, new))
                 found.position = position
-        found.scanned = len(entries)
+            found.scanned += 1
         return found
 
     def _event(self, position: int, new: NewEvent) -> Event:
@@ -161,12 +165,13 @@ class History:
         self._indexed = len(self.decisions)
 
 
-class DecisionReads:
-    """The reads of one decision. `conditions` are its append conditions: each item at its first read."""
+class DecisionPast:
+    """The `Past` of one decision. Each item of its append condition has the position of its first read."""
 
-    __slots__ = ("_after", "_history")
+    __slots__ = ("_after", "_history", "actor")
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, actor: str | None = None) -> None:
+        self.actor = actor
         self._history = history
         self._after: dict[tuple[Tags, Types], int] = {}
 
@@ -174,33 +179,6 @@ class DecisionReads:
     def conditions(self) -> list[AppendCondition]:
         """The conditions under which the events of the decision may be appended."""
         return [AppendCondition(tags, types, after) for (tags, types), after in self._after.items()]
-
-    def events(self, tags: Tags, types: Types) -> list[Event]:
-        """Return the events of these types that carry all tags, oldest first; without types, of any type."""
-        with self._history.shield:
-            self._record(tags, types)
-            return self._history.events(tags, types)
-
-    def fold(self, state: type[S] | S, tags: Tags, types: Types) -> S:
-        """Return the state of the events of these types that carry all tags."""
-        with self._history.shield:
-            self._record(tags, types)
-            return self._history.fold(state, tags, types)
-
-    def _record(self, tags: Tags, types: Types) -> None:
-        if (tags, types) not in self._after:
-            self._after[tags, types] = self._history.read_position(tags, types)
-
-
-class DecisionPast:
-    """The `Past` of one decision."""
-
-    __slots__ = ("_history", "actor", "reads")
-
-    def __init__(self, history: History, actor: str | None = None) -> None:
-        self.actor = actor
-        self.reads = DecisionReads(history)
-        self._history = history
 
     def new_id(self) -> str:
         """Return a new id."""
@@ -212,18 +190,26 @@ class DecisionPast:
 
     def events(self, *tags: TagValue, of: Any = Event) -> list[Any]:
         """Return the events that carry all tags, oldest first."""
-        return self.reads.events(*self._read(tags, of))
+        stored_tags, types = self._read(tags, of)
+        with self._history.shield:
+            return self._history.events(stored_tags, types)
 
     def fold(self, state: type[S] | S, *tags: TagValue) -> S:
         """Return the state of the events that carry all tags."""
         kind = state if isinstance(state, type) else type(state)
-        return self.reads.fold(state, *self._read(tags, folded_types(kind)))
+        stored_tags, types = self._read(tags, folded_types(kind))
+        with self._history.shield:
+            return self._history.fold(state, stored_tags, types)
 
     def _read(self, tags: tuple[TagValue, ...], of: Any) -> tuple[Tags, Types]:
-        """Return tags and types as in the index of the log."""
+        """Return tags and types as in the index of the log, and add them to the append condition."""
         app, tagger = self._history.app, self._history.tagger
         read = read_of(tags, of, app.tags, app.event_types.values())
-        return tagger.tags(read.tags), app.stored_names(read.types)
+        item = tagger.tags(read.tags), app.stored_names(read.types)
+        if item not in self._after:
+            with self._history.shield:
+                self._after[item] = self._history.read_position(*item)
+        return item
 
 
 def _applied(state: Any, events: Iterable[Event]) -> Any:

@@ -18,6 +18,7 @@ from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
 from dualbus.runtime.files import make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
+from dualbus.telemetry.histogram import EVENTS, SECONDS, Histogram
 from dualbus.transport.keys import load_cluster_keys
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Sockets
@@ -54,11 +55,11 @@ def serve(settings: Settings, stop: Stop) -> int:
         return CommandBus(app, log, publisher, link).run(stop)
 
 
-def genesis(app: App, secret: bytes) -> Decision:
-    """Return the first decision of a new log."""
+def genesis(app: App, secret: bytes, now: str | None = None) -> Decision:
+    """Return the first decision of a new log, at the time of the machine or another time."""
     tagger = Tagger(app.private_tags, secret)
     events = [tagger.new_event(event) for event in app.genesis]
-    return Decision(GENESIS, Clock(_wall).now(), events)
+    return Decision(GENESIS, now or Clock(_wall).now(), events)
 
 
 class CommitResult(NamedTuple):
@@ -87,6 +88,7 @@ class CommandBus:
         self._slow_types: set[str] = set()
         self._conflicts = 0
         self._failed = False
+        self._fsync, self._events_per_commit = Histogram(SECONDS), Histogram(EVENTS)
         self._counters = {"decided": 0, "commits": 0, "events": 0, "expired": 0, "retaken": 0}
 
     def run(self, stop: Stop) -> int:
@@ -110,7 +112,9 @@ class CommandBus:
         return EXIT_DATA if self._failed else EXIT_OK
 
     def _status(self) -> dict[str, Any]:
-        return {"queue": len(self._link.jobs), **self._counters, **self._attendant.status()}
+        histograms = {"fsync_s": self._fsync.as_dict(), "events_per_commit": self._events_per_commit.as_dict()}
+        status = {"queue": len(self._link.jobs), **self._counters, **self._attendant.status()}
+        return {**status, "histograms": histograms}
 
     def _process_batch(self) -> None:
         """Decide queued commands for a while and append the decisions in one commit; then answer and publish."""
@@ -120,11 +124,14 @@ class CommandBus:
         batch = CommandBatch(
             self._app, self._log, self._states, self._clock.now(), self._clock.new_id, known, self._interrupt
         )
+        deciding = _wall()
         with self._link.handling():
-            decided = self._decide(batch, jobs)
-        result = self._commit(batch, jobs[:decided])
-        self._requeue(result.requeued + jobs[decided:])
-        self._link.answer(result.answers)
+            number = self._decide(batch, jobs)
+        decided = _wall()
+        result = self._commit(batch, jobs[:number])
+        committed = _wall() if result.appended.decisions else 0
+        self._requeue(result.requeued + jobs[number:])
+        self._link.answer(result.answers, pack((deciding, decided, committed)))
         # The answers are on their way: clients do not wait for the rest.
         batch.update_states(result.appended)
         self._count(result.appended)
@@ -206,9 +213,12 @@ class CommandBus:
         return CommitResult(appended, answers, jobs)
 
     def _count(self, appended: Appended) -> None:
-        self._counters["decided"] += appended.decisions
-        self._counters["commits"] += 1 if appended.decisions else 0
-        self._counters["events"] += len(appended.events)
+        if appended.decisions:
+            self._counters["decided"] += appended.decisions
+            self._counters["commits"] += 1
+            self._counters["events"] += len(appended.events)
+            self._fsync.observe(appended.sync_seconds)
+            self._events_per_commit.observe(len(appended.events))
         self._report_head()
 
     def _report_head(self) -> None:

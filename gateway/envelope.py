@@ -47,7 +47,7 @@ def read_request(message: Any, holder: Holder) -> Request:
             raise WireError(_unknown("body", body.keys() - _BODY))
         for name in _FREE:
             if name in body:
-                check(body[name], 1)
+                check(body[name], 1, decimals=True)
         if not holder.trusted and "actor" in body:
             raise WireError("body.actor is for the processes of the cluster: the key of a client is its name.")
         if holder.actor is not None:
@@ -65,6 +65,7 @@ def read_request(message: Any, holder: Holder) -> Request:
             _whole(message, "timeout_ms", 1, TIMEOUT_MS_MAX) if "timeout_ms" in message else None,
             (_whole(message, "after", 0, INT_MAX) or 0) if "after" in message else 0,
             packed,
+            body.get("trace"),
         )
         if request.type == EVENTS and not holder.trusted:
             request.events_allowed = holder.permissions.allow_events(body.get("params"))

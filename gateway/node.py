@@ -25,7 +25,14 @@ from dualbus.protocol.frames import (
     WORK,
     Frames,
 )
-from dualbus.protocol.records import Registration, read_done, read_heartbeat, read_numbers, read_registration
+from dualbus.protocol.records import (
+    Registration,
+    read_commit_times,
+    read_done,
+    read_heartbeat,
+    read_numbers,
+    read_registration,
+)
 from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
 from dualbus.runtime.files import raise_descriptor_limit
 from dualbus.runtime.settings import Settings
@@ -165,7 +172,8 @@ class Gateway:
                 if kind == READY:
                     self._register(id_, read_registration(items), now)
                 elif worker := self._router.workers.worker(id_):
-                    self._handle(worker, kind, items, now)
+                    times = frames[2] if len(frames) > 2 else b""
+                    self._handle(worker, kind, items, times, now)
                 elif kind == BEAT:
                     # Only for a heartbeat: other messages may belong to an earlier registration.
                     self._send(id_, batch(ANNOUNCE, [read_heartbeat(items).registration]))
@@ -174,9 +182,10 @@ class Gateway:
             except (WireError, IndexError) as error:
                 logger.warning("Dropped an invalid message of a worker: %s", error)
 
-    def _handle(self, worker: Worker, kind: bytes, items: Any, now: float) -> None:
+    def _handle(self, worker: Worker, kind: bytes, items: Any, times: bytes, now: float) -> None:
         if kind == DONE:
-            self._router.workers.done(worker, read_done(items), now)
+            received = read_commit_times(unpack(times), time.time_ns() // 1000) if times else None
+            self._router.workers.done(worker, read_done(items), now, received)
         elif kind == BEAT:
             self._router.workers.heartbeat(worker, read_heartbeat(items), now)
         elif kind == RETURNED:
@@ -198,6 +207,7 @@ class Gateway:
         self._next_heartbeat = now + HEARTBEAT_SECONDS
         if self._holders.refresh():
             self._router.update_holders()
+        self._router.sample(now, time.time())
         for bus in self._router.workers.buses.values():
             for id_ in list(bus.workers):
                 self._send(id_, batch(BEAT, []))

@@ -13,8 +13,9 @@ from dualbus.application.errors import Problem
 from dualbus.application.messages import Invalid, Query
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.log.engine import log_file, open_reader
-from dualbus.protocol.feed import EVENTS_DEFAULT, EVENTS_MAX
+from dualbus.protocol.feed import EVENTS, EVENTS_DEFAULT, EVENTS_MAX
 from dualbus.protocol.frames import BATCH_BYTES
+from dualbus.runtime.errors import ConfigError
 
 READ_EVENTS = 250  # at a time
 READ_SECONDS = 0.02  # for one answer: other queries wait meanwhile
@@ -33,6 +34,8 @@ class EventFeed:
     """Reads events of the log, without their private fields."""
 
     def __init__(self, app: App, folder: Path) -> None:
+        if EVENTS in app.query_types or EVENTS in app.command_types:
+            raise ConfigError(f"{EVENTS} is a query of dualbus itself: rename {EVENTS} in the application.")
         self._app = app
         self._folder = folder
         self._log: ReadableLog | None = None

@@ -16,7 +16,7 @@ from dualbus.protocol.frames import Frames
 from dualbus.protocol.records import NO_DETAILS, Job, Progress, Response, read_progress
 from dualbus.readmodel.file import Checkpoint, Damaged, file_name
 from dualbus.readmodel.reader import ReadModelReader
-from dualbus.runtime.errors import EXIT_OK, ConfigError
+from dualbus.runtime.errors import EXIT_OK
 from dualbus.runtime.files import make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
@@ -28,7 +28,7 @@ from dualbus.worker.interrupt import Interrupt
 from dualbus.worker.link import WorkerLink
 
 from .feed import EventFeed
-from .responder import Responder
+from .responder import Responder, behind
 
 SNAPSHOT_SECONDS = 0.02  # of answering from one snapshot, before the answers are sent
 SNAPSHOT_QUERIES = 512  # half of the credit: the gateway sends the other half meanwhile
@@ -44,8 +44,6 @@ logger = logging.getLogger(__name__)
 def serve(settings: Settings, stop: Stop) -> int:
     """Run a query bus until a stop is requested."""
     app = load(settings.app)
-    if EVENTS in app.query_types or EVENTS in app.command_types:
-        raise ConfigError(f"{EVENTS} is a query of dualbus itself: rename {EVENTS} in the application.")
     make_folder(settings.data)  # also checks the access rights of an existing folder
     with Sockets(load_cluster_keys(settings.keys)) as sockets:
         link = WorkerLink(sockets.dealer(settings.back), "querybus", sorted([*app.query_types, EVENTS]))
@@ -247,22 +245,8 @@ class QueryBus:
         self._counters["late"] += 1
         text = "The deadline passed before the query was answered: try again, or allow more time."
         if position < job.after:
-            text = f"{self._behind(position)} You have seen position {job.after}. Try again."
+            text = behind(position, job.after, self._path.name, self._projector())
         return job.id, max(0, position), pack(error(job.body["msg_id"], Code.UNAVAILABLE, text)), NO_DETAILS
-
-    def _behind(self, position: int) -> str:
-        """Describe why the read model is behind."""
-        projector = self._projector()
-        where = f"at position {position}" if position >= 0 else "being built"
-        if projector and projector.model != self._path.name:
-            stays = f"stays at position {position}" if position >= 0 else "does not exist"
-            return (
-                f"The read model of this querybus {stays}, because the projector runs another version of the "
-                f"application, and is at position {projector.position}: restart querybus with that version."
-            )
-        if projector and projector.failure:
-            return f"The read model has not caught up: it is {where}. {projector.failure}."
-        return f"The read model has not caught up: it is {where}."
 
     def _open(self) -> None:
         """Open the read model if the file exists, and again if the file was replaced; a removed file stays open."""

@@ -13,7 +13,7 @@ from dualbus.protocol.codec import pack, packed_answer
 from dualbus.protocol.codes import Code, MessageId, error
 from dualbus.protocol.feed import EVENTS
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
-from dualbus.protocol.records import NO_DETAILS, Job
+from dualbus.protocol.records import NO_DETAILS, Job, Progress
 from dualbus.readmodel.values import answer_data
 from dualbus.runtime.errors import RAISED
 from dualbus.worker.interrupt import Interrupt
@@ -75,3 +75,22 @@ class Responder:
         else:
             data = answer_data(self._app.answers[kind](query, tables))
         return {"type": "query_result", "in_reply_to": msg_id, "data": data}
+
+
+def behind(position: int, after: int, model: str, projector: Progress | None) -> str:
+    """Return the refusal of a query for a later position than that of the read model with this name.
+
+    The text has the reason, if the last report of the projector shows it.
+    """
+    where = f"at position {position}" if position >= 0 else "being built"
+    if projector and projector.model != model:
+        stays = f"stays at position {position}" if position >= 0 else "does not exist"
+        reason = (
+            f"The read model of this querybus {stays}, because the projector runs another version of the "
+            f"application, and is at position {projector.position}: restart querybus with that version."
+        )
+    elif projector and projector.failure:
+        reason = f"The read model has not caught up: it is {where}. {projector.failure}."
+    else:
+        reason = f"The read model has not caught up: it is {where}."
+    return f"{reason} You have seen position {after}. Try again."

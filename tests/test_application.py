@@ -162,8 +162,8 @@ def test_an_application_with_mistakes_does_not_start_and_says_each_in_a_sentence
         ("import not_there", "Module 'odd' cannot be imported: ModuleNotFoundError: No module named 'not_there' ("),
         ("app = = 5", "Module 'odd' cannot be imported: SyntaxError: invalid syntax (odd.py, line 1)"),
         (
-            "from dualbus import App\napp = App()",
-            "Module 'odd' cannot be imported: TypeError: App.__init__() missing 3",
+            "from dualbus import App\napp = App(nothing=1)",
+            "Module 'odd' cannot be imported: TypeError: App.__init__() got an unexpected",
         ),
         ("\n1 / 0", "Module 'odd' cannot be imported: ZeroDivisionError: division by zero ("),
     ],
@@ -224,7 +224,6 @@ def test_a_decision_that_raises_answers_14_and_touches_nobody_else(troubled: Clu
     [
         (query("Run", sql="SELECT nonsense"), "SQLError: no such column: nonsense"),
         (query("Strange"), "A value of type object has no place in a message."),
-        (query("Run", sql="SELECT x'00ff' AS blob"), "A value of type bytes has no place in a message."),
         (query("Run", sql="SELECT 9e999 AS number"), "A number is not finite."),
     ],
 )

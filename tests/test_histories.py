@@ -9,7 +9,7 @@ from typing import Annotated, Self
 import pytest
 
 from dualbus import App, Event, Tag
-from dualbus.commandbus.history import DecisionReads, History
+from dualbus.commandbus.history import DecisionPast, History
 from dualbus.commandbus.state_cache import StateCache
 from dualbus.log.contract import GENESIS, AppendCondition, Decision, NewEvent, Origin
 from dualbus.log.sqlite.writer import SqliteLog
@@ -17,18 +17,19 @@ from dualbus.log.tags import Tagger
 from dualbus.worker.interrupt import Interrupt
 from tests.drain import NOW
 
+OF_COURSE, OF_STUDENT = Tag("course"), Tag("student")
 COURSE, STUDENT = "course:c", "student:s"
 SUBSCRIBED, CHANGED, ANY = frozenset({"Subscribed"}), frozenset({"CapacityChanged"}), frozenset[str]()
 
 
 class CapacityChanged(Event):
-    course: Annotated[str, Tag("course")]
+    course: Annotated[str, OF_COURSE]
     capacity: int
 
 
 class Subscribed(Event):
-    course: Annotated[str, Tag("course")]
-    student: Annotated[str, Tag("student")]
+    course: Annotated[str, OF_COURSE]
+    student: Annotated[str, OF_STUDENT]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,16 @@ class Seen:
 
     def apply(self, event: Event) -> Self:
         return replace(self, events=(*self.events, getattr(event, "student", "") or str(event.capacity)))  # type: ignore[attr-defined]
+
+
+class Changes(Seen):
+    def apply(self, event: CapacityChanged) -> Self:  # type: ignore[override]
+        return super().apply(event)
+
+
+class Subscriptions(Seen):
+    def apply(self, event: Subscribed) -> Self:  # type: ignore[override]
+        return super().apply(event)
 
 
 app = App(events=[Subscribed], genesis=[CapacityChanged(course="c", capacity=1)])
@@ -80,26 +91,26 @@ def test_a_history_has_the_events_of_some_types_that_carry_all_tags_in_the_log_a
     append(log, subscribed("s"), subscribed("t"), subscribed("s", course="d"))
     batch = history(log)
     batch.add(decided("in batch", changed(2), subscribed("u"), subscribed("s")))
-    reads = DecisionReads(batch)
+    past = DecisionPast(batch)
 
-    assert reads.fold(Seen, (COURSE,), ANY).events == ("1", "s", "t", "2", "u", "s")
-    assert reads.fold(Seen, (COURSE,), CHANGED).events == ("1", "2")
-    assert reads.fold(Seen, (STUDENT,), SUBSCRIBED).events == ("s", "s", "s")
-    assert reads.fold(Seen, (COURSE, STUDENT), SUBSCRIBED).events == ("s", "s")
-    assert len(reads.events((COURSE, STUDENT), ANY)) == 2
-    assert reads.events((COURSE, STUDENT), CHANGED) == []
+    assert past.fold(Seen, OF_COURSE("c")).events == ("1", "s", "t", "2", "u", "s")
+    assert past.fold(Changes, OF_COURSE("c")).events == ("1", "2")
+    assert past.fold(Subscriptions, OF_STUDENT("s")).events == ("s", "s", "s")
+    assert past.fold(Subscriptions, OF_COURSE("c"), OF_STUDENT("s")).events == ("s", "s")
+    assert len(past.events(OF_COURSE("c"), OF_STUDENT("s"))) == 2
+    assert past.events(OF_COURSE("c"), OF_STUDENT("s"), of=CapacityChanged) == []
 
 
 def test_the_conditions_are_the_reads_each_at_its_first_position(log: SqliteLog) -> None:
     batch = history(log)
     batch.add(decided("in batch", changed(2), subscribed("s")))
-    reads = DecisionReads(batch)
-    reads.events((COURSE,), CHANGED)
-    reads.fold(Seen, (COURSE, STUDENT), SUBSCRIBED)
-    reads.events(("student:t",), ANY)
-    reads.fold(Seen, (COURSE,), CHANGED)
+    past = DecisionPast(batch)
+    past.events(OF_COURSE("c"), of=CapacityChanged)
+    past.fold(Subscriptions, OF_COURSE("c"), OF_STUDENT("s"))
+    past.events(OF_STUDENT("t"))
+    past.fold(Changes, OF_COURSE("c"))
 
-    assert reads.conditions == [
+    assert past.conditions == [
         AppendCondition((COURSE,), CHANGED, 2),  # of the batch
         AppendCondition((COURSE, STUDENT), SUBSCRIBED, 3),
         AppendCondition(("student:t",), ANY, 1),  # before the batch
@@ -109,7 +120,7 @@ def test_the_conditions_are_the_reads_each_at_its_first_position(log: SqliteLog)
 def test_a_decision_reads_no_event_of_another_type(log: SqliteLog) -> None:
     append(log, *[NewEvent("Gone", "{}", (COURSE,)) for _ in range(100)], changed(5))  # the application has no Gone
 
-    assert DecisionReads(history(log)).fold(Seen, (COURSE,), CHANGED).events == ("1", "5")
+    assert DecisionPast(history(log)).fold(Changes, OF_COURSE("c")).events == ("1", "5")
 
 
 def test_a_cached_state_receives_later_events_of_its_types_and_tags(log: SqliteLog) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date
+from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -20,16 +21,18 @@ from dualbus.commandbus.fingerprint import fingerprint, is_same
 from dualbus.log.contract import GENESIS, Decision
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.codes import Code
+from dualbus.protocol.numbers import Number
 from tests.drain import NOW, Bus, answers, said
 
 Version = Callable[..., App]
 
 BEGIN = """
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validator
 from dualbus import App, Command, Event, Past, Private, Query, Rejected, Tag, Text, Upcast
 
@@ -319,25 +322,74 @@ OTHER: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"deep": []}, {}),
 ]
 
+VALUES = """
+class Pay(Command):
+    price: Decimal = Decimal(1)
+    rate: float = 0.5
+    mixed: str | Decimal = ""
+    at: datetime = datetime(2026, 1, 31, tzinfo=UTC)
+    of: UUID | None = None
+    among: set[str] = set()
+    prices: list[Decimal] = []
+"""
+LONG, LONGER = Number(Decimal("12345678901234567.89")), Number(Decimal("12345678901234567.90"))
+ID = "0190a5a0-7b6c-7def-8123-456789abcdef"
+SAME_VALUES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"price": Number(Decimal("0.10"))}, {"price": "0.10"}),
+    ({"price": 0.1}, {"price": "0.10"}),
+    ({"price": 2.0}, {"price": 2}),
+    ({"price": 1}, {}),
+    ({"price": "1.0"}, {}),
+    ({"price": Number(Decimal("0E+5"))}, {"price": "-0"}),
+    ({"price": LONG}, {"price": "12345678901234567.89"}),
+    ({"rate": LONG}, {"rate": float(LONG)}),
+    ({"rate": Number(Decimal("0.50"))}, {}),
+    ({"prices": [LONG, 1]}, {"prices": ["12345678901234567.890", "1"]}),
+    ({"at": "2026-01-31T13:00:00+01:00"}, {"at": "2026-01-31T12:00:00.000Z"}),
+    ({"at": "2026-01-31T00:00:00Z"}, {}),
+    ({"of": ID}, {"of": ID.upper()}),
+    ({"among": ["a", "b"]}, {"among": ["b", "a", "b"]}),
+]
+OTHER_VALUES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"price": LONG}, {"price": LONGER}),
+    ({"prices": [LONG]}, {"prices": [LONGER]}),
+    ({"price": LONG}, {"price": float(LONG)}),
+    ({"price": "1e-999999999"}, {"price": "1e-999999998"}),
+    ({"mixed": 1}, {"mixed": "1"}),
+    ({"mixed": LONG}, {"mixed": "12345678901234567.89"}),
+    ({"at": "2026-01-31T12:00:00+01:00"}, {"at": "2026-01-31T12:00:00Z"}),
+    ({"among": ["a", "b"]}, {"among": ["a"]}),
+]
 
-def made(version: Version, *payloads: dict[str, Any]) -> list[bytes]:
+
+def made(version: Version, fields: str, *payloads: dict[str, Any]) -> list[bytes]:
     """Return the fingerprints of commands with these payloads."""
-    kind = version(pay=FIELDS).command_types["Pay"]
+    kind = version(pay=fields).command_types["Pay"]
     return [fingerprint("Pay", payload, parse(kind, payload)) for payload in payloads]
 
 
 @pytest.mark.parametrize("pair", SAME, ids=str)
 def test_payloads_of_the_same_command(version: Version, pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    one, other = made(version, *pair)
+    one, other = made(version, FIELDS, *pair)
 
     assert is_same(one, other) and is_same(other, one)
 
 
 @pytest.mark.parametrize("pair", OTHER, ids=str)
 def test_payloads_of_different_commands(version: Version, pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    one, other = made(version, *pair)
+    one, other = made(version, FIELDS, *pair)
 
     assert not is_same(one, other) and not is_same(other, one)
+
+
+@pytest.mark.parametrize("pair", SAME_VALUES, ids=str)
+def test_equal_values_make_the_same_command(version: Version, pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    assert is_same(*made(version, VALUES, *pair))
+
+
+@pytest.mark.parametrize("pair", OTHER_VALUES, ids=str)
+def test_other_values_make_another_command(version: Version, pair: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    assert not is_same(*made(version, VALUES, *pair))
 
 
 DATED = """

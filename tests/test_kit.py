@@ -1,6 +1,7 @@
 """The test kit: what an author's test can say, and what it is told when it is wrong."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,11 +12,24 @@ from typing import Annotated, Any, Self
 
 import pytest
 
-from dualbus import App, Command, Event, Past, Projection, Query, ReadOnlyTables, Rejected, Tables, Tag
+from dualbus import (
+    App,
+    Client,
+    Command,
+    Event,
+    Past,
+    Problem,
+    Projection,
+    Query,
+    ReadOnlyTables,
+    Rejected,
+    Tables,
+    Tag,
+)
 from dualbus.application.messages import Invalid
 from dualbus.protocol.codes import WireError
 from dualbus.readmodel.file import NotAllowed
-from dualbus.testing import answer, decide, project
+from dualbus.testing import Cluster, answer, decide, problems, project
 from dualbus.testing.differences import differences
 from tests.conftest import ROOT
 from users import app as users
@@ -69,6 +83,17 @@ def test_time_is_the_tests_and_rules_across_fields_hold() -> None:
     assert booked == [Booked(room="r", first=monday, at=now)]
     with pytest.raises(Invalid, match="Last must not be before first"):
         decide(App(commands=[book]), when=Book(first=tuesday, last=monday))
+
+
+def test_the_problems_of_a_message_are_those_of_a_client() -> None:
+    assert problems(Book, first="2026-01-05", more=1) == [
+        Problem("Last is required", "last", "required"),
+        Problem("More is not a field of Book", "more", "unknown_field"),
+    ]
+    assert problems(Book, {"first": "2026-01-06", "last": "2026-01-05"}) == [
+        Problem("Last must not be before first", None, "invalid")
+    ]
+    assert problems(Book, first="2026-01-05", last="2026-01-06") == []
 
 
 class Count(Command):
@@ -253,6 +278,43 @@ def test_events_that_differ_are_shown_field_by_field() -> None:
         "   right: UserRenamed(id='u-1', name='Ada')",
     ]
     assert differences([1], [2]) is None
+
+
+def test_a_cluster_without_a_folder_runs_and_leaves_nothing() -> None:
+    with Cluster(app="users:app", cwd=ROOT) as cluster, Client(cluster.front, timeout=60) as client:
+        client.command(CreateUser(name="Ada", email="ada@example.org"))
+        assert [user["name"] for user in client.query(ListUsers())] == ["Ada", "John Doe"]
+    assert not cluster.folder.exists()
+    assert not any(process.running for process in cluster.processes)
+
+
+def test_a_cluster_of_an_application_with_mistakes_reports_them(tmp_path: Path) -> None:
+    (tmp_path / "mistaken.py").write_text("from dualbus import App\napp = App(commands=[len])")
+    with pytest.raises(AssertionError) as caught, Cluster(app="mistaken:app", cwd=tmp_path):
+        pass
+    assert re.search(r"^(commandbus|projector|querybus) has ended with exit code 78:\n", str(caught.value))
+    assert "len" in str(caught.value)
+
+
+def test_tables_that_are_not_sql_are_reported_by_the_cluster(tmp_path: Path) -> None:
+    (tmp_path / "mistaken.py").write_text(
+        "from dualbus import App, Event, Projection, Tables\n"
+        "class Done(Event): pass\n"
+        "def insert(event: Done, tables: Tables) -> None: pass\n"
+        "app = App(projections=[Projection('done', version=1, tables='CREATE TABEL done', on=[insert])])\n"
+    )
+    with pytest.raises(AssertionError, match=r"(?s)projector has ended .* are not valid SQL"):
+        Cluster(app="mistaken:app", cwd=tmp_path).__enter__()
+
+
+def test_the_fixture_of_a_cluster_fails_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "mistaken.py").write_text("app = 5")
+    (tmp_path / "test_it.py").write_text("def test_it(dualbus_cluster): pass")
+    environ = os.environ | {"DUALBUS_APP": "mistaken:app"}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_it.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
+    assert "Module 'mistaken' has no App in 'app'" in done.stdout
+    assert "1 error" in done.stdout
 
 
 def test_pytest_shows_how_events_differ_and_has_the_fixtures(tmp_path: Path) -> None:

@@ -8,16 +8,21 @@ from typing import Any
 import pytest
 
 from dualbus import AsyncClient, Client, Rejected
+from dualbus.application.loader import load
 from dualbus.commandbus.node import genesis
 from dualbus.gateway.access import CLUSTER
 from dualbus.gateway.envelope import BadEnvelope, read_request
 from dualbus.log.contract import Decision, NewEvent, Origin
 from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.operations.verify import verify
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.records import read_work
-from dualbus.testing import Cluster
+from dualbus.testing import Cluster, until
 from tests.cli.conftest import Run
 from tests.cli.conftest import run as run  # a fixture
+from tests.conftest import ROOT
+from tests.faults.seeing import events
+from tests.journal import ReadJournal, Write
 from tests.raw import RawClient
 from users import app
 
@@ -89,6 +94,38 @@ async def by_async_client(front: str) -> None:
     async with AsyncClient(front) as client:
         fields = {"name": "Cyd", "email": "c@example.org"}
         await client.command("CreateUser", fields, metadata={"a": ""}, idempotency_key="k3")
+
+
+def test_a_projection_receives_the_origin_of_each_event_also_when_it_is_built_again(folder: Path) -> None:
+    with Cluster(folder, "tests.journal:app", cwd=ROOT) as cluster:
+        cluster.start()
+        with Client(cluster.front) as client:
+            client.command(Write(line="a", copies=2), metadata={"tenant": "t-1"}, idempotency_key="first")
+            wire = {"type": "Write", "msg_id": 1, "payload": {"line": "b"}, "trace": TRACE, "idempotency_key": "wire"}
+            with RawClient(cluster.front) as raw:
+                assert raw.ask({"dest": "commandbus", "body": wire})[0]["success"]
+            until(lambda: len(client.query(ReadJournal())) == 4)
+            rows = client.query(ReadJournal())
+
+        head = ["position", "key", "command", "correlation", "trace", "metadata"]
+        assert [[row[name] for name in head] for row in rows] == [
+            [1, "genesis", "", "genesis", None, "{}"],
+            [2, "first", "Write", "first", None, '{"tenant":"t-1"}'],
+            [3, "first", "Write", "first", None, '{"tenant":"t-1"}'],
+            [4, "wire", "Write", "wire", TRACE, "{}"],
+        ]
+        assert [(row["actor"], row["cause"]) for row in rows] == [(None, None)] * 4
+        assert [row["time"] for row in rows] == [f"{event.time}" for event in events(cluster.data)]
+
+        cluster.stop("projector")
+        [model] = cluster.data.glob("read-*.db")
+        for path in cluster.data.glob("read-*"):
+            path.unlink()
+        cluster.start("projector")
+        with Client(cluster.front) as client:
+            until(model.exists)
+            assert client.query(ReadJournal(), after=4) == rows
+        assert verify(cluster.data, load("tests.journal:app")).position == 4
 
 
 @pytest.fixture

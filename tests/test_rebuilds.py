@@ -19,7 +19,8 @@ from tests.raw import RawClient, command, query
 SOURCE = """
 import time
 from pathlib import Path
-from dualbus import App, Command, Event, Projection, Query, Text
+from collections.abc import Iterator
+from dualbus import App, Command, Event, Past, Projection, Query, ReadOnlyTables, Tables, Text
 
 class Sell(Command):
     item: Text
@@ -30,10 +31,10 @@ class Sold(Event):
 class Report(Query):
     pass
 
-def sell(command, past):
+def sell(command: Sell, past: Past) -> Iterator[Sold]:
     yield Sold(item=command.item)
 
-def count(event, tables):
+def count(event: Sold, tables: Tables):
     if event.item == "held":
         while Path("hold-VERSION").exists():
             time.sleep(0.01)
@@ -41,22 +42,22 @@ def count(event, tables):
         raise ValueError("I do not count poison")
     tables.execute("INSERT INTO counts VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1", (event.item,))
 
-def list_(event, tables):
+def list_(event: Sold, tables: Tables):
     tables.execute("INSERT INTO sales (item) VALUES (?)", (event.item,))
 
-def report(query, tables):
+def report(query: Report, tables: ReadOnlyTables):
     counted, listed = tables.one("SELECT sum(n) AS n FROM counts"), tables.one("SELECT max(id) AS n FROM sales")
     return {"version": VERSION, "counted": counted["n"], "listed": listed["n"]}
 
 COUNTS = "CREATE TABLE counts (item TEXT PRIMARY KEY, n INTEGER)"
 SALES = "CREATE TABLE sales (id INTEGER PRIMARY KEY, item TEXT)"
 app = App(
-    commands={Sell: sell},
+    commands=[sell],
     projections=[
-        Projection("counts", version=VERSION, tables=COUNTS, on={Sold: count}),
-        Projection("sales", version=1, tables=SALES, on={Sold: list_}),
+        Projection("counts", version=VERSION, tables=COUNTS, on=[count]),
+        Projection("sales", version=1, tables=SALES, on=[list_]),
     ],
-    queries={Report: report},
+    queries=[report],
 )
 """
 FEW, MANY = 20, 100_000

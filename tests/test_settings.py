@@ -50,7 +50,8 @@ def test_what_is_said_is_what_counts_and_an_empty_value_says_nothing() -> None:
 def test_the_settings_say_what_they_are() -> None:
     assert str(Settings()) == (
         "front=tcp://127.0.0.1:5570, back=tcp://127.0.0.1:5571, events=tcp://127.0.0.1:5572, "
-        "progress=tcp://127.0.0.1:5573, app=users:app, data=data, keys=data/keys, timeout_ms=5000, "
+        "progress=tcp://127.0.0.1:5573, http=http://127.0.0.1:5580, app=users:app, data=data, keys=data/keys, "
+        "timeout_ms=5000, "
         "log_format=text, log_level=info"
     )
 
@@ -75,7 +76,19 @@ def test_every_problem_is_said_at_once() -> None:
     assert found[0].endswith("The settings are " + ", ".join(f"DUALBUS_{name}" for name in NAMES) + ".")
 
 
-NAMES = ["FRONT", "BACK", "EVENTS", "PROGRESS", "APP", "DATA", "KEYS", "TIMEOUT_MS", "LOG_FORMAT", "LOG_LEVEL"]
+NAMES = [
+    "FRONT",
+    "BACK",
+    "EVENTS",
+    "PROGRESS",
+    "HTTP",
+    "APP",
+    "DATA",
+    "KEYS",
+    "TIMEOUT_MS",
+    "LOG_FORMAT",
+    "LOG_LEVEL",
+]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_the_wheel_has_one_import_name_and_its_types(wheel: Path) -> None:
     assert {"dualbus", "dualbus/gateway", "dualbus/commandbus", "dualbus/projector", "dualbus/querybus"} <= packages
     assert {"dualbus/py.typed", "dualbus/cli/template/dotenv", "dualbus/cli/template/myapp/messages.py"} <= {*names}
     # and the same modules as the checkout
-    tracked = run("git", "ls-files", "dualbus", "gateway", "commandbus", "projector", "querybus").splitlines()
+    tracked = run("git", "ls-files", "dualbus", "gateway", "commandbus", "projector", "querybus", "web").splitlines()
     assert len([name for name in names if name.endswith(".py")]) == len(
         [one for one in tracked if one.endswith(".py")]
     )

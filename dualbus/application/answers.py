@@ -7,14 +7,17 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import CoreConfig, to_json
 
 from dualbus.application.causes import cause
 from dualbus.application.errors import HandlerError
 from dualbus.application.messages import Query, R, result_type
+from dualbus.application.schemas import Node, changed_validator
 from dualbus.application.tags import plain_type
 
 _JSON_TYPES = (str, int, float, bool, NoneType, dict, list)
+
+_BASE64 = CoreConfig(val_json_bytes="base64")
 
 
 def answer_of(query: Query[R], data: Any) -> R:
@@ -37,8 +40,15 @@ def _converter(kind: type[Query[Any]]) -> Callable[[Any], Any] | None:
     result = result_type(kind)
     if result is Any or all(map(_is_json, _leaves(result))):
         return None
-    adapter: TypeAdapter[Any] = TypeAdapter(result)
-    return lambda data: adapter.validate_json(to_json(data))
+    validator = changed_validator(TypeAdapter(result).core_schema, _with_base64, _BASE64)
+    return lambda data: validator.validate_json(to_json(data))
+
+
+def _with_base64(node: Node, copy: Node) -> Node:
+    """Return a node whose bytes are base64, their form in an answer, whatever the author's class configures."""
+    if node.get("type") in ("model", "dataclass", "typed-dict"):
+        return {**copy, "config": {**node.get("config", {}), **_BASE64}}
+    return copy
 
 
 def _leaves(annotation: Any) -> Iterator[Any]:

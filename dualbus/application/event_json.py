@@ -11,31 +11,42 @@ from pydantic_core import PydanticSerializationError, from_json
 
 from dualbus.application.causes import cause
 from dualbus.application.messages import Event, private_fields, tag_fields
-from dualbus.application.tags import TagValue, tag_text
+from dualbus.application.plain import is_plain, plain_fields
+from dualbus.application.tags import tag_text
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.values import check
 
 E = TypeVar("E", bound=Event)
 
 
-def to_text(event: Event) -> str:
-    """Return all fields, including private fields, as JSON; raise WireError for an event that would change.
+def stored(event: Event) -> tuple[str, dict[str, Any]]:
+    """Return all fields, also private fields, as JSON and decoded; raise WireError for an event that would change.
 
     Aliases are for messages from outside; the log uses the names of the fields.
     """
-    kind = type(event)
+    kind, values = type(event), event.__dict__
+    plain = plain_fields(kind)
     try:
-        data = kind.__pydantic_serializer__.to_json(event, by_alias=False, round_trip=True)
+        data = kind.__pydantic_serializer__.to_json(event, by_alias=False, round_trip=True, warnings=False)
+        if plain and is_plain(values, plain):
+            check(values)
+            return data.decode(), values
         read = from_text(kind, data)
     except PydanticSerializationError as error:
         raise WireError(f"{kind.__name__} has no form in JSON.") from error
     except ValidationError as error:
         raise WireError(f"{kind.__name__} could not be read back: {cause(error, kind.model_fields)}.") from error
-    check(from_json(data))
+    fields = from_json(data)
+    check(fields)
     if read != event:
-        changed = [name for name, value in event.__dict__.items() if value != read.__dict__.get(name)]
+        changed = [name for name, value in values.items() if value != read.__dict__.get(name)]
         raise WireError(f"{kind.__name__} is not the same when it is read back: {', '.join(changed)}.")
-    return data.decode()
+    return data.decode(), fields
+
+
+def to_text(event: Event) -> str:
+    """Return all fields as JSON; raise WireError for an event that would change."""
+    return stored(event)[0]
 
 
 def from_text(kind: type[E], data: str | bytes) -> E:
@@ -44,29 +55,29 @@ def from_text(kind: type[E], data: str | bytes) -> E:
     return event
 
 
-def payload(kind: type[Event], data: str | bytes, *, private: bool = False) -> dict[str, Any]:
-    """Return the JSON-like fields of a stored event."""
-    fields: dict[str, Any] = from_json(data)
-    if not private and (hidden := private_fields(kind)):
-        fields = {name: value for name, value in fields.items() if name not in hidden}
-    return fields
+def public(kind: type[Event], fields: dict[str, Any]) -> dict[str, Any]:
+    """Return type and payload of an event for a reply, without private fields."""
+    if hidden := private_fields(kind):
+        fields = fields.copy()
+        for name in hidden:
+            fields.pop(name, None)
+    return {"type": kind.__name__, "payload": fields}
 
 
 def shown(event: Event) -> dict[str, Any]:
     """Return type and payload of an event for a reply, without private fields."""
-    kind = type(event)
-    return {"type": kind.__name__, "payload": payload(kind, to_text(event))}
+    return public(type(event), stored(event)[1])
 
 
-def tags(event: Event) -> list[TagValue]:
-    """Return the tags of an event. Each value of a list adds a tag; None adds no tag."""
-    found: list[TagValue] = []
+def tags(event: Event) -> list[tuple[str, str]]:
+    """Return names and texts of the tags of an event. Each value of a list adds a tag; None adds no tag."""
+    found: list[tuple[str, str]] = []
     for field, name in tag_fields(type(event)):
         value = getattr(event, field)
         if type(value) is str:
-            found.append(TagValue(name, value))
+            found.append((name, value))
         elif isinstance(value, list | tuple | set | frozenset):
-            found += [TagValue(name, tag_text(item)) for item in value if item is not None]
+            found += [(name, tag_text(item)) for item in value if item is not None]
         elif value is not None:
-            found.append(TagValue(name, tag_text(value)))
+            found.append((name, tag_text(value)))
     return found

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, StringConstrai
 from pydantic_core import CoreSchema, core_schema, to_json
 from typing_extensions import TypeVar
 
+from dualbus.application.decimals import AmbiguousNumbers, exact_parser
 from dualbus.application.error_text import EMAIL_PATTERN, problems
 from dualbus.application.errors import INVALID, Problem, problems_of
 from dualbus.application.tags import Private, Tag
@@ -88,6 +89,7 @@ class Message(BaseModel):
 
 
 M = TypeVar("M", bound=Message)
+_AMBIGUOUS = "Two numbers differ only in digits that are lost in a field of any type: send these numbers as text"
 
 
 def parse(kind: type[M], fields: dict[str, Any]) -> M:
@@ -124,15 +126,20 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
     strict = kind.model_config.get("strict") is True
     fields = kind.model_fields.values()
     is_json = strict and all(_is_json(field.annotation) and not any(map(_is_lax, field.metadata)) for field in fields)
+    parse_exact = None if is_json else exact_parser(kind.__pydantic_core_schema__)
 
     def parse(fields: dict[str, Any]) -> Message:
         own_fields = {**fields}  # a copy: a validator of the application may change the dictionary
         try:
-            message: Message = (
-                validator.validate_python(own_fields) if is_json else validator.validate_json(to_json(own_fields))
-            )
+            message: Message | None
+            if is_json:
+                message = validator.validate_python(own_fields)
+            elif parse_exact is None or (message := parse_exact(own_fields)) is None:
+                message = validator.validate_json(to_json(own_fields))
         except ValidationError as error:
             raise Invalid(problems(kind.__name__, error, fields)) from None
+        except AmbiguousNumbers:
+            raise Invalid([_AMBIGUOUS]) from None
         if has_rules and (errors := list(message.problems())):
             raise Invalid(errors)
         return message

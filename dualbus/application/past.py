@@ -4,7 +4,7 @@ Commandbus and the test kit share the rules for tags and events in this module.
 """
 
 import typing
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import datetime
 from functools import cache
 from itertools import islice
@@ -95,7 +95,7 @@ def read_of(tags: tuple[TagValue, ...], of: Any, names: Collection[str], events:
     return Read(tuple(sorted(set(tags))), types)
 
 
-def matches(read: Read, event: Event, tags: Collection[TagValue]) -> bool:
+def matches(read: Read, event: Event, tags: Collection[tuple[str, str]]) -> bool:
     """Return whether a read returns an event that carries these tags."""
     return (not read.types or type(event) in read.types) and set(read.tags).issubset(tags)
 
@@ -120,14 +120,15 @@ def initial(state: type[S] | S) -> S:
 
 def limited(events: Any, function: object, kinds: Collection[type[Event]]) -> list[Event]:
     """Return the events of a decision; raise WireError for too many, or for another value than these events."""
-    name = name_of(function)
-    if isinstance(events, Event) or not (events is None or isinstance(events, Iterable)):
-        raise WireError(f"{name} returned {type(events).__name__}: yield the events.")
+    if isinstance(events, Event) or not (events is None or hasattr(events, "__iter__")):
+        raise WireError(f"{name_of(function)} returned {type(events).__name__}: yield the events.")
     found = list(islice(events or (), EVENTS_MAX + 1))
     if len(found) > EVENTS_MAX:
-        raise WireError(f"{name} returned more than {EVENTS_MAX} events, the limit of one command.")
+        raise WireError(f"{name_of(function)} returned more than {EVENTS_MAX} events, the limit of one command.")
     for event in found:
         if type(event) not in kinds:
             kind = type(event).__name__
-            raise WireError(f"{name} returned {kind}, which its return annotation does not name: add the event.")
+            raise WireError(
+                f"{name_of(function)} returned {kind}, which its return annotation does not name: add the event."
+            )
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dualbus.application.answers import answer_mistake
 from dualbus.application.classes import class_mistakes, private_tags
 from dualbus.application.messages import Command, Event, Message, Query, private_fields, result_type, tag_fields
-from dualbus.application.recorded import Recorded
+from dualbus.application.recorded import Origins, Recorded
 from dualbus.application.signatures import (
     MISSING,
     Function,
@@ -42,10 +42,10 @@ class Subscriber(NamedTuple):
     function: Function
     wants_recorded: bool  # as the third argument
 
-    def apply(self, event: Event, tables: Tables, record: RecordedEvent) -> None:
+    def apply(self, event: Event, tables: Tables, record: RecordedEvent, origins: Origins) -> None:
         """Apply an event to the tables."""
         if self.wants_recorded:
-            self.function(event, tables, Recorded.of(record))
+            self.function(event, tables, Recorded.of(record, origins.of(record)))
         else:
             self.function(event, tables)
 

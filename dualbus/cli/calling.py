@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -11,11 +12,12 @@ import typer
 from dualbus.application.errors import DualbusError, Rejected
 from dualbus.application.loader import load
 from dualbus.application.messages import Message
+from dualbus.application.names import nearest
 from dualbus.cli import output
-from dualbus.cli.describing import json_types
-from dualbus.cli.names import find, nearest
+from dualbus.cli.names import find
 from dualbus.cli.settings import settings
 from dualbus.client.client import Client
+from dualbus.protocol.numbers import read_number
 
 Fields = Annotated[
     list[str] | None,
@@ -77,6 +79,7 @@ def _fields(kind: type[Message], pairs: Sequence[str]) -> dict[str, Any]:
     """Return the values of the fields; the cluster validates them."""
     schema = kind.model_json_schema()
     properties: Mapping[str, Any] = schema.get("properties", {})
+    models: Mapping[str, Any] = schema.get("$defs", {})
     values: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
@@ -86,25 +89,37 @@ def _fields(kind: type[Message], pairs: Sequence[str]) -> dict[str, Any]:
             raise output.WrongUse(f"{kind.__name__} has no field {name!r}{nearest(name, properties)}")
         if name in values:
             raise output.WrongUse(f"Duplicate field {name}: write it once.")
-        values[name] = _value(text, json_types(properties[name]))
+        values[name] = _value(text, list(_parts(properties[name], models)))
     return values
 
 
-def _value(text: str, types: Sequence[str]) -> Any:
-    """Parse a value for the JSON types of its field: text for a text field, otherwise JSON, if valid."""
-    if list(types) == ["string"]:
+def _value(text: str, parts: Sequence[Mapping[str, Any]]) -> Any:
+    """Parse a value for the schemas of its field: a name of an enum or text as it is, otherwise JSON, if valid."""
+    types = {part.get("type") for part in parts}
+    if types == {"string"} or any(text in part.get("enum", [part.get("const")]) for part in parts):
         return text
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_float=read_number)
     except ValueError:
         return text
     return value if _json_type(value) in types or "string" not in types else text
 
 
+def _parts(schema: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the schema of a field, or those of the members of its union."""
+    if reference := schema.get("$ref", "").rpartition("/")[2]:
+        schema = models.get(reference, {})
+    members = schema.get("anyOf") or schema.get("oneOf")
+    if not members:
+        yield schema
+    for member in members or ():
+        yield from _parts(member, models)
+
+
 def _json_type(value: object) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else "boolean"
-    kinds = {int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    kinds = {int: "integer", float: "number", Decimal: "number", str: "string", list: "array", dict: "object"}
     return kinds[type(value)]
 
 

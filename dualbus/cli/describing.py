@@ -116,11 +116,3 @@ def _type_text(field: dict[str, Any], models: dict[str, Any], within: tuple[str,
         return f"list of {_type_text(field['items'], models, within)}"
     name = str(field.get("type", "any value"))
     return _WORDS.get(name, name)
-
-
-def json_types(schema: dict[str, Any]) -> list[str]:
-    """Return the JSON types of a field; no types if its schema does not name types."""
-    found = [schema["type"]] if isinstance(schema.get("type"), str) else []
-    for one in schema.get("anyOf", ()):
-        found += json_types(one)
-    return found

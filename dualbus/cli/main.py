@@ -19,6 +19,7 @@ from dualbus.cli.new import new
 from dualbus.cli.reading import events
 from dualbus.cli.sending import send
 from dualbus.cli.status import status
+from dualbus.cli.timeline import timeline
 from dualbus.cli.transfers import export, import_
 from dualbus.cli.verifying import verify
 from dualbus.runtime.errors import ConfigError, FatalError
@@ -32,6 +33,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     query,
     send,
     status,
+    timeline,
     events,
     verify,
     build,

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from heapq import heappop, heappush
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,8 +12,9 @@ from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
 from dualbus.application.loader import load
 from dualbus.application.messages import Event
+from dualbus.application.names import nearest
 from dualbus.cli import output
-from dualbus.cli.names import find, nearest
+from dualbus.cli.names import find
 from dualbus.cli.settings import settings
 from dualbus.log.contract import Outcome, ReadableLog, RecordedEvent
 from dualbus.log.engine import open_reader
@@ -145,7 +146,8 @@ def _show(
         name = type(event).__name__
         if types and name not in types:
             continue
-        data: dict[str, Any] = event_json.payload(type(event), event_json.to_text(event), private=private)
+        fields = event_json.stored(event)[1]
+        data = fields if private else event_json.public(type(event), fields)["payload"]
         if as_json:
             origin = outcomes[recorded.command_id].origin
             shown = {**origin._asdict(), "type": origin.type or None}

@@ -4,11 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, Self, overload
 
 from dualbus.application.errors import ClientClosed, DeadlineExceeded, Unavailable
-from dualbus.application.messages import Command, Query
+from dualbus.application.messages import Command, Query, R
 from dualbus.client.call import Call, CommandResult, checked_position
 from dualbus.client.calls import PendingCalls
 from dualbus.client.events import PAUSE_SECONDS, EventRecord, Subscription
@@ -58,9 +58,22 @@ class AsyncSession:
         )
         return result
 
+    @overload
+    async def query(self, message: Query[R], /, *, timeout: float | None = None, after: int = 0) -> R: ...
+    @overload
     async def query(
         self,
-        message: Query | str,
+        message: str,
+        fields: Mapping[str, Any] = _NONE,
+        /,
+        *,
+        timeout: float | None = None,
+        after: int = 0,
+        **keywords: Any,
+    ) -> Any: ...
+    async def query(
+        self,
+        message: Query[Any] | str,
         fields: Mapping[str, Any] = _NONE,
         /,
         *,
@@ -68,9 +81,10 @@ class AsyncSession:
         after: int = 0,
         **keywords: Any,
     ) -> Any:
-        """Return the answer to a query. The read model includes all commands this session has a reply to.
+        """Return the answer to a query: an R for a `Query[R]`, JSON for the name of a query.
 
-        The read model also includes all events up to the position `after`, such as of another process's session.
+        The read model includes all commands this session has a reply to, and all events up to the position `after`,
+        such as of another process's session.
         """
         values = {**fields, **keywords}
         return await self._call(lambda calls: calls.query(message, values, timeout).in_session(self._state, after))
@@ -111,6 +125,25 @@ class AsyncClient(AsyncSession):
         """Create a session that starts at a position: its answers include all events up to `after`."""
         return AsyncSession(self, after)
 
+    async def status(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
+        found: dict[str, Any] = await self._call(lambda calls: calls.report("Status", timeout))
+        return found
+
+    async def rates(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return rates, percentiles and lag of the last ten minutes, as columns of equal length."""
+        found: dict[str, Any] = await self._call(lambda calls: calls.report("Rates", timeout))
+        return found
+
+    async def timeline(
+        self, *, key: str | None = None, position: int | None = None, timeout: float | None = None
+    ) -> dict[str, Any] | None:
+        """Return the stages of a recent command by its key, or by the position of an event; None if unknown."""
+        found: dict[str, Any] | None = await self._call(
+            lambda calls: calls.report("Timeline", timeout, key=key, position=position)
+        )
+        return found
+
     def events(
         self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None
     ) -> AsyncIterator[EventRecord]:
@@ -144,9 +177,7 @@ class AsyncClient(AsyncSession):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._close()
 
     def _open(self) -> asyncio.AbstractEventLoop:

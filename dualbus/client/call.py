@@ -4,17 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from dualbus.application.answers import answer_of
 from dualbus.application.errors import (
+    KEY_USED,
     REJECTED,
     DeadlineExceeded,
     DualbusError,
     Executed,
     HandlerError,
+    KeyUsed,
     Problem,
     Rejected,
     Unavailable,
 )
-from dualbus.application.messages import Message
+from dualbus.application.forms import json_form
+from dualbus.application.messages import Message, Query
 from dualbus.client.sessions import SessionState
 from dualbus.protocol.batches import joined
 from dualbus.protocol.codec import NODES_MAX, pack, unpack_hostile
@@ -22,9 +26,10 @@ from dualbus.protocol.codes import Code, WireError
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX, SEND
 from dualbus.protocol.values import INT_MAX, check
 
-COMMANDS, QUERIES = "commandbus", "querybus"
+COMMANDS, QUERIES, GATEWAY = "commandbus", "querybus", "gateway"
+ANSWERS = ("query_result", "status_result", "rates_result", "timeline_result")  # with data
 TIMEOUT_SECONDS_MAX = 3600
-SHARED_BYTES_MAX = NODES_MAX  # of a batch with several messages: fewer bytes cannot exceed the node limit
+SHARED_BYTES_MAX = 50_000  # of a batch with several messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,8 @@ class Call:
     """A call without a reply yet."""
 
     __slots__ = (
-        "after", "body", "deadline", "dest", "future", "id", "key", "outcome_unknown", "seconds", "session", "tries",
-        "type",
+        "after", "body", "deadline", "dest", "future", "id", "key", "outcome_unknown", "query", "seconds", "session",
+        "tries", "type",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +73,7 @@ class Call:
         self.deadline = float("inf")
         self.outcome_unknown = False  # whether a command was sent and its outcome is unknown
         self.tries = 0
+        self.query: Query[Any] | None = None  # names the type of the answer
         self.future: Future
         self.session = session
         self.after = 0  # a further position that the answer must not be older than
@@ -96,8 +102,8 @@ class Call:
 
         A retry of a command has the same key. "Unavailable" for a retry leaves the outcome of a lost try unknown.
         """
-        if body["type"] == "query_result":
-            return body["data"], False
+        if body["type"] in ANSWERS:
+            return self._answer(body["data"]), False
         if body["type"] == "command_result":
             if not body["success"]:
                 return _rejected(body["errors"], details), False
@@ -113,8 +119,16 @@ class Call:
         if code == Code.TIMEOUT:
             return self.unknown(DeadlineExceeded, text), False
         if code == Code.ABORTED:
-            return HandlerError(text), False
+            codes = [problem["code"] for problem in details.get("problems") or ()]
+            return KeyUsed(text) if codes == [KEY_USED] else HandlerError(text), False
         return _rejected(body.get("errors") or [text], details, code.name.lower()), False
+
+    def _answer(self, data: Any) -> Any:
+        """Return the answer as the type of the query, or a HandlerError for other data."""
+        try:
+            return data if self.query is None else answer_of(self.query, data)
+        except HandlerError as error:
+            return error
 
     def finish(self, outcome: Any) -> None:
         """Set the result or error of the future, unless the caller has cancelled it."""
@@ -135,15 +149,27 @@ def _rejected(errors: list[str], details: dict[str, Any], code: str = REJECTED) 
 def packed_body(body: dict[str, Any]) -> bytes:
     """Pack a body; raise Rejected if the gateway could not decode it and would reject the whole batch."""
     try:
-        check(body)
-        packed = pack(body)
+        packed = pack(_plain(body))
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
-        if len(packed) > SHARED_BYTES_MAX:
+        if len(packed) > NODES_MAX:  # fewer bytes cannot have more values
             unpack_hostile(joined(SEND, [b"\x91" + packed])[1])  # the list simulates the envelope
-    except WireError as error:
+    except ValueError as error:
         raise Rejected(str(error), code=Code.MALFORMED.name.lower()) from None
     return packed
+
+
+def _plain(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a body with the JSON forms of its values. Raises WireError for values without a form."""
+    try:
+        check(body, decimals=True)  # most bodies have plain values
+    except WireError as error:
+        try:
+            body = json_form(body, request=True)
+        except RecursionError:
+            raise error from None
+        check(body, decimals=True)
+    return body
 
 
 def type_and_fields(message: Message | str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

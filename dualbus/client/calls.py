@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dualbus.application.errors import ClientClosed, DeadlineExceeded, DualbusError, Unavailable
-from dualbus.application.messages import Message
+from dualbus.application.messages import Message, Query
 from dualbus.client.call import (
     COMMANDS,
+    GATEWAY,
     QUERIES,
     SHARED_BYTES_MAX,
     Call,
@@ -94,7 +95,14 @@ class PendingCalls:
     def query(self, message: Message | str, fields: Mapping[str, Any], timeout: float | None) -> Call:
         """Create the call of a query."""
         type_, params = type_and_fields(message, fields)
-        return self._call(QUERIES, None, timeout, {"type": type_, "params": params})
+        call = self._call(QUERIES, None, timeout, {"type": type_, "params": params})
+        call.query = message if isinstance(message, Query) else None
+        return call
+
+    def report(self, type_: str, timeout: float | None, **params: str | int | None) -> Call:
+        """Create the call of a request that the gateway answers itself."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._call(GATEWAY, None, timeout, {"type": type_, "params": given})
 
     def _call(self, dest: str, key: str | None, timeout: float | None, body: dict[str, Any]) -> Call:
         seconds = self._timeout if timeout is None else checked_timeout(timeout)

@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, Self, overload
 
 from dualbus.application.errors import ClientClosed, DeadlineExceeded, Unavailable
-from dualbus.application.messages import Command, Query
+from dualbus.application.messages import Command, Query, R
 from dualbus.client.call import Call, CommandResult, checked_position
 from dualbus.client.calls import PendingCalls
 from dualbus.client.events import PAUSE_SECONDS, EventRecord, Subscription
@@ -68,9 +68,22 @@ class Session:
         )
         return result
 
+    @overload
+    def query(self, message: Query[R], /, *, timeout: float | None = None, after: int = 0) -> R: ...
+    @overload
     def query(
         self,
-        message: Query | str,
+        message: str,
+        fields: Mapping[str, Any] = _NONE,
+        /,
+        *,
+        timeout: float | None = None,
+        after: int = 0,
+        **keywords: Any,
+    ) -> Any: ...
+    def query(
+        self,
+        message: Query[Any] | str,
         fields: Mapping[str, Any] = _NONE,
         /,
         *,
@@ -78,9 +91,10 @@ class Session:
         after: int = 0,
         **keywords: Any,
     ) -> Any:
-        """Return the answer to a query. The read model includes all commands this session has a reply to.
+        """Return the answer to a query: an R for a `Query[R]`, JSON for the name of a query.
 
-        The read model also includes all events up to the position `after`, such as of another process's session.
+        The read model includes all commands this session has a reply to, and all events up to the position `after`,
+        such as of another process's session.
         """
         values = {**fields, **keywords}
         return self._call(lambda calls: calls.query(message, values, timeout).in_session(self._state, after))
@@ -123,6 +137,25 @@ class Client(Session):
         """Create a session that starts at a position: its answers include all events up to `after`."""
         return Session(self, after)
 
+    def status(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
+        found: dict[str, Any] = self._call(lambda calls: calls.report("Status", timeout))
+        return found
+
+    def rates(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return rates, percentiles and lag of the last ten minutes, as columns of equal length."""
+        found: dict[str, Any] = self._call(lambda calls: calls.report("Rates", timeout))
+        return found
+
+    def timeline(
+        self, *, key: str | None = None, position: int | None = None, timeout: float | None = None
+    ) -> dict[str, Any] | None:
+        """Return the stages of a recent command by its key, or by the position of an event; None if unknown."""
+        found: dict[str, Any] | None = self._call(
+            lambda calls: calls.report("Timeline", timeout, key=key, position=position)
+        )
+        return found
+
     def events(self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None) -> Iterator[EventRecord]:
         """Return an iterator over the events after a position, then over new events, until the client is closed.
 
@@ -157,9 +190,7 @@ class Client(Session):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _call(self, create: Callable[[PendingCalls], Call]) -> Any:

@@ -11,6 +11,7 @@ from dualbus.application.app import App
 from dualbus.log.contract import Audit, Decision, Log, ReadableLog
 from dualbus.log.sqlite.audit import LogAudit
 from dualbus.log.sqlite.copy import LogCopy, move_into
+from dualbus.log.sqlite.memory import SqliteMemoryLog
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME, KEPT_NAME
 from dualbus.log.sqlite.upgrade import UpgradedLog, is_interrupted, needs_upgrade, put_in_place
@@ -28,6 +29,7 @@ __all__ = [
     "needs_upgrade",
     "open_audit",
     "open_log",
+    "open_memory_log",
     "open_reader",
     "put_in_place",
 ]
@@ -51,6 +53,11 @@ def open_log(folder: Path, genesis: Callable[[bytes], Decision]) -> Log:
     acknowledged events.
     """
     return SqliteLog(folder, genesis)
+
+
+def open_memory_log(genesis: Callable[[bytes], Decision]) -> Log:
+    """Create a log in memory, for tests of applications."""
+    return SqliteMemoryLog(genesis)
 
 
 def open_reader(folder: Path) -> ReadableLog:

@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Iterable
+from typing import Any
 
 from dualbus.application import event_json
 from dualbus.application.messages import Event
@@ -17,7 +18,12 @@ class Tagger:
 
     def new_event(self, event: Event) -> NewEvent:
         """Return an event for the log; raise WireError for an event that cannot be stored."""
-        return NewEvent(type(event).__name__, event_json.to_text(event), self.tags(event_json.tags(event)))
+        return self.encoded(event)[0]
+
+    def encoded(self, event: Event) -> tuple[NewEvent, dict[str, Any]]:
+        """Return an event for the log, and its fields; raise WireError for an event that cannot be stored."""
+        text, fields = event_json.stored(event)
+        return NewEvent(type(event).__name__, text, self.tags(event_json.tags(event))), fields
 
     def tags(self, pairs: Iterable[tuple[str, str]]) -> tuple[str, ...]:
         """Return the tags for an event's names and values."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from dualbus.application.app import App
 from dualbus.application.messages import Event
+from dualbus.application.recorded import Origins
 from dualbus.log.contract import Audit, LogDamaged, RecordedEvent, VerificationError
 from dualbus.log.engine import open_audit
 from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
@@ -72,6 +73,7 @@ def _verify(folder: Path, app: App, replay: Replay, progress: Progress) -> Verif
     until = _position(path)  # read before the log, so that the log has this position
     acknowledged = read_head(folder)  # before the log, too
     audit = open_audit(folder, app)
+    replay.origins = Origins(audit)
     try:
         for recorded, event in audit.events():
             if recorded.position <= until:

@@ -9,11 +9,12 @@ import msgpack
 
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import BATCH_ITEMS_MAX, FRAME_BYTES_MAX
+from dualbus.protocol.numbers import packed_number, unpacked_decimal, unpacked_number
 
-NODES_MAX = 50_000  # values in one message: an empty list is 1 byte on the wire and 64 in memory
+NODES_MAX = 20_000  # values in one message: an empty list is 1 byte on the wire and 64 in memory
 PIECE_ITEMS, PIECE_BYTES = 64, 1 << 14  # of a batch, unpacked in one call; a larger item is a piece of its own
 
-packer = msgpack.Packer(autoreset=True)
+packer = msgpack.Packer(autoreset=True, default=packed_number)
 
 
 def pack(value: object) -> bytes:
@@ -51,7 +52,7 @@ def packed_answer(body: dict[str, Any]) -> tuple[bytes, bytes]:
 def unpack(data: bytes) -> Any:
     """Unpack a value from another process of the cluster."""
     try:
-        return msgpack.unpackb(data, strict_map_key=False, ext_hook=_no_extensions)
+        return msgpack.unpackb(data, strict_map_key=False, ext_hook=unpacked_number)
     except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise WireError(f"The bytes are not msgpack: {error}.") from None
 
@@ -127,7 +128,7 @@ def _unpack_quickly(data: bytes) -> list[Any] | None:
     Duplicate keys are found by packing again: an object with a duplicate key packs into other bytes.
     """
     try:
-        items: list[Any] = msgpack.unpackb(data, ext_hook=_no_extensions)
+        items: list[Any] = msgpack.unpackb(data, ext_hook=unpacked_decimal)
         return items if packer.pack(items) == data else None
     except (ValueError, OverflowError, TypeError, RecursionError, msgpack.exceptions.UnpackException):
         packer.reset()
@@ -157,7 +158,7 @@ def _unpack_slowly(data: memoryview) -> Any:
             data,
             object_pairs_hook=as_dict,
             list_hook=as_list,
-            ext_hook=_no_extensions,
+            ext_hook=unpacked_decimal,
             max_array_len=NODES_MAX,
             max_map_len=NODES_MAX,
         )
@@ -177,7 +178,3 @@ def unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
 
 def _not_msgpack(problem: object) -> WireError:
     return WireError(f"The bytes are not msgpack within the limits: {problem}.")
-
-
-def _no_extensions(code: int, data: bytes) -> Any:
-    raise WireError("msgpack extension types have no place in a message.")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from dualbus.protocol.codes import MessageId, WireError
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
+from dualbus.protocol.numbers import read_number
 from dualbus.protocol.values import read_msg_id
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -34,7 +35,7 @@ class JsonStream:
 
     def __init__(self) -> None:
         self._utf8 = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")  # later checks reject surrogates
-        self._json = json.JSONDecoder(object_pairs_hook=self._object)
+        self._json = json.JSONDecoder(object_pairs_hook=self._object, parse_float=read_number)
         self._text = ""
         self._at = 0
         self._final = False

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from dualbus.protocol.feed import EVENTS
 
-COMMANDS, QUERIES = "commandbus", "querybus"
+COMMANDS, GATEWAY = "commandbus", "gateway"
 
 
 class Permissions(NamedTuple):
@@ -20,8 +20,11 @@ class Permissions(NamedTuple):
     def allow(self, dest: str, type_: str) -> bool:
         """Return whether the client may send a type to a bus; to any bus, if `dest` is empty.
 
-        Status counts as a query. `allow_events` checks the types of a subscription.
+        The reports of the gateway need their names among the queries, not a pattern: they show the work of all
+        clients. `allow_events` checks the types of a subscription.
         """
+        if dest == GATEWAY:
+            return type_ in self.queries
         if type_ == EVENTS and dest != COMMANDS:
             return bool(self.events)
         sends = self.commands if dest == COMMANDS else self.queries if dest else self.commands + self.queries

@@ -1,16 +1,21 @@
 """Values in messages: JSON within the limits of SQLite."""
 
+from decimal import Decimal
 from typing import Any
 
 from dualbus.protocol.codes import MessageId, WireError
+from dualbus.protocol.numbers import Number, check_decimal
 
 DEPTH_MAX = 32
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 ID_CHARS_MAX = 256  # of src, dest, type, a textual msg_id, an idempotency key
 
 
-def check(value: Any, depth: int = 0) -> None:
-    """Raise WireError unless the value is JSON within the limits of SQLite: finite, int64, text, not too deep."""
+def check(value: Any, depth: int = 0, *, decimals: bool = False) -> None:
+    """Raise WireError unless the value is JSON within the limits of SQLite: finite, int64, text, not too deep.
+
+    A request may hold a Decimal, a number with more digits than a float.
+    """
     kind = type(value)
     if kind is dict:
         for key in value:
@@ -20,7 +25,7 @@ def check(value: Any, depth: int = 0) -> None:
     elif kind is list or kind is tuple:
         items = value
     else:
-        _check_scalar(value, kind)
+        _check_scalar(value, kind, decimals)
         return
     if depth == DEPTH_MAX:
         raise WireError(f"The message is nested more than {DEPTH_MAX} deep.")
@@ -29,16 +34,18 @@ def check(value: Any, depth: int = 0) -> None:
         if kind is str or (kind is int and INT_MIN <= item <= INT_MAX):
             continue  # most values
         if kind is dict or kind is list or kind is tuple:
-            check(item, depth + 1)
+            check(item, depth + 1, decimals=decimals)
         else:
-            _check_scalar(item, kind)
+            _check_scalar(item, kind, decimals)
 
 
-def _check_scalar(value: Any, kind: type) -> None:
+def _check_scalar(value: Any, kind: type, decimals: bool) -> None:
     if kind is int:
         if not INT_MIN <= value <= INT_MAX:
-            raise WireError("A whole number does not fit in 64 bits.")
-    elif kind is float:
+            raise WireError("A whole number does not fit in 64 bits: send it as text.")
+    elif kind is Decimal and decimals:
+        check_decimal(value)
+    elif kind is float or kind is Number:
         if value - value != 0:  # true only for infinities and NaN
             raise WireError("A number is not finite.")
     elif not (kind is str or value is None or kind is bool):

@@ -1,10 +1,11 @@
 """Applies events to tables. No socket, no clock, no driver."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable, cause
-from dualbus.log.contract import RecordedEvent
+from dualbus.application.recorded import Origins
+from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.readmodel.memory import ModelInMemory
 from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.runtime.errors import RAISED
@@ -23,12 +24,19 @@ class ProjectionFailed(Exception):
 class Applier:
     """Applies each event to the tables of all projections subscribed to its type, without the excluded ones."""
 
-    def __init__(self, app: App, exclude: Collection[str] = ()) -> None:
+    def __init__(self, app: App, log: ReadableLog | None = None, exclude: Collection[str] = ()) -> None:
         self._decode = app.decode
+        self._origins = Origins(log)
         self._on = {
             stored: [one for one in app.subscribers[kind] if one.projection not in exclude]
             for stored, kind in app.stored_types.items()
         }
+        self._reads_origins = any(one.wants_recorded for on in self._on.values() for one in on)
+
+    def prepare(self, events: Sequence[RecordedEvent]) -> None:
+        """Read the records that the functions for these events need, at once."""
+        if self._reads_origins:
+            self._origins.read(events)
 
     def apply(self, recorded: RecordedEvent, tables: ReadModelWriter | ModelInMemory) -> None:
         """Apply an event. On ProjectionFailed, the caller must roll back."""
@@ -46,7 +54,7 @@ class Applier:
         for subscriber in on:
             tables.projection = subscriber.projection
             try:
-                subscriber.apply(event, tables, recorded)
+                subscriber.apply(event, tables, recorded, self._origins)
             except RAISED as error:
                 raise ProjectionFailed(
                     recorded, f"Projection {subscriber.projection} raised {cause(error)}"

@@ -1,14 +1,16 @@
-"""A read model in memory, for tests of projections."""
+"""A read model in memory, for the tests of applications."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
 
 import apsw
 import apsw.ext
+import uuid_utils
 
 from dualbus.application.app import Projection
 from dualbus.application.tables import Values
+from dualbus.readmodel.file import ReadModelBusyError
 from dualbus.readmodel.functions import refuse_nondeterministic
 from dualbus.readmodel.guard import READ_ACTIONS, WRITE_ACTIONS, Handle
 
@@ -17,7 +19,8 @@ class ModelInMemory(Handle):
     """A read model without a file, with the same guard, for the tests of an application."""
 
     def __init__(self, projections: Sequence[Projection]) -> None:
-        super().__init__(Path(":memory:"), apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_MEMORY, WRITE_ACTIONS)
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+        super().__init__(Path(f"file:/{uuid_utils.uuid7()}?vfs=memdb"), flags, WRITE_ACTIONS)
         self.execute_internal("PRAGMA foreign_keys = ON")
         refuse_nondeterministic(self.db)
         for projection in projections:
@@ -26,12 +29,19 @@ class ModelInMemory(Handle):
     def execute(self, sql: str, values: Values = ()) -> None:
         self._rows(sql, values)
 
-    def read_only(self) -> Self:
-        """Allow only the statements of a query from now on."""
-        written, self.db = self.db, apsw.Connection(":memory:")  # without the refused functions
-        with self.db.backup("main", written, "main") as backup:
-            backup.step()
-        written.close()
-        self._allowed = READ_ACTIONS
-        self._prepare()
-        return self
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all changes at the end; without an end, none."""
+        self.execute_internal("BEGIN")
+        try:
+            yield
+            if not self.db.in_transaction:
+                raise ReadModelBusyError("A statement of a projection has rolled back the transaction.")
+            self.execute_internal("COMMIT")
+        finally:
+            if self.db.in_transaction:
+                self.execute_internal("ROLLBACK")
+
+    def read_only(self) -> Handle:
+        """Return a handle for queries, which need none of the restrictions of projections."""
+        return Handle(self.path, apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, READ_ACTIONS)

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import apsw
@@ -13,6 +12,7 @@ from dualbus.application.app import App
 from dualbus.application.causes import cause
 from dualbus.application.error_text import one_line
 from dualbus.application.messages import Event
+from dualbus.application.recorded import Origins
 from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
 from dualbus.readmodel.file import CHECKPOINT_TABLE, OBJECTS, Checkpoint, Damaged, create, quoted, read_projections
@@ -40,12 +40,13 @@ class Replay:
         self._writer = ReadModelWriter(self._path, building=True)
         self._writer.begin()
         self.position = 0
+        self.origins = Origins()  # of the commands of the log
 
     def apply(self, recorded: RecordedEvent, event: Event) -> None:
         """Apply the next event. Raises Damaged if a projection raises."""
         for subscriber in self._on.get(type(event), ()):
             try:
-                subscriber.apply(event, self._writer, recorded)
+                subscriber.apply(event, self._writer, recorded, self.origins)
             except RAISED_UNDER_CTRL_C as error:
                 raise Damaged(
                     f"Projection {subscriber.projection} raised {cause(error)} at position {recorded.position} "
@@ -74,9 +75,7 @@ class Replay:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -155,9 +154,7 @@ class ReadModelSnapshot:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._db.close()
 
 

@@ -60,7 +60,7 @@ class Updater:
         self.counters = {"applied": 0, "commits": 0, "gaps": 0, "refused": 0}
         self._logged_failure = ""
         self._app = app
-        self._applier = Applier(app, exclude)
+        self._applier = Applier(app, log, exclude)
         self._watch = watch
         self._retry_at = 0.0
         self._retry_seconds = RETRY_SECONDS
@@ -80,7 +80,8 @@ class Updater:
         """Return the position, the lag and the counters."""
         lag_s = round(time.monotonic() - self._caught_up_at, 3) if self.behind else 0.0
         lag = max(0, self.head - self.position)
-        return {"position": self.position, "lag_events": lag, "lag_s": lag_s, **self.counters}
+        failed = int(self.failure is not None)
+        return {"position": self.position, "lag_events": lag, "lag_s": lag_s, "failed": failed, **self.counters}
 
     def check_head(self) -> None:
         """Read the head of the log, and note the time if the read model has caught up."""
@@ -90,7 +91,7 @@ class Updater:
 
     def apply_to_all(self) -> None:
         """Apply further events to all projections."""
-        self._applier = Applier(self._app)
+        self._applier = Applier(self._app, self.log)
 
     def catch_up(self, until: int | None = None) -> None:
         """Apply the next chunk of events from the log, up to a position, unless a retry is not due yet."""
@@ -123,6 +124,7 @@ class Updater:
         self.writer.begin()
         until = time.monotonic() + CHUNK_SECONDS
         try:
+            self._applier.prepare(events)
             for number, event in enumerate(events):
                 if number in YIELD_AT:
                     os.sched_yield()

@@ -16,7 +16,8 @@ _CHOICES = {"log_format": ("text", "json"), "log_level": ("info", "warning", "er
 OFF = "off"  # DUALBUS_KEYS without encryption and authentication
 _IPC = "ipc://"
 _IPC_BYTES_MAX = 107 if sys.platform == "linux" else 103  # the system's limit for the path of a socket
-_TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})")
+_HOST_PORT = r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})"
+_TCP, _HTTP = re.compile(f"tcp://{_HOST_PORT}"), re.compile(f"http://{_HOST_PORT}/?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Settings:
     back: str = "tcp://127.0.0.1:5571"
     events: str = "tcp://127.0.0.1:5572"
     progress: str = "tcp://127.0.0.1:5573"
+    http: str = "http://127.0.0.1:5580"
     app: str = "users:app"
     data: Path = Path("data")
     keys: Path | None = Path("data/keys")  # None: off
@@ -48,6 +50,8 @@ class Settings:
         for name in _ADDRESSES:
             values[name] = _expanded(values[name])
             errors += _address_errors(f"DUALBUS_{name.upper()}", values[name], keyed=keys != OFF)
+        values["http"] = values["http"].removesuffix("/")
+        errors += _network_errors("DUALBUS_HTTP", values["http"], _HTTP, "http://127.0.0.1:PORT")
         timeout = values.pop("timeout_ms")
         if not re.fullmatch(r"[0-9]{1,7}", timeout) or int(timeout) == 0:
             errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.")
@@ -70,6 +74,12 @@ class Settings:
         path = Path(values.pop("keys"))
         return cls(**values, data=Path(data), keys=None if keys == OFF else path, timeout_ms=int(timeout))
 
+    @property
+    def http_host_port(self) -> tuple[str, int]:
+        """The host and the port of `http`."""
+        host, _, port = self.http.removeprefix("http://").rpartition(":")
+        return host.strip("[]"), int(port)
+
     def __str__(self) -> str:
         shown = {field.name: getattr(self, field.name) for field in fields(self)}
         return ", ".join(f"{name}={OFF if value is None else value}" for name, value in shown.items())
@@ -83,14 +93,21 @@ def _expanded(address: str) -> str:
 def _address_errors(variable: str, address: str, *, keyed: bool) -> list[str]:
     if address.startswith(_IPC) and len(address) > len(_IPC):
         return [f"{variable} is {address!r}, {problem}." for problem in _path_problems(address.removeprefix(_IPC))]
-    match = _TCP.fullmatch(address)
+    return _network_errors(variable, address, _TCP, "tcp://127.0.0.1:PORT", " or ipc://PATH", keyed=keyed)
+
+
+def _network_errors(
+    variable: str, address: str, form: re.Pattern[str], example: str, other: str = "", *, keyed: bool = False
+) -> list[str]:
+    match = form.fullmatch(address)
     if match is None or not 0 < int(match["port"]) < 65536:
-        return [f"{variable} is {address!r}; give tcp://127.0.0.1:PORT or ipc://PATH."]
+        return [f"{variable} is {address!r}; give {example}{other}."]
     if keyed or _is_loopback(match["host"].strip("[]")):
         return []
+    reason = "its clients are not authenticated:" if form is _HTTP else "DUALBUS_KEYS is off: remove DUALBUS_KEYS, or"
     return [
-        f"{variable} is {address!r}, which other machines can reach, and DUALBUS_KEYS is off: remove DUALBUS_KEYS, "
-        "or give a loopback address such as tcp://127.0.0.1:PORT."
+        f"{variable} is {address!r}, which other machines can reach, and {reason} "
+        f"give a loopback address such as {example}."
     ]
 
 

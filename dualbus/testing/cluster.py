@@ -2,21 +2,29 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Self, TypeVar
+
+from dualbus.application.errors import DualbusError
+
+if TYPE_CHECKING:
+    from dualbus.client.client import Client
 
 T = TypeVar("T")
 
 GATEWAY, COMMANDBUS, PROJECTOR, QUERYBUS = PROCESSES = ("gateway", "commandbus", "projector", "querybus")
+WEB = "web"  # started by name only: it needs dualbus[web]
 # Generous, because a start on a busy machine may need seconds: these only end a test that hangs.
 TIMEOUT_MS = 60_000  # the default deadline of requests
 UNTIL_SECONDS = 30.0
 STOP_SECONDS = 30.0
+STATUS_SECONDS = 0.2  # for one answer of a gateway that may not run yet
 
 
 def until(ask: Callable[[], T], seconds: float = UNTIL_SECONDS, what: str = "") -> T:
@@ -32,6 +40,13 @@ def until(ask: Callable[[], T], seconds: float = UNTIL_SECONDS, what: str = "") 
         if time.monotonic() > deadline:
             raise AssertionError(f"Not within {seconds:g} s: {what or ask}{failure}")
         time.sleep(0.01)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 class Process:
@@ -93,24 +108,39 @@ class Process:
 
 
 class Cluster:
-    """The processes of a cluster in `folder`. As a context manager, kill the remaining processes on exit.
+    """The processes of a cluster.
 
-    Addresses are ipc paths in the folder, so clusters can run side by side. The default deadline of a request is a
-    minute, unless `timeout_ms` is among the settings. The keys are those of DUALBUS_KEYS, if the variable is set.
+        with Cluster(app="shop:app") as cluster, Client(cluster.front) as client:
+            client.command(...)
+
+    Without a folder, the context manager starts all processes in a temporary folder, waits until they are ready, and
+    removes the folder on exit. In a folder of the test, `start` starts the processes. Remaining processes are killed
+    on exit.
+
+    The default application is DUALBUS_APP. Addresses are ipc paths in the folder, and a free port for HTTP, so
+    clusters can run side by side. The default deadline of a request is a minute, unless `timeout_ms` is a setting.
+    The keys are those of DUALBUS_KEYS, if the variable is set.
     """
 
-    def __init__(self, folder: Path, app: str = "users:app", *, cwd: Path | None = None, **settings: str) -> None:
+    def __init__(
+        self, folder: Path | None = None, app: str | None = None, *, cwd: Path | None = None, **settings: str
+    ) -> None:
+        # A short name: an ipc path has at most 107 characters.
+        self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="db")
+        folder = folder or Path(self._temporary.name)  # type: ignore[union-attr]
+        app = app or os.environ.get("DUALBUS_APP", "users:app")
         self.folder = folder
         self.data = folder / "data"
         self.cwd = cwd or Path.cwd()
         self.addresses = {name: f"ipc://{folder}/{name}" for name in ("front", "back", "events", "progress")}
         self.environ = {name: value for name, value in os.environ.items() if not name.startswith("DUALBUS_")}
         self.environ |= {f"DUALBUS_{name.upper()}": address for name, address in self.addresses.items()}
+        self.environ |= {"DUALBUS_HTTP": f"http://127.0.0.1:{_free_port()}"}
         self.environ |= {"DUALBUS_APP": app, "DUALBUS_DATA": str(self.data), "DUALBUS_TIMEOUT_MS": str(TIMEOUT_MS)}
         self.environ |= {"DUALBUS_KEYS": keys} if (keys := os.environ.get("DUALBUS_KEYS")) else {}
         self.environ |= {f"DUALBUS_{name.upper()}": value for name, value in settings.items()}
         self.commands = {
-            name: [sys.executable, "-m", f"dualbus.{name}"] for name in PROCESSES
+            name: [sys.executable, "-m", f"dualbus.{name}"] for name in (*PROCESSES, WEB)
         }  # a test may wrap them
         self.processes: list[Process] = []
 
@@ -119,8 +149,13 @@ class Cluster:
         """The address that clients connect to."""
         return self.environ["DUALBUS_FRONT"]
 
+    @property
+    def http(self) -> str:
+        """The address of the web process, which `start("web")` starts."""
+        return self.environ["DUALBUS_HTTP"]
+
     def start(self, *names: str, stdin: int | IO[bytes] = subprocess.DEVNULL, **environ: str) -> list[Process]:
-        """Start the named processes, or all four; `stdin` is the standard input of the gateway."""
+        """Start the named processes, or all but web; `stdin` is the standard input of the gateway."""
         started = []
         for name in names or PROCESSES:
             stderr_path = self.folder / f"{name}.{len(self.processes)}.log"
@@ -151,11 +186,50 @@ class Cluster:
         self.kill(name)
         return self.start(name)[0]
 
+    def wait_until_ready(self) -> None:
+        """Wait until the started processes are ready; raise AssertionError with the reason if a process has ended."""
+        __tracebackhide__ = True
+        from dualbus.client.client import Client  # not before: the pytest plugin must not import ZeroMQ
+
+        deadline = time.monotonic() + UNTIL_SECONDS
+        latest = {process.name: process for process in self.processes}
+        with Client(self.front, timeout=STATUS_SECONDS) as client:
+            while not self._ready(client):
+                for process in latest.values():
+                    if not process.running:
+                        raise AssertionError(
+                            f"{process.name} has ended with exit code {process.wait()}:\n{process.stderr_text}"
+                        )
+                if time.monotonic() > deadline:
+                    logs = "".join(process.stderr_text for process in latest.values())
+                    raise AssertionError(f"The cluster is not ready within {UNTIL_SECONDS:g} s:\n{logs}")
+
+    def _ready(self, client: "Client") -> bool:
+        try:
+            status = client.status()
+        except DualbusError:
+            return False
+        started = {process.name for process in self.processes if process.name in PROCESSES}
+        seen = {process["name"] for process in status["processes"]}
+        projected = status["lag_events"] == 0 and any(Path(self.environ["DUALBUS_DATA"]).glob("read-*.db"))
+        return started <= seen and (projected or PROJECTOR not in started)
+
     def __enter__(self) -> Self:
+        __tracebackhide__ = True
+        if self._temporary:
+            try:
+                self.start()
+                self.wait_until_ready()
+            except BaseException:
+                self._end()
+                raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         for process in self.processes:
             process.end()
+        if self._temporary:
+            self._temporary.cleanup()

@@ -8,8 +8,9 @@ As in a cluster, events are converted to the JSON of the log and back, and answe
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from pydantic_core import to_json
@@ -17,8 +18,10 @@ from pydantic_core import to_json
 from dualbus.application import event_json
 from dualbus.application.answers import answer_of
 from dualbus.application.app import App, Projection
-from dualbus.application.messages import Command, Event, Invalid, Message, Query, R
+from dualbus.application.errors import Problem
+from dualbus.application.messages import Command, Event, Invalid, Message, Query, R, parse
 from dualbus.application.past import S, folded_types, initial, limited, matches, read_of
+from dualbus.application.recorded import Origins
 from dualbus.application.signatures import name_of
 from dualbus.application.tables import ReadOnlyTables
 from dualbus.application.tags import TagValue
@@ -33,6 +36,7 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 """The default time of a decision."""
 
 E = TypeVar("E", bound=Event)
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def decide(
@@ -79,6 +83,15 @@ def from_log(app: App, type_: str, **fields: Any) -> Event:
     if type_ not in app.stored_types:
         raise AssertionError(f"{type_} is neither an event of the application nor among its upcasts.")
     return app.decode(type_, to_json(fields).decode())
+
+
+def problems(kind: type[Message], fields: Mapping[str, Any] = _NONE, /, **keywords: Any) -> list[Problem]:
+    """Return the problems that a client would receive for a message with these fields in their JSON form."""
+    try:
+        parse(kind, {**fields, **keywords})
+    except Invalid as invalid:
+        return invalid.problems
+    return []
 
 
 class _Past:
@@ -154,5 +167,5 @@ def _projected(what: App | Projection, given: Iterable[Event]) -> ModelInMemory:
             position, type(event).__name__, event_json.to_text(event), NOW.isoformat(), "given", NO_HASH
         )
         for subscriber in app.subscribers.get(type(event), ()):
-            subscriber.apply(event, tables, record)
+            subscriber.apply(event, tables, record, Origins())
     return tables

@@ -1,10 +1,7 @@
 """The pytest plugin: fixtures for a running cluster, and readable differences of messages."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -24,19 +21,14 @@ def dualbus_app() -> str:
 def dualbus_cluster(
     dualbus_app: str, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Cluster]:
-    """A running cluster of real processes in a temporary folder. Requests wait until the cluster is ready.
+    """A running cluster of real processes in a temporary folder.
 
     Clients of the test have the cluster's keys and default timeout, a minute.
     """
-    folder = Path(tempfile.mkdtemp(prefix="db"))  # short: an ipc path has at most 107 characters
-    try:
-        with Cluster(folder, dualbus_app, cwd=pytestconfig.rootpath) as cluster:
-            for variable in ("DUALBUS_TIMEOUT_MS", "DUALBUS_DATA"):
-                monkeypatch.setenv(variable, cluster.environ[variable])
-            cluster.start()
-            yield cluster
-    finally:
-        shutil.rmtree(folder)
+    with Cluster(app=dualbus_app, cwd=pytestconfig.rootpath) as cluster:
+        for variable in ("DUALBUS_TIMEOUT_MS", "DUALBUS_DATA"):
+            monkeypatch.setenv(variable, cluster.environ[variable])
+        yield cluster
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:

@@ -6,7 +6,7 @@ as a sleep. Interrupted is raised only inside `with interrupt:`, and only in the
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 
 from dualbus.application.tables import Interrupted
 
@@ -45,9 +45,7 @@ class Interrupt:
     def __enter__(self) -> None:
         self.allowed = True
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.allowed = False
 
 
@@ -58,7 +56,5 @@ class _Shield:
     def __enter__(self) -> None:
         self._interrupt.allowed = False
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._interrupt.allowed = True

@@ -35,5 +35,5 @@ def _add_line(tables: Tables, account: str, at: datetime, what: str, cents: int)
     tables.execute(
         "INSERT INTO statement (account, number, at, what, cents, balance) "
         "SELECT id, lines, ?, ?, ?, balance FROM accounts WHERE id = ?",
-        (at.isoformat(), what, cents, account),
+        (at, what, cents, account),
     )

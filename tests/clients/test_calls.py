@@ -1,6 +1,8 @@
 """The calls of a client, without a socket and a clock: what is sent, when, and what replies come to."""
 
 from concurrent.futures import Future
+from datetime import datetime
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -376,10 +378,15 @@ def test_a_timeout_that_is_none_is_refused(desk: Desk, timeout: float) -> None:
     [
         pytest.param(float("nan"), "not finite", id="NaN"),
         pytest.param(2**63, "64 bits", id="2 to the 63"),
-        pytest.param(b"bytes", "bytes has no place", id="bytes"),
+        pytest.param({1, 2}, "set has no place", id="a set"),
+        pytest.param(datetime(2026, 1, 31), "use an aware datetime", id="a time without a zone"),
+        pytest.param(Decimal("NaN"), "not finite", id="a Decimal that is no number"),
+        pytest.param(Decimal("1e400"), "out of the range", id="a Decimal beyond floats"),
+        pytest.param(Decimal("1e-999999999"), "out of the range", id="a Decimal of a billion zeros"),
+        pytest.param(Decimal("0." + "1" * 1001), "more than 1000 digits", id="a Decimal of many digits"),
         pytest.param({1: 2}, "not text", id="a key that is no text"),
         pytest.param("\ud800", "cannot be packed", id="half a character"),
-        pytest.param([[[[]]]] * 20_000, "more than 50000 values", id="very many lists"),
+        pytest.param([[[[]]]] * 20_000, "more than 20000 values", id="very many lists"),
         pytest.param("x" * (1 << 20), "over 1048576 bytes", id="a mebibyte"),
     ],
 )

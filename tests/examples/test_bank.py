@@ -25,6 +25,7 @@ from tests.raw import RawClient, command, query
 
 ADA = AccountOpened(id="ada", owner="Ada")
 BOB = AccountOpened(id="bob", owner="Bob")
+AT = "2026-01-31T12:00:00.000000Z"  # NOW in a table
 PAID_IN = MoneyDeposited(account="ada", cents=100, at=NOW)
 SENT = MoneyTransferred(source="ada", target="bob", cents=70, at=NOW)
 
@@ -76,9 +77,9 @@ def test_balances_follow_the_events() -> None:
 def test_a_statement_is_read_a_page_at_a_time_the_newest_first() -> None:
     given: list[Event] = [ADA, BOB, PAID_IN, SENT, MoneyDeposited(account="ada", cents=5, at=NOW)]
     lines = [
-        {"number": 3, "at": NOW.isoformat(), "what": "deposit", "cents": 5, "balance": 35},
-        {"number": 2, "at": NOW.isoformat(), "what": "to bob", "cents": -70, "balance": 30},
-        {"number": 1, "at": NOW.isoformat(), "what": "deposit", "cents": 100, "balance": 100},
+        {"number": 3, "at": AT, "what": "deposit", "cents": 5, "balance": 35},
+        {"number": 2, "at": AT, "what": "to bob", "cents": -70, "balance": 30},
+        {"number": 1, "at": AT, "what": "deposit", "cents": 100, "balance": 100},
     ]
     first = answer(app, given=given, when=GetStatement(account_id="ada", limit=2))
     assert first == {"items": lines[:2], "next": 2}

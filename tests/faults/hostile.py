@@ -330,7 +330,7 @@ def refused_batches(hostile: Hostile) -> Iterator[None]:
 def many_values(hostile: Hostile) -> Iterator[None]:
     """Send messages with as many values as a message may have, and some with twenty times as many."""
     line = hostile.line()
-    bodies = [{"type": "Quick", "msg_id": count, "params": {"note": [0] * count}} for count in (49_000, 1_000_000)]
+    bodies = [{"type": "Quick", "msg_id": count, "params": {"note": [0] * count}} for count in (19_000, 400_000)]
     frames = [b"send", msgpack.packb([{"src": "h", "dest": "nowhere", "body": body} for body in bodies])]
     sent = 0
     while True:

@@ -108,7 +108,7 @@ def test_the_two_unit_templates_differ_in_their_process_only() -> None:
 
 def test_the_target_starts_every_process() -> None:
     target = (UNITS / "dualbus.target").read_text()
-    for process in ("gateway", "commandbus", "projector"):
+    for process in ("gateway", "commandbus", "projector", "web"):
         assert f"dualbus@{process}.service" in target
     assert "dualbus-querybus@1.service" in target
 

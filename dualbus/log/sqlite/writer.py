@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import apsw
@@ -124,14 +125,10 @@ class SqliteLog(SqliteLogReader):
         temporary = self._path.with_suffix(".new")
         for leftover in temporary.parent.glob(temporary.name + "*"):
             leftover.unlink()
-        identity = Identity(str(uuid_utils.uuid7()), str(uuid_utils.uuid7()))
         db = apsw.Connection(str(temporary))
         db.pragma("journal_mode", "delete")
         db.pragma("synchronous", "full")
-        with db:
-            db.execute(SCHEMA)
-            secret = secrets.token_bytes(32)
-            db.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", (*identity, secret, meta_hash(identity, secret)))
+        create_tables(db)
         db.close()
         final, self._path = self._path, temporary
         self._open(apsw.SQLITE_OPEN_READWRITE)
@@ -155,7 +152,9 @@ class SqliteLog(SqliteLogReader):
             number = self._commit + 1
             last = self._outcomes + len(outcomes)
             self._db.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", (number, head.position, last, hash_))
+            began = monotonic()
             self._db.execute("COMMIT")
+            sync_seconds = monotonic() - began
         except (apsw.FullError, apsw.BusyError) as error:
             self._roll_back()
             raise LogUnavailable(f"The log cannot be written now ({error}): free some space.") from None
@@ -164,7 +163,7 @@ class SqliteLog(SqliteLogReader):
         self._commit, self._outcomes, self._commit_hash, self._head = number, last, hash_, head
         if self._head_file:
             self._head_file.write(number, head, hash_)
-        return Appended(accepted, events)
+        return Appended(accepted, events, sync_seconds)
 
     def _insert(self, table: str, columns: int, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert many rows per statement: a third faster than a statement per row."""
@@ -230,6 +229,15 @@ class SqliteLog(SqliteLogReader):
         if self._head_file:
             self._head_file.close()
         self._lock.release()
+
+
+def create_tables(db: apsw.Connection) -> None:
+    """Create the tables of a new log with a random identity and secret."""
+    identity = Identity(str(uuid_utils.uuid7()), str(uuid_utils.uuid7()))
+    secret = secrets.token_bytes(32)
+    with db:
+        db.execute(SCHEMA)
+        db.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?)", (*identity, secret, meta_hash(identity, secret)))
 
 
 def _holds(condition: AppendCondition, added: dict[str, list[tuple[int, NewEvent]]]) -> bool:

@@ -1,0 +1,1 @@
+"""An application in the process of its test, beside a cluster."""
