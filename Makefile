@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test quick soak soak-machines cluster cluster-demo bench compare check format docs lock
+.PHONY: setup run test quick soak soak-machines cluster cluster-demo storm bench compare check format docs lock
 
 # The stamp is newer than what it was installed from, or everything is installed again.
 .venv/.stamp: requirements.lock pyproject.toml
@@ -38,6 +38,10 @@ cluster-demo: setup
 soak-machines: setup
 	$(BIN)/python -m tests.machines.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
 
+# Orders with reactions, timers and effects under kills and pauses: make storm ORDERS=50000 SEED=1
+storm: setup
+	$(BIN)/python -m tests.reactions.storm --orders $(or $(ORDERS),50000) $(if $(SEED),--seed $(SEED))
+
 # Benchmarks have requirements of their own, so that everything else stays lean.
 .venv/.stamp-benchmarks: benchmarks/requirements.lock .venv/.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
@@ -73,7 +77,7 @@ docs: .venv/.stamp-docs
 # Needs uv. The only target that asks which newer versions there are.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-		--no-emit-index-url --no-emit-find-links --group dev --group machines pyproject.toml --output-file requirements.lock
+		--no-emit-index-url --no-emit-find-links --group dev --group machines --extra web pyproject.toml --output-file requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		--no-emit-index-url --no-emit-find-links --constraint requirements.lock benchmarks/requirements.in \
 		--output-file benchmarks/requirements.lock

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 REJECTED, INVALID = "rejected", "invalid"  # the codes of a decision and of a rule without a code of their own
+KEY_USED = "key_used"  # the code of a command under the key of another command
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,10 @@ class DeadlineExceeded(DualbusError):
 
 class HandlerError(DualbusError):
     """A function of the application raised, or its process died. The cluster's logs have the details."""
+
+
+class KeyUsed(HandlerError):
+    """The idempotency key belongs to another command. Nothing was executed; use another key."""
 
 
 class Executed(DualbusError):

@@ -12,8 +12,9 @@ import typer
 from dualbus.application.errors import DualbusError, Rejected
 from dualbus.application.loader import load
 from dualbus.application.messages import Message
+from dualbus.application.names import nearest
 from dualbus.cli import output
-from dualbus.cli.names import find, nearest
+from dualbus.cli.names import find
 from dualbus.cli.settings import settings
 from dualbus.client.client import Client
 from dualbus.protocol.numbers import read_number

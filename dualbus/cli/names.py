@@ -1,9 +1,9 @@
 """Find names, and suggest the nearest name for a typo."""
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import TypeVar
 
+from dualbus.application.names import nearest
 from dualbus.cli import output
 
 T = TypeVar("T")
@@ -14,13 +14,3 @@ def find(what: str, name: str, among: Mapping[str, T]) -> T:
     if name in among:
         return among[name]
     raise output.WrongUse(f"Unknown {what} {name!r}{nearest(name, among)}")
-
-
-def nearest(name: str, among: Iterable[str]) -> str:
-    """Return the end of a sentence: the nearest name, or all names."""
-    names = sorted(among)
-    folded = {known.casefold(): known for known in names}
-    close = get_close_matches(name.casefold(), folded, n=1)
-    if close:
-        return f": did you mean {folded[close[0]]}?"
-    return f": known are {', '.join(names)}." if names else ": none are defined."

@@ -12,8 +12,9 @@ from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
 from dualbus.application.loader import load
 from dualbus.application.messages import Event
+from dualbus.application.names import nearest
 from dualbus.cli import output
-from dualbus.cli.names import find, nearest
+from dualbus.cli.names import find
 from dualbus.cli.settings import settings
 from dualbus.log.contract import Outcome, ReadableLog, RecordedEvent
 from dualbus.log.engine import open_reader

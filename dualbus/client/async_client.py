@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, overload
 
@@ -80,10 +81,9 @@ class AsyncSession:
         after: int = 0,
         **keywords: Any,
     ) -> Any:
-        """Return the answer to a query: an R for a `Query[R]`, JSON for the name of a query.
+        """Return the answer to a query. The read model includes all commands this session has a reply to.
 
-        The read model includes all commands this session has a reply to, and all events up to the position `after`,
-        such as of another process's session.
+        The read model also includes all events up to the position `after`, such as of another process's session.
         """
         values = {**fields, **keywords}
         return await self._call(lambda calls: calls.query(message, values, timeout).in_session(self._state, after))
@@ -104,8 +104,15 @@ class AsyncClient(AsyncSession):
     `Client`; see docs/clients.md.
     """
 
-    def __init__(self, address: str | None = None, *, src: str | None = None, timeout: float | None = None) -> None:
-        self._calls = new_calls(address, src, timeout)
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        src: str | None = None,
+        timeout: float | None = None,
+        keys: Path | str | None = None,
+    ) -> None:
+        self._calls = new_calls(address, src, timeout, keys)
         self._state = self._calls.session
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link: ClientLink | None = None
@@ -119,7 +126,21 @@ class AsyncClient(AsyncSession):
 
     async def status(self, timeout: float | None = None) -> dict[str, Any]:
         """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
-        found: dict[str, Any] = await self._call(lambda calls: calls.status(timeout))
+        found: dict[str, Any] = await self._call(lambda calls: calls.report("Status", timeout))
+        return found
+
+    async def rates(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return rates, percentiles and lag of the last ten minutes, as columns of equal length."""
+        found: dict[str, Any] = await self._call(lambda calls: calls.report("Rates", timeout))
+        return found
+
+    async def timeline(
+        self, *, key: str | None = None, position: int | None = None, timeout: float | None = None
+    ) -> dict[str, Any] | None:
+        """Return the stages of a recent command by its key, or by the position of an event; None if unknown."""
+        found: dict[str, Any] | None = await self._call(
+            lambda calls: calls.report("Timeline", timeout, key=key, position=position)
+        )
         return found
 
     def events(

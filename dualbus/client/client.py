@@ -9,6 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, overload
 
@@ -90,10 +91,9 @@ class Session:
         after: int = 0,
         **keywords: Any,
     ) -> Any:
-        """Return the answer to a query: an R for a `Query[R]`, JSON for the name of a query.
+        """Return the answer to a query. The read model includes all commands this session has a reply to.
 
-        The read model includes all commands this session has a reply to, and all events up to the position `after`,
-        such as of another process's session.
+        The read model also includes all events up to the position `after`, such as of another process's session.
         """
         values = {**fields, **keywords}
         return self._call(lambda calls: calls.query(message, values, timeout).in_session(self._state, after))
@@ -113,12 +113,20 @@ class Client(Session):
     A message is an object, or the name of its type with fields as keywords or as a mapping. Use a mapping for names
     such as `timeout`, and for fields from outside.
 
-    `address` and `timeout` (in seconds) default to the settings, and `src`, the name of the client, to a random name.
+    `address`, `timeout` (in seconds) and `keys` (a key file, or the folder of the cluster's keys) default to the
+    settings, and `src`, the name of the client, to a random name.
     The client is a session; `session()` creates further sessions. See docs/clients.md for the guarantees.
     """
 
-    def __init__(self, address: str | None = None, *, src: str | None = None, timeout: float | None = None) -> None:
-        self._calls = new_calls(address, src, timeout)
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        src: str | None = None,
+        timeout: float | None = None,
+        keys: Path | str | None = None,
+    ) -> None:
+        self._calls = new_calls(address, src, timeout, keys)
         self._state = self._calls.session
         self._lock = threading.Lock()
         self._thread: _ClientThread | None = None
@@ -130,7 +138,21 @@ class Client(Session):
 
     def status(self, timeout: float | None = None) -> dict[str, Any]:
         """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
-        found: dict[str, Any] = self._call(lambda calls: calls.status(timeout))
+        found: dict[str, Any] = self._call(lambda calls: calls.report("Status", timeout))
+        return found
+
+    def rates(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return rates, percentiles and lag of the last ten minutes, as columns of equal length."""
+        found: dict[str, Any] = self._call(lambda calls: calls.report("Rates", timeout))
+        return found
+
+    def timeline(
+        self, *, key: str | None = None, position: int | None = None, timeout: float | None = None
+    ) -> dict[str, Any] | None:
+        """Return the stages of a recent command by its key, or by the position of an event; None if unknown."""
+        found: dict[str, Any] | None = self._call(
+            lambda calls: calls.report("Timeline", timeout, key=key, position=position)
+        )
         return found
 
     def events(self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None) -> Iterator[EventRecord]:

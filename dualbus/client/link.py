@@ -5,20 +5,26 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from dualbus.client.calls import PendingCalls
 from dualbus.runtime.settings import Settings
+from dualbus.transport.keys import load_keys
 from dualbus.transport.sockets import Connection
 
 CONNECT_SECONDS = 1.0  # to connect to a gateway, before the next address
 
 
-def new_calls(address: str | None, src: str | None, timeout: float | None) -> PendingCalls:
+def new_calls(
+    address: str | None, src: str | None, timeout: float | None, keys: Path | str | None = None
+) -> PendingCalls:
     """Create the pending calls of a client, with defaults from the settings. Raises ConfigError."""
-    settings = Settings.from_env(os.environ | ({"DUALBUS_FRONT": address} if address else {}))
+    given = {"DUALBUS_FRONT": address or "", "DUALBUS_KEYS": str(keys or "")}
+    settings = Settings.from_env(os.environ | {variable: value for variable, value in given.items() if value})
     seconds = settings.timeout_ms / 1000 if timeout is None else timeout
     calls = PendingCalls(settings.front, src, seconds, random.random, lambda: secrets.token_urlsafe(12))
     calls.addresses += settings.other_fronts
+    calls.keys = load_keys(settings.keys)
     return calls
 
 
@@ -41,6 +47,7 @@ class ClientLink:
         calls, connection, now = self._calls, self._connection, time.monotonic()
         connection.update()
         calls.connected = connection.up and not connection.lost
+        calls.refused = connection.refused and not connection.up
         if calls.connected:
             self._send(now)
         messages = connection.socket.receive()
@@ -67,7 +74,7 @@ class ClientLink:
 
     def _connect(self) -> None:
         calls = self._calls
-        self._connection = Connection(calls.address, heartbeats=len(calls.addresses) > 1)
+        self._connection = Connection(calls.address, calls.keys, heartbeats=len(calls.addresses) > 1)
         self._next_address = time.monotonic() + CONNECT_SECONDS
         self._watch(self._connection)
 

@@ -15,9 +15,11 @@ from dualbus.runtime.errors import ConfigError
 ONE_MACHINE = "sqlite:"  # DUALBUS_LOG of a log on one machine
 _ADDRESSES = ("front", "back", "events", "progress")
 _CHOICES = {"log_format": ("text", "json"), "log_level": ("info", "warning", "error")}
+OFF = "off"  # DUALBUS_KEYS without encryption and authentication
 _IPC = "ipc://"
 _IPC_BYTES_MAX = 107 if sys.platform == "linux" else 103  # the system's limit for the path of a socket
-_TCP = re.compile(r"tcp://(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})")
+_HOST_PORT = r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})"
+_TCP, _HTTP = re.compile(f"tcp://{_HOST_PORT}"), re.compile(f"http://{_HOST_PORT}/?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,10 @@ class Settings:
     back: str = "tcp://127.0.0.1:5571"
     events: str = "tcp://127.0.0.1:5572"
     progress: str = "tcp://127.0.0.1:5573"
+    http: str = "http://127.0.0.1:5580"
     app: str = "users:app"
     data: Path = Path("data")
+    keys: Path | None = Path("data/keys")  # None: off
     timeout_ms: int = 5000
     log_format: str = "text"
     log_level: str = "info"
@@ -58,10 +62,13 @@ class Settings:
             for variable in environ
             if variable.startswith("DUALBUS_") and variable not in known
         ]
+        keys = environ.get("DUALBUS_KEYS") or ""
         for name in _ADDRESSES:
             values[name] = _expanded(values[name])
             for address in (values[name], *lists.get(name, ())):
-                errors += _address_errors(f"DUALBUS_{name.upper()}", address)
+                errors += _address_errors(f"DUALBUS_{name.upper()}", address, keyed=keys != OFF)
+        values["http"] = values["http"].removesuffix("/")
+        errors += _network_errors("DUALBUS_HTTP", values["http"], _HTTP, "http://127.0.0.1:PORT")
         timeout = values.pop("timeout_ms")
         if not re.fullmatch(r"[0-9]{1,7}", timeout) or int(timeout) == 0:
             errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.")
@@ -73,19 +80,30 @@ class Settings:
             if values[name] not in choices
         ]
         data = os.path.expanduser(values.pop("data"))
-        if data.startswith("~"):
-            errors.append(f"DUALBUS_DATA is {data!r}, and there is no such user: give the path of a folder.")
+        values["keys"] = os.path.expanduser(keys) if keys else os.path.join(data, "keys")
+        errors += [
+            f"{variable} is {path!r}, and there is no such user: give the path of a folder."
+            for variable, path in (("DUALBUS_DATA", data), ("DUALBUS_KEYS", keys and values["keys"]))
+            if path.startswith("~")
+        ]
         if errors:
             raise ConfigError(*errors)
+        path = Path(values.pop("keys"))
         values |= {"other_fronts": tuple(more_fronts), "other_backs": tuple(more_backs)}
-        return cls(**values, data=Path(data), timeout_ms=int(timeout))
+        return cls(**values, data=Path(data), keys=None if keys == OFF else path, timeout_ms=int(timeout))
+
+    @property
+    def http_host_port(self) -> tuple[str, int]:
+        """The host and the port of `http`."""
+        host, _, port = self.http.removeprefix("http://").rpartition(":")
+        return host.strip("[]"), int(port)
 
     def __str__(self) -> str:
         values = {field.name: getattr(self, field.name) for field in fields(self) if not field.metadata}
         values["front"] = ",".join((self.front, *self.other_fronts))
         values["back"] = ",".join((self.back, *self.other_backs))
         values["log"] = re.sub(r"//.*@", "//…@", self.log)  # without the password
-        return ", ".join(f"{name}={value}" for name, value in values.items())
+        return ", ".join(f"{name}={OFF if value is None else value}" for name, value in values.items())
 
 
 def _expanded(address: str) -> str:
@@ -93,17 +111,24 @@ def _expanded(address: str) -> str:
     return _IPC + os.path.expanduser(address.removeprefix(_IPC)) if address.startswith(_IPC) else address
 
 
-def _address_errors(variable: str, address: str) -> list[str]:
+def _address_errors(variable: str, address: str, *, keyed: bool) -> list[str]:
     if address.startswith(_IPC) and len(address) > len(_IPC):
         return [f"{variable} is {address!r}, {problem}." for problem in _path_problems(address.removeprefix(_IPC))]
-    match = _TCP.fullmatch(address)
+    return _network_errors(variable, address, _TCP, "tcp://127.0.0.1:PORT", " or ipc://PATH", keyed=keyed)
+
+
+def _network_errors(
+    variable: str, address: str, form: re.Pattern[str], example: str, other: str = "", *, keyed: bool = False
+) -> list[str]:
+    match = form.fullmatch(address)
     if match is None or not 0 < int(match["port"]) < 65536:
-        return [f"{variable} is {address!r}; give tcp://127.0.0.1:PORT or ipc://PATH."]
-    if _is_loopback(match["host"].strip("[]")):
+        return [f"{variable} is {address!r}; give {example}{other}."]
+    if keyed or _is_loopback(match["host"].strip("[]")):
         return []
+    reason = "its clients are not authenticated:" if form is _HTTP else "DUALBUS_KEYS is off: remove DUALBUS_KEYS, or"
     return [
-        f"{variable} is {address!r}, which other machines can reach, but connections are not "
-        "authenticated yet: give a loopback address such as tcp://127.0.0.1:PORT."
+        f"{variable} is {address!r}, which other machines can reach, and {reason} "
+        f"give a loopback address such as {example}."
     ]
 
 

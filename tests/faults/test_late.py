@@ -15,6 +15,7 @@ from dualbus.protocol.frames import ANNOUNCE, BEAT, DONE, READY, WORK
 from dualbus.testing import Cluster, until
 from tests.faults.launch import launched
 from tests.faults.seeing import stopped
+from tests.keyring import as_server
 from tests.raw import SECONDS
 
 
@@ -24,6 +25,7 @@ class Back:
     def __init__(self, address: str) -> None:
         self.context: zmq.Context[Any] = zmq.Context()
         self.socket = self.context.socket(zmq.ROUTER)
+        as_server(self.socket, context=self.context)
         self.socket.bind(address)
         self.bus = b""
         self.registration = 0
@@ -31,7 +33,7 @@ class Back:
     def wait_for(self, kind: bytes) -> list[Any]:
         """Return the items of the next message of that kind."""
         while self.socket.poll(SECONDS * 1000):
-            self.bus, said, packed = self.socket.recv_multipart()
+            self.bus, said, packed, *_ = self.socket.recv_multipart()
             if said == kind:
                 items: list[Any] = msgpack.unpackb(packed)
                 if kind == READY:

@@ -1,5 +1,6 @@
 """Three "hosts" on loopback addresses of this machine, until Ctrl-C: make cluster."""
 
+import os
 import signal
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from tests.machines.servers import Server, Servers
 
 def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="dualbus-cluster-"))
+    os.environ["DUALBUS_KEYS"] = str(folder / "keys")  # the hosts share the keys of the cluster
     servers = Servers(folder, NUMBER)
     hosts = Hosts(folder, servers)
     for number, host in enumerate(hosts.hosts):
@@ -22,6 +24,7 @@ def main() -> int:
         active = hosts.active()
         for host in hosts.hosts:
             show(host, " (writes now)" if host is active else "")
+        print(f"Clients need DUALBUS_KEYS={folder / 'keys'}.")
         print("Ctrl-C stops all. Kill a host, for example, with the command at its end.", flush=True)
         with suppress(KeyboardInterrupt):
             signal.pause()

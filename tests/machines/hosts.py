@@ -24,13 +24,11 @@ NUMBER = 3
 class Host(Cluster):
     """The processes of one host."""
 
-    def __init__(
-        self, folder: Path, number: int, backs: list[str], server: Server, url: str, **settings: str
-    ) -> None:
+    def __init__(self, folder: Path, number: int, backs: list[str], server: Server, url: str) -> None:
         folder.mkdir()
         others = [back for back in backs if back != backs[number]]
         back = ",".join([backs[number], *others])
-        super().__init__(folder, cwd=ROOT, back=back, log=url, host=f"h{number}", timeout_ms="15000", **settings)
+        super().__init__(folder, cwd=ROOT, back=back, log=url, host=f"h{number}", timeout_ms="15000")
         self.number = number
         self.server = server
 
@@ -57,11 +55,11 @@ class Host(Cluster):
 class Hosts:
     """The hosts."""
 
-    def __init__(self, folder: Path, servers: Servers, **settings: str) -> None:
+    def __init__(self, folder: Path, servers: Servers) -> None:
         self.servers = servers
         backs = [f"ipc://{folder}/h{number}/back" for number in range(NUMBER)]
         self.hosts = [
-            Host(folder / f"h{number}", number, backs, server, servers.url(first=number), **settings)
+            Host(folder / f"h{number}", number, backs, server, servers.url(first=number))
             for number, server in enumerate(servers.servers * (NUMBER // len(servers.servers)))
         ]
 
@@ -117,10 +115,10 @@ class Hosts:
 
 
 @contextmanager
-def running_hosts(folder: Path, servers: Servers | None = None, **settings: str) -> Iterator[Hosts]:
+def running_hosts(folder: Path, servers: Servers | None = None) -> Iterator[Hosts]:
     """Start three hosts, with their servers unless given, all processes included."""
     with nullcontext(servers) if servers else running_servers(folder, NUMBER) as found:
-        hosts = Hosts(folder, found, **settings)
+        hosts = Hosts(folder, found)
         for host in hosts.hosts:
             host.commands = {name: [*host.server.launcher, *command] for name, command in host.commands.items()}
         try:

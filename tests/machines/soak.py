@@ -1,6 +1,7 @@
 """All faults at once, on three hosts under load: make soak-machines MINUTES=10 SEED=1; `--demo` kills hosts only."""
 
 import argparse
+import os
 import random
 import shutil
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dualbus.testing import until
+from tests import keyring
 from tests.faults.judge import Answer, judge
 from tests.faults.load import Load
 from tests.machines.hosts import Host, Hosts, running_hosts
@@ -156,6 +158,7 @@ def main() -> int:
     parser.add_argument("--demo", action="store_true", help="kill hosts only")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="db"))
+    os.environ["DUALBUS_KEYS"] = str(keyring.FOLDER)
     try:
         return soak(folder, arguments.seed, arguments.minutes, [kill_host] if arguments.demo else FAULTS)
     finally:

@@ -163,6 +163,7 @@ class SharedLog(SqliteLog):
     def _put(self, decisions: Sequence[Decision], seconds: float) -> Appended:
         commit = self._next_commit(decisions)
         body = packed(self.identity, self._end.hash, self._writer, commit)
+        began = time.monotonic()
         try:
             stored = self._commits.put(commit.end.number, body, seconds)
         except OutcomeUnknown:
@@ -178,7 +179,7 @@ class SharedLog(SqliteLog):
             lacks = f"The commit log has commit {commit.end.number}, and the replica lacks it."
             raise CommitFailed(f"{lacks} {full}") from None
         self._next_announcement = min(self._next_announcement, self._announced_at + PROMPT_SECONDS)
-        return Appended(len(decisions), commit.events)
+        return Appended(len(decisions), commit.events, time.monotonic() - began)
 
     def _fitting(self, decisions: Sequence[Decision]) -> int:
         """Return the number of decisions that certainly fit into a body: at least one."""

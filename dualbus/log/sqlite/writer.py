@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import apsw
@@ -167,14 +168,17 @@ class SqliteLog(SqliteLogReader):
             commit = self._next_commit(decisions[:accepted])
             self._write(commit)
         self._advance(commit.end)
-        return Appended(accepted, commit.events)
+        return Appended(accepted, commit.events, self._sync_seconds)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Write in a transaction, whose commit takes `_sync_seconds`. Raises LogUnavailable or CommitFailed."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield
+            began = monotonic()
             self._db.execute("COMMIT")
+            self._sync_seconds = monotonic() - began
         except (apsw.FullError, apsw.BusyError) as error:
             self._roll_back()
             raise LogUnavailable(f"The log cannot be written now ({error}): free some space.") from None

@@ -1,0 +1,55 @@
+"""A cluster with a web process that a whole file of tests shares, and a browser."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dualbus.testing import Cluster, until
+from tests.conftest import ROOT
+
+
+def serving(cluster: Cluster) -> Cluster:
+    """Start a cluster with its web process, and wait until the process accepts connections."""
+    cluster.start()
+    cluster.start("web")
+    wait_until_serving(cluster)
+    return cluster
+
+
+def wait_until_serving(cluster: Cluster) -> None:
+    """Wait until the web process accepts connections."""
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{cluster.http}/healthz").status_code == 200
+        except httpx.TransportError:
+            assert cluster.process("web").running, cluster.process("web").stderr_text
+            return False
+
+    until(answers, what="the web process serves")
+
+
+@pytest.fixture(scope="module")
+def app() -> str:
+    """The application of the cluster; a file of tests may have another."""
+    return "users:app"
+
+
+@pytest.fixture(scope="module")
+def site(app: str) -> Iterator[Cluster]:
+    """A running cluster with a web process, for one file of tests."""
+    folder = Path(tempfile.mkdtemp(prefix="db"))
+    with Cluster(folder, app, cwd=ROOT) as made:
+        yield serving(made)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def browser(site: Cluster) -> Iterator[httpx.Client]:
+    """A client that keeps cookies."""
+    with httpx.Client(base_url=site.http, timeout=60) as made:
+        yield made

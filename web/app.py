@@ -1,0 +1,65 @@
+"""The ASGI application: checks a request, finds its route, and converts errors into problems."""
+
+import logging
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Router
+from starlette.types import Message, Receive, Scope, Send
+
+from dualbus.application.errors import DualbusError
+
+from . import commands, docs, events, health, metrics, queries
+from .guard import Guard, protective_headers
+from .page import routes as page
+from .problems import Problem, problem_of
+from .site import Site
+
+ROUTES = (commands, queries, events, health, metrics, docs, page)
+
+logger = logging.getLogger(__name__)
+
+
+class WebApp:
+    """All routes, behind the guard."""
+
+    def __init__(self, site: Site) -> None:
+        self._guard = Guard(site.settings)
+        self._router = Router(
+            [route for module in ROUTES for route in module.routes(site)],
+            redirect_slashes=False,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to a request."""
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] += protective_headers(message["headers"])
+            await send(message)
+
+        scope["app"] = self  # Router raises HTTPException
+        try:
+            self._guard.check(scope)
+            await self._router(scope, receive, send_with_headers)
+        except Exception as error:
+            if started:
+                raise
+            await _problem(scope, error).response()(scope, receive, send_with_headers)
+
+
+def _problem(scope: Scope, error: Exception) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, DualbusError):
+        return problem_of(error)
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        return Problem(405, f"{Request(scope).url.path} accepts {allowed} only.", {"allow": allowed})
+    if isinstance(error, HTTPException):
+        return Problem(404, "No such path: /docs lists the paths.")
+    logger.error("A request to %s failed.", scope["path"], exc_info=error)
+    return Problem(500, "Internal error of the web process: its log has the details.")

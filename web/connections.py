@@ -1,0 +1,196 @@
+"""Connections with bounds: on the time of a request, on waiting clients, and on clients that do not read."""
+
+import asyncio
+import resource
+import socket
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from .problems import Problem
+
+HEAD_BYTES_MAX = 32_768  # of the request line and the headers
+HEAD_SECONDS = 10.0  # from the connection, or the first byte of a further request, to the end of the headers
+BODY_SECONDS = 20.0  # from the headers to the end of the body
+LINGER_SECONDS = 2.0  # to discard the rest of a refused body: a reset of the connection would destroy the response
+UNREAD_SECONDS = 30.0  # for a client that does not read
+UNREAD_BYTES_MAX = 256 << 20  # of all clients that do not read
+UNSENT_BYTES_MAX = 16_384  # of a connection, here and in the system, before the sender waits: the rest would get old
+LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+CONNECTIONS_MAX = 10_000
+DESCRIPTORS_KEPT = 64  # for everything but connections
+
+
+def connections_max() -> int:
+    """Return the bound on connections, by the descriptors of the process."""
+    return min(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS_KEPT)
+
+
+class CorkedTransport:
+    """A transport that sends all writes of a turn of the loop at once: the head and the body of a response."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Write data at the end of this turn."""
+        if not self._written:
+            self._loop.call_soon(self._flush)
+        self._written.append(data)
+
+    def close(self) -> None:
+        """Write all data, and close the transport."""
+        self._flush()
+        self._transport.close()
+
+    def write_eof(self) -> None:
+        """Write all data, and close the sending half."""
+        self._flush()
+        self._transport.write_eof()
+
+    def _flush(self) -> None:
+        if self._written:
+            written, self._written = b"".join(self._written), []
+            self._transport.write(written)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class ConnectionTable(ServerState):
+    """The connections of a server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connections_max = connections_max()
+        self.waiting: dict[Connection, None] = {}  # without a request in progress, longest first
+        self.unread: dict[Connection, int] = {}  # with unread output, longest first: the bytes
+        self.unread_bytes = 0
+
+    def admit(self, connection: "Connection") -> None:
+        """Add a connection; beyond the bound, close the connection that has waited longest."""
+        self.waiting[connection] = None
+        if len(self.connections) > self.connections_max:
+            next(iter(self.waiting)).drop()
+
+    def add_unread(self, connection: "Connection", size: int) -> None:
+        """Record unread output; beyond the bound, close the connection that has not read for longest."""
+        self.unread[connection] = size
+        self.unread_bytes += size
+        if self.unread_bytes > UNREAD_BYTES_MAX:
+            next(iter(self.unread)).drop()
+
+    def remove_unread(self, connection: "Connection") -> None:
+        """Record that the client has read its output, or is gone."""
+        self.unread_bytes -= self.unread.pop(connection, 0)
+
+
+class Connection(HttpToolsProtocol):
+    """A connection of uvicorn, with these bounds."""
+
+    server_state: ConnectionTable
+    _timer: asyncio.TimerHandle | None = None
+    _unread_timer: asyncio.TimerHandle | None = None
+    _in_head = _in_body = False
+    _head_bytes = 0
+    _lingering = False
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(cast("asyncio.Transport", CorkedTransport(transport, self.loop)))
+        transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
+        if LOWAT:
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, LOWAT, UNSENT_BYTES_MAX)
+        self._set_timer(HEAD_SECONDS)
+        self.server_state.admit(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._set_timer(None)
+        self.resume_writing()
+        self.server_state.waiting.pop(self, None)
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering or self.transport.is_closing():
+            return
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > HEAD_BYTES_MAX:
+            self.send_400_response("")
+        if self._timer is None and (self._in_body or self in self.server_state.waiting):
+            self._set_timer(BODY_SECONDS if self._in_body else HEAD_SECONDS)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._in_body = False, True
+        if self._head_bytes > HEAD_BYTES_MAX:
+            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            if size > HEAD_BYTES_MAX:
+                raise ValueError("The head is too large.")  # the parser reports this to data_received
+        self._head_bytes = 0
+        self.server_state.waiting.pop(self, None)
+        self._set_timer(None)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        self._set_timer(None)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+            self._linger()
+            return
+        super().on_response_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self.server_state.waiting[self] = None
+            if self._in_head:
+                self._set_timer(HEAD_SECONDS)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse bytes that are not HTTP, and heads that are too large."""
+        if self.cycle and not self.cycle.response_complete:
+            self.drop()  # a response is in progress
+            return
+        problem = Problem(400, "The request is not valid HTTP/1.1.")
+        if self._head_bytes > HEAD_BYTES_MAX:
+            problem = Problem(431, f"The request line and the headers have more than {HEAD_BYTES_MAX} bytes.")
+        self.transport.write(problem.as_bytes())
+        self._linger()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread_timer = self.loop.call_later(UNREAD_SECONDS, self.drop)
+        self.server_state.add_unread(self, self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread_timer:
+            self._unread_timer.cancel()
+        self._unread_timer = None
+        self.server_state.remove_unread(self)
+
+    def drop(self) -> None:
+        """Close the connection at once."""
+        self.transport.abort()
+
+    def _linger(self) -> None:
+        """Close the connection after the client has had time to read the response."""
+        self._lingering = True
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self._set_timer(LINGER_SECONDS)
+
+    def _set_timer(self, seconds: float | None) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None if seconds is None else self.loop.call_later(seconds, self.drop)

@@ -1,0 +1,45 @@
+"""GET /healthz: the process runs. GET /readyz: the cluster executes commands and queries, without a large lag."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
+
+from dualbus.application.errors import DualbusError
+
+from .endpoints import route
+from .site import Site
+
+STATUS_SECONDS = 2.0
+LAG_SECONDS_MAX = 10.0
+SILENT_SECONDS = 2.0
+NEEDED = ("commandbus", "projector", "querybus")
+
+
+def routes(site: Site) -> list[BaseRoute]:
+    """Return the routes of the checks."""
+
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(request: Request) -> Response:
+        try:
+            problems = unready(await site.client.status(STATUS_SECONDS))
+        except DualbusError as error:
+            problems = [str(error)]
+        if problems:
+            return JSONResponse({"status": "not ready", "problems": problems}, 503)
+        return JSONResponse({"status": "ready"})
+
+    return [route("/healthz", healthz), route("/readyz", readyz)]
+
+
+def unready(status: dict[str, Any]) -> list[str]:
+    """Return the reasons why a cluster with this status is not ready."""
+    seen = {each["name"] for each in status["processes"] if each.get("seen_s", 0) <= SILENT_SECONDS}
+    problems = [f"No {name} responds." for name in NEEDED if name not in seen]
+    lag = status["lag_s"] or 0.0
+    if lag > LAG_SECONDS_MAX:
+        problems.append(f"The read model is {lag:.0f} s behind the log.")
+    return problems

@@ -1,0 +1,97 @@
+"""The process: bind the address, connect a client to the gateway, and serve HTTP until a stop is requested."""
+
+import asyncio
+import errno
+import logging
+import math
+import os
+import socket
+import threading
+
+from dualbus.application.app import App
+from dualbus.application.loader import load
+from dualbus.client.async_client import AsyncClient
+from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, ConfigError, FatalError
+from dualbus.runtime.files import raise_descriptor_limit, refusal
+from dualbus.runtime.settings import Settings
+from dualbus.runtime.signals import Stop, stop_signals
+from dualbus.transport.poller import Poll
+
+try:
+    from .app import WebApp
+    from .connections import connections_max
+    from .server import Server
+    from .site import Site
+except ModuleNotFoundError as missing:
+    MISSING = missing.name or ""
+else:
+    MISSING = ""
+
+BACKLOG = 2048
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, stop: Stop) -> int:
+    """Run the web process until a stop is requested."""
+    if MISSING:
+        raise ConfigError(
+            f"The web process needs the package {MISSING}: install dualbus[web], or start the cluster without web."
+        )
+    app = load(settings.app)
+    raise_descriptor_limit()
+    with _bound(settings) as listener:
+        logger.info("Serving HTTP on %s (pid %d).", settings.http, os.getpid())
+        asyncio.run(_run(app, settings, listener, stop))
+    return EXIT_OK
+
+
+async def _run(app: App, settings: Settings, listener: socket.socket, stop: Stop) -> None:
+    loop = asyncio.get_running_loop()
+    client = AsyncClient(settings.front, timeout=settings.timeout_ms / 1000)
+    site = Site(app, settings, client, streams_max=connections_max() // 2)
+    server = Server(WebApp(site), site.ending)
+
+    def end() -> None:
+        stop.requested = True
+        site.end()
+
+    def watch_supervisor() -> None:
+        poll = Poll(stop=stop)
+        while not stop.requested:
+            poll.wait(math.inf)
+        loop.call_soon_threadsafe(end)
+
+    for number in stop_signals():
+        loop.add_signal_handler(number, end)
+    threading.Thread(target=watch_supervisor, daemon=True).start()
+    if stop.requested:
+        end()
+    async with client:
+        await server.serve([listener])
+    if site.tracer:
+        site.tracer.close()
+
+
+def _bound(settings: Settings) -> socket.socket:
+    """Bind the address; raise a FatalError if this is impossible."""
+    host, port = settings.http_host_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(
+        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )  # asyncio sets TCP_NODELAY for this protocol
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)  # with SO_REUSEADDR, only listen() detects another listener everywhere
+    except OSError as error:
+        listener.close()
+        raise _unusable(settings.http, error) from None
+    return listener
+
+
+def _unusable(address: str, error: OSError) -> FatalError:
+    what = f"{address} cannot be listened on"
+    if error.errno == errno.EADDRINUSE:
+        return AlreadyRunningError(f"{what} ({error.strerror}): stop the process that has it, or set DUALBUS_HTTP.")
+    return refusal(what, error.strerror, error.errno, "set DUALBUS_HTTP to an address that this user can use")

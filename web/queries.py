@@ -1,0 +1,58 @@
+"""GET and POST /queries/{type}: the answer to a query, with an ETag."""
+
+import hashlib
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from .answers import json_answer
+from .endpoints import route
+from .message_types import query_type
+from .parameters import fields_of, parameters, pop_timeout, refuse_others
+from .site import Site
+from .streams import EventStream, last_event_id, started, wants_stream
+from .tracing import traced
+
+
+def routes(site: Site) -> list[BaseRoute]:
+    """Return the routes of all queries."""
+
+    async def answer(request: Request) -> Response:
+        kind = query_type(site, request)
+        found = parameters(request)
+        timeout = pop_timeout(found)
+        if request.method == "POST":
+            refuse_others(found)
+            with await site.bodies.read(request) as params:
+                return await _answer(request, kind.__name__, params, timeout)
+        params = fields_of(kind, found)
+        if wants_stream(request):
+            return await _stream(request, kind.__name__, params, timeout)
+        return _tagged(request, await _answer(request, kind.__name__, params, timeout))
+
+    async def _answer(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
+        session = site.sessions.of(request)
+        with traced(site.tracer, request):
+            answer = await session.query(name, params, timeout=timeout)
+        return json_answer(site, request, session, answer)
+
+    async def _stream(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
+        site.streams.check_room()
+        after = max(site.sessions.of(request).position, last_event_id(request))
+        frames = site.live.frames(name, params, after, timeout or site.timeout_seconds)
+        return EventStream(site.streams, await started(frames))
+
+    return [route("/queries/{type}", answer, "GET", "POST")]
+
+
+def _tagged(request: Request, answer: Response) -> Response:
+    """Return the answer with an ETag, or 304 without content if the caller has it."""
+    tag = f'"{hashlib.blake2b(answer.body, digest_size=12).hexdigest()}"'
+    answer.headers["etag"] = tag
+    answer.headers["cache-control"] = "private, no-cache"
+    if tag in (each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")):
+        headers = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
+        return Response(status_code=304, headers=headers)
+    return answer

@@ -1,0 +1,43 @@
+"""Sessions: a header and a cookie carry the position of a caller's replies, so that callers see their own writes."""
+
+from starlette.requests import Request
+
+from dualbus.client.async_client import AsyncClient, AsyncSession
+
+from .positions import position_of
+from .problems import Problem
+
+AFTER, POSITION = "dualbus-after", "dualbus-position"
+COOKIE_SECONDS = 60  # a read model is behind for less; after a restore, no browser keeps a position beyond the log
+
+
+class Sessions:
+    """Creates a session for each request."""
+
+    def __init__(self, client: AsyncClient, port: int) -> None:
+        self._client = client
+        self._cookie = f"{POSITION}-{port}"  # browsers send a cookie to all ports of a host
+
+    def of(self, request: Request) -> AsyncSession:
+        """Return a session after the position of the header and of the cookie. Raises Problem."""
+        return self._client.session(max(_header(request), self._position(request)))
+
+    def headers(self, request: Request, session: AsyncSession) -> dict[str, str]:
+        """Return the headers with the position of a session, for scripts and for browsers."""
+        position = session.position
+        if position <= self._position(request):
+            return {POSITION: str(position)}
+        cookie = f"{self._cookie}={position}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Lax"
+        return {POSITION: str(position), "set-cookie": cookie}
+
+    def _position(self, request: Request) -> int:
+        """Return the position of the cookie; 0 without a valid cookie."""
+        if "cookie" not in request.headers:
+            return 0
+        return position_of(request.cookies.get(self._cookie, "")) or 0
+
+
+def _header(request: Request) -> int:
+    if (position := position_of(request.headers.get(AFTER, "0"))) is None:
+        raise Problem(400, "Dualbus-After must be a position: the number of Dualbus-Position in an earlier response.")
+    return position

@@ -1,0 +1,38 @@
+"""The parts that all routes share: the application, the settings, the client of the gateway, and the listeners."""
+
+import asyncio
+
+from dualbus.application.app import App
+from dualbus.client.async_client import AsyncClient
+from dualbus.runtime.settings import Settings
+from dualbus.telemetry.tracing import open_tracer
+
+from .bodies import Bodies
+from .event_pages import EventPages
+from .head import Head
+from .live import LiveQueries
+from .sessions import Sessions
+from .streams import Streams
+
+
+class Site:
+    """Everything that routes need."""
+
+    def __init__(self, app: App, settings: Settings, client: AsyncClient, streams_max: int) -> None:
+        self.app = app
+        self.settings = settings
+        self.client = client
+        self.timeout_seconds = settings.timeout_ms / 1000
+        self.bodies = Bodies()
+        self.sessions = Sessions(client, settings.http_host_port[1])
+        self.streams = Streams(streams_max)
+        self.head = Head(client)
+        self.live = LiveQueries(client, self.head)
+        self.event_pages = EventPages(client, self.head)
+        self.tracer = open_tracer("web", ())
+        self.ending = asyncio.Event()
+
+    def end(self) -> None:
+        """End all streams; the server then ends."""
+        self.ending.set()
+        self.streams.end()
