@@ -51,7 +51,8 @@ MUTANTS = {
     "publish before commit": Mutant(
         "commandbus/node.py",
         "appended = self._log.append(batch.decisions)",
-        "self._publisher.publish(self._log._next_commit(batch.decisions).events); "
+        "from dualbus.log.sqlite.writer import new_commit; "
+        "self._publisher.publish(new_commit(self._log._end, batch.decisions).events); "
         "appended = self._log.append(batch.decisions)",
         f"{FAULTS}/test_commits.py::test_nothing_is_published_and_nobody_is_answered_before_the_commit",
     ),

@@ -14,7 +14,7 @@ from pathlib import Path
 import apsw
 
 from dualbus.log.contract import Decision, NewEvent
-from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.log.sqlite.writer import SqliteLog, new_commit
 from tests.faults.launch import disk
 
 EVENTS = 3  # of a commit
@@ -32,7 +32,7 @@ def decision(number: int) -> Decision:
 
 def record_early(log: SqliteLog, position: int) -> None:
     """Record in log.head, before it is written, the commit that appends the next decision."""
-    end = log._next_commit([decision(position + 1)]).end
+    end = new_commit(log._end, [decision(position + 1)]).end
     assert log._head_file
     log._head_file.write(end.number, end.head, end.hash)
 

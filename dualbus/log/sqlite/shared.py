@@ -12,7 +12,7 @@ from typing import Any
 
 import uuid_utils
 
-from dualbus.log.body import BEGINNING, NewCommit, check_identity, packed, unpacked, verified
+from dualbus.log.body import BEGINNING, check_identity, packed, unpacked, verified
 from dualbus.log.commits import CommitLog, OutcomeUnknown
 from dualbus.log.contract import (
     Appended,
@@ -145,12 +145,6 @@ class SharedLog(SqliteLog):
         if self.since is not None:
             self._stand_by("another writer has appended a commit")
 
-    def _apply(self, commits: list[NewCommit]) -> None:
-        with self._transaction():
-            for commit in commits:
-                self._write(commit)
-        self._advance(commits[-1].end)
-
     # Writing.
 
     def append(self, decisions: Sequence[Decision]) -> Appended:
@@ -161,7 +155,7 @@ class SharedLog(SqliteLog):
         return self._put(decisions[:accepted], PUT_SECONDS)
 
     def _put(self, decisions: Sequence[Decision], seconds: float) -> Appended:
-        commit = self._next_commit(decisions)
+        commit = new_commit(self._end, decisions)
         body = packed(self.identity, self._end.hash, self._writer, commit)
         began = time.monotonic()
         try:

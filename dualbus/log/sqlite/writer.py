@@ -163,30 +163,36 @@ class SqliteLog(SqliteLogReader):
         sync_folder(final.parent)
 
     def append(self, decisions: Sequence[Decision]) -> Appended:
-        with self._transaction():
-            accepted = self._first_conflict(decisions)
-            commit = self._next_commit(decisions[:accepted])
-            self._write(commit)
-        self._advance(commit.end)
-        return Appended(accepted, commit.events, self._sync_seconds)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Write in a transaction, whose commit takes `_sync_seconds`. Raises LogUnavailable or CommitFailed."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            yield
+            accepted = self._first_conflict(decisions)
+            commit = new_commit(self._end, decisions[:accepted])
+            self._write(commit)
             began = monotonic()
             self._db.execute("COMMIT")
-            self._sync_seconds = monotonic() - began
-        except (apsw.FullError, apsw.BusyError) as error:
-            self._roll_back()
-            raise LogUnavailable(f"The log cannot be written now ({error}): free some space.") from None
+            sync_seconds = monotonic() - began
         except apsw.Error as error:
-            raise CommitFailed(f"The log could not be written ({error}).") from None
+            raise self._failure(error) from None
+        self._advance(commit.end)
+        return Appended(accepted, commit.events, sync_seconds)
 
-    def _next_commit(self, decisions: Sequence[Decision]) -> NewCommit:
-        return new_commit(self._end, decisions)
+    def _apply(self, commits: Sequence[NewCommit]) -> None:
+        """Write commits in one transaction. Raises LogUnavailable or CommitFailed."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            for commit in commits:
+                self._write(commit)
+            self._db.execute("COMMIT")
+        except apsw.Error as error:
+            raise self._failure(error) from None
+        self._advance(commits[-1].end)
+
+    def _failure(self, error: apsw.Error) -> LogError:
+        """Return the error of a transaction that failed: definite if SQLite has rolled back."""
+        if isinstance(error, apsw.FullError | apsw.BusyError):
+            self._roll_back()
+            return LogUnavailable(f"The log cannot be written now ({error}): free some space.")
+        return CommitFailed(f"The log could not be written ({error}).")
 
     def _write(self, commit: NewCommit) -> None:
         """Write the rows of a commit in the current transaction."""
