@@ -1,0 +1,70 @@
+"""Answers of NATS are lost: each commit is stored once, and none is called unknown."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dualbus.log.contract import Appended
+from dualbus.log.nats.address import read_address
+from dualbus.log.nats.commit_log import NatsCommitLog
+from dualbus.log.sqlite.shared import SharedLog
+from dualbus.testing.log_contract import GENESIS, decided, event
+from tests.machines.proxy import Proxy
+from tests.machines.servers import Servers, needs_nats, running_servers
+
+pytestmark = needs_nats
+COMMITS = 60
+
+
+@pytest.fixture
+def servers(folder: Path) -> Iterator[Servers]:
+    with running_servers(folder, 1) as found:
+        yield found
+
+
+def every_third() -> Callable[[bytes], bool]:
+    numbers = itertools.count(1)
+    return lambda payload: next(numbers) % 3 == 0
+
+
+def for_three_seconds() -> Callable[[bytes], bool]:
+    end = time.monotonic() + 3
+    return lambda payload: time.monotonic() < end
+
+
+@pytest.mark.parametrize("loss", [every_third, for_three_seconds])
+def test_a_lost_acknowledgement_is_resolved_to_the_own_commit(
+    folder: Path, servers: Servers, loss: Callable[[], Callable[[bytes], bool]]
+) -> None:
+    direct = servers.url()
+    NatsCommitLog(read_address(direct), create=True).close()
+    with Proxy(servers.port, loss()) as proxy:
+        address = read_address(direct.replace(f":{servers.port}/", f":{proxy.port}/"))
+        commits = NatsCommitLog(address, create=False)
+        with closing(SharedLog(folder / "one", commits, lambda secret: GENESIS, "one")) as log:
+            for number in range(COMMITS):
+                appended = log.append([decided(f"c{number}", event("a"))])
+                assert [found.command_id for found in appended.events] == [f"c{number}"]
+            assert proxy.dropped > 0
+            assert commits.resolved > 0
+            assert [found.command_id for found in log.read(1, 100)] == [f"c{number}" for number in range(COMMITS)]
+            with closing(NatsCommitLog(read_address(direct), create=False)) as other:
+                assert len(other.get(0, 1000)) == COMMITS + 1
+
+
+def test_a_lost_refusal_is_resolved_to_the_commit_of_the_other_writer(folder: Path, servers: Servers) -> None:
+    direct = servers.url()
+    refusals = iter([True, True])
+    with Proxy(servers.port, lambda payload: b"10071" in payload and next(refusals, False)) as proxy:
+        address = read_address(direct.replace(f":{servers.port}/", f":{proxy.port}/"))
+        one = SharedLog(folder / "one", NatsCommitLog(address, create=True), lambda secret: GENESIS, "one")
+        commits = NatsCommitLog(read_address(direct), create=False)
+        with closing(one), closing(SharedLog(folder / "two", commits, lambda secret: GENESIS, "two")) as two:
+            two.append([decided("c1", event("a"))])
+
+            assert one.append([decided("c1", event("b"))]) == Appended(0, [])
+            assert one.outcomes(["c1"]) == two.outcomes(["c1"])
