@@ -44,6 +44,7 @@ class Desk:
         identity: Identity | None = LOG,
         position: int = 0,
         types: list[str] | None = None,
+        active_since: int | None = 0,
     ) -> str | None:
         """Have a worker introduce itself; return why it is not wanted."""
         known = {"commandbus": COMMAND_TYPES, "querybus": QUERY_TYPES}.get(dest, [])
@@ -56,6 +57,7 @@ class Desk:
             credit,
             identity,
             position,
+            active_since,
         )
         return self.router.register(id_, greeting, self.now)
 

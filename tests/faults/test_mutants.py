@@ -18,6 +18,8 @@ from tests.conftest import ROOT
 PACKAGES = ("gateway", "commandbus", "projector", "querybus", "reactor", "dualbus", "users", "tests")
 FAULTS = "tests/faults"
 
+MACHINES = "tests/machines/test_shared_log.py"
+
 
 class Mutant(NamedTuple):
     """A fault: what is replaced in which file, and the test that must catch it."""
@@ -129,6 +131,54 @@ MUTANTS = {
         'unknown = [_failure(job, Code.CRASH, f"{failed} The outcome is not known.") for job in jobs]',
         'unknown = [_failure(job, Code.UNAVAILABLE, f"{failed} The outcome is not known.") for job in jobs]',
         f"{FAULTS}/test_disk.py::test_an_fsync_that_fails_is_answered_indefinite_and_each_key_comes_to_one_effect",
+    ),
+    "number of a commit not expected": Mutant(
+        "dualbus/log/nats/commit_log.py",
+        '{"Nats-Expected-Last-Sequence": str(number - 1), "Nats-Expected-Stream": self._stream.name}',
+        "{}",
+        "tests/machines/test_commit_log.py::TestNatsCommitLog::test_a_number_is_assigned_once",
+    ),
+    "refused sequence taken for another writer's": Mutant(
+        "dualbus/log/nats/commit_log.py",
+        "return found[0] == body",
+        "return False",
+        "tests/machines/test_lost_answers.py::test_a_lost_acknowledgement_is_resolved_to_the_own_commit",
+    ),
+    "replica before the commit log": Mutant(
+        "dualbus/log/sqlite/shared.py",
+        "stored = self._commits.put(commit.end.number, body, seconds)",
+        "self._apply([commit]); stored = self._commits.put(commit.end.number, body, seconds)",
+        f"{MACHINES}::test_of_two_writers_the_second_appends_nothing_and_then_knows_what_the_first_appended",
+    ),
+    "hash of a followed commit not checked": Mutant(
+        "dualbus/log/body.py",
+        "if commit_hash(end.hash, head, body.outcomes) != body.hash:",
+        "if False:",
+        f"{MACHINES}::test_a_commit_that_was_changed_on_its_way_is_never_applied",
+    ),
+    "old end taken for a loss": Mutant(
+        "dualbus/log/sqlite/shared.py",
+        "elif now - self._ahead_since > LOST_SECONDS:",
+        "elif True:",
+        f"{MACHINES}::test_an_old_end_of_the_commit_log_is_no_loss_for_a_while",
+    ),
+    "standby with work": Mutant(
+        "gateway/bus.py",
+        "(self.workers if worker.active_since is not None else self.standbys)",
+        "self.workers",
+        "tests/machines/test_roles.py::test_a_standby_receives_no_work",
+    ),
+    "floor of a replica": Mutant(
+        "gateway/router.py",
+        "and not workers.shared and",
+        "and",
+        "tests/machines/test_roles.py::test_queries_wait_for_the_position_of_the_active_commandbus",
+    ),
+    "earlier claim replaces the later": Mutant(
+        "gateway/workers.py",
+        "if (worker.active_since or 0) < (other.active_since or 0):",
+        "if False:",
+        "tests/machines/test_roles.py::test_a_commandbus_with_an_earlier_claim_receives_no_work",
     ),
     "head not witnessed": Mutant(
         "dualbus/log/sqlite/writer.py",

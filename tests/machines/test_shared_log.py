@@ -281,3 +281,22 @@ def test_a_deleted_stream_is_noticed_at_the_next_start_and_while_running(
             until(lambda: one._check_tail(time.monotonic()))
     with pytest.raises(LogDamaged, match="The commit log has lost commits 1 to 2, which the replica in"):
         engine.open(engine.folder)
+
+
+def test_an_old_end_of_the_commit_log_is_no_loss_for_a_while(
+    engine: SharedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine.writer() as one:
+        one.append([decided("c1", event())])
+        now = time.monotonic()
+        with monkeypatch.context() as patch:
+            patch.setattr(one._commits, "tail", lambda: 1)  # of a leader that was cut off
+            for seconds in (0, 3, 20):
+                one._check_tail(now + seconds)
+        one._check_tail(now + 25)
+        monkeypatch.setattr(one._commits, "tail", lambda: 1)
+        one._check_tail(now + 26)
+
+        one._check_tail(now + 50)
+        with pytest.raises(LogDamaged, match="has lost commits 2 to 2"):
+            one._check_tail(now + 57)
