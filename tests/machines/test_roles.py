@@ -70,7 +70,7 @@ def test_queries_wait_for_the_position_of_the_active_commandbus() -> None:
     desk.greet("projector", b"p", position=5)
     desk.greet("commandbus", b"standby", active_since=None, position=5)
     for worker in desk.router.workers.buses["projector"].workers.values():
-        worker.status = {"log_position": 5}
+        worker.status = {"lag_events": 0}
     desk.ask(query(1))
     desk.wait(2.0)
     assert workers_of(desk) == []
