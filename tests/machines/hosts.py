@@ -32,6 +32,12 @@ class Host(Cluster):
         self.number = number
         self.server = server
 
+    def use_network(self, addresses: list[str]) -> None:
+        """Listen on the address of the server, for the other hosts and for clients elsewhere."""
+        backs = [f"tcp://{address}:5571" for address in (self.server.host, *addresses)]
+        self.environ["DUALBUS_BACK"] = ",".join(dict.fromkeys(backs))
+        self.environ["DUALBUS_FRONT"] = f"tcp://{self.server.host}:5570"
+
     def kill_all(self) -> None:
         """Kill the host: its server and its processes."""
         self.server.kill()
@@ -121,6 +127,8 @@ def running_hosts(folder: Path, servers: Servers | None = None) -> Iterator[Host
         hosts = Hosts(folder, found)
         for host in hosts.hosts:
             host.commands = {name: [*host.server.launcher, *command] for name, command in host.commands.items()}
+            if host.server.launcher:
+                host.use_network([server.host for server in hosts.servers.servers])
         try:
             hosts.start()
             yield hosts
