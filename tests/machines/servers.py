@@ -34,6 +34,7 @@ class Server:
         self._folder = folder / self.name
         self._folder.mkdir()
         self.popen: subprocess.Popen[bytes] | None = None
+        self.text = ""  # another configuration
         self.launcher: list[str] = []  # such as of a network namespace
 
     @property
@@ -53,7 +54,7 @@ class Server:
             {cluster if len(self._routes) > 1 else ""}
             {self.config["authorization"]}
         """
-        (self._folder / "nats.conf").write_text(text)
+        (self._folder / "nats.conf").write_text(self.text or text)
         with (self._folder / "nats.log").open("ab") as log:
             command = [*self.launcher, str(NATS_SERVER), "-c", str(self._folder / "nats.conf")]
             self.popen = subprocess.Popen(command, stdout=log, stderr=log)
