@@ -180,15 +180,15 @@ def audit_of(folder: Path) -> None:
 
 
 def test_a_commit_is_split_when_it_does_not_fit_into_a_message(engine: SharedEngine) -> None:
-    large = [decided(f"c{number}", event("a", data="x" * 250_000)) for number in range(20)]
+    large = [decided(f"c{number}", event("a", data="x" * 260_000)) for number in range(40)]
     with engine.writer() as one:
         first = one.append(large).decisions
 
-        assert 0 < first < 20
+        assert 0 < first < 40
         left = large[first:]
         while left:
             left = left[one.append(left).decisions :]
-        assert [found.command_id for found in one.read(1, 100)] == [f"c{number}" for number in range(20)]
+        assert [found.command_id for found in one.read(1, 100)] == [f"c{number}" for number in range(40)]
 
 
 @pytest.mark.parametrize("flip", range(0, 400, 23))

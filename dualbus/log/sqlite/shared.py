@@ -35,9 +35,6 @@ PROMPT_SECONDS = 0.02  # between announcements of new commits
 POLL_SECONDS = 0.5  # between reads, in case announcements are lost
 TAIL_SECONDS = 2.0  # between checks of the end of the commit log
 LOST_SECONDS = 30.0  # a member of the engine may report an old end for up to 20 seconds
-DECISION_BYTES = 1024  # of a decision, beside its texts
-EVENT_BYTES = 256
-CHAR_BYTES = 4  # at most
 
 logger = logging.getLogger(__name__)
 
@@ -149,14 +146,15 @@ class SharedLog(SqliteLog):
 
     def append(self, decisions: Sequence[Decision]) -> Appended:
         """Append decisions; none of them if another writer was first. Raises LogUnavailable or OutcomeUnknown."""
-        accepted = self._first_conflict(decisions[: self._fitting(decisions)])
-        if not accepted:
-            return Appended(0, [])
-        return self._put(decisions[:accepted], PUT_SECONDS)
+        accepted = self._first_conflict(decisions)
+        return self._put(decisions[:accepted], PUT_SECONDS) if accepted else Appended(0, [])
 
     def _put(self, decisions: Sequence[Decision], seconds: float) -> Appended:
+        """Append decisions: all of them, or of too many the first that fit into a body."""
         commit = new_commit(self._end, decisions)
         body = packed(self.identity, self._end.hash, self._writer, commit)
+        if len(body) > self._commits.body_bytes_max and len(decisions) > 1:
+            return self._put(decisions[: len(decisions) // 2], seconds)
         began = time.monotonic()
         try:
             stored = self._commits.put(commit.end.number, body, seconds)
@@ -174,17 +172,6 @@ class SharedLog(SqliteLog):
             raise CommitFailed(f"{lacks} {full}") from None
         self._next_announcement = min(self._next_announcement, self._announced_at + PROMPT_SECONDS)
         return Appended(len(decisions), commit.events, time.monotonic() - began)
-
-    def _fitting(self, decisions: Sequence[Decision]) -> int:
-        """Return the number of decisions that certainly fit into a body: at least one."""
-        room = self._commits.body_bytes_max
-        for number, decision in enumerate(decisions):
-            size = len(decision.command_id) + sum(len(str(error)) for error in decision.errors)
-            size += sum(len(data) + sum(map(len, tags)) for _, data, tags in decision.events)
-            room -= CHAR_BYTES * size + EVENT_BYTES * len(decision.events) + DECISION_BYTES
-            if room < 0 and number:
-                return number
-        return len(decisions)
 
     # Roles.
 
