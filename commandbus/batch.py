@@ -20,6 +20,7 @@ from dualbus.log.contract import Appended, Decision, Log, NewEvent, Origin, Outc
 from dualbus.protocol.codec import packed_answer
 from dualbus.protocol.codes import Code, MessageId, WireError, error
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
+from dualbus.protocol.origin import MARK
 from dualbus.protocol.records import Job, Response
 from dualbus.runtime.errors import RAISED
 from dualbus.worker.interrupt import Interrupt
@@ -28,8 +29,8 @@ from .fingerprint import fingerprint, is_same
 from .history import DecisionPast, History
 from .state_cache import StateCache
 
+_ORIGIN = {"actor", "cause", "correlation", "trace", "metadata"}  # fields of a body
 DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character has at most four bytes
-
 Result: TypeAlias = tuple[dict[str, Any], int]  # the body of an answer, and its position
 
 logger = logging.getLogger(__name__)
@@ -129,16 +130,18 @@ class CommandBatch:
         if job.key in self._decided or job.key in self.known:
             body, position = self._earlier(job.key, job.body, msg_id)
             return {**body, "details": {**body.get("details", {}), "repeated": True}}, position
-        past = DecisionPast(self._history)
+        self._check_key(job.key, job.body, msg_id)
+        past = DecisionPast(self._history, job.body.get("actor"))
         with self.interrupt:
-            command = self._parsed(job.body, msg_id)
+            command = None if job.what == MARK else self._parsed(job.body, msg_id)
             fingerprint = _fingerprint(job.body, command)
             problems: list[Problem] = []
             new: list[NewEvent] = []
             shown: list[dict[str, Any]] = []
             try:
-                function, kinds = self._app.decisions[type(command)]
-                new, shown = self._encoded(limited(function(command, past), function, kinds))
+                if command is not None:
+                    function, kinds = self._app.decisions[type(command)]
+                    new, shown = self._encoded(limited(function(command, past), function, kinds))
             except Rejected as rejected:
                 problems = rejected.problems
         errors = stored_errors(problems) if problems else ()
@@ -148,6 +151,16 @@ class CommandBatch:
         self._decided[job.key] = len(self.decisions), self._history.position + len(new)
         self._history.add(decision)
         return (_refusal(msg_id, problems) if problems else _success(msg_id, shown)), self._history.position
+
+    def _check_key(self, key: str, body: dict[str, Any], msg_id: MessageId) -> None:
+        """Raise CommandError for a key of a reaction, or a mark, in a command without a correlation.
+
+        Only the reactor sends a correlation. A client's command under a key of a reaction would replace its command.
+        """
+        reaction, slash, _ = key.partition("/")
+        if "correlation" not in body and (body["type"] == MARK or (slash and reaction in self._app.reactors)):
+            text = f"The idempotency_key {key!r} belongs to the reaction {reaction}: give the command another key."
+            raise CommandError(error(msg_id, Code.MALFORMED, text))
 
     def _parsed(self, body: dict[str, Any], msg_id: MessageId) -> Command:
         """Return the command of a body. Raises CommandError, or any exception of the author's validators."""
@@ -169,6 +182,8 @@ class CommandBatch:
     def _earlier(self, key: str, body: dict[str, Any], msg_id: MessageId) -> Result:
         """Return the first result under this key."""
         outcome = self._outcome(key)
+        if outcome.origin.actor != body.get("actor"):
+            raise CommandError(_key_used(msg_id))
         command: Command | None
         try:
             command = self._parsed(body, msg_id)
@@ -180,9 +195,7 @@ class CommandBatch:
         else:
             same = is_same(sent, outcome.fingerprint)
         if not same and (command or not outcome.events or outcome.fingerprint is None):
-            text = "This idempotency_key was used for another command: give every command a key of its own."
-            details = {"problems": details_of([Problem(text, code=KEY_USED)])}
-            raise CommandError({**error(msg_id, Code.ABORTED, text), "details": details})
+            raise CommandError(_key_used(msg_id))
         if not same:
             return _not_known(msg_id, body["type"], outcome.position), outcome.position
         if outcome.errors:
@@ -236,9 +249,21 @@ def _fingerprint(body: dict[str, Any], command: Command | None) -> bytes | None:
 
 
 def _origin(body: dict[str, Any]) -> Origin:
-    if "trace" in body or "metadata" in body:
-        return Origin(body["type"], trace=body.get("trace"), metadata=body.get("metadata") or {})
-    return Origin(body["type"])
+    if _ORIGIN.isdisjoint(body):
+        return Origin(body["type"])
+    return Origin(
+        body["type"],
+        body.get("actor"),
+        body.get("cause"),
+        body.get("correlation", ""),
+        body.get("trace"),
+        body.get("metadata") or {},
+    )
+
+
+def _key_used(msg_id: MessageId) -> dict[str, Any]:
+    text = "This idempotency_key was used for another command: give every command a key of its own."
+    return {**error(msg_id, Code.ABORTED, text), "details": {"problems": details_of([Problem(text, code=KEY_USED)])}}
 
 
 def _not_shown(msg_id: MessageId, problem: BaseException, position: int) -> dict[str, Any]:

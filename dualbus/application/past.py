@@ -41,6 +41,11 @@ class Past(Protocol):
     consistency boundary" of dcb.events: no aggregate, no lock, no reservation table.
     """
 
+    @property
+    def actor(self) -> str | None:
+        """The authenticated name of the client, or None for a client with the keys of the cluster."""
+        ...
+
     @typing.overload
     def events(self, *tags: TagValue) -> list[Event]: ...
     @typing.overload
@@ -52,7 +57,7 @@ class Past(Protocol):
     def fold(self, state: type[S] | S, *tags: TagValue) -> S:
         """Return the state after `apply` of each event that carries all tags: `past.fold(Member, USER(id))`.
 
-        `state` is the initial state or its class. Cached: a repeated fold is cheap.
+        `state` is the initial state or its class. Cached: a repeated fold is cheap, also after a restart.
         """
         ...
 
