@@ -54,7 +54,7 @@ class Code(LoadedCode):
     """Code with this hash: the modules of a test run vary."""
 
     def __init__(self, name: str = "code") -> None:
-        super().__init__()
+        super().__init__("test:app")
         self.__dict__["hash"] = name
 
     def later(self) -> dict[str, str]:
@@ -381,7 +381,7 @@ from pathlib import Path
 sys.path.insert(0, {folder!r})
 import first
 from dualbus.commandbus.loaded_code import CodeUnknown, LoadedCode
-code = LoadedCode()
+code = LoadedCode({app!r})
 try:
     if {change}:
         Path(first.__file__).write_text("A = 3")
@@ -393,11 +393,9 @@ except CodeUnknown as unknown:
 """
 
 
-def hashes(folder: Path, change: bool = False) -> list[str]:
-    script = SCRIPT.format(folder=str(folder), change=change)
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    )
+def hashes(folder: Path, change: bool = False, app: str = "first:app", flags: tuple[str, ...] = ()) -> list[str]:
+    command = [sys.executable, *flags, "-c", SCRIPT.format(folder=str(folder), change=change, app=app)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def test_the_hash_of_the_code_covers_all_modules(folder: Path) -> None:
@@ -405,6 +403,8 @@ def test_the_hash_of_the_code_covers_all_modules(folder: Path) -> None:
     (folder / "second.py").write_text("B = 1")
     before = hashes(folder)
     assert hashes(folder) == before
+    assert hashes(folder, app="first:other")[0] != before[0]
+    assert hashes(folder, flags=("-O",))[0] != before[0]
 
     (folder / "second.py").write_text("B = 20")
     imported_later = hashes(folder)
@@ -427,7 +427,7 @@ def test_code_that_has_changed_since_the_start_is_unknown(folder: Path) -> None:
 def test_without_the_start_of_the_process_the_code_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dualbus.commandbus.loaded_code.SYSTEM_STAT", Path("/nowhere"))
     with pytest.raises(CodeUnknown):
-        _ = LoadedCode().hash
+        _ = LoadedCode("test:app").hash
 
 
 # Processes.
