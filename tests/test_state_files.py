@@ -1,6 +1,7 @@
 """States of long histories, kept in files: a restart folds the later events only, and never reads a wrong state."""
 
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -255,6 +256,42 @@ def test_the_number_of_files_is_bounded(log: CountedLog, folder: Path) -> None:
     again = StateFolder(folder, log, Code())
     assert again.load(Key(Account, ("account:0",), ANY)) is None
     assert again.load(Key(Account, (f"account:{FILES_MAX}",), ANY)) == (1, Account(FILES_MAX), 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_a_state_is_that_of_the_log_whatever_happens_between(
+    folder: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dualbus.commandbus.state_cache.SAVE_EVENTS", 3)
+    chance = random.Random(seed)
+    initials: list[Any] = [Account, Account(1)]
+    with closing(CountedLog(folder)) as log:
+        states = started(log, folder)
+        for _ in range(150):
+            match chance.randrange(8):
+                case 0:  # a start, some with other code
+                    states = started(log, folder, chance.choice(["code", "code", "other code"]))
+                case 1:  # a damaged file
+                    for file in folder.glob("states/*"):
+                        file.write_bytes(file.read_bytes()[: chance.randrange(500)])
+                case 2:  # another writer
+                    log.pay(chance.randrange(9), chance.randrange(1, 5))
+                case 3:
+                    states.save_next()
+                case _:  # a batch, which may be lost
+                    batch = History(app, log, states, NOW, lambda: "id", Interrupt())
+                    for number in range(chance.randrange(4)):
+                        if chance.random() < 0.5:
+                            batch.fold(chance.choice(initials), ACCOUNT, ANY)
+                        new = NewEvent("Paid", f'{{"account":"a","amount":{number}}}', ACCOUNT)
+                        batch.add(Decision(f"b-{log.head().position}-{number}", NOW, [new], origin=Origin("Pay")))
+                    if chance.random() < 0.8 and batch.decisions:
+                        log.append(batch.decisions)
+                        batch.commit_states()
+            for initial in initials:
+                assert fold(log, states, initial) == fold(log, StateCache(), initial)
+    assert list(folder.glob("states/*"))
 
 
 # Exactly the same value, or no file.
