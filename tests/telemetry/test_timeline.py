@@ -100,7 +100,8 @@ def test_the_answer_to_a_command_that_has_timed_out_is_late(running: Cluster, cl
 def test_a_command_is_found_by_any_of_its_positions() -> None:
     desk = Desk()
     desk.greet_both(position=10)
-    for number, position in ((1, 13), (2, 13), (3, 15)):  # three events, a rejection, two events
+    # Three events, a rejection, a copy of a command at position 12, two events
+    for number, position in ((1, 13), (2, 13), (9, 12), (3, 15)):
         desk.ask(command(number, key=f"k{number}"))
         desk.dispatch()
         answer(desk, position)
@@ -197,6 +198,25 @@ def test_the_rates_of_an_interval() -> None:
     rates = router.rates.as_dict()
     assert rates["time"] == [1002.0, 1004.0]
     assert (rates["commands_per_s"], rates["commands_p99_s"][1]) == ([4.0, 0.0], None)
+
+
+def test_subscriptions_have_no_part_in_the_rates() -> None:
+    # Given a request for events that the gateway holds for its time
+    desk = Desk()
+    desk.greet_both()
+    desk.greet("querybus", b"q", registration=2, types=["Events"])
+    desk.router.sample(desk.now, 1000.0)
+    desk.ask({"dest": "querybus", "body": {"type": "Events", "msg_id": 1}})
+    desk.wait(1.1)
+    desk.dispatch()
+    desk.answer(b"q")
+    assert desk.told() == [(1, "ok")]
+
+    desk.router.sample(desk.now + INTERVAL_SECONDS, 1002.0)
+    assert (desk.router.rates.as_dict()["queries_per_s"], desk.router.rates.as_dict()["queries_p99_s"]) == (
+        [0.0],
+        [None],
+    )
 
 
 def test_ten_minutes_of_rates_are_kept() -> None:
