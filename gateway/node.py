@@ -37,6 +37,7 @@ from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
 from dualbus.runtime.files import raise_descriptor_limit
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import GRACE_SECONDS, Stop
+from dualbus.telemetry.tracing import Tracer, open_tracer
 from dualbus.transport.keys import load_cluster_keys
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import PeerUnreachableError, Socket, Sockets
@@ -45,6 +46,7 @@ from .clients import CONSOLE, Client
 from .console import Console
 from .intake import Intake
 from .keys import KeyHolders
+from .request import Request
 from .router import Router
 from .worker import Worker
 
@@ -86,6 +88,9 @@ class Gateway:
         self._poll = Poll(front, back, stop=stop, spins=True)
         self._console = Console(self._router, self._poll)
         self._data = str(settings.data)
+        self._tracer = open_tracer("gateway", self._router.workers.types)
+        if self._tracer:
+            self._router.traced = []
         self._next_heartbeat = 0.0
         self._next_probe = 0.0
         self._intake = Intake()
@@ -107,6 +112,8 @@ class Gateway:
         for bus in self._router.workers.buses.values():
             for id_ in list(bus.workers):
                 self._send(id_, batch(BYE, []))
+        if self._tracer:
+            self._tracer.close()
         return EXIT_DATA if self._console.failed else EXIT_OK
 
     @property
@@ -138,6 +145,8 @@ class Gateway:
         for id_, sendings in self._router.workers.pop_cancelled():
             self._send(id_, batch(CANCEL, sendings))
         self._flush_replies()
+        if self._tracer and self._router.traced:
+            self._record_spans(self._tracer, self._router.traced)
         self._send_heartbeats(now)
         self._probe(now)
 
@@ -211,6 +220,14 @@ class Gateway:
         for bus in self._router.workers.buses.values():
             for id_ in list(bus.workers):
                 self._send(id_, batch(BEAT, []))
+
+    def _record_spans(self, tracer: Tracer, answered: list[Request]) -> None:
+        """Record the spans of the requests that this turn has answered."""
+        now = time.monotonic()
+        for request in answered:
+            if request.trace:
+                tracer.record("request", request.trace, request.type, request.arrived, now)
+        answered.clear()
 
     def _probe(self, now: float) -> None:
         """Send empty replies to waiting clients, to drop the requests of disconnected clients."""

@@ -51,6 +51,7 @@ class Router:
         self._next_id = first_id
         self.pending = PendingRequests()
         self.rates = Rates()
+        self.traced: list[Request] | None = None  # if spans are recorded: the answered requests of this turn
         self._scheduler = Scheduler(self.workers, make_key)
         self.followers = Followers()
 
@@ -249,6 +250,8 @@ class Router:
 
     def _complete(self, request: Request) -> None:
         self.pending.remove(request)
+        if self.traced is not None and request.trace:
+            self.traced.append(request)
         self._scheduler.complete_request(request)
 
     def _enqueue_reply(

@@ -24,6 +24,7 @@ from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, DataError
 from dualbus.runtime.files import Lock, lock_data, make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
+from dualbus.telemetry.tracing import open_tracer
 from dualbus.transport.keys import load_cluster_keys
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Sockets
@@ -32,6 +33,7 @@ from dualbus.worker.interrupt import Interrupt
 from dualbus.worker.link import WorkerLink
 
 from .follower import Follower
+from .spans import record_spans
 
 HEAD_POLL_SECONDS = 1.0  # between reads of the log's head, in case publications do not arrive
 PROGRESS_SECONDS = 0.5
@@ -77,6 +79,7 @@ class Projector:
         self._updater: Updater | None = None
         self._received: list[Frames] = []  # from the publisher, in this turn
         self._transactions: list[Transaction] = []  # since the last heartbeat
+        self._tracer = open_tracer("projector", self._app.command_types)
         self._state = "starting"
         self._next_head_poll = 0.0
         self._next_progress = 0.0
@@ -98,6 +101,8 @@ class Projector:
         if lock:
             lock.release()
         self._attendant.stop()
+        if self._tracer:
+            self._tracer.close()
         return EXIT_OK
 
     def _turn(self, seconds: float) -> bool:
@@ -170,12 +175,15 @@ class Projector:
                         "The read model %s was removed or replaced; building a new one.", updater.writer.path
                     )
                     return
+            began = time.monotonic()
             with self._link.handling():
                 follower.follow(publications)
             if updater.position != before:
                 self._record(before, updater.position)
             if updater.position != before or time.monotonic() >= self._next_progress:
                 self._announce(updater)
+            if self._tracer and updater.position != before:
+                record_spans(self._tracer, updater.log, before, updater.position, began)
             self._state = updater.failure or "following"
 
     def _record(self, before: int, after: int) -> None:

@@ -9,12 +9,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from dualbus.application.errors import DualbusError
 
-from . import commands, events, health, metrics, queries
+from . import commands, docs, events, health, metrics, queries
 from .guard import Guard, protective_headers
 from .problems import Problem, problem_of
 from .site import Site
 
-ROUTES = (commands, queries, events, health, metrics)
+ROUTES = (commands, queries, events, health, metrics, docs)
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def _problem(scope: Scope, error: Exception) -> Problem:
     if isinstance(error, DualbusError):
         return problem_of(error)
     if isinstance(error, HTTPException) and error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         return Problem(405, f"{Request(scope).url.path} accepts {allowed} only.", {"allow": allowed})
     if isinstance(error, HTTPException):
         return Problem(404, "No such path: /docs lists the paths.")

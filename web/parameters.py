@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -10,6 +11,7 @@ from starlette.requests import Request
 
 from dualbus.application.messages import Query
 from dualbus.client.call import TIMEOUT_SECONDS_MAX
+from dualbus.protocol.numbers import read_number
 
 from .problems import Problem
 
@@ -117,7 +119,7 @@ def _value(text: str, form: FieldForm) -> Any:
     if form.is_text:
         return text
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_float=read_number)
     except (ValueError, RecursionError):
         return text
-    return value if isinstance(value, int | float) else text
+    return value if isinstance(value, int | float | Decimal) else text

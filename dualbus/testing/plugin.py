@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from dualbus.application.loader import load
 from dualbus.testing.cluster import Cluster
 from dualbus.testing.differences import differences
 
@@ -23,9 +24,11 @@ def dualbus_cluster(
 ) -> Iterator[Cluster]:
     """A running cluster of real processes in a temporary folder.
 
-    Clients of the test have the cluster's keys and default timeout, a minute.
+    The cluster has a reactor if the application has reactions. Clients of the test have the keys and the default
+    timeout of the cluster, a minute.
     """
-    with Cluster(app=dualbus_app, cwd=pytestconfig.rootpath) as cluster:
+    reactor = bool(load(dualbus_app).reactions)
+    with Cluster(app=dualbus_app, cwd=pytestconfig.rootpath, reactor=reactor) as cluster:
         for variable in ("DUALBUS_TIMEOUT_MS", "DUALBUS_DATA"):
             monkeypatch.setenv(variable, cluster.environ[variable])
         yield cluster

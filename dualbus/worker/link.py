@@ -53,7 +53,7 @@ class WorkerLink:
         self.lock = threading.Lock()
         self.lock.acquire()
         self.clock = ArrivalClock(time.monotonic())
-        self._types = types
+        self.types = types
         self._instance_id = uuid.uuid4().hex
         self._started = time.monotonic()
         self._next_heartbeat = 0.0
@@ -79,7 +79,7 @@ class WorkerLink:
             self._instance_id,
             self.registration,
             os.getpid(),
-            self._types,
+            self.types,
             credit,
             self.identity,
             self.position,
