@@ -253,11 +253,11 @@ def _origin(body: dict[str, Any]) -> Origin:
         return Origin(body["type"])
     return Origin(
         body["type"],
-        actor=body.get("actor"),
-        cause=body.get("cause"),
-        correlation=body.get("correlation", ""),
-        trace=body.get("trace"),
-        metadata=body.get("metadata") or {},
+        body.get("actor"),
+        body.get("cause"),
+        body.get("correlation", ""),
+        body.get("trace"),
+        body.get("metadata") or {},
     )
 
 

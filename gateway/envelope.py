@@ -14,8 +14,10 @@ from .request import Request
 
 TIMEOUT_MS_MAX = 3_600_000
 _ENVELOPE = frozenset({"src", "dest", "body", "timeout_ms", "after"})
-_ORIGIN = frozenset({"actor", "cause", "correlation"})  # fields of a body, for the processes of the cluster
-_BODY = _ORIGIN | {"type", "msg_id", "payload", "params", "idempotency_key", "metadata", "trace"}
+_BODY = frozenset(
+    {"type", "msg_id", "payload", "params", "idempotency_key", "metadata", "trace", "actor", "cause", "correlation"}
+)
+_OF_CLUSTER = frozenset({"actor", "cause", "correlation"})  # with keys: a client's name is that of its key
 _FREE = ("payload", "params")  # validated by the application; the gateway validates all other fields
 
 
@@ -49,8 +51,8 @@ def read_request(message: Any, holder: Holder) -> Request:
         for name in _FREE:
             if name in body:
                 check(body[name], 1, decimals=True)
-        if not holder.trusted and not _ORIGIN.isdisjoint(body):
-            raise WireError(f"{', '.join(sorted(_ORIGIN & body.keys()))} in body: only for processes of the cluster.")
+        if not holder.trusted and not _OF_CLUSTER.isdisjoint(body):
+            raise WireError("body.actor, cause and correlation are for the processes of the cluster.")
         if holder.actor is not None:
             body = {**body, "actor": holder.actor}
         packed = pack(body)

@@ -1,4 +1,4 @@
-"""The origin of a command: metadata and trace of a client; actor, cause and correlation of a process."""
+"""The parts of the origin of a command that are sent with the command."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{
 
 
 def check_origin(body: dict[str, Any]) -> None:
-    """Raise WireError unless `metadata`, `trace`, `actor`, `cause` and `correlation` are missing or valid."""
+    """Raise WireError unless the parts of an origin in a body are missing or valid."""
     if "actor" in body and not (type(body["actor"]) is str and ACTOR.fullmatch(body["actor"])):
         raise WireError("actor must be 1 to 64 letters, digits or characters of _.@+-.")
     if "metadata" in body:

@@ -107,7 +107,7 @@ def react(
         events, arguments = [_through_the_log(event) for event in (*given, when)], (_through_the_log(when),)
     if not functions:
         raise AssertionError(f"{type(when).__name__} is not among the messages of the process managers.")
-    past = _Past(app, events, ids, now)
+    past = _Past(app, events, ids, now, None)
     try:
         return [step for reactors in functions for step in steps(app, reactors, *arguments, past)]
     except BadReaction as bad:

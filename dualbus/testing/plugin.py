@@ -24,8 +24,8 @@ def dualbus_cluster(
 ) -> Iterator[Cluster]:
     """A running cluster of real processes in a temporary folder.
 
-    The cluster has a reactor if the application has reactions. Clients of the test have the keys and the default
-    timeout of the cluster, a minute.
+    The cluster has a reactor if the application has reactions. Clients of the test have the keys of the cluster and
+    the default timeout, a minute.
     """
     reactor = bool(load(dualbus_app).reactions)
     with Cluster(app=dualbus_app, cwd=pytestconfig.rootpath, reactor=reactor) as cluster:
