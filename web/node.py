@@ -27,7 +27,6 @@ except ModuleNotFoundError as missing:
 else:
     MISSING = ""
 
-BACKLOG = 2048
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ def _bound(settings: Settings) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(BACKLOG)  # with SO_REUSEADDR, only listen() detects another listener everywhere
+        listener.listen()  # with SO_REUSEADDR, only listen() detects another listener everywhere
     except OSError as error:
         listener.close()
         raise _unusable(settings.http, error) from None

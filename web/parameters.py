@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -10,6 +11,7 @@ from starlette.requests import Request
 
 from dualbus.application.messages import Query
 from dualbus.client.call import TIMEOUT_SECONDS_MAX
+from dualbus.protocol.numbers import read_number
 
 from .problems import Problem
 
@@ -42,6 +44,12 @@ def pop_timeout(found: Parameters) -> float | None:
     if more or not (text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= TIMEOUT_SECONDS_MAX * 1000):
         raise Problem(400, f"timeout_ms must be whole milliseconds, from 1 to {TIMEOUT_SECONDS_MAX * 1000}.")
     return int(text) / 1000
+
+
+def refuse_others(found: Parameters) -> None:
+    """Raise Problem if a request with a body has parameters."""
+    if found:
+        raise Problem(400, f"Unknown parameter {found[0][0][:100]!r}: send the fields in the body.")
 
 
 class FieldForm(NamedTuple):
@@ -111,13 +119,13 @@ def _types(leaves: list[Schema]) -> set[Any]:
 
 
 def _value(text: str, form: FieldForm) -> Any:
-    """Return the value of a text: a choice, text if the field can be text, otherwise a number or true or false."""
+    """Return the value of a text: a choice, text wherever a field can be text, otherwise a number, true or false."""
     if text in form.choices:
         return form.choices[text]
     if form.is_text:
         return text
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_float=read_number)
     except (ValueError, RecursionError):
         return text
-    return value if isinstance(value, int | float) else text
+    return value if isinstance(value, int | float | Decimal) else text
