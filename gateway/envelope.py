@@ -12,7 +12,9 @@ from .request import Request
 
 TIMEOUT_MS_MAX = 3_600_000
 _ENVELOPE = frozenset({"src", "dest", "body", "timeout_ms", "after"})
-_BODY = frozenset({"type", "msg_id", "payload", "params", "idempotency_key", "metadata", "trace"})
+_BODY = frozenset(
+    {"type", "msg_id", "payload", "params", "idempotency_key", "metadata", "trace", "cause", "correlation"}
+)
 _FREE = ("payload", "params")  # validated by the application; the gateway validates all other fields
 
 
@@ -56,6 +58,7 @@ def read_request(message: Any) -> Request:
             _whole(message, "timeout_ms", 1, TIMEOUT_MS_MAX) if "timeout_ms" in message else None,
             (_whole(message, "after", 0, INT_MAX) or 0) if "after" in message else 0,
             packed,
+            body.get("trace"),
         )
     except WireError as error:
         raise BadEnvelope(str(error), msg_id) from None

@@ -9,12 +9,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from dualbus.application.errors import DualbusError
 
-from . import commands, docs, events, health, queries
+from . import commands, docs, events, health, metrics, queries
 from .guard import Guard, protective_headers
+from .page import routes as page
 from .problems import Problem, problem_of
 from .site import Site
 
-ROUTES = (commands, queries, events, health, docs)
+ROUTES = (commands, queries, events, health, metrics, docs, page)
 
 logger = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from .keys import key_of
 from .message_types import command_type
 from .parameters import parameters, pop_timeout, refuse_others
 from .site import Site
+from .tracing import traced
 
 
 def routes(site: Site) -> list[BaseRoute]:
@@ -21,7 +22,7 @@ def routes(site: Site) -> list[BaseRoute]:
         timeout = pop_timeout(found)
         refuse_others(found)
         key, session = key_of(request), site.client.session()  # a command is decided at the head of the log
-        with await site.bodies.read(request) as payload:
+        with await site.bodies.read(request) as payload, traced(site.tracer, request):
             result = await session.command(kind.__name__, payload, timeout=timeout, idempotency_key=key)
         answer = json_answer(site, request, session, {"events": result.events, "position": result.position})
         if result.repeated:

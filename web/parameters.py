@@ -90,32 +90,32 @@ def field_forms(kind: type[Query[Any]]) -> dict[str, FieldForm]:
 
 
 def _form(field: Schema, root: Schema) -> FieldForm:
-    leaves = list(_leaves(field, root))
-    lists = [leaf for leaf in leaves if leaf.get("type") == "array"]
-    items = [inner for leaf in lists for inner in _leaves(leaf.get("items", {}), root)]
-    fits = all(leaf.get("type") != "object" for leaf in leaves + items) and "array" not in _types(items)
-    values = items if lists else leaves
+    parts = list(leaves(field, root))
+    lists = [leaf for leaf in parts if leaf.get("type") == "array"]
+    items = [inner for leaf in lists for inner in leaves(leaf.get("items", {}), root)]
+    fits = all(leaf.get("type") != "object" for leaf in parts + items) and "array" not in _types(items)
+    values = items if lists else parts
     choices = [choice for leaf in values for choice in leaf.get("enum", [leaf["const"]] if "const" in leaf else [])]
     texts = {choice if isinstance(choice, str) else json.dumps(choice): choice for choice in choices}
     return FieldForm(fits, bool(lists), texts, bool(_types(values) & {"string", None}))
 
 
-def _leaves(schema: Schema, root: Schema, depth: int = 0) -> Iterator[Schema]:
+def leaves(schema: Schema, root: Schema, depth: int = 0) -> Iterator[Schema]:
     """Yield the schemas of a field without references and alternatives."""
     if depth > 16:  # a recursive model
         return
     if reference := schema.get("$ref"):
-        yield from _leaves(root.get("$defs", {}).get(reference.rpartition("/")[2], {}), root, depth + 1)
+        yield from leaves(root.get("$defs", {}).get(reference.rpartition("/")[2], {}), root, depth + 1)
         return
     alternatives = schema.get("anyOf") or schema.get("oneOf")
     for each in alternatives or ():
-        yield from _leaves(each, root, depth + 1)
+        yield from leaves(each, root, depth + 1)
     if not alternatives:
         yield schema
 
 
-def _types(leaves: list[Schema]) -> set[Any]:
-    return {leaf.get("type") for leaf in leaves}
+def _types(parts: list[Schema]) -> set[Any]:
+    return {part.get("type") for part in parts}
 
 
 def _value(text: str, form: FieldForm) -> Any:

@@ -13,6 +13,7 @@ from .message_types import query_type
 from .parameters import fields_of, parameters, pop_timeout, refuse_others
 from .site import Site
 from .streams import EventStream, last_event_id, started, wants_stream
+from .tracing import traced
 
 
 def routes(site: Site) -> list[BaseRoute]:
@@ -33,7 +34,9 @@ def routes(site: Site) -> list[BaseRoute]:
 
     async def _answer(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
         session = site.sessions.of(request)
-        return json_answer(site, request, session, await session.query(name, params, timeout=timeout))
+        with traced(site.tracer, request):
+            answer = await session.query(name, params, timeout=timeout)
+        return json_answer(site, request, session, answer)
 
     async def _stream(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
         site.streams.check_room()
