@@ -25,12 +25,14 @@ class Cluster:
         self._source = source
         self.data = folder / "data"
         self.front, back, events, progress = children.free_addresses(4)
+        [self.http_port] = children.free_ports(1)
         self._environment = {
             **os.environ,
             "DUALBUS_FRONT": self.front,
             "DUALBUS_BACK": back,
             "DUALBUS_EVENTS": events,
             "DUALBUS_PROGRESS": progress,
+            "DUALBUS_HTTP": f"http://127.0.0.1:{self.http_port}",
             "DUALBUS_DATA": str(self.data),
             "DUALBUS_APP": "users:app",
         }
