@@ -23,7 +23,7 @@ try:
     from .server import Server
     from .site import Site
 except ModuleNotFoundError as missing:
-    MISSING = missing.name or ""
+    MISSING = (missing.name or "").partition(".")[0]
 else:
     MISSING = ""
 
