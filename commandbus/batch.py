@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from pydantic_core import from_json
+
 from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
@@ -200,7 +202,7 @@ class CommandBatch:
         if outcome.errors:
             return _refusal(msg_id, problems_from(outcome.errors)), outcome.position
         try:
-            shown = [event_json.shown(self._history.decode(event)) for event in self._events(outcome)]
+            shown = [self._shown(event) for event in self._events(outcome)]
         except RAISED as problem:
             logger.exception("The events of the command executed at position %d cannot be shown.", outcome.position)
             return _not_shown(msg_id, problem, outcome.position), outcome.position
@@ -213,6 +215,13 @@ class CommandBatch:
         decision, count = self.decisions[number], len(self.decisions[number].events)
         first, errors = position - count + 1, list(decision.errors)
         return Outcome(key, decision.fingerprint, first, count, errors, decision.origin)
+
+    def _shown(self, event: NewEvent | RecordedEvent) -> dict[str, Any]:
+        """Return type and payload of an event as in the first answer, or after upcasts."""
+        decoded = self._history.decode(event)
+        if event.type in self._app.upcasts:
+            return event_json.shown(decoded)
+        return event_json.public(type(decoded), from_json(event.data))  # an equal set may have another order
 
     def _events(self, outcome: Outcome) -> Sequence[NewEvent | RecordedEvent]:
         if outcome.command_id in self._decided:

@@ -18,6 +18,8 @@ from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
 from dualbus.runtime.files import make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
+from dualbus.telemetry.histogram import EVENTS, SECONDS, Histogram
+from dualbus.telemetry.tracing import open_tracer
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Sockets
 from dualbus.worker.attendant import Attendant
@@ -26,8 +28,11 @@ from dualbus.worker.link import WorkerLink
 
 from .batch import CommandBatch
 from .clock import Clock
+from .loaded_code import LoadedCode
 from .publisher import Publisher
+from .spans import BatchSpans
 from .state_cache import StateCache
+from .state_folder import StateFolder
 
 LATE = "The deadline passed before the command was decided; nothing was written."
 SLOW_TYPES_MAX = 100
@@ -50,7 +55,8 @@ def serve(settings: Settings, stop: Stop) -> int:
         link = WorkerLink(sockets.dealer(settings.back), "commandbus", sorted(app.command_types))
         position = log.head().position + 1
         logger.info("Writing the log in %s from position %d on (pid %d).", settings.data, position, os.getpid())
-        return CommandBus(app, log, publisher, link).run(stop)
+        states = StateCache(files=StateFolder(settings.data, log, LoadedCode()))
+        return CommandBus(app, log, publisher, link, states).run(stop)
 
 
 def genesis(app: App, secret: bytes, now: str | None = None) -> Decision:
@@ -71,21 +77,24 @@ class CommitResult(NamedTuple):
 class CommandBus:
     """The only writer of the log."""
 
-    def __init__(self, app: App, log: Log, publisher: Publisher, link: WorkerLink) -> None:
+    def __init__(self, app: App, log: Log, publisher: Publisher, link: WorkerLink, states: StateCache) -> None:
         self._app = app
         self._log = log
         self._publisher = publisher
         self._link = link
-        self._states = StateCache()
+        self._states = states
         last = log.read(log.head().position - 1, 1)
         self._clock = Clock(_wall, last[0].time if last else None)
         self._interrupt = Interrupt()
         self._attendant = Attendant(
             link, self._interrupt, self._status, handler="decision", give_up_seconds=GIVE_UP_SECONDS
         )
+        self._tracer = open_tracer("commandbus", app.command_types)
+        self._spans = BatchSpans(self._tracer) if self._tracer else None
         self._slow_types: set[str] = set()
         self._conflicts = 0
         self._failed = False
+        self._fsync, self._events_per_commit = Histogram(SECONDS), Histogram(EVENTS)
         self._counters = {"decided": 0, "commits": 0, "events": 0, "expired": 0, "retaken": 0}
 
     def run(self, stop: Stop) -> int:
@@ -103,13 +112,18 @@ class CommandBus:
                 self._process_batch()
             if not link.jobs:
                 self._log.when_idle()
+                self._states.save_next()
             self._publisher.repeat_head()
             link.send_heartbeat(self._status)
         self._attendant.stop()
+        if self._tracer:
+            self._tracer.close()
         return EXIT_DATA if self._failed else EXIT_OK
 
     def _status(self) -> dict[str, Any]:
-        return {"queue": len(self._link.jobs), **self._counters, **self._attendant.status()}
+        histograms = {"fsync_s": self._fsync.as_dict(), "events_per_commit": self._events_per_commit.as_dict()}
+        status = {"queue": len(self._link.jobs), **self._counters, **self._attendant.status()}
+        return {**status, "histograms": histograms}
 
     def _process_batch(self) -> None:
         """Decide queued commands for a while and append the decisions in one commit; then answer and publish."""
@@ -119,15 +133,20 @@ class CommandBus:
         batch = CommandBatch(
             self._app, self._log, self._states, self._clock.now(), self._clock.new_id, known, self._interrupt
         )
+        deciding = _wall()
         with self._link.handling():
-            decided = self._decide(batch, jobs)
-        result = self._commit(batch, jobs[:decided])
-        self._requeue(result.requeued + jobs[decided:])
-        self._link.answer(result.answers)
+            number = self._decide(batch, jobs)
+        decided, appending = _wall(), time.monotonic()
+        result = self._commit(batch, jobs[:number])
+        committed, appended = _wall() if result.appended.decisions else 0, time.monotonic()
+        self._requeue(result.requeued + jobs[number:])
+        self._link.answer(result.answers, pack((deciding, decided, committed)))
         # The answers are on their way: clients do not wait for the rest.
         batch.update_states(result.appended)
         self._count(result.appended)
         self._publisher.publish(result.appended.events)
+        if self._spans:
+            self._spans.record(appending, appended, committed=committed > 0)
 
     def _requeue(self, jobs: list[Job]) -> None:
         """Put jobs at the front of the queue; discard those of earlier registrations."""
@@ -155,8 +174,11 @@ class CommandBus:
                 batch.refuse(job, Code.UNAVAILABLE, LATE)
                 continue
             interrupt.running = job
+            before, decisions = now, len(batch.decisions)
             batch.decide(job)
             now = time.monotonic()
+            if self._spans:
+                self._spans.add(job, before, now, decided=len(batch.decisions) > decisions)
         interrupt.running = None
         self._record_throughput(jobs[number - 1], number, now - began)
         return number
@@ -205,9 +227,12 @@ class CommandBus:
         return CommitResult(appended, answers, jobs)
 
     def _count(self, appended: Appended) -> None:
-        self._counters["decided"] += appended.decisions
-        self._counters["commits"] += 1 if appended.decisions else 0
-        self._counters["events"] += len(appended.events)
+        if appended.decisions:
+            self._counters["decided"] += appended.decisions
+            self._counters["commits"] += 1
+            self._counters["events"] += len(appended.events)
+            self._fsync.observe(appended.sync_seconds)
+            self._events_per_commit.observe(len(appended.events))
         self._report_head()
 
     def _report_head(self) -> None:

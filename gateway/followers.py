@@ -14,6 +14,9 @@ class Followers:
         self._next_end = NEVER
         self._lowest = POSITION_MAX
 
+    def __len__(self) -> int:
+        return len(self._held)
+
     def hold(self, request: Request, head: int, now: float) -> bool:
         """Hold a request if the log ends at its position; return False for any other request."""
         if request.after != head:

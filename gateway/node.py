@@ -25,17 +25,26 @@ from dualbus.protocol.frames import (
     WORK,
     Frames,
 )
-from dualbus.protocol.records import Registration, read_done, read_heartbeat, read_numbers, read_registration
+from dualbus.protocol.records import (
+    Registration,
+    read_commit_times,
+    read_done,
+    read_heartbeat,
+    read_numbers,
+    read_registration,
+)
 from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
 from dualbus.runtime.files import raise_descriptor_limit
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import GRACE_SECONDS, Stop
+from dualbus.telemetry.tracing import Tracer, open_tracer
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import PeerUnreachableError, Socket, Sockets
 
 from .clients import CONSOLE, Client
 from .console import Console
 from .intake import Intake
+from .request import Request
 from .router import Router
 from .worker import Worker
 
@@ -70,6 +79,9 @@ class Gateway:
         self._poll = Poll(front, back, stop=stop, spins=True)
         self._console = Console(self._router, self._poll)
         self._data = str(settings.data)
+        self._tracer = open_tracer("gateway", self._router.workers.types)
+        if self._tracer:
+            self._router.traced = []
         self._next_heartbeat = 0.0
         self._next_probe = 0.0
         self._intake = Intake()
@@ -91,6 +103,8 @@ class Gateway:
         for bus in self._router.workers.buses.values():
             for id_ in list(bus.workers):
                 self._send(id_, batch(BYE, []))
+        if self._tracer:
+            self._tracer.close()
         return EXIT_DATA if self._console.failed else EXIT_OK
 
     @property
@@ -122,6 +136,8 @@ class Gateway:
         for id_, sendings in self._router.workers.pop_cancelled():
             self._send(id_, batch(CANCEL, sendings))
         self._flush_replies()
+        if self._tracer and self._router.traced:
+            self._record_spans(self._tracer, self._router.traced)
         self._send_heartbeats(now)
         self._probe(now)
 
@@ -156,7 +172,8 @@ class Gateway:
                 if kind == READY:
                     self._register(id_, read_registration(items), now)
                 elif worker := self._router.workers.worker(id_):
-                    self._handle(worker, kind, items, now)
+                    times = frames[2] if len(frames) > 2 else b""
+                    self._handle(worker, kind, items, times, now)
                 elif kind == BEAT:
                     # Only for a heartbeat: other messages may belong to an earlier registration.
                     self._send(id_, batch(ANNOUNCE, [read_heartbeat(items).registration]))
@@ -165,9 +182,10 @@ class Gateway:
             except (WireError, IndexError) as error:
                 logger.warning("Dropped an invalid message of a worker: %s", error)
 
-    def _handle(self, worker: Worker, kind: bytes, items: Any, now: float) -> None:
+    def _handle(self, worker: Worker, kind: bytes, items: Any, times: bytes, now: float) -> None:
         if kind == DONE:
-            self._router.workers.done(worker, read_done(items), now)
+            received = read_commit_times(unpack(times), time.time_ns() // 1000) if times else None
+            self._router.workers.done(worker, read_done(items), now, received)
         elif kind == BEAT:
             self._router.workers.heartbeat(worker, read_heartbeat(items), now)
         elif kind == RETURNED:
@@ -187,9 +205,18 @@ class Gateway:
         if now < self._next_heartbeat:
             return
         self._next_heartbeat = now + HEARTBEAT_SECONDS
+        self._router.sample(now, time.time())
         for bus in self._router.workers.buses.values():
             for id_ in list(bus.workers):
                 self._send(id_, batch(BEAT, []))
+
+    def _record_spans(self, tracer: Tracer, answered: list[Request]) -> None:
+        """Record the spans of the requests that this turn has answered."""
+        now = time.monotonic()
+        for request in answered:
+            if request.trace:
+                tracer.record("request", request.trace, request.type, request.arrived, now)
+        answered.clear()
 
     def _probe(self, now: float) -> None:
         """Send empty replies to waiting clients, to drop the requests of disconnected clients."""

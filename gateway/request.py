@@ -18,14 +18,15 @@ class Request:
     """The fields that the gateway needs. The body remains packed."""
 
     __slots__ = (
-        "after", "answered", "body", "client", "deadline", "dest", "id", "key", "msg_id", "sent", "session", "src",
-        "timeout_ms", "tries", "type",
+        "after", "answered", "arrived", "body", "client", "deadline", "dest", "id", "key", "msg_id", "sent",
+        "sent_at", "session", "src", "timeout_ms", "trace", "tries", "type",
     )  # fmt: skip
 
     # Set by the router on acceptance. Ids rise in the order of arrival.
     id: int
     client: Client
     session: Session
+    arrived: float
     deadline: float
 
     def __init__(
@@ -38,6 +39,7 @@ class Request:
         timeout_ms: int | None,
         after: int,
         body: bytes,
+        trace: str | None = None,
     ) -> None:
         self.src = src
         self.dest = dest
@@ -47,7 +49,9 @@ class Request:
         self.timeout_ms = timeout_ms
         self.after = after
         self.body = body
+        self.trace = trace
         self.tries = 0
+        self.sent_at = 0.0  # the last sending
         self.sent = False  # to a worker, which may have executed the request
         self.answered = False  # an answered request may remain in a queue for a while
 

@@ -18,12 +18,14 @@ from .clients import CONSOLE, Client, Clients
 from .deadlines import PendingRequests
 from .envelope import BadEnvelope, read_request
 from .followers import Followers
+from .metrics import GONE
+from .rates import Rates
+from .reports import STATUS, report
 from .request import Request
 from .scheduler import Scheduler
-from .status import status
 from .workers import SILENT_SECONDS, Workers
 
-GATEWAY, STATUS = "gateway", "Status"
+GATEWAY = "gateway"
 SILENCE_CHECK_SECONDS = 0.05  # between two checks for silent workers
 
 
@@ -40,14 +42,17 @@ class Router:
         self._timeout_ms = timeout_ms
         self._next_id = first_id
         self.pending = PendingRequests()
+        self.rates = Rates()
+        self.traced: list[Request] | None = None  # if spans are recorded: the answered requests of this turn
         self._scheduler = Scheduler(self.workers, make_key)
-        self._followers = Followers()
+        self.followers = Followers()
 
     # Messages from clients.
 
     def accept(self, client_id: bytes, messages: Iterable[Any], now: float) -> None:
         """Accept or refuse the messages of a client."""
         client = self.clients.of(client_id)
+        self.workers.metrics.now = now
         for message in messages:
             try:
                 request = read_request(message)
@@ -58,9 +63,10 @@ class Router:
                 request.dest = GATEWAY if request.type == STATUS else self._scheduler.find_dest(request)
             request.client = client
             if request.dest == GATEWAY:
-                self._status(request, now)
+                self._enqueue_reply(client, request.src, GATEWAY, 0, pack(report(self, request, now)))
             elif refusal := self._refusal(request):
                 self.counters["refused"] += 1
+                self.workers.metrics.of(request).count(refusal[0].name.lower())
                 self._enqueue_reply(client, request.src, GATEWAY, 0, pack(error(request.msg_id, *refusal)))
             else:
                 self._accept(request, now)
@@ -96,10 +102,11 @@ class Router:
         request.id = self._next_id
         self._next_id += 1
         request.session = request.client.sessions.of(request.src)
+        request.arrived = now
         request.deadline = now + (request.timeout_ms or self._timeout_ms) / 1000
         self.counters["accepted"] += 1
         self.pending.add(request)
-        held = request.type == EVENTS and self._followers.hold(request, self.workers.head, now)
+        held = request.type == EVENTS and self.followers.hold(request, self.workers.head, now)
         if not held:
             self._scheduler.enqueue(request)
 
@@ -123,14 +130,16 @@ class Router:
             workers.head = max(workers.head, position)
         else:
             self.clients.reset(position)
+            workers.timeline.clear()
             workers.identity, workers.head = identity, position
 
     # Deadlines and sending.
 
     def dispatch(self, now: float) -> list[tuple[bytes, list[bytes]]]:
         """Assign queued requests to workers; return worker ids with packed Work."""
+        self.workers.metrics.now = now
         self.expire(now)  # first: an expired command may release deferred queries
-        for request in self._followers.pop_ready(self.workers.head, now):
+        for request in self.followers.pop_ready(self.workers.head, now):
             self._scheduler.enqueue(request)
         return self.workers.dispatch(now, blind=self._blind(now))
 
@@ -197,6 +206,10 @@ class Router:
         """Remove and return the leaving workers with nothing in flight."""
         return self.workers.pop_leaving(idle=not self.pending)
 
+    def sample(self, now: float, time: float) -> None:
+        """Add a point to the rates, if due."""
+        self.rates.sample(self, now, time)
+
     # Messages to clients.
 
     def client_disconnected(self, client: Client) -> None:
@@ -205,12 +218,14 @@ class Router:
         self.workers.cancel_client(client)
         requests = [request for request in self.pending if request.client is client]
         for request in requests:
+            self.workers.metrics.of(request).count(GONE)
             self._complete(request)
         self._scheduler.drop(requests)
         self.clients.forget(client)
 
     def answer(self, request: Request, body: dict[str, Any]) -> None:
-        """Answer a request with a body of the gateway."""
+        """Answer a request with an error of the gateway."""
+        self.workers.metrics.failed(request, Code(body["code"]).name.lower())
         self._enqueue_reply(request.client, request.src, request.dest or GATEWAY, 0, pack(body))
         self._complete(request)
 
@@ -221,6 +236,8 @@ class Router:
 
     def _complete(self, request: Request) -> None:
         self.pending.remove(request)
+        if self.traced is not None and request.trace:
+            self.traced.append(request)
         self._scheduler.complete_request(request)
 
     def _enqueue_reply(
@@ -230,15 +247,6 @@ class Router:
         if dropped := client.enqueue_reply(packed_reply(src, to, position, body, details)):
             self.counters["dropped_replies"] += dropped
         self.clients.with_unsent_replies[client.id] = client
-
-    def _status(self, request: Request, now: float) -> None:
-        if request.type == STATUS:
-            body = {"type": "status_result", "in_reply_to": request.msg_id, "data": status(self, now)}
-        else:
-            self.counters["refused"] += 1
-            text = f"The gateway answers Status only, not {request.type!r}."
-            body = error(request.msg_id, Code.NOT_SUPPORTED, text)
-        self._enqueue_reply(request.client, request.src, GATEWAY, 0, pack(body))
 
 
 def _unrouted_type(type_: str) -> str:

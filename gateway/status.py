@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from .bus import COMMANDS, PROJECTOR, QUERIES, REACTOR
+from dualbus.telemetry.usage import usage
+
+from .bus import COMMANDS, QUERIES
+from .positions import positions
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -16,20 +19,11 @@ def status(router: Router, now: float) -> dict[str, Any]:
     """Return the processes, positions, queue lengths and counters."""
     workers, clients = router.workers, router.clients
     buses, identity = workers.buses, workers.identity
-    heads = [worker.position for worker in buses[COMMANDS].workers.values()]
-    models = [worker.position for worker in buses[PROJECTOR].workers.values()]
-    lags = [worker.status.get("lag_s", 0.0) for worker in buses[PROJECTOR].workers.values()]
-    reactor_lags = [worker.status.get("lag_events") for worker in buses[REACTOR].workers.values()]
-    head, model = max(heads, default=None), max(models, default=None)
     return {
         "log": identity._asdict() if identity else None,
-        "log_position": head,
-        "read_model_position": model,
-        "lag_events": None if head is None or model is None else max(0, head - model),
-        "lag_s": min(lags, default=None),
-        "reactor_lag_events": min((lag for lag in reactor_lags if type(lag) is int), default=None),
+        **positions(workers),
         "processes": [
-            {"name": "gateway", "pid": os.getpid(), "uptime_s": round(now - workers.started, 1)},
+            {"name": "gateway", "pid": os.getpid(), "uptime_s": round(now - workers.started, 1), **usage()},
             *(_process(worker, now) for bus in buses.values() for worker in bus.workers.values()),
         ],
         "gateway": {
@@ -38,9 +32,11 @@ def status(router: Router, now: float) -> dict[str, Any]:
             "bytes_under_way": router.pending.bytes,
             "queued": {bus.dest: bus.queued for bus in buses.values() if bus.dest in (COMMANDS, QUERIES)},
             "deferred": len(workers.deferred),
+            "subscriptions": len(router.followers),
             **router.counters,
             **workers.counters,
         },
+        "requests": workers.metrics.as_list(),
     }
 
 

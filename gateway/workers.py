@@ -11,12 +11,15 @@ from typing import Any, Protocol
 from dualbus.log.identity import Identity
 from dualbus.protocol.codec import packed_work
 from dualbus.protocol.codes import Code, error
-from dualbus.protocol.records import Heartbeat, Registration, Response
+from dualbus.protocol.outcomes import outcome_of
+from dualbus.protocol.records import CommitTimes, Heartbeat, Registration, Response, read_transactions
 
 from .bus import COMMANDS, PROJECTOR, QUERIES, REACTOR, SLOW_SECONDS, Bus
 from .clients import Client
 from .deferred import Deferred
+from .metrics import Answered, Metrics
 from .request import TRIES_MAX, Request
+from .timeline import Timeline
 from .worker import Worker
 
 SILENT_SECONDS = 1.5  # without a heartbeat: the worker receives no more requests
@@ -38,11 +41,14 @@ class Workers:
 
     def __init__(self, answers: Answers, first_sending: int, now: float) -> None:
         self.buses = {dest: Bus(dest) for dest in (COMMANDS, QUERIES, PROJECTOR, REACTOR)}
+        self.types: set[str] = set()  # of all messages that the workers have registered
         self.identity: Identity | None = None
         self.head = 0  # the highest position of the log reported by any worker
         self.deferred = Deferred()
         self.counters = {"sent_again": 0, "late_answers": 0, "lost_workers": 0}
         self.started = now
+        self.metrics = Metrics()
+        self.timeline = Timeline()
         self._answers = answers
         self._sendings = first_sending
         self._cancelled: dict[bytes, list[int]] = {}
@@ -70,6 +76,10 @@ class Workers:
                 self._lose(other, "was replaced")
         bus.workers[id_] = worker
         bus.types = set(registration.types)
+        self.types |= bus.types
+        self.metrics.register(dest, registration.types)
+        if dest == COMMANDS:
+            self.timeline.written = registration.position
         logger.info("%s registered (pid %d).", dest, registration.pid)
         return None
 
@@ -82,6 +92,7 @@ class Workers:
 
     def heartbeat(self, worker: Worker, heartbeat: Heartbeat, now: float) -> None:
         """Update a worker from its heartbeat."""
+        self.timeline.projected(read_transactions(heartbeat.status.pop("transactions", [])))
         worker.update(heartbeat, now)
         if worker.identity == self.identity:
             self.head = max(self.head, worker.position)
@@ -90,11 +101,15 @@ class Workers:
         if heartbeat.running and worker.dest == QUERIES:
             self.buses[QUERIES].mark_slow(worker, heartbeat.running, now)
 
-    def done(self, worker: Worker, responses: Iterable[Response], now: float) -> None:
+    def done(
+        self, worker: Worker, responses: Iterable[Response], now: float, times: CommitTimes | None = None
+    ) -> None:
         """Deliver a worker's responses, except responses to sendings that are no longer in flight."""
-        worker.last_seen = now
+        worker.last_seen = self.metrics.now = now
         bus, in_flight = self.buses[worker.dest], worker.in_flight
         before = len(in_flight)
+        answered: list[Answered] = []
+        record = self.timeline.record
         highest = 0
         for id_, position, body, details in responses:
             if id_ == worker.slow:
@@ -107,8 +122,13 @@ class Workers:
                 highest = position
             if position > request.session.position:
                 request.session.position = position
+            outcome = outcome_of(body, details)
+            if times:
+                record(request, position, outcome, now, times)
             if not request.answered:
+                answered.append((request.type, request.arrived, outcome))
                 self._answers.deliver(request, position, body, details)
+        self.metrics.answered(worker.dest, answered)
         self.head = max(self.head, highest)
         if self.deferred and worker.dest == QUERIES and highest:
             self._queue_deferred(highest)
@@ -205,7 +225,7 @@ class Workers:
                 self.deferred.add(request)
                 continue
             self._sendings = sending = self._sendings + 1
-            request.sent = True
+            request.sent, request.sent_at = True, now
             worker.in_flight[sending] = request
             if request.type in slow_types:
                 worker.slow, worker.slow_since = sending, now

@@ -14,7 +14,7 @@ from dualbus.protocol.batches import batch
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import EVENTS, PROGRESS, Frames
-from dualbus.protocol.records import Progress, Published, read_published
+from dualbus.protocol.records import Progress, Published, Transaction, read_published
 from dualbus.readmodel.builder import Builder
 from dualbus.readmodel.checkpoints import check_log_is_complete
 from dualbus.readmodel.file import file_name
@@ -24,6 +24,7 @@ from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, DataError
 from dualbus.runtime.files import Lock, lock_data, make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
+from dualbus.telemetry.tracing import open_tracer
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Sockets
 from dualbus.worker.attendant import Attendant
@@ -31,9 +32,11 @@ from dualbus.worker.interrupt import Interrupt
 from dualbus.worker.link import WorkerLink
 
 from .follower import Follower
+from .spans import record_spans
 
 HEAD_POLL_SECONDS = 1.0  # between reads of the log's head, in case publications do not arrive
 PROGRESS_SECONDS = 0.5
+TRANSACTIONS_MAX = 1000  # reported in a heartbeat
 BUILT_ELSEWHERE = "waiting for `dualbus build`"
 
 logger = logging.getLogger(__name__)
@@ -74,6 +77,8 @@ class Projector:
         self._attendant = Attendant(self._link, self._interrupt, self._status, handler="projection of")
         self._updater: Updater | None = None
         self._received: list[Frames] = []  # from the publisher, in this turn
+        self._transactions: list[Transaction] = []  # since the last heartbeat
+        self._tracer = open_tracer("projector", self._app.command_types)
         self._state = "starting"
         self._next_head_poll = 0.0
         self._next_progress = 0.0
@@ -95,6 +100,8 @@ class Projector:
         if lock:
             lock.release()
         self._attendant.stop()
+        if self._tracer:
+            self._tracer.close()
         return EXIT_OK
 
     def _turn(self, seconds: float) -> bool:
@@ -106,7 +113,9 @@ class Projector:
         return not self._link.finished(self._stop)
 
     def _status(self) -> dict[str, Any]:
-        return {"state": self._state, **(self._updater.status() if self._updater else {}), **self._attendant.status()}
+        transactions, self._transactions = self._transactions, []
+        status = self._updater.status() if self._updater else {}
+        return {"state": self._state, **status, **self._attendant.status(), "transactions": transactions}
 
     def _wait_for_log(self) -> ReadableLog | None:
         if not log_exists(self._folder):
@@ -132,6 +141,7 @@ class Projector:
         """Open the read model, or build it; return None if a stop is requested."""
         builder = Builder(self._path, self._app, log, self._interrupt)
         self._updater = builder.updater
+        exists = builder.done
         while not builder.done:
             self._state = builder.failure or "building"
             if not self._turn(builder.pause):
@@ -142,6 +152,8 @@ class Projector:
             if time.monotonic() >= self._next_progress:
                 self._publish(Progress(log.identity, builder.position, self._path.name, builder.failure or ""))
         if self._updater:
+            if not exists:
+                self._record(0, self._updater.position)
             logger.info(
                 "The read model %s is at position %d (pid %d).", self._path, self._updater.position, os.getpid()
             )
@@ -162,11 +174,21 @@ class Projector:
                         "The read model %s was removed or replaced; building a new one.", updater.writer.path
                     )
                     return
+            began = time.monotonic()
             with self._link.handling():
                 follower.follow(publications)
+            if updater.position != before:
+                self._record(before, updater.position)
             if updater.position != before or time.monotonic() >= self._next_progress:
                 self._announce(updater)
+            if self._tracer and updater.position != before:
+                record_spans(self._tracer, updater.log, before, updater.position, began)
             self._state = updater.failure or "following"
+
+    def _record(self, before: int, after: int) -> None:
+        """Record a transaction for the next heartbeat."""
+        if len(self._transactions) < TRANSACTIONS_MAX:
+            self._transactions.append(Transaction(before, after, time.time_ns() // 1000))
 
     def _publications(self, log: ReadableLog) -> list[Published]:
         publications: list[Published] = []

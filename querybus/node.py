@@ -20,6 +20,7 @@ from dualbus.runtime.errors import EXIT_OK
 from dualbus.runtime.files import make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
+from dualbus.telemetry.tracing import Tracer, open_tracer
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Socket, Sockets
 from dualbus.worker.attendant import Attendant
@@ -71,6 +72,8 @@ class QueryBus:
         self._attendant = Attendant(
             link, interrupt, self._status, handler="query", returns=True, give_up_seconds=GIVE_UP_SECONDS
         )
+        self._tracer = open_tracer("querybus", link.types)
+        self._traced: list[tuple[Job, float, float]] = []  # answered, if spans are recorded
         self._deferred: list[Job] = []  # for a later position
         self._position = NO_READ_MODEL  # of the last snapshot
         self._next_check = 0.0
@@ -101,6 +104,8 @@ class QueryBus:
                 self._check_read_model()
             link.send_heartbeat(self._status)
         self._attendant.stop()
+        if self._tracer:
+            self._tracer.close()
         return EXIT_OK
 
     def _process_queries(self) -> None:
@@ -115,6 +120,13 @@ class QueryBus:
         link.return_jobs(stopped, position)
         link.credit.deferred = len(self._deferred)
         self._end_snapshot()  # after sending: clients do not wait for it
+        if self._tracer:
+            self._record_spans(self._tracer)
+
+    def _record_spans(self, tracer: Tracer) -> None:
+        for job, began, ended in self._traced:
+            tracer.record("query", job.body["trace"], job.what, began, ended)
+        self._traced.clear()
 
     def _return_cancelled(self) -> None:
         """Return the deferred queries cancelled by the gateway."""
@@ -191,6 +203,8 @@ class QueryBus:
                         stopped.append(job)
                     else:
                         answers.append(self._interrupted(job, position))
+                if self._tracer and "trace" in job.body:
+                    self._traced.append((job, now, time.monotonic()))
                 if link.credit.busy:
                     break  # a slow query: the attendant has returned the others
             now = time.monotonic()

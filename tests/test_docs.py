@@ -53,8 +53,8 @@ def test_the_application_of_the_readme_is_the_one_that_ships() -> None:
 
 
 def test_the_messages_of_the_protocol() -> None:
-    messages, replies = blocks(PROTOCOL, "json")
-    for line in messages.splitlines():
+    messages, replies, to_gateway = blocks(PROTOCOL, "json")
+    for line in (messages + to_gateway).splitlines():
         assert read_request(json.loads(line)).msg_id in (1, 2, 3)
     for line in replies.splitlines():
         assert json.dumps(json.loads(line)) == line

@@ -9,10 +9,13 @@ from starlette.types import Message, Receive, Scope, Send
 
 from dualbus.application.errors import DualbusError
 
-from . import commands, events, health, queries
+from . import commands, docs, events, health, metrics, queries
 from .guard import Guard, protective_headers
+from .page import routes as page
 from .problems import Problem, problem_of
 from .site import Site
+
+ROUTES = (commands, queries, events, health, metrics, docs, page)
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +26,7 @@ class WebApp:
     def __init__(self, site: Site) -> None:
         self._guard = Guard(site.settings)
         self._router = Router(
-            [*commands.routes(site), *queries.routes(site), *events.routes(site), *health.routes(site)],
+            [route for module in ROUTES for route in module.routes(site)],
             redirect_slashes=False,
         )
 
@@ -54,7 +57,7 @@ def _problem(scope: Scope, error: Exception) -> Problem:
     if isinstance(error, DualbusError):
         return problem_of(error)
     if isinstance(error, HTTPException) and error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         return Problem(405, f"{Request(scope).url.path} accepts {allowed} only.", {"allow": allowed})
     if isinstance(error, HTTPException):
         return Problem(404, "No such path: /docs lists the paths.")

@@ -1,19 +1,23 @@
-"""JSON objects from the bodies of requests, within bounds of size and memory."""
+"""JSON objects and forms from the bodies of requests, within bounds of size and memory."""
 
 import json
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
+from dualbus.protocol.numbers import read_number
 
 from .problems import Problem, busy
 
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+FORM_FIELDS_MAX = 1000
 BODIES_BYTES_MAX = 64 << 20  # of all requests in progress
 
 
 class Body:
-    """The JSON object of a request; the `with` block is the time in memory."""
+    """The JSON object or the form of a request; the `with` block is the time in memory."""
 
     def __init__(self, bodies: "Bodies", size: int, value: dict[str, Any]) -> None:
         self._bodies = bodies
@@ -33,9 +37,9 @@ class Bodies:
     def __init__(self) -> None:
         self.held = 0
 
-    async def read(self, request: Request) -> Body:
-        """Read the JSON object of a request. Raises Problem."""
-        _check_type(request)
+    async def read(self, request: Request, media_type: str = JSON) -> Body:
+        """Read the JSON object or the form of a request. Raises Problem."""
+        _check_type(request, media_type)
         body = b""
         try:
             while True:
@@ -46,7 +50,7 @@ class Bodies:
                 body += message["body"]
                 self._check_size(len(body))
                 if not message["more_body"]:
-                    return Body(self, len(body), _decoded(body))
+                    return Body(self, len(body), _decoded(body) if media_type == JSON else _form(body))
         except Problem:
             self.held -= len(body)
             raise
@@ -58,11 +62,12 @@ class Bodies:
             raise busy("The requests in progress hold too much memory: retry later.")
 
 
-def _check_type(request: Request) -> None:
+def _check_type(request: Request, expected: str) -> None:
     """Refuse other types, also because a form of a foreign page cannot send JSON."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise Problem(415, "The body must be JSON: send the header Content-Type: application/json.")
+    if media_type != expected:
+        what = "JSON" if expected == JSON else "a form"
+        raise Problem(415, f"The body must be {what}: send the header Content-Type: {expected}.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(415, "The body must not be compressed: omit Content-Encoding.")
     if int(request.headers.get("content-length", "0")) > MESSAGE_BYTES_MAX:
@@ -71,7 +76,9 @@ def _check_type(request: Request) -> None:
 
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_constant)
+        value = json.loads(
+            body.decode(), object_pairs_hook=_object, parse_constant=_constant, parse_float=read_number
+        )
     except RecursionError:
         raise Problem(400, "The body is nested too deep.") from None
     except UnicodeDecodeError:
@@ -83,6 +90,13 @@ def _decoded(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Problem(400, "The body must be a JSON object with the fields of the message.")
     return value
+
+
+def _form(body: bytes) -> dict[str, Any]:
+    try:
+        return dict(parse_qsl(body.decode("ascii"), True, errors="strict", max_num_fields=FORM_FIELDS_MAX))
+    except ValueError:
+        raise Problem(400, f"The body is not a form in UTF-8 with at most {FORM_FIELDS_MAX} fields.") from None
 
 
 class _Refused(ValueError):

@@ -8,9 +8,9 @@ from .answers import json_answer
 from .endpoints import route
 from .keys import key_of
 from .message_types import command_type
-from .parameters import parameters, pop_timeout
-from .problems import Problem
+from .parameters import parameters, pop_timeout, refuse_others
 from .site import Site
+from .tracing import traced
 
 
 def routes(site: Site) -> list[BaseRoute]:
@@ -20,10 +20,9 @@ def routes(site: Site) -> list[BaseRoute]:
         kind = command_type(site, request)
         found = parameters(request)
         timeout = pop_timeout(found)
-        if found:
-            raise Problem(400, f"Unknown parameter {found[0][0][:100]!r}: send the fields in the body.")
+        refuse_others(found)
         key, session = key_of(request), site.sessions.of(request)
-        with await site.bodies.read(request) as payload:
+        with await site.bodies.read(request) as payload, traced(site.tracer, request):
             result = await session.command(kind.__name__, payload, timeout=timeout, idempotency_key=key)
         answer = json_answer(site, request, session, {"events": result.events, "position": result.position})
         if result.repeated:

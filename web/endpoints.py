@@ -22,6 +22,6 @@ class Endpoint:
         await response(scope, receive, send)
 
 
-def route(path: str, handler: Handler, method: str = "GET") -> Route:
-    """Return the route of a handler."""
-    return Route(path, Endpoint(handler), methods=[method])
+def route(path: str, handler: Handler, *methods: str) -> Route:
+    """Return the route of a handler, for GET or for other methods."""
+    return Route(path, Endpoint(handler), methods=methods or ("GET",))

@@ -1,11 +1,16 @@
 """GET /events: a page of the events of the log, or a stream that continues with new events."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
+
+from dualbus.application.errors import Rejected
 
 from .answers import MEDIA_TYPE
 from .endpoints import route
@@ -23,16 +28,32 @@ def routes(site: Site) -> list[BaseRoute]:
 
     async def events(request: Request) -> Response:
         params = _params(request)
-        if not wants_stream(request):
+        with _names_of_parameters():
+            if wants_stream(request):
+                return await _stream(request, params)
             return Response(to_json(await site.event_pages.request(params)), media_type=MEDIA_TYPE)
+
+    async def _stream(request: Request, params: dict[str, Any]) -> Response:
         if "limit" in params:
             raise Problem(400, "limit is for pages only: a stream has no end.")
-        params["after"] = max(params["after"], last_event_id(request))
         site.streams.check_room()
+        params["after"] = max(params["after"], last_event_id(request))
         await site.head.check(params["after"])
         return EventStream(site.streams, await started(site.event_pages.frames(params)))
 
     return [route("/events", events)]
+
+
+@contextmanager
+def _names_of_parameters() -> Iterator[None]:
+    """Name the parameters in problems: the cluster's field `types` is the parameter `type`."""
+    try:
+        yield
+    except Rejected as rejected:
+        problems = (
+            replace(each, field="type" if each.field == "types" else each.field) for each in rejected.problems
+        )
+        raise Rejected(*problems) from None
 
 
 def _params(request: Request) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from .problems import Problem
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 CONTENT = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 DATA_HEADERS = [(b"cross-origin-resource-policy", b"same-origin"), (b"x-content-type-options", b"nosniff")]
-PAGE_HEADERS = [*DATA_HEADERS, (b"content-security-policy", CONTENT.encode()), (b"referrer-policy", b"no-referrer")]
+PAGE_HEADERS = [*DATA_HEADERS, (b"content-security-policy", CONTENT.encode()), (b"referrer-policy", b"same-origin")]
+# Under the referrer policy no-referrer, browsers send the forms of the page without their Origin.
 DATA_TYPES = (b"application/json", b"application/problem+json", b"text/event-stream")
 
 

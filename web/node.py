@@ -69,6 +69,8 @@ async def _run(app: App, settings: Settings, listener: socket.socket, stop: Stop
         end()
     async with client:
         await server.serve([listener])
+    if site.tracer:
+        site.tracer.close()
 
 
 def _bound(settings: Settings) -> socket.socket:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -10,6 +11,7 @@ from starlette.requests import Request
 
 from dualbus.application.messages import Query
 from dualbus.client.call import TIMEOUT_SECONDS_MAX
+from dualbus.protocol.numbers import read_number
 
 from .problems import Problem
 
@@ -42,6 +44,12 @@ def pop_timeout(found: Parameters) -> float | None:
     if more or not (text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= TIMEOUT_SECONDS_MAX * 1000):
         raise Problem(400, f"timeout_ms must be whole milliseconds, from 1 to {TIMEOUT_SECONDS_MAX * 1000}.")
     return int(text) / 1000
+
+
+def refuse_others(found: Parameters) -> None:
+    """Raise Problem if a request with a body has parameters."""
+    if found:
+        raise Problem(400, f"Unknown parameter {found[0][0][:100]!r}: send the fields in the body.")
 
 
 class FieldForm(NamedTuple):
@@ -82,42 +90,42 @@ def field_forms(kind: type[Query[Any]]) -> dict[str, FieldForm]:
 
 
 def _form(field: Schema, root: Schema) -> FieldForm:
-    leaves = list(_leaves(field, root))
-    lists = [leaf for leaf in leaves if leaf.get("type") == "array"]
-    items = [inner for leaf in lists for inner in _leaves(leaf.get("items", {}), root)]
-    fits = all(leaf.get("type") != "object" for leaf in leaves + items) and "array" not in _types(items)
-    values = items if lists else leaves
+    parts = list(leaves(field, root))
+    lists = [leaf for leaf in parts if leaf.get("type") == "array"]
+    items = [inner for leaf in lists for inner in leaves(leaf.get("items", {}), root)]
+    fits = all(leaf.get("type") != "object" for leaf in parts + items) and "array" not in _types(items)
+    values = items if lists else parts
     choices = [choice for leaf in values for choice in leaf.get("enum", [leaf["const"]] if "const" in leaf else [])]
     texts = {choice if isinstance(choice, str) else json.dumps(choice): choice for choice in choices}
     return FieldForm(fits, bool(lists), texts, bool(_types(values) & {"string", None}))
 
 
-def _leaves(schema: Schema, root: Schema, depth: int = 0) -> Iterator[Schema]:
+def leaves(schema: Schema, root: Schema, depth: int = 0) -> Iterator[Schema]:
     """Yield the schemas of a field without references and alternatives."""
     if depth > 16:  # a recursive model
         return
     if reference := schema.get("$ref"):
-        yield from _leaves(root.get("$defs", {}).get(reference.rpartition("/")[2], {}), root, depth + 1)
+        yield from leaves(root.get("$defs", {}).get(reference.rpartition("/")[2], {}), root, depth + 1)
         return
     alternatives = schema.get("anyOf") or schema.get("oneOf")
     for each in alternatives or ():
-        yield from _leaves(each, root, depth + 1)
+        yield from leaves(each, root, depth + 1)
     if not alternatives:
         yield schema
 
 
-def _types(leaves: list[Schema]) -> set[Any]:
-    return {leaf.get("type") for leaf in leaves}
+def _types(parts: list[Schema]) -> set[Any]:
+    return {part.get("type") for part in parts}
 
 
 def _value(text: str, form: FieldForm) -> Any:
-    """Return the value of a text: a choice, text if the field can be text, otherwise a number or true or false."""
+    """Return the value of a text: a choice, text wherever a field can be text, otherwise a number, true or false."""
     if text in form.choices:
         return form.choices[text]
     if form.is_text:
         return text
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_float=read_number)
     except (ValueError, RecursionError):
         return text
-    return value if isinstance(value, int | float) else text
+    return value if isinstance(value, int | float | Decimal) else text

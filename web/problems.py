@@ -12,6 +12,7 @@ from dualbus.application.errors import DualbusError, Executed, HandlerError, Key
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # of RFC 9110; Python before 3.13 has older ones
 
 
 class Problem(Exception):
@@ -21,7 +22,12 @@ class Problem(Exception):
         super().__init__(detail)
         self.status = status
         self.headers = dict(headers or {})
-        self.body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+        self.body = {
+            "title": _TITLES.get(status, HTTPStatus(status).phrase),
+            "status": status,
+            "detail": detail,
+            **members,
+        }
 
     def response(self) -> Response:
         """Return the response."""

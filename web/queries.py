@@ -10,40 +10,33 @@ from starlette.routing import BaseRoute
 from .answers import json_answer
 from .endpoints import route
 from .message_types import query_type
-from .parameters import TIMEOUT, fields_of, parameters, pop_timeout
+from .parameters import fields_of, parameters, pop_timeout, refuse_others
 from .site import Site
 from .streams import EventStream, last_event_id, started, wants_stream
+from .tracing import traced
 
 
 def routes(site: Site) -> list[BaseRoute]:
     """Return the routes of all queries."""
 
-    async def get(request: Request) -> Response:
-        kind = query_type(site, request)
-        found = parameters(request)
-        timeout = None if TIMEOUT in kind.model_fields else pop_timeout(found)
-        params = fields_of(kind, found)
-        if wants_stream(request):
-            return await _stream(request, kind.__name__, params, timeout)
-        answer = await _answer(request, kind.__name__, params, timeout)
-        tag = f'"{hashlib.blake2b(answer.body, digest_size=12).hexdigest()}"'
-        answer.headers["etag"] = tag
-        answer.headers["cache-control"] = "private, no-cache"
-        if tag in (each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")):
-            headers = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
-            return Response(status_code=304, headers=headers)
-        return answer
-
-    async def post(request: Request) -> Response:
+    async def answer(request: Request) -> Response:
         kind = query_type(site, request)
         found = parameters(request)
         timeout = pop_timeout(found)
-        with await site.bodies.read(request) as params:
-            return await _answer(request, kind.__name__, params, timeout)
+        if request.method == "POST":
+            refuse_others(found)
+            with await site.bodies.read(request) as params:
+                return await _answer(request, kind.__name__, params, timeout)
+        params = fields_of(kind, found)
+        if wants_stream(request):
+            return await _stream(request, kind.__name__, params, timeout)
+        return _tagged(request, await _answer(request, kind.__name__, params, timeout))
 
     async def _answer(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
         session = site.sessions.of(request)
-        return json_answer(site, request, session, await session.query(name, params, timeout=timeout))
+        with traced(site.tracer, request):
+            answer = await session.query(name, params, timeout=timeout)
+        return json_answer(site, request, session, answer)
 
     async def _stream(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
         site.streams.check_room()
@@ -51,4 +44,15 @@ def routes(site: Site) -> list[BaseRoute]:
         frames = site.live.frames(name, params, after, timeout or site.timeout_seconds)
         return EventStream(site.streams, await started(frames))
 
-    return [route("/queries/{type}", get), route("/queries/{type}", post, "POST")]
+    return [route("/queries/{type}", answer, "GET", "POST")]
+
+
+def _tagged(request: Request, answer: Response) -> Response:
+    """Return the answer with an ETag, or 304 without content if the caller has it."""
+    tag = f'"{hashlib.blake2b(answer.body, digest_size=12).hexdigest()}"'
+    answer.headers["etag"] = tag
+    answer.headers["cache-control"] = "private, no-cache"
+    if tag in (each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")):
+        headers = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
+        return Response(status_code=304, headers=headers)
+    return answer

@@ -5,6 +5,7 @@ import asyncio
 from dualbus.application.app import App
 from dualbus.client.async_client import AsyncClient
 from dualbus.runtime.settings import Settings
+from dualbus.telemetry.tracing import open_tracer
 
 from .bodies import Bodies
 from .event_pages import EventPages
@@ -28,6 +29,7 @@ class Site:
         self.head = Head(client)
         self.live = LiveQueries(client, self.head)
         self.event_pages = EventPages(client, self.head)
+        self.tracer = open_tracer("web", ())
         self.ending = asyncio.Event()
 
     def end(self) -> None:

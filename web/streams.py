@@ -31,6 +31,9 @@ class Streams:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ending = False
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     def check_room(self) -> None:
         """Raise Problem if there are too many streams."""
         if len(self._tasks) >= self._max:

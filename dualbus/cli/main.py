@@ -20,6 +20,7 @@ from dualbus.cli.parked import parked
 from dualbus.cli.reading import events
 from dualbus.cli.sending import send
 from dualbus.cli.status import status
+from dualbus.cli.timeline import timeline
 from dualbus.cli.timers import timers
 from dualbus.cli.transfers import export, import_
 from dualbus.cli.verifying import verify
@@ -34,6 +35,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     query,
     send,
     status,
+    timeline,
     events,
     verify,
     build,

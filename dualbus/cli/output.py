@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -89,11 +89,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     return cells
 
 
-def show(*tables: Table) -> None:
-    """Write tables, in the width of the terminal, or of PIPE_COLUMNS without a terminal."""
+def show(*parts: RenderableType) -> None:
+    """Write tables and texts, in the width of the terminal, or of PIPE_COLUMNS without a terminal."""
     console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False)
     with _writing(), console.capture() as captured:  # capture() flushes standard output
-        console.print(*tables)
+        console.print(*parts)
     for text in captured.get().splitlines():
         line(text.rstrip())
 

@@ -16,6 +16,7 @@ from dualbus.cli.settings import settings
 
 WATCH_SECONDS = 1.0
 _SHOWN = ("name", "pid", "state", "position", "in_flight", "uptime_s", "seen_s")  # in columns of their own
+_HIDDEN = ("histograms",)  # too long for a table
 
 
 def status(
@@ -62,7 +63,7 @@ def _shown(data: dict[str, Any]) -> list[Any]:
 def _rest(values: dict[str, Any]) -> str:
     found = []
     for name, value in values.items():
-        if name in _SHOWN:
+        if name in (*_SHOWN, *_HIDDEN):
             continue
         found += [f"{name} {key} {n}" for key, n in value.items()] if isinstance(value, dict) else [f"{name} {value}"]
     return ", ".join(found)

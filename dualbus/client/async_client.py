@@ -80,10 +80,9 @@ class AsyncSession:
         after: int = 0,
         **keywords: Any,
     ) -> Any:
-        """Return the answer to a query: an R for a `Query[R]`, JSON for the name of a query.
+        """Return the answer to a query. The read model includes all commands this session has a reply to.
 
-        The read model includes all commands this session has a reply to, and all events up to the position `after`,
-        such as of another process's session.
+        The read model also includes all events up to the position `after`, such as of another process's session.
         """
         values = {**fields, **keywords}
         return await self._call(lambda calls: calls.query(message, values, timeout).in_session(self._state, after))
@@ -119,7 +118,21 @@ class AsyncClient(AsyncSession):
 
     async def status(self, timeout: float | None = None) -> dict[str, Any]:
         """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
-        found: dict[str, Any] = await self._call(lambda calls: calls.status(timeout))
+        found: dict[str, Any] = await self._call(lambda calls: calls.report("Status", timeout))
+        return found
+
+    async def rates(self, timeout: float | None = None) -> dict[str, Any]:
+        """Return rates, percentiles and lag of the last ten minutes, as columns of equal length."""
+        found: dict[str, Any] = await self._call(lambda calls: calls.report("Rates", timeout))
+        return found
+
+    async def timeline(
+        self, *, key: str | None = None, position: int | None = None, timeout: float | None = None
+    ) -> dict[str, Any] | None:
+        """Return the stages of a recent command by its key, or by the position of an event; None if unknown."""
+        found: dict[str, Any] | None = await self._call(
+            lambda calls: calls.report("Timeline", timeout, key=key, position=position)
+        )
         return found
 
     def events(

@@ -19,6 +19,7 @@ from dualbus.application.errors import (
 )
 from dualbus.application.forms import json_form
 from dualbus.application.messages import Message, Query
+from dualbus.application.requests import request_fields
 from dualbus.client.sessions import SessionState
 from dualbus.protocol.batches import joined
 from dualbus.protocol.codec import NODES_MAX, pack, unpack_hostile
@@ -27,6 +28,7 @@ from dualbus.protocol.frames import MESSAGE_BYTES_MAX, SEND
 from dualbus.protocol.values import INT_MAX, check
 
 COMMANDS, QUERIES, GATEWAY = "commandbus", "querybus", "gateway"
+ANSWERS = ("query_result", "status_result", "rates_result", "timeline_result")  # with data
 TIMEOUT_SECONDS_MAX = 3600
 SHARED_BYTES_MAX = 50_000  # of a batch with several messages
 
@@ -101,7 +103,7 @@ class Call:
 
         A retry of a command has the same key. "Unavailable" for a retry leaves the outcome of a lost try unknown.
         """
-        if body["type"] in ("query_result", "status_result"):
+        if body["type"] in ANSWERS:
             return self._answer(body["data"]), False
         if body["type"] == "command_result":
             if not body["success"]:
@@ -154,8 +156,12 @@ def packed_body(body: dict[str, Any]) -> bytes:
         if len(packed) > NODES_MAX:  # fewer bytes cannot have more values
             unpack_hostile(joined(SEND, [b"\x91" + packed])[1])  # the list simulates the envelope
     except ValueError as error:
-        raise Rejected(str(error), code=Code.MALFORMED.name.lower()) from None
+        raise _malformed(error) from None
     return packed
+
+
+def _malformed(error: ValueError) -> Rejected:
+    return Rejected(str(error), code=Code.MALFORMED.name.lower())
 
 
 def _plain(body: dict[str, Any]) -> dict[str, Any]:
@@ -179,7 +185,10 @@ def type_and_fields(message: Message | str, fields: Mapping[str, Any]) -> tuple[
         raise TypeError(f"Expected a command, a query or the name of its type, not {message!r}.")
     if fields:
         raise TypeError(f"Pass fields with the name of a type only, not with a {type(message).__name__} object.")
-    return type(message).__name__, message.model_dump(mode="json", by_alias=True)
+    try:
+        return type(message).__name__, request_fields(message)
+    except WireError as error:
+        raise _malformed(error) from error
 
 
 def checked_timeout(seconds: float) -> float:

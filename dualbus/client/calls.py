@@ -29,6 +29,7 @@ from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import REPLY, SEND, Frames
 from dualbus.protocol.values import ID_CHARS_MAX
+from dualbus.telemetry.tracing import current_trace
 
 IN_FLIGHT_MAX, IN_FLIGHT_BYTES_MAX = 4000, 8 << 20  # below the gateway's limits per client
 BACKOFF_SECONDS, BACKOFF_SECONDS_MAX = 0.05, 1.0
@@ -36,7 +37,6 @@ REPLY_GRACE_SECONDS = 0.25  # after the deadline: the gateway's own reply is mor
 EXPIRY_CHECK_SECONDS = 0.01  # the minimal pause between checks for expired calls
 NEVER = float("inf")
 _NO_ORIGIN: Mapping[str, Any] = MappingProxyType({})
-STATUS = "Status"
 
 logger = logging.getLogger(__name__)
 
@@ -101,12 +101,15 @@ class PendingCalls:
         call.query = message if isinstance(message, Query) else None
         return call
 
-    def status(self, timeout: float | None) -> Call:
-        """Create the call of a status request."""
-        return self._call(GATEWAY, None, timeout, {"type": STATUS})
+    def report(self, type_: str, timeout: float | None, **params: str | int | None) -> Call:
+        """Create the call of a request that the gateway answers itself."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return self._call(GATEWAY, None, timeout, {"type": type_, "params": given})
 
     def _call(self, dest: str, key: str | None, timeout: float | None, body: dict[str, Any]) -> Call:
         seconds = self._timeout if timeout is None else checked_timeout(timeout)
+        if trace := current_trace():
+            body = {**body, "trace": trace}
         self._last_id += 1
         packed = packed_body({"msg_id": self._last_id, **body})
         return Call(self._last_id, body["type"], dest, key, packed, seconds, self.session)

@@ -130,6 +130,7 @@ class Appended(NamedTuple):
 
     decisions: int
     events: list[RecordedEvent]
+    sync_seconds: float = 0.0  # of writing the commit durably
 
 
 class ReadableLog(Protocol):

@@ -15,18 +15,21 @@ def check_origin(body: dict[str, Any]) -> None:
     """Raise WireError unless `metadata`, `trace`, `cause` and `correlation` of a body are missing or valid."""
     if "metadata" in body:
         _check_metadata(body["metadata"])
-    if "trace" in body:
-        trace = body["trace"]
-        if type(trace) is not str or not _TRACE.fullmatch(trace):
-            raise WireError(
-                "trace must be a W3C traceparent, such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01."
-            )
+    if "trace" in body and not is_trace(body["trace"]):
+        raise WireError(
+            "trace must be a W3C traceparent, such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01."
+        )
     if "cause" in body and not (type(body["cause"]) is int and 0 < body["cause"] <= INT_MAX):
         raise WireError("cause must be a position of the log.")
     if "correlation" in body:
         correlation = body["correlation"]
         if type(correlation) is not str or not 0 < len(correlation) <= ID_CHARS_MAX:
             raise WireError(f"correlation must be text of 1 to {ID_CHARS_MAX} characters.")
+
+
+def is_trace(value: Any) -> bool:
+    """Return whether a value is a W3C traceparent."""
+    return type(value) is str and _TRACE.fullmatch(value) is not None
 
 
 def _check_metadata(metadata: Any) -> None:

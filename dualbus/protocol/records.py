@@ -29,6 +29,23 @@ details for clients, or NO_DETAILS. The gateway forwards body and details withou
 NO_DETAILS = b""
 
 
+class CommitTimes(NamedTuple):
+    """The times of a command batch, in microseconds since 1970."""
+
+    deciding: int  # the first decision began
+    decided: int  # the last decision ended
+    committed: int  # 0 without a commit
+    received: int  # the gateway received the answers
+
+
+class Transaction(NamedTuple):
+    """A transaction of the projector: the positions of the read model before and after, and the time of its end."""
+
+    before: int
+    after: int
+    time: int  # microseconds since 1970
+
+
 class Registration(NamedTuple):
     """The registration of a worker. `instance_id` is new for every start of a process."""
 
@@ -111,6 +128,22 @@ def read_heartbeat(items: Any) -> Heartbeat:
 def read_done(items: Any) -> list[Response]:
     """Return the responses in a DONE."""
     return [_done(item) for item in _list(items)]
+
+
+def read_commit_times(items: Any, received: int) -> CommitTimes:
+    """Return the times in the last frame of a DONE of commandbus."""
+    match items:
+        case [int(deciding), int(decided), int(committed)]:
+            return CommitTimes(deciding, decided, committed, received)
+    raise WireError("Invalid times of a commit.")
+
+
+def read_transactions(items: Any) -> list[Transaction]:
+    """Return the transactions in the status of a projector."""
+    found = [Transaction(*item) for item in _list(items) if type(item) is list and len(item) == 3]
+    if len(found) == len(items) and all(type(value) is int for transaction in found for value in transaction):
+        return found
+    raise WireError("Invalid transactions of a projector.")
 
 
 def read_work(items: Any, since: float) -> list[Job]:

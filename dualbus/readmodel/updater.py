@@ -80,7 +80,8 @@ class Updater:
         """Return the position, the lag and the counters."""
         lag_s = round(time.monotonic() - self._caught_up_at, 3) if self.behind else 0.0
         lag = max(0, self.head - self.position)
-        return {"position": self.position, "lag_events": lag, "lag_s": lag_s, **self.counters}
+        failed = int(self.failure is not None)
+        return {"position": self.position, "lag_events": lag, "lag_s": lag_s, "failed": failed, **self.counters}
 
     def check_head(self) -> None:
         """Read the head of the log, and note the time if the read model has caught up."""

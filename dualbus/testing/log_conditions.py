@@ -2,7 +2,7 @@
 
 import pytest
 
-from dualbus.log.contract import AppendCondition, Appended
+from dualbus.log.contract import AppendCondition
 from dualbus.testing.log_engine import Engine, decided, event, none_after, positions
 
 
@@ -27,7 +27,7 @@ class ConditionContract:
                 [decided("c2", event("a"), event("c"), conditions=[none_after(2, "b"), none_after(2, "a")])]
             )
 
-            assert appended == Appended(0, [])
+            assert (appended.decisions, appended.events) == (0, [])
             assert log.outcomes(["c2"]) == {}
             assert positions(log, "c") == []  # all events of a decision, or none
             assert log.head().position == 3

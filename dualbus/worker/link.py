@@ -21,6 +21,7 @@ from dualbus.protocol.frames import ANNOUNCE, BEAT, BYE, CANCEL, LEAVING, READY,
 from dualbus.protocol.records import Heartbeat, Job, Registration, Response, read_numbers, read_work
 from dualbus.runtime.errors import AlreadyRunningError
 from dualbus.runtime.signals import GRACE_SECONDS, Stop
+from dualbus.telemetry.usage import usage
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Socket
 from dualbus.worker.clock import ArrivalClock
@@ -52,7 +53,7 @@ class WorkerLink:
         self.lock = threading.Lock()
         self.lock.acquire()
         self.clock = ArrivalClock(time.monotonic())
-        self._types = types
+        self.types = types
         self._instance_id = uuid.uuid4().hex
         self._started = time.monotonic()
         self._next_heartbeat = 0.0
@@ -78,7 +79,7 @@ class WorkerLink:
             self._instance_id,
             self.registration,
             os.getpid(),
-            self._types,
+            self.types,
             credit,
             self.identity,
             self.position,
@@ -154,9 +155,12 @@ class WorkerLink:
         self.jobs += [job for job in queued if job.id not in self.cancelled]
         self.return_jobs([job for job in queued if job.id in self.cancelled], self.position)
 
-    def answer(self, responses: Sequence[Response]) -> None:
-        """Send answers. Answers wait here while the socket's queue is full, bounded by the credit of this worker."""
-        self._unsent += answer_batches(responses)
+    def answer(self, responses: Sequence[Response], *more: bytes) -> None:
+        """Send answers, with more frames in each message, if any.
+
+        Answers wait here while the socket's queue is full, bounded by the credit of this worker.
+        """
+        self._unsent += [[*frames, *more] for frames in answer_batches(responses)]
         while self._unsent and self.socket.send(self._unsent[0]):
             del self._unsent[0]
 
@@ -173,7 +177,7 @@ class WorkerLink:
             return
         self._next_heartbeat = time_now + HEARTBEAT_SECONDS
         credit = self.credit.announce()
-        report = {"pid": os.getpid(), "uptime_s": round(time_now - self._started, 1), **status()}
+        report = {"pid": os.getpid(), "uptime_s": round(time_now - self._started, 1), **usage(), **status()}
         heartbeat = Heartbeat(self.registration, running, self.identity, self.position, credit, report)
         self.socket.send(batch(BEAT, [heartbeat]))
         self.answer(())

@@ -67,6 +67,12 @@ class Awaited(AwaitedSession):
     def status(self, *args: Any, **more: Any) -> Any:
         return self._runner.run(self._session.status(*args, **more))
 
+    def rates(self, *args: Any, **more: Any) -> Any:
+        return self._runner.run(self._session.rates(*args, **more))
+
+    def timeline(self, *args: Any, **more: Any) -> Any:
+        return self._runner.run(self._session.timeline(*args, **more))
+
     def events(self, *args: Any, **more: Any) -> Iterator[Any]:
         events = self._session.events(*args, **more)
 

@@ -16,3 +16,10 @@ def need(what: str, *, there: bool) -> None:
 def need_strace() -> None:
     """Skip the test if there is no strace."""
     need("strace", there=shutil.which("strace") is not None)
+
+
+def need_chromium() -> str:
+    """Skip the test if there is no Chromium; return the path of its program."""
+    found = shutil.which("chromium")
+    need("chromium", there=found is not None)
+    return str(found)

@@ -31,7 +31,7 @@ class Back:
     def wait_for(self, kind: bytes) -> list[Any]:
         """Return the items of the next message of that kind."""
         while self.socket.poll(SECONDS * 1000):
-            self.bus, said, packed = self.socket.recv_multipart()
+            self.bus, said, packed, *_ = self.socket.recv_multipart()
             if said == kind:
                 items: list[Any] = msgpack.unpackb(packed)
                 if kind == READY:

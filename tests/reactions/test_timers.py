@@ -55,7 +55,7 @@ def test_a_timer_fires_once_at_its_time(shop: Make, run: Dualbus) -> None:
     until(lambda: cancelled(one) == ["a"])
     until(lambda: timers(one, run) == [])
     one.cluster.restart("reactor")
-    until(lambda: one.status().get("state") == "following" and one.status()["lag_events"] == 0)
+    until(lambda: one.status().get("state") == "following" and one.status().get("lag_events") == 0)
     assert cancelled(one) == ["a"]
     assert one.records()[-1][2] == "orders/1/1"
 

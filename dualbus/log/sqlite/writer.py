@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import apsw
@@ -151,7 +152,9 @@ class SqliteLog(SqliteLogReader):
             number = self._commit + 1
             last = self._outcomes + len(outcomes)
             self._db.execute("INSERT INTO commits VALUES (?, ?, ?, ?)", (number, head.position, last, hash_))
+            began = monotonic()
             self._db.execute("COMMIT")
+            sync_seconds = monotonic() - began
         except (apsw.FullError, apsw.BusyError) as error:
             self._roll_back()
             raise LogUnavailable(f"The log cannot be written now ({error}): free some space.") from None
@@ -160,7 +163,7 @@ class SqliteLog(SqliteLogReader):
         self._commit, self._outcomes, self._commit_hash, self._head = number, last, hash_, head
         if self._head_file:
             self._head_file.write(number, head, hash_)
-        return Appended(accepted, events)
+        return Appended(accepted, events, sync_seconds)
 
     def _insert(self, table: str, columns: int, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert many rows per statement: a third faster than a statement per row."""

@@ -1,0 +1,184 @@
+"""Live queries: the answer now, and again whenever it has changed."""
+
+import asyncio
+import json
+import socket
+from typing import Any
+
+import httpx
+import pytest
+
+from dualbus import AsyncClient
+from dualbus.testing import Cluster, until
+from tests.web.conftest import wait_until_serving
+from tests.web.listening import Listener
+
+
+@pytest.fixture(scope="module")
+def app() -> str:
+    return "tests.web.shop:app"
+
+
+def add(browser: httpx.Client, item: str) -> int:
+    answer = browser.post("/commands/AddItem", json={"item": item})
+    assert answer.status_code == 200, answer.text
+    position: int = answer.json()["position"]
+    return position
+
+
+def stream_request(host: str, path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n".encode()
+
+
+def names(answer: Any) -> list[str]:
+    return [item["item"] for item in answer]
+
+
+def test_a_listener_gets_the_answer_now_and_whenever_it_has_changed(site: Cluster, browser: httpx.Client) -> None:
+    first = add(browser, "Live 1")
+    with Listener(site, "/queries/ListItems?prefix=Live", **{"dualbus-after": str(first)}) as listener:
+        until(lambda: listener.ids == [first])
+        add(browser, "Other")  # the answer does not change
+        second = add(browser, "Live 2")
+        until(lambda: listener.ids == [first, second])
+        assert [names(answer) for answer in listener.data] == [["Live 1"], ["Live 1", "Live 2"]]
+
+
+def test_a_listener_sees_its_own_writes_and_resumes_from_its_last_answer(
+    site: Cluster, browser: httpx.Client
+) -> None:
+    for number in range(20):
+        item = f"Own {number:02d}"
+        position = add(browser, item)
+        header = ("last-event-id", "dualbus-after")[number % 2]
+        with Listener(site, "/queries/ListItems?prefix=Own", **{header: str(position)}) as listener:
+            until(lambda: listener.data)
+            assert names(listener.data[0])[-1] == item
+            assert listener.ids[0] >= position
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/queries/ListItems?prefix=a&more=1", 422),
+        ("/queries/Fail", 500),
+        ("/queries/AddItem", 405),
+        ("/queries/Nothing", 404),
+        ("/queries/Echo?part=x", 400),
+    ],
+)
+def test_a_problem_of_the_first_answer_is_a_problem_of_the_request(
+    browser: httpx.Client, path: str, status: int
+) -> None:
+    answer = browser.get(path, headers={"accept": "text/event-stream"})
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
+def test_a_position_beyond_the_log_is_refused_at_the_deadline(browser: httpx.Client) -> None:
+    headers = {"accept": "text/event-stream", "last-event-id": "1000000"}
+    answer = browser.get("/queries/ListItems?timeout_ms=300", headers=headers)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_equal_queries_of_many_listeners_share_an_evaluation(cluster: Cluster) -> None:
+    """A thousand listeners cost one evaluation a change: Status counts the answers of the query bus."""
+    cluster.environ["DUALBUS_APP"] = "tests.web.shop:app"
+    cluster.start()
+    cluster.start("web")
+    wait_until_serving(cluster)
+    asyncio.run(_thousand(cluster))
+
+
+async def _thousand(cluster: Cluster) -> None:
+    host, port = cluster.http.removeprefix("http://").split(":")
+
+    async def listen() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(stream_request(host, "/queries/ListItems?prefix=Many"))
+        assert await next_answer(reader) == []
+        return reader, writer
+
+    async def next_answer(reader: asyncio.StreamReader) -> Any:
+        while True:
+            line = await reader.readline()
+            assert line, "the stream has ended"
+            if line.startswith(b"data: "):
+                return json.loads(line[6:])
+
+    async with AsyncClient(cluster.front) as client:
+        listeners = [await listen() for _ in range(1000)]
+        before = await answers(client)
+        for number in range(5):
+            await client.command("AddItem", item=f"Many {number}")
+            found = await asyncio.gather(*(next_answer(reader) for reader, _ in listeners))
+            assert {len(answer) for answer in found} == {number + 1}
+        spent = await answers(client) - before
+        for _, writer in listeners:
+            writer.close()
+    assert spent < 100  # 5 evaluations, and requests for the next event
+
+
+async def answers(client: AsyncClient) -> int:
+    """Return the number of requests that the query bus has answered, as of a heartbeat from now."""
+    seen = None
+    while True:
+        [found] = [each for each in (await client.status())["processes"] if each["name"] == "querybus"]
+        if seen is not None and found["seen_s"] < seen:  # a new heartbeat
+            return int(found["answered"])
+        seen = found["seen_s"]
+
+
+def test_a_slow_reader_gets_the_newest_answer_and_never_a_queue(site: Cluster, browser: httpx.Client) -> None:
+    # Given a listener that does not read, of an answer that grows to megabytes in total
+    host, port = site.http.removeprefix("http://").split(":")
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect((host, int(port)))
+        slow.sendall(stream_request(host, "/queries/ListItems?prefix=Slow"))
+        before = memory(site)
+        with Listener(site, "/queries/ListItems?prefix=Slow") as quick:
+            for number in range(300):
+                last = add(browser, f"Slow {number:04d} {'x' * 200}")
+            until(lambda: quick.ids and quick.ids[-1] == last)
+            total = sum(len(json.dumps(answer)) for answer in quick.data)
+        assert total > 1 << 20
+        assert memory(site) - before < 30 << 20
+
+        # When it reads, then it gets a few old answers, and the newest
+        received = b""
+        slow.settimeout(10)
+        while f"id: {last}\n".encode() not in received or not received.endswith(b"\n\n\r\n"):
+            received += slow.recv(65_536)
+    assert received.count(b"\nid: ") < len(quick.ids) / 2
+
+
+def memory(site: Cluster) -> int:
+    """Return the resident memory of the web process in bytes."""
+    with open(f"/proc/{site.process('web').pid}/statm") as statm:
+        return int(statm.read().split()[1]) * 4096
+
+
+def test_a_live_query_survives_the_death_of_any_process(cluster: Cluster) -> None:
+    cluster.environ["DUALBUS_APP"] = "tests.web.shop:app"
+    cluster.start()
+    cluster.start("web")
+    wait_until_serving(cluster)
+    with httpx.Client(base_url=cluster.http, timeout=60) as browser, Listener(cluster, "/queries/ListItems") as live:
+        for number, name in enumerate(("querybus", "projector", "commandbus", "gateway")):
+            cluster.restart(name)
+            last = add(browser, f"After {name}")
+            until(lambda: live.ids and live.ids[-1] == last)  # noqa: B023
+            assert len(live.data[-1]) == number + 1
+        assert live.ids == sorted(set(live.ids))
+        assert live.events == []
+
+
+def test_the_stop_of_the_process_ends_all_streams(cluster: Cluster) -> None:
+    cluster.start()
+    cluster.start("web")
+    wait_until_serving(cluster)
+    with Listener(cluster, "/events") as events, Listener(cluster, "/queries/ListUsers") as live:
+        until(lambda: events.data and live.data)
+        assert cluster.stop("web") == 0
+        until(lambda: events.ended and live.ended)
+    assert cluster.process("web").stderr_text.count("\n") == 1  # the address

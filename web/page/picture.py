@@ -1,0 +1,113 @@
+"""The picture of the cluster: a box for each process and file, and an edge for each way of messages."""
+
+from typing import Any, NamedTuple
+
+from .alarms import SILENT_SECONDS, WORKING_STATES
+from .html import number
+
+WIDTH, HEIGHT = 1000, 270
+_BOX_WIDTH, _BOX_HEIGHT = 140, 84
+_COLUMNS, _ROWS = (0, 215, 430, 645, 860), (2, 93, 184)
+_PLACES = {
+    "clients": (0, 0),
+    "web": (0, 2),
+    "gateway": (1, 1),
+    "querybus": (2, 0),
+    "commandbus": (2, 2),
+    "log": (3, 2),
+    "projector": (4, 2),
+    "read model": (4, 0),
+}
+
+
+class Box(NamedTuple):
+    """A process, a file, or the clients."""
+
+    name: str
+    level: str  # ok, warn, stop or plain
+    state: str
+    detail: str
+    x: int
+    y: int
+    width: int = _BOX_WIDTH
+    height: int = _BOX_HEIGHT
+
+
+class Edge(NamedTuple):
+    """A way of messages, with its rate and the place of the label."""
+
+    path: str
+    rate: float | None
+    unit: str
+    x: int
+    y: int
+
+
+class Picture:
+    """The boxes and edges for a status and rates."""
+
+    width, height = WIDTH, HEIGHT
+
+    def __init__(self, status: dict[str, Any] | None, rates: dict[str, Any]) -> None:
+        self._status = status or {"processes": [], "log_position": None, "read_model_position": None, "gateway": {}}
+        self._rates = rates
+        self.boxes = [self._box(name) for name in _PLACES]
+        self.edges = self._edges()
+
+    def _box(self, name: str) -> Box:
+        column, row = _PLACES[name]
+        return Box(name, *self._described(name), _COLUMNS[column], _ROWS[row])
+
+    def _described(self, name: str) -> tuple[str, str, str]:
+        """Return the level, the state and a detail of a box."""
+        gateway = self._status["gateway"]
+        if name == "clients":
+            return "plain", f"{gateway.get('clients', '–')} connected", ""
+        if name == "web":
+            return "ok", "running", "serves this page"
+        if name == "log":
+            return "plain", f"position {number(self._status['log_position'])}", ""
+        if name == "read model":
+            return "plain", f"position {number(self._status['read_model_position'])}", ""
+        found = [process for process in self._status["processes"] if process["name"] == name]
+        if not found:
+            return "stop", "not running", ""
+        return *_state(found), _waiting(name, found, gateway)
+
+    def _edges(self) -> list[Edge]:
+        commands, queries, written, applied = (
+            self._rates.get(f"{name}_per_s") for name in ("commands", "queries", "written", "applied")
+        )
+        total = None if commands is None or queries is None else commands + queries
+        return [
+            Edge("M140 44 H177 V126 H212", total, "requests/s", 177, 84),
+            Edge("M140 226 H177 V144 H212", None, "", 177, 190),
+            Edge("M355 126 H392 V44 H427", queries, "queries/s", 392, 84),
+            Edge("M355 144 H392 V226 H427", commands, "commands/s", 392, 184),
+            Edge("M570 226 H642", written, "events/s", 607, 204),
+            Edge("M785 226 H857", applied, "events/s", 822, 204),
+            Edge("M930 184 V89", applied, "applied/s", 930, 136),
+            Edge("M860 44 H573", queries, "reads/s", 716, 22),
+        ]
+
+
+def _state(found: list[dict[str, Any]]) -> tuple[str, str]:
+    """Return the level and the state of the processes of a name."""
+    states = [process["state"] for process in found if "state" in process]
+    if any(state not in WORKING_STATES for state in states):
+        return "stop", "stopped"
+    if any(process.get("seen_s", 0.0) > SILENT_SECONDS for process in found):
+        return "stop", "does not respond"
+    if "building" in states or any("running" in process for process in found):
+        return "warn", "building" if "building" in states else "slow handler"
+    return "ok", states[0] if states else ("running" if len(found) == 1 else f"{len(found)} running")
+
+
+def _waiting(name: str, found: list[dict[str, Any]], gateway: dict[str, Any]) -> str:
+    """Return the number of messages that wait at a process."""
+    if name == "gateway":
+        return f"{number(gateway['under_way'])} under way"
+    if name == "projector":
+        return f"{number(found[0].get('lag_events', 0))} events behind"
+    count = sum(process.get("queue", 0) for process in found) + gateway["queued"].get(name, 0)
+    return f"{number(count)} waiting"

@@ -1,0 +1,134 @@
+"""The view Try it: a form for each command and query, its result, and the same call to copy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+from uuid_utils import uuid7
+
+from dualbus.application.descriptions import about
+from dualbus.application.errors import DualbusError, Rejected
+from dualbus.application.errors import Problem as FieldProblem
+from dualbus.application.messages import Message
+from dualbus.application.names import nearest
+
+from ..bodies import FORM
+from ..problems import Problem
+from ..site import Site
+from .fields import fields_of, texts_of, values_of
+from .html import html, view
+from .samples import samples
+
+PATH = "/page/try"
+KEY, RUN = "key", "run"
+KEY_CHARS_MAX = 256
+
+
+def routes(site: Site) -> list[BaseRoute]:
+    """Return the routes of the forms."""
+    forms = Forms(site)
+    return [
+        Route(PATH, view(forms.first)),
+        Route(f"{PATH}/{{type}}", view(forms.show), methods=["GET"]),
+        Route(f"{PATH}/{{type}}", view(forms.run), methods=["POST"]),
+        Route(f"{PATH}/{{type}}/samples", view(forms.show_samples), methods=["POST"]),
+    ]
+
+
+class Forms:
+    """The forms of all commands and queries."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._commands, self._queries = site.app.command_types, site.app.query_types
+
+    async def first(self, request: Request) -> Response:
+        """Redirect to the form of the first message."""
+        name = next(iter([*self._commands, *self._queries]), "")
+        if not name:
+            raise Problem(404, "The application has no commands and no queries.")
+        return RedirectResponse(f"{PATH}/{name}", 303)
+
+    async def show(self, request: Request) -> Response:
+        """Respond with a form. The link of a query with fields also runs the query, so that it can be shared."""
+        kind, params = self._kind(request), dict(request.query_params)
+        if RUN not in params or kind.__name__ in self._commands:
+            return html("try", view="try", **self._values(kind, params, {}))
+        session = self._site.sessions.of(request)
+        result = await _result(session.query(kind.__name__, values_of(fields_of(kind), params)))
+        headers = self._site.sessions.headers(request, session)
+        return html("try", headers=headers, view="try", **self._values(kind, params, result))
+
+    async def run(self, request: Request) -> Response:
+        """Execute a command under the key of the form, so that a form that is sent twice has one effect."""
+        kind = self._kind(request)
+        if kind.__name__ in self._queries:
+            raise Problem(405, f"{kind.__name__} is a query: open the link of its form.", {"allow": "GET"})
+        session = self._site.sessions.of(request)
+        with await self._site.bodies.read(request, FORM) as sent:
+            key = sent.get(KEY, "")[:KEY_CHARS_MAX] or str(uuid7())
+            values = values_of(fields_of(kind), sent)
+            result = await _result(session.command(kind.__name__, values, idempotency_key=key), key)
+            template = "try_part" if "hx-request" in request.headers else "try"
+            headers = self._site.sessions.headers(request, session)
+            return html(template, headers=headers, view="try", **self._values(kind, sent, result))
+
+    async def show_samples(self, request: Request) -> Response:
+        """Respond with the same call to copy, for the present texts of a form."""
+        kind = self._kind(request)
+        with await self._site.bodies.read(request, FORM) as sent:
+            return html("samples", **self._values(kind, sent, {}))
+
+    def _kind(self, request: Request) -> type[Message]:
+        name = request.path_params["type"]
+        kind = self._commands.get(name) or self._queries.get(name)
+        if kind is None:
+            known = nearest(name[:100], [*self._commands, *self._queries])
+            raise Problem(404, f"The application has no command and no query {name[:100]!r}{known}")
+        return kind
+
+    def _values(self, kind: type[Message], form: Mapping[str, str], result: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of the template."""
+        name, fields = kind.__name__, fields_of(kind)
+        values = values_of(fields, form) if form else {}
+        problems: list[FieldProblem] = result.get("problems", [])
+        return {
+            "type": name,
+            "about": about(kind),
+            "is_command": name in self._commands,
+            "fields": fields,
+            "texts": texts_of(fields, form),
+            "errors": {each.name: [one.text for one in problems if _root(one.field) == each.name] for each in fields},
+            "result": result,
+            "key": result.get("key") or str(uuid7()),
+            "samples": samples(self._site.settings.http, name, values, is_command=name in self._commands),
+            "commands": list(self._commands),
+            "queries": list(self._queries),
+        }
+
+
+async def _result(call: Any, key: str = "") -> dict[str, Any]:
+    """Return the result of a call, or its problems. The form keeps the key of a command with an unknown outcome."""
+    try:
+        answer = await call
+    except Rejected as error:
+        return {"problems": error.problems}
+    except DualbusError as error:
+        unknown = not error.outcome_known
+        return {"error": str(error), "unknown": unknown, "sent_key": key, **({"key": key} if unknown else {})}
+    if not key:
+        return {"answer": _pretty(answer)}
+    return {"events": [(one["type"], _pretty(one["payload"])) for one in answer.events], "sent_key": key,
+            "position": answer.position, "repeated": answer.repeated}  # fmt: skip
+
+
+def _pretty(value: Any) -> str:
+    return to_json(value, indent=2).decode()
+
+
+def _root(path: str | None) -> str:
+    """Return the first name of a path such as `lines[0].amount`."""
+    return (path or "").partition("[")[0].partition(".")[0]
