@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test quick soak storm bench compare check format docs lock
+.PHONY: setup run test quick soak storm overdue bench compare check format docs lock
 
 # The stamp is newer than what it was installed from, or everything is installed again.
 .venv/.stamp: requirements.lock pyproject.toml
@@ -30,6 +30,10 @@ soak: setup
 # Orders with reactions, timers and effects under kills and pauses: make storm ORDERS=50000 SEED=1
 storm: setup
 	$(BIN)/python -m tests.reactions.storm --orders $(or $(ORDERS),50000) $(if $(SEED),--seed $(SEED))
+
+# Timers that come due while all processes are down: make overdue TIMERS=100000
+overdue: setup
+	$(BIN)/python -m tests.reactions.overdue --timers $(or $(TIMERS),100000)
 
 # Benchmarks have requirements of their own, so that everything else stays lean.
 .venv/.stamp-benchmarks: benchmarks/requirements.lock .venv/.stamp
