@@ -113,11 +113,11 @@ class Chart {
         padding: [6, 6, 0, 0],
         cursor: { sync: { key: "rates" }, drag: { x: false, y: false }, y: false },
         scales: {
-          x: { range: () => [this.end() - 600, this.end()] },
+          x: { range: () => [Math.max(this.end() - 600, Math.min(this.data[0][0] ?? 0, this.end() - 60)), this.end()] },
           y: { range: (plot, low, high) => [0, Math.max(high || 0, this.unit === "s" ? 0.001 : 1) * 1.1] },
         },
         axes: [
-          { ...axis, size: 24, space: 70, values: (plot, splits) => splits.map((at) => time.format(at * 1000)) },
+          { ...axis, size: 24, space: 80, values: (plot, splits) => splits.map((at) => time.format(at * 1000)) },
           { ...axis, size: 58, space: 28, values: (plot, splits) => splits.map((value) => shown(value, this.unit)) },
         ],
         series: [
