@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test quick soak bench compare check format docs lock screenshots
+.PHONY: setup run test quick soak storm bench compare check format docs lock screenshots
 
 # The stamp is newer than what it was installed from, or everything is installed again.
 .venv/.stamp: requirements.lock pyproject.toml
@@ -26,6 +26,10 @@ quick: setup
 # All faults at once, for as long as it is told: make soak MINUTES=10 SEED=1
 soak: setup
 	$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+# Orders with reactions, timers and effects under kills and pauses: make storm ORDERS=50000 SEED=1
+storm: setup
+	$(BIN)/python -m tests.reactions.storm --orders $(or $(ORDERS),50000) $(if $(SEED),--seed $(SEED))
 
 # Benchmarks have requirements of their own, so that everything else stays lean.
 .venv/.stamp-benchmarks: benchmarks/requirements.lock .venv/.stamp

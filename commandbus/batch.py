@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from pydantic_core import from_json
+
 from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
@@ -18,6 +20,7 @@ from dualbus.log.contract import Appended, Decision, Log, NewEvent, Origin, Outc
 from dualbus.protocol.codec import packed_answer
 from dualbus.protocol.codes import Code, MessageId, WireError, error
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
+from dualbus.protocol.origin import MARK
 from dualbus.protocol.records import Job, Response
 from dualbus.runtime.errors import RAISED
 from dualbus.worker.interrupt import Interrupt
@@ -26,6 +29,7 @@ from .fingerprint import fingerprint, is_same
 from .history import DecisionPast, History
 from .state_cache import StateCache
 
+_ORIGIN = {"cause", "correlation", "trace", "metadata"}  # fields of a body
 DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character has at most four bytes
 
 Result: TypeAlias = tuple[dict[str, Any], int]  # the body of an answer, and its position
@@ -127,16 +131,18 @@ class CommandBatch:
         if job.key in self._decided or job.key in self.known:
             body, position = self._earlier(job.key, job.body, msg_id)
             return {**body, "details": {**body.get("details", {}), "repeated": True}}, position
+        self._check_key(job.key, job.body, msg_id)
         past = DecisionPast(self._history)
         with self.interrupt:
-            command = self._parsed(job.body, msg_id)
+            command = None if job.what == MARK else self._parsed(job.body, msg_id)
             fingerprint = _fingerprint(job.body, command)
             problems: list[Problem] = []
             new: list[NewEvent] = []
             shown: list[dict[str, Any]] = []
             try:
-                function, kinds = self._app.decisions[type(command)]
-                new, shown = self._encoded(limited(function(command, past), function, kinds))
+                if command is not None:
+                    function, kinds = self._app.decisions[type(command)]
+                    new, shown = self._encoded(limited(function(command, past), function, kinds))
             except Rejected as rejected:
                 problems = rejected.problems
         errors = stored_errors(problems) if problems else ()
@@ -146,6 +152,16 @@ class CommandBatch:
         self._decided[job.key] = len(self.decisions), self._history.position + len(new)
         self._history.add(decision)
         return (_refusal(msg_id, problems) if problems else _success(msg_id, shown)), self._history.position
+
+    def _check_key(self, key: str, body: dict[str, Any], msg_id: MessageId) -> None:
+        """Raise CommandError for a key of a reaction, or a mark, in a command without a correlation.
+
+        Only the reactor sends a correlation. A client's command under a key of a reaction would replace its command.
+        """
+        reaction, slash, _ = key.partition("/")
+        if "correlation" not in body and (body["type"] == MARK or (slash and reaction in self._app.reactors)):
+            text = f"The idempotency_key {key!r} belongs to the reaction {reaction}: give the command another key."
+            raise CommandError(error(msg_id, Code.MALFORMED, text))
 
     def _parsed(self, body: dict[str, Any], msg_id: MessageId) -> Command:
         """Return the command of a body. Raises CommandError, or any exception of the author's validators."""
@@ -186,7 +202,7 @@ class CommandBatch:
         if outcome.errors:
             return _refusal(msg_id, problems_from(outcome.errors)), outcome.position
         try:
-            shown = [event_json.shown(self._history.decode(event)) for event in self._events(outcome)]
+            shown = [self._shown(event) for event in self._events(outcome)]
         except RAISED as problem:
             logger.exception("The events of the command executed at position %d cannot be shown.", outcome.position)
             return _not_shown(msg_id, problem, outcome.position), outcome.position
@@ -199,6 +215,13 @@ class CommandBatch:
         decision, count = self.decisions[number], len(self.decisions[number].events)
         first, errors = position - count + 1, list(decision.errors)
         return Outcome(key, decision.fingerprint, first, count, errors, decision.origin)
+
+    def _shown(self, event: NewEvent | RecordedEvent) -> dict[str, Any]:
+        """Return type and payload of an event as in the first answer, or after upcasts."""
+        decoded = self._history.decode(event)
+        if event.type in self._app.upcasts:
+            return event_json.shown(decoded)
+        return event_json.public(type(decoded), from_json(event.data))  # an equal set may have another order
 
     def _events(self, outcome: Outcome) -> Sequence[NewEvent | RecordedEvent]:
         if outcome.command_id in self._decided:
@@ -227,9 +250,15 @@ def _fingerprint(body: dict[str, Any], command: Command | None) -> bytes | None:
 
 
 def _origin(body: dict[str, Any]) -> Origin:
-    if "trace" in body or "metadata" in body:
-        return Origin(body["type"], trace=body.get("trace"), metadata=body.get("metadata") or {})
-    return Origin(body["type"])
+    if _ORIGIN.isdisjoint(body):
+        return Origin(body["type"])
+    return Origin(
+        body["type"],
+        cause=body.get("cause"),
+        correlation=body.get("correlation", ""),
+        trace=body.get("trace"),
+        metadata=body.get("metadata") or {},
+    )
 
 
 def _not_shown(msg_id: MessageId, problem: BaseException, position: int) -> dict[str, Any]:

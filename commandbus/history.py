@@ -39,6 +39,7 @@ class _Folded(NamedTuple):
     state: Any
     applied: int  # number of uncommitted events
     position: int  # of the log when the state was read
+    unsaved: int  # number of committed events that are not in the file of the state
 
 
 class History:
@@ -86,7 +87,8 @@ class History:
         folded = self._folded.get(key) or self._committed_state(key)
         new = self._uncommitted(tags, types).events
         if len(new) > folded.applied:
-            folded = _Folded(_applied(folded.state, new[folded.applied :]), len(new), folded.position)
+            current = _applied(folded.state, new[folded.applied :])
+            folded = _Folded(current, len(new), folded.position, folded.unsaved)
         self._folded[key] = folded
         return cast("S", folded.state)
 
@@ -105,8 +107,8 @@ class History:
         """Cache the states with the events of the batch: the log holds the whole batch, and no event in between."""
         for key, folded in self._folded.items():
             try:
-                new = self._uncommitted(key.tags, key.types).events[folded.applied :]
-                state = _applied(folded.state, new)
+                new = self._uncommitted(key.tags, key.types).events
+                state = _applied(folded.state, new[folded.applied :])
             except RAISED:
                 logger.exception(
                     "The events of %s cannot be folded into %s; decisions that read them are aborted.",
@@ -115,7 +117,8 @@ class History:
                 )
                 self._states.remove(key)
             else:
-                self._states.put(key, CachedState(max(folded.position, self.position), state))
+                position = max(folded.position, self.position)
+                self._states.put(key, CachedState(position, state, folded.unsaved + len(new)))
         tags = (tag for decision in self.decisions for new in decision.events for tag in new.tags)
         self._states.committed(tags, self.position)
 
@@ -123,13 +126,14 @@ class History:
         """Return a state at the position of the log before the batch: of the cache, and later events."""
         found = self._states.get(key)
         if found and self._states.is_current(key, found.position):
-            return _Folded(found.state, 0, found.position)
-        after, state = found or (0, initial(key.state))
+            return _Folded(found.state, 0, found.position, found.unsaved)
+        after, state, unsaved = found or (0, initial(key.state), 0)
         events = self._log.history(key.tags, key.types, after)
         folded = _applied(state, map(self.decode, events))
         position = max(self.start, events[-1].position if events else 0)
-        self._states.put(key, CachedState(position, folded))
-        return _Folded(folded, 0, position)
+        unsaved += len(events)
+        self._states.put(key, CachedState(position, folded, unsaved))
+        return _Folded(folded, 0, position, unsaved)
 
     def _uncommitted(self, tags: Tags, types: Types) -> _InBatch:
         """Return the matching events in the decisions of the batch.

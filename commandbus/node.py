@@ -28,9 +28,11 @@ from dualbus.worker.link import WorkerLink
 
 from .batch import CommandBatch
 from .clock import Clock
+from .loaded_code import LoadedCode
 from .publisher import Publisher
 from .spans import BatchSpans
 from .state_cache import StateCache
+from .state_folder import StateFolder
 
 LATE = "The deadline passed before the command was decided; nothing was written."
 SLOW_TYPES_MAX = 100
@@ -53,7 +55,8 @@ def serve(settings: Settings, stop: Stop) -> int:
         link = WorkerLink(sockets.dealer(settings.back), "commandbus", sorted(app.command_types))
         position = log.head().position + 1
         logger.info("Writing the log in %s from position %d on (pid %d).", settings.data, position, os.getpid())
-        return CommandBus(app, log, publisher, link).run(stop)
+        states = StateCache(files=StateFolder(settings.data, log, LoadedCode()))
+        return CommandBus(app, log, publisher, link, states).run(stop)
 
 
 def genesis(app: App, secret: bytes, now: str | None = None) -> Decision:
@@ -74,12 +77,12 @@ class CommitResult(NamedTuple):
 class CommandBus:
     """The only writer of the log."""
 
-    def __init__(self, app: App, log: Log, publisher: Publisher, link: WorkerLink) -> None:
+    def __init__(self, app: App, log: Log, publisher: Publisher, link: WorkerLink, states: StateCache) -> None:
         self._app = app
         self._log = log
         self._publisher = publisher
         self._link = link
-        self._states = StateCache()
+        self._states = states
         last = log.read(log.head().position - 1, 1)
         self._clock = Clock(_wall, last[0].time if last else None)
         self._interrupt = Interrupt()
@@ -109,6 +112,7 @@ class CommandBus:
                 self._process_batch()
             if not link.jobs:
                 self._log.when_idle()
+                self._states.save_next()
             self._publisher.repeat_head()
             link.send_heartbeat(self._status)
         self._attendant.stop()

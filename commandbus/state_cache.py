@@ -2,13 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from dualbus.application.past import State
 from dualbus.application.signatures import name_of
 
 STATES_MAX = 10_000
 TAGS_MAX = 100_000
+SAVE_EVENTS = 1000  # since the last file of a state: fewer are folded in milliseconds
 
 Tags: TypeAlias = tuple[str, ...]  # as in the index of the log
 Types: TypeAlias = frozenset[str]  # as stored in the log; empty: any type
@@ -22,9 +23,14 @@ class Key(NamedTuple):
     types: Types
 
     @property
+    def kind(self) -> type[Any]:
+        """The class."""
+        return self.state if isinstance(self.state, type) else type(self.state)
+
+    @property
     def name(self) -> str:
         """The name of the class."""
-        return name_of(self.state if isinstance(self.state, type) else type(self.state))
+        return name_of(self.kind)
 
 
 class CachedState(NamedTuple):
@@ -32,6 +38,14 @@ class CachedState(NamedTuple):
 
     position: int
     state: Any
+    unsaved: int  # number of its events that are not in its file
+
+
+class Files(Protocol):
+    """The files of states that a restart can read."""
+
+    def load(self, key: Key) -> CachedState | None: ...
+    def save(self, key: Key, cached: CachedState) -> None: ...
 
 
 class StateCache:
@@ -41,8 +55,10 @@ class StateCache:
     no read of the log.
     """
 
-    def __init__(self, states_max: int = STATES_MAX) -> None:
+    def __init__(self, states_max: int = STATES_MAX, files: Files | None = None) -> None:
         self._states_max = states_max
+        self._files = files
+        self._to_save: dict[Key, None] = {}
         self._states: OrderedDict[Key, CachedState] = OrderedDict()
         self._position = 0  # of the log
         self._latest: dict[str, int] = {}  # by tag, the position of the last event after `_unrecorded`
@@ -57,10 +73,12 @@ class StateCache:
             self._forget_positions(position)
 
     def get(self, key: Key) -> CachedState | None:
-        """Return a state, if cached."""
+        """Return a state, if cached or in a file."""
         found = self._states.get(key)
         if found:
             self._states.move_to_end(key)
+        elif self._files and (found := self._files.load(key)):
+            self.put(key, found)
         return found
 
     def is_current(self, key: Key, position: int) -> bool:
@@ -71,12 +89,23 @@ class StateCache:
         """Cache a state; remove the state that was used least recently, if there are too many."""
         self._states[key] = state
         self._states.move_to_end(key)
+        if state.unsaved >= SAVE_EVENTS and self._files:
+            self._to_save[key] = None
         if len(self._states) > self._states_max:
-            self._states.popitem(last=False)
+            self._to_save.pop(self._states.popitem(last=False)[0], None)
 
     def remove(self, key: Key) -> None:
         """Remove a state."""
         self._states.pop(key, None)
+        self._to_save.pop(key, None)
+
+    def save_next(self) -> None:
+        """Write the file of a state; called when no command is queued."""
+        if self._to_save and self._files:
+            key, _ = self._to_save.popitem()
+            cached = self._states[key]
+            self._files.save(key, cached)
+            self._states[key] = cached._replace(unsaved=0)
 
     def committed(self, tags: Iterable[str], position: int) -> None:
         """Record a commit: the tags of its events, and the position after them."""

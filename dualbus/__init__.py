@@ -18,6 +18,7 @@ from dualbus.application.errors import (
 from dualbus.application.messages import Command, Email, Event, Query, Text
 from dualbus.application.pages import Limit, Page, page
 from dualbus.application.past import Past, State
+from dualbus.application.reactions import Attempt, Cancel, Every, Later, Reaction
 from dualbus.application.recorded import Recorded
 from dualbus.application.tables import ReadOnlyTables, Tables
 from dualbus.application.tags import Private, Tag, TagValue
@@ -34,6 +35,8 @@ __all__ = [
     "App",
     "AsyncClient",
     "AsyncSession",
+    "Attempt",
+    "Cancel",
     "Client",
     "ClientClosed",
     "Command",
@@ -43,10 +46,12 @@ __all__ = [
     "Email",
     "Event",
     "EventRecord",
+    "Every",
     "Executed",
     "Fields",
     "HandlerError",
     "KeyUsed",
+    "Later",
     "Limit",
     "Page",
     "Past",
@@ -54,6 +59,7 @@ __all__ = [
     "Problem",
     "Projection",
     "Query",
+    "Reaction",
     "ReadOnlyTables",
     "Recorded",
     "Rejected",

@@ -16,7 +16,7 @@ from .request import Request
 from .throughput import ThroughputEstimate
 from .worker import Worker
 
-COMMANDS, QUERIES, PROJECTOR = "commandbus", "querybus", "projector"
+COMMANDS, QUERIES, PROJECTOR, REACTOR = "commandbus", "querybus", "projector", "reactor"
 SHARED_SECONDS = 1.0  # a bus remains shared for this long after several clients had requests queued
 SLOW_SECONDS = 0.05  # a slow type that is answered faster becomes quick again
 

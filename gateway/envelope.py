@@ -12,7 +12,9 @@ from .request import Request
 
 TIMEOUT_MS_MAX = 3_600_000
 _ENVELOPE = frozenset({"src", "dest", "body", "timeout_ms", "after"})
-_BODY = frozenset({"type", "msg_id", "payload", "params", "idempotency_key", "metadata", "trace"})
+_BODY = frozenset(
+    {"type", "msg_id", "payload", "params", "idempotency_key", "metadata", "trace", "cause", "correlation"}
+)
 _FREE = ("payload", "params")  # validated by the application; the gateway validates all other fields
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .bus import COMMANDS, PROJECTOR
+from .bus import COMMANDS, PROJECTOR, REACTOR
 from .workers import Workers
 
 
@@ -11,9 +11,11 @@ def positions(workers: Workers) -> dict[str, Any]:
     commandbuses, projectors = (workers.buses[dest].workers.values() for dest in (COMMANDS, PROJECTOR))
     head = max((worker.position for worker in commandbuses), default=None)
     model = max((worker.position for worker in projectors), default=None)
+    reactor_lags = [worker.status.get("lag_events") for worker in workers.buses[REACTOR].workers.values()]
     return {
         "log_position": head,
         "read_model_position": model,
         "lag_events": None if head is None or model is None else max(0, head - model),
         "lag_s": min((worker.status.get("lag_s", 0.0) for worker in projectors), default=None),
+        "reactor_lag_events": min((lag for lag in reactor_lags if type(lag) is int), default=None),
     }

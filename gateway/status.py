@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dualbus.telemetry.usage import usage
 
-from .bus import PROJECTOR
+from .bus import COMMANDS, QUERIES
 from .positions import positions
 from .worker import Worker
 
@@ -30,7 +30,7 @@ def status(router: Router, now: float) -> dict[str, Any]:
             "clients": len(clients),
             "under_way": len(router.pending),
             "bytes_under_way": router.pending.bytes,
-            "queued": {bus.dest: bus.queued for bus in buses.values() if bus.dest != PROJECTOR},
+            "queued": {bus.dest: bus.queued for bus in buses.values() if bus.dest in (COMMANDS, QUERIES)},
             "deferred": len(workers.deferred),
             "subscriptions": len(router.followers),
             **router.counters,

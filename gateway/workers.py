@@ -14,7 +14,7 @@ from dualbus.protocol.codes import Code, error
 from dualbus.protocol.outcomes import outcome_of
 from dualbus.protocol.records import CommitTimes, Heartbeat, Registration, Response, read_transactions
 
-from .bus import COMMANDS, PROJECTOR, QUERIES, SLOW_SECONDS, Bus
+from .bus import COMMANDS, PROJECTOR, QUERIES, REACTOR, SLOW_SECONDS, Bus
 from .clients import Client
 from .deferred import Deferred
 from .metrics import Answered, Metrics
@@ -40,7 +40,7 @@ class Workers:
     """All buses with their workers. A random `first_sending` separates sendings from those of an earlier gateway."""
 
     def __init__(self, answers: Answers, first_sending: int, now: float) -> None:
-        self.buses = {COMMANDS: Bus(COMMANDS), QUERIES: Bus(QUERIES), PROJECTOR: Bus(PROJECTOR)}
+        self.buses = {dest: Bus(dest) for dest in (COMMANDS, QUERIES, PROJECTOR, REACTOR)}
         self.types: set[str] = set()  # of all messages that the workers have registered
         self.identity: Identity | None = None
         self.head = 0  # the highest position of the log reported by any worker
@@ -61,7 +61,7 @@ class Workers:
         dest = registration.dest
         bus = self.buses.get(dest)
         if bus is None:
-            return f"Unknown dest {dest!r}: workers register as commandbus, querybus or projector."
+            return f"Unknown dest {dest!r}: workers register as commandbus, querybus, projector or reactor."
         worker = Worker(id_, registration, now)
         known = bus.workers.get(id_)
         if known and (known.instance_id, known.registration) == (worker.instance_id, worker.registration):

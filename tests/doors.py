@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -84,6 +84,20 @@ class Answer(Values, Query[Values]):
     """Answered with its fields."""
 
 
+class Say(Query[str]):
+    """Answered with the `repr` of its fields; none may be missing."""
+
+    note: str
+    quoted: str | None
+    maybe: str | None
+    odd: Odd
+    odds: list[Odd]
+    level: Level | None
+    literal: Literal["true", 1, None]
+    price: Decimal | None
+    either: int | str
+
+
 def keep(command: Keep, past: Past) -> Iterator[Kept]:
     yield Kept(**dict(command))
 
@@ -96,6 +110,10 @@ def show(query: Show, tables: ReadOnlyTables) -> str:
     return repr(dict(query))
 
 
+def say(query: Say, tables: ReadOnlyTables) -> str:
+    return repr(dict(query))
+
+
 def answer(query: Answer, tables: ReadOnlyTables) -> Values:
     return Values(**dict(query))
 
@@ -103,7 +121,7 @@ def answer(query: Answer, tables: ReadOnlyTables) -> Values:
 app = App(
     commands=[keep],
     projections=[Projection("kept", 1, "CREATE TABLE kept (data TEXT)", on=[note])],
-    queries=[show, answer],
+    queries=[show, answer, say],
 )
 
 LONG = Decimal("12345678901234567.89")

@@ -3,14 +3,18 @@
 import functools
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import date, datetime
 from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, NamedTuple, NewType, NotRequired, TypeVar
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field, SecretStr, create_model
+from pydantic import BaseModel, Field, JsonValue, RootModel, Secret, SecretStr, create_model
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from typing_extensions import TypeAliasType, TypedDict
 
 from dualbus import App, Command, Event, Past, Private, Projection, Query, ReadOnlyTables, Recorded, Tables, Tag
 from dualbus.application.event_json import shown, tags
@@ -376,6 +380,48 @@ class Colour(IntEnum):
     RED = 1
 
 
+Address = Annotated[str, Private]
+T = TypeVar("T")
+
+
+@dataclass
+class Plain:
+    email: Address
+
+
+@pydantic_dataclass
+class Checked:
+    email: Annotated[str, THING] = ""
+    secret: SecretStr = SecretStr("")
+
+
+class Typed(TypedDict):
+    email: NotRequired[list[Address]]
+
+
+class Paired(NamedTuple):
+    email: Address
+    secret: Secret[int]
+
+
+class Mails(RootModel[list[Address]]):
+    pass
+
+
+class Boxed(BaseModel, Generic[T]):
+    content: T
+
+
+@dataclass
+class Wrapped(Generic[T]):
+    content: T
+    plain: list[Plain] = dataclass_field(default_factory=list)
+
+
+Named = TypeAliasType("Named", Address)
+Distinct = NewType("Distinct", Person)
+
+
 def event(annotation: Any, default: Any = ..., **more: Any) -> type[Event]:
     """Return an event with a field of this type."""
     return create_model("Kept", __base__=Event, field=(annotation, default), **more)
@@ -387,6 +433,13 @@ ON_THE_WHOLE = (
 )
 TAG_VALUES = "Kept.field: a tag's value is a str, an int, a UUID, a date, an enum of text, or a list of these."
 INSIDE = "Person.email: Tag and Private have no effect inside Kept: mark the field of the event."
+
+
+def inside(place: str) -> str:
+    return INSIDE.replace("Person.email", place)
+
+
+SECRET = "is a secret of pydantic, stored as ***: use Annotated[str, Private]."
 
 
 @pytest.mark.parametrize(
@@ -401,6 +454,15 @@ INSIDE = "Person.email: Tag and Private have no effect inside Kept: mark the fie
         (event(Annotated[dict[str, str], THING]), TAG_VALUES),
         (event(Person), INSIDE),
         (event(dict[str, list[Person]] | None), INSIDE),
+        (event(Plain), inside("Plain.email")),
+        (event(list[Typed]), inside("Typed.email")),
+        (event(Mails), inside("Mails.root")),
+        (event(Boxed[Person]), INSIDE),
+        (event(Boxed[Address]), inside("Boxed[Annotated[str, Private]].content")),
+        (event(Wrapped[int]), inside("Plain.email")),
+        (event(Named), ON_THE_WHOLE),
+        (event(list[Named]), ON_THE_WHOLE),
+        (event(Distinct), INSIDE),
         (
             event(SecretStr),
             "Kept.field is a secret of pydantic, stored as ***: use Annotated[str, Private].",
@@ -419,6 +481,19 @@ def test_a_class_that_would_not_do_what_its_author_expects_is_refused(kind: type
     [found] = mistakes(events=[kind])
 
     assert found.startswith(sentence)
+
+
+@pytest.mark.parametrize("annotation", [Checked, tuple[int, Checked] | None])
+def test_all_mistakes_of_a_dataclass_in_an_event_are_said(annotation: Any) -> None:
+    assert mistakes(events=[event(annotation)]) == [inside("Checked.email"), f"Checked.secret {SECRET}"]
+
+
+def test_a_type_that_names_itself_is_searched_once() -> None:
+    assert made(events=[event(JsonValue)])
+
+
+def test_all_mistakes_of_a_tuple_in_an_event_are_said() -> None:
+    assert mistakes(events=[event(Paired)]) == [inside("Paired.email"), f"Paired.secret {SECRET}"]
 
 
 @pytest.mark.filterwarnings("ignore:Field name")

@@ -12,6 +12,7 @@ import pytest
 from dualbus.application.event_json import to_text
 from dualbus.commandbus.node import CONFLICTS_MAX, CommandBus
 from dualbus.commandbus.publisher import Publisher
+from dualbus.commandbus.state_cache import StateCache
 from dualbus.log.contract import GENESIS, Appended, Decision, Log, NewEvent
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.codec import unpack
@@ -68,7 +69,7 @@ class Node:
         self._events, self._back = RecordingSocket(), RecordingSocket()
         self._link = WorkerLink(cast("Socket", self._back), "commandbus", [])
         shared = cast("Log", log)
-        self._bus = CommandBus(app, shared, Publisher(cast("Socket", self._events), shared), self._link)
+        self._bus = CommandBus(app, shared, Publisher(cast("Socket", self._events), shared), self._link, StateCache())
 
     def send(self, *bodies: dict[str, Any]) -> list[dict[str, Any]]:
         """Process commands until each has its answer; return the answers, each with its position."""

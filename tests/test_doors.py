@@ -12,16 +12,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgpack
 import pytest
 
 from dualbus import Client
 from dualbus.application.event_json import to_text
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.testing import Cluster
+from dualbus.testing import Cluster, InProcess
 from tests.conftest import ROOT
 from tests.doors import MORE, PLAIN, VALUES, Answer, Keep, Kept, Show, Values, app
 from tests.raw import RawClient
+from tests.web.conftest import wait_until_serving
 
 # As people write the values in JSON.
 JSON = """{
@@ -65,13 +67,13 @@ class Doors:
 
     def by_send(self, type_: str) -> Any:
         """Run `dualbus send`."""
-        return _outcome(json.loads(self._run("send", _message(type_))))
+        return _outcome(json.loads(self.run("send", _message(type_))))
 
     def by_command_line(self, type_: str) -> Any:
         """Run `dualbus command` or `dualbus query` with FIELD=VALUE."""
         numbers = json.loads(JSON, parse_float=lambda text: f"<{text}>")
         fields = [f"{name}={_argument(value)}" for name, value in numbers.items()]
-        found = json.loads(self._run("command" if type_ == "Keep" else "query", type_, *fields))
+        found = json.loads(self.run("command" if type_ == "Keep" else "query", type_, *fields))
         return found["events"] if type_ == "Keep" else found
 
     def by_class(self, type_: str) -> Any:
@@ -85,14 +87,21 @@ class Doors:
         answer = call(type_, **self.keywords)
         return answer.events if type_ == "Keep" else answer
 
-    def _run(self, *arguments: str) -> str:
+    def by_http(self, type_: str) -> Any:
+        """Send a JSON body over HTTP."""
+        path, key = ("commands", "events") if type_ == "Keep" else ("queries", "data")
+        url = f"{self.cluster.http}/{path}/{type_}"
+        answer = httpx.post(url, content=JSON, headers={"Content-Type": "application/json"}, timeout=60).json()
+        return answer[key] if type_ == "Keep" else answer
+
+    def run(self, *arguments: str) -> str:
         ran = subprocess.run(
             [*_DUALBUS, *arguments], env=self.cluster.environ, cwd=ROOT, capture_output=True, check=True
         )
         return ran.stdout.decode()
 
 
-DOORS = ["by_pipe", "by_zmq", "by_send", "by_command_line", "by_class", "by_keywords"]
+DOORS = ["by_http", "by_pipe", "by_zmq", "by_send", "by_command_line", "by_class", "by_keywords"]
 _DUALBUS = [sys.executable, "-m", "dualbus"]
 
 
@@ -119,6 +128,8 @@ def doors() -> Iterator[Doors]:
     folder = Path(tempfile.mkdtemp(prefix="db"))
     with Cluster(folder, "tests.doors:app", cwd=ROOT) as cluster:
         cluster.start(stdin=subprocess.PIPE)
+        cluster.start("web")
+        wait_until_serving(cluster)
         with Client(cluster.front) as client:
             yield Doors(cluster, client)
     shutil.rmtree(folder)
@@ -145,6 +156,15 @@ def test_an_answer_has_the_values_of_its_type(doors: Doors) -> None:
     assert doors.client.query(Answer(**PLAIN)) == Values(**PLAIN)
 
 
+def test_an_application_in_the_process_of_its_test_receives_equal_values(doors: Doors) -> None:
+    message = json.loads(JSON, parse_float=Decimal)
+    with InProcess(app) as client:
+        for values in (message, doors.keywords):
+            assert client.command("Keep", values).events == client.command(Keep(**VALUES)).events
+            assert client.query("Show", values) == repr(VALUES)
+        assert client.query(Answer(**PLAIN)) == Values(**PLAIN)
+
+
 def test_a_command_is_the_same_command_from_each_door(doors: Doors) -> None:
     """Only standard input and the client with a name send the text of the key."""
     key = "through each door"
@@ -156,3 +176,23 @@ def test_a_command_is_the_same_command_from_each_door(doors: Doors) -> None:
 
     assert first == by_name == as_json
     assert by_name.repeated and as_json.repeated
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        (
+            'note=null quoted="null" maybe=null odd=42 odds=["null","true"] level=1 literal=true price=0.10 either=5',
+            "{'note': 'null', 'quoted': 'null', 'maybe': None, 'odd': <Odd.NUMBER: '42'>, "
+            "'odds': [<Odd.NULL: 'null'>, <Odd.TRUE: 'true'>], 'level': <Level.LOW: 1>, 'literal': 'true', "
+            "'price': Decimal('0.10'), 'either': 5}",
+        ),
+        (
+            "note=1.50 quoted=true maybe= odd=null odds=[] level=null literal=1 price=null either=05",
+            "{'note': '1.50', 'quoted': 'true', 'maybe': '', 'odd': <Odd.NULL: 'null'>, 'odds': [], 'level': None, "
+            "'literal': 1, 'price': None, 'either': '05'}",
+        ),
+    ],
+)
+def test_the_command_line_reads_a_value_for_the_type_of_its_field(doors: Doors, arguments: str, values: str) -> None:
+    assert json.loads(doors.run("query", "Say", *arguments.split())) == values

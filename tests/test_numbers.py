@@ -169,7 +169,7 @@ def test_all_floats_are_as_python_reads_them(values: list[Decimal]) -> None:
         ("1e400", "not finite"),
         ("0e-999", "out of the range"),
         ("1e-99999999", "out of the range"),
-        ("0." + "1" * 1001, "more than 1000 digits"),
+        ("0." + "1" * 401, "more than 400 characters"),
     ],
 )
 def test_a_number_out_of_range_is_refused_at_the_gateway(number: str, says: str) -> None:
@@ -196,7 +196,7 @@ def test_a_number_with_an_exponent_of_twenty_digits_is_no_json() -> None:
         (msgpack.ExtType(1, b"\xff"), "not the text of a JSON number"),
         (msgpack.ExtType(1, b"01"), "not the text of a JSON number"),
         (msgpack.ExtType(1, b"1\n"), "not the text of a JSON number"),
-        (msgpack.ExtType(1, b"1" * 2001), "not the text of a JSON number"),
+        (msgpack.ExtType(1, b"1" * 401), "not the text of a JSON number"),
         (msgpack.ExtType(1, b"1e-99999999999999999999"), "exponent"),
         (msgpack.ExtType(2, b"1"), "other than numbers"),
     ],

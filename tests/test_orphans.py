@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.raw import RawClient, create
 
 END_SECONDS = 15.0
-PROCESSES = ["gateway", "commandbus", "projector", "querybus"]
+PROCESSES = ["gateway", "commandbus", "projector", "querybus", "reactor"]
 PYTHON = shlex.quote(sys.executable)  # for a shell
 HONCHO = """\
 import multiprocessing, sys

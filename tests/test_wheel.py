@@ -91,7 +91,8 @@ def test_the_wheel_has_one_import_name_and_its_types(wheel: Path) -> None:
     assert {"dualbus", "dualbus/gateway", "dualbus/commandbus", "dualbus/projector", "dualbus/querybus"} <= packages
     assert {"dualbus/py.typed", "dualbus/cli/template/dotenv", "dualbus/cli/template/myapp/messages.py"} <= {*names}
     # and the same modules as the checkout
-    tracked = run("git", "ls-files", "dualbus", "gateway", "commandbus", "projector", "querybus", "web").splitlines()
+    processes = ("gateway", "commandbus", "projector", "querybus", "reactor", "web")
+    tracked = run("git", "ls-files", "dualbus", *processes).splitlines()
     assert len([name for name in names if name.endswith(".py")]) == len(
         [one for one in tracked if one.endswith(".py")]
     )
@@ -101,7 +102,7 @@ def test_the_wheel_has_one_import_name_and_its_types(wheel: Path) -> None:
 def shop(python: Path, tmp_path: Path) -> Path:
     """A new application, beside folders that are called as the processes are."""
     run(python, "-m", "dualbus", "new", "shop", cwd=tmp_path)
-    for name in ("gateway", "commandbus", "projector", "querybus", "users"):
+    for name in ("gateway", "commandbus", "projector", "querybus", "reactor", "users"):
         (tmp_path / "shop" / name).mkdir()
         (tmp_path / "shop" / name / "__init__.py").write_text("raise SystemExit('not the one of dualbus')\n")
         (tmp_path / "shop" / name / "__main__.py").touch()

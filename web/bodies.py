@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
+from dualbus.protocol.numbers import read_number
 
 from .problems import Problem, busy
 
@@ -75,7 +76,9 @@ def _check_type(request: Request, expected: str) -> None:
 
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_constant)
+        value = json.loads(
+            body.decode(), object_pairs_hook=_object, parse_constant=_constant, parse_float=read_number
+        )
     except RecursionError:
         raise Problem(400, "The body is nested too deep.") from None
     except UnicodeDecodeError:

@@ -12,7 +12,7 @@ from pydantic_core import CoreConfig, to_json
 from dualbus.application.causes import cause
 from dualbus.application.errors import HandlerError
 from dualbus.application.messages import Query, R, result_type
-from dualbus.application.schemas import Node, changed_validator
+from dualbus.application.schemas import Config, Node, changed_validator
 from dualbus.application.tags import plain_type
 
 _JSON_TYPES = (str, int, float, bool, NoneType, dict, list)
@@ -44,7 +44,7 @@ def _converter(kind: type[Query[Any]]) -> Callable[[Any], Any] | None:
     return lambda data: validator.validate_json(to_json(data))
 
 
-def _with_base64(node: Node, copy: Node) -> Node:
+def _with_base64(node: Node, copy: Node, config: Config) -> Node:
     """Return a node whose bytes are base64, their form in an answer, whatever the author's class configures."""
     if node.get("type") in ("model", "dataclass", "typed-dict"):
         return {**copy, "config": {**node.get("config", {}), **_BASE64}}

@@ -12,6 +12,8 @@ from dualbus.application.classes import private_tags
 from dualbus.application.event_json import from_text
 from dualbus.application.messages import Command, Event, Query, tag_fields
 from dualbus.application.past import Past
+from dualbus.application.reactions import Reaction
+from dualbus.application.reactors import Reactors
 from dualbus.application.recorded import Recorded
 from dualbus.application.registry import Decider, Registry, Subscriber
 from dualbus.application.signatures import read_types, with_subclasses
@@ -45,7 +47,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class App:
-    """The functions of an application, its projections, and its first events.
+    """The functions of an application, its projections, its reactions, and its first events.
 
     The signature of a function is its registration: the first parameter names its command, event or query, and the
     return annotation of a decision names its events. `events` are those that only the log holds by now.
@@ -54,6 +56,7 @@ class App:
     commands: Sequence[Decide] = ()
     projections: Sequence[Projection] = ()
     queries: Sequence[Answer] = ()
+    reactions: Sequence[Reaction] = ()
     genesis: Sequence[Event] = ()
     events: Sequence[type[Event]] = ()
     upcasts: Mapping[str, Upcast] = field(default_factory=dict)  # by old type
@@ -80,6 +83,11 @@ class App:
     def subscribers(self) -> Mapping[type[Event], Sequence[Subscriber]]:
         """The functions of all projections for each event."""
         return self._registry.subscribers
+
+    @property
+    def reactors(self) -> Mapping[str, Reactors]:
+        """The functions of each reaction, by its name."""
+        return self._registry.reactors
 
     @cached_property
     def command_types(self) -> dict[str, type[Command]]:

@@ -1,10 +1,11 @@
 """Validation of message classes: fields that cannot be stored or hidden are refused when the application starts."""
 
-from collections.abc import Iterator
-from typing import Any, get_args
+from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, SecretBytes, SecretStr
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+from typing_extensions import is_typeddict
 
 from dualbus.application.messages import Command, Event, Message, Query, is_private, private_fields, tag_fields
 from dualbus.application.tags import Tag, is_taggable
@@ -36,7 +37,7 @@ def private_tags(kind: type[Event]) -> set[str]:
 
 def _event_mistakes(kind: type[Event]) -> Iterator[str]:
     for name, field in kind.model_fields.items():
-        if _has_mark(field.annotation):
+        if any(map(_is_mark, _arguments(field.annotation))):
             yield (
                 f"{kind.__name__}.{name}: put Tag and Private on the whole type, "
                 "such as Annotated[str | None, Private]; on a part of a type they have no effect."
@@ -46,54 +47,76 @@ def _event_mistakes(kind: type[Event]) -> Iterator[str]:
                 f"{kind.__name__}.{name}: a tag's value is a str, an int, a UUID, a date, an enum of text, or a list "
                 "of these."
             )
-    for model in _models(kind, set()):
-        for name, field in model.model_fields.items():
-            place = f"{model.__name__}.{name}"
-            if field.exclude:
-                yield f"{place} is excluded from JSON, so {kind.__name__} would lose it in the log: remove exclude."
-            if any(issubclass(part, SecretStr | SecretBytes) for part in _parts(field.annotation)):
-                yield f"{place} is a secret of pydantic, stored as ***: use Annotated[str, Private]."
-            if model is not kind and any(isinstance(mark, Tag) or is_private(mark) for mark in _marks(field)):
-                yield f"{place}: Tag and Private have no effect inside {kind.__name__}: mark the field of the event."
+    for record, fields in _records(kind, {}).items():
+        for name, inner in fields.items():
+            yield from _field_mistakes(kind, record, name, inner)
+
+
+def _field_mistakes(kind: type[Event], record: type[Any], name: str, field: "_Field") -> Iterator[str]:
+    """Yield a sentence for each mistake in a field of an event, or of a record inside the event."""
+    place = f"{record.__name__}.{name}"
+    if field.excluded:
+        yield f"{place} is excluded from JSON, so {kind.__name__} would lose it in the log: remove exclude."
+    if any(issubclass(part, SecretStr | SecretBytes | Secret) for part in _parts(field.annotation)):
+        yield f"{place} is a secret of pydantic, stored as ***: use Annotated[str, Private]."
+    if record is not kind and any(map(_is_mark, (*field.metadata, *_arguments(field.annotation)))):
+        yield f"{place}: Tag and Private have no effect inside {kind.__name__}: mark the field of the event."
 
 
 def _is_complete(kind: type[BaseModel]) -> bool:
     return bool(kind.__pydantic_complete__ or kind.model_rebuild(raise_errors=False))
 
 
-def _has_mark(annotation: Any) -> bool:
-    """Return whether a part of a type, and not the whole type, is marked with Tag or Private."""
-    parts = get_args(annotation)
-    return any(isinstance(part, Tag) or is_private(part) or _has_mark(part) for part in parts)
+def _is_mark(part: object) -> bool:
+    return isinstance(part, Tag) or is_private(part)
 
 
-def _marks(field: FieldInfo) -> Iterator[Any]:
-    yield from field.metadata
-    yield from _arguments(field.annotation)
-
-
-def _arguments(annotation: Any) -> Iterator[Any]:
-    for part in get_args(annotation):
+def _arguments(annotation: Any, aliases: frozenset[int] = frozenset()) -> Iterator[Any]:
+    """Yield the parts of a type, also of the types that aliases name, with the metadata of each."""
+    named = [] if id(annotation) in aliases else list(_named(annotation))  # an alias may name itself
+    if named:
+        aliases |= {id(annotation)}
+    for part in (*get_args(annotation), *named):
         yield part
-        yield from _arguments(part)
+        yield from _arguments(part, aliases)
+
+
+def _named(annotation: Any) -> Iterator[Any]:
+    """Yield the type that an alias, such as `type Name = …` or a NewType, names."""
+    for alias in (annotation, get_origin(annotation)):
+        for attribute in ("__value__", "__supertype__"):
+            if hasattr(alias, attribute):
+                yield getattr(alias, attribute)
 
 
 def _parts(annotation: Any) -> Iterator[type[Any]]:
     """Yield the classes in an annotation, at any depth."""
-    annotation = getattr(annotation, "__value__", annotation)
-    if isinstance(annotation, type) and not get_args(annotation):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _parts(part)
+    for part in (annotation, *_arguments(annotation)):
+        for kind in (part, get_origin(part)):
+            if isinstance(kind, type):
+                yield kind
 
 
-def _models(kind: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[type[BaseModel]]:
-    """Yield a model and the models of its fields, at any depth."""
-    if kind in seen:
-        return
-    seen.add(kind)
-    yield kind
-    for field in kind.model_fields.values():
-        for part in _parts(field.annotation):
-            if issubclass(part, BaseModel):
-                yield from _models(part, seen)
+class _Field(NamedTuple):
+    annotation: Any
+    metadata: Sequence[Any]
+    excluded: bool
+
+
+def _records(kind: type[Any], found: dict[type[Any], dict[str, _Field]]) -> dict[type[Any], dict[str, _Field]]:
+    """Return the fields of a class, and those of the models, dataclasses, TypedDicts and tuples in its fields."""
+    if kind not in found and (fields := _fields(kind)):
+        found[kind] = fields
+        for field in fields.values():
+            for part in _parts(field.annotation):
+                _records(part, found)
+    return found
+
+
+def _fields(kind: type[Any]) -> dict[str, _Field]:
+    infos = getattr(kind, "__pydantic_fields__", None)  # of a model, or a dataclass of pydantic
+    if infos is not None:
+        return {name: _Field(info.annotation, info.metadata, bool(info.exclude)) for name, info in infos.items()}
+    if is_dataclass(kind) or is_typeddict(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+        return {name: _Field(hint, (), False) for name, hint in get_type_hints(kind, include_extras=True).items()}
+    return {}

@@ -4,12 +4,14 @@ Each event is read back before it is stored, and must be equal: a class alone ca
 because a serializer or a validator of the application may change a value.
 """
 
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, from_json
+from pydantic_core import PydanticSerializationError, SchemaValidator, from_json
 
 from dualbus.application.causes import cause
+from dualbus.application.json_validation import has_functions, json_validator
 from dualbus.application.messages import Event, private_fields, tag_fields
 from dualbus.application.plain import is_plain, plain_fields
 from dualbus.application.tags import tag_text
@@ -51,8 +53,14 @@ def to_text(event: Event) -> str:
 
 def from_text(kind: type[E], data: str | bytes) -> E:
     """Return the event of the JSON of `to_text`; raise ValidationError if the class does not accept the JSON."""
-    event: E = kind.__pydantic_validator__.validate_json(data, by_alias=False, by_name=True)
+    event: E = _validator(kind).validate_json(data, by_alias=False, by_name=True)
     return event
+
+
+@cache
+def _validator(kind: type[Event]) -> SchemaValidator:
+    own = cast("SchemaValidator", kind.__pydantic_validator__)
+    return json_validator(kind, by_name=True) if has_functions(kind) else own
 
 
 def public(kind: type[Event], fields: dict[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,19 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, StringConstrai
 from pydantic_core import CoreSchema, core_schema, to_json
 from typing_extensions import TypeVar
 
-from dualbus.application.decimals import AmbiguousNumbers, exact_parser
 from dualbus.application.error_text import EMAIL_PATTERN, problems
 from dualbus.application.errors import INVALID, Problem, problems_of
+from dualbus.application.json_validation import (
+    AmbiguousNumbers,
+    has_decimals,
+    has_functions,
+    json_validator,
+    validate,
+)
+from dualbus.application.rules import partial_message
 from dualbus.application.tags import Private, Tag
+from dualbus.protocol.numbers import holds_number
+from dualbus.runtime.errors import RAISED_UNDER_CTRL_C
 
 
 class Invalid(Exception):
@@ -56,6 +65,13 @@ def _is_lax(metadata: Any) -> bool:
     return getattr(metadata, "strict", None) is False or bool(getattr(metadata, "coerce_numbers_to_str", None))
 
 
+def has_json_values(kind: type["Message"]) -> bool:
+    """Return whether all values of a class are the same in JSON and in Python."""
+    strict = kind.model_config.get("strict") is True
+    fields = kind.model_fields.values()
+    return strict and all(_is_json(field.annotation) and not any(map(_is_lax, field.metadata)) for field in fields)
+
+
 class Message(BaseModel):
     """The base of commands, events and queries: frozen, strict, without undeclared fields."""
 
@@ -73,7 +89,7 @@ class Message(BaseModel):
     def problems(self) -> Iterable[str | Problem]:
         """Yield a sentence, or a `Problem`, for each broken rule that involves several fields.
 
-        Called after all fields are valid.
+        Called also if other fields are wrong: reading a wrong field raises AttributeError, and no further rule runs.
         """
         return ()
 
@@ -123,21 +139,22 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
     "5" is not an integer, but "2026-01-31" can be a date.
     """
     validator, has_rules = kind.__pydantic_validator__, kind.problems is not Message.problems
-    strict = kind.model_config.get("strict") is True
-    fields = kind.model_fields.values()
-    is_json = strict and all(_is_json(field.annotation) and not any(map(_is_lax, field.metadata)) for field in fields)
-    parse_exact = None if is_json else exact_parser(kind.__pydantic_core_schema__)
+    is_json, functions = has_json_values(kind), has_functions(kind)
+    exact = json_validator(kind) if functions or has_decimals(kind) else None
 
     def parse(fields: dict[str, Any]) -> Message:
         own_fields = {**fields}  # a copy: a validator of the application may change the dictionary
         try:
-            message: Message | None
-            if is_json:
+            message: Message
+            if exact and (functions or holds_number(own_fields)):
+                message = validate(exact, own_fields)
+            elif is_json:
                 message = validator.validate_python(own_fields)
-            elif parse_exact is None or (message := parse_exact(own_fields)) is None:
+            else:
                 message = validator.validate_json(to_json(own_fields))
         except ValidationError as error:
-            raise Invalid(problems(kind.__name__, error, fields)) from None
+            found = problems(kind.__name__, error, fields)
+            raise Invalid([*found, *_rules_of_right_fields(kind, fields, error)] if has_rules else found) from None
         except AmbiguousNumbers:
             raise Invalid([_AMBIGUOUS]) from None
         if has_rules and (errors := list(message.problems())):
@@ -145,6 +162,17 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
         return message
 
     return parse
+
+
+def _rules_of_right_fields(kind: type[Message], sent: dict[str, Any], error: ValidationError) -> list[str | Problem]:
+    """Return the problems of the rules that can be checked although other fields are wrong."""
+    found: list[str | Problem] = []
+    try:
+        if message := partial_message(kind, sent, error):
+            found.extend(message.problems())  # also those before an exception
+    except RAISED_UNDER_CTRL_C:  # a rule reads a wrong field: the message is refused for the other problems
+        pass
+    return found
 
 
 class Command(Message):

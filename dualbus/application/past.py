@@ -52,7 +52,7 @@ class Past(Protocol):
     def fold(self, state: type[S] | S, *tags: TagValue) -> S:
         """Return the state after `apply` of each event that carries all tags: `past.fold(Member, USER(id))`.
 
-        `state` is the initial state or its class. Cached: a repeated fold is cheap.
+        `state` is the initial state or its class. Cached: a repeated fold is cheap, also after a restart.
         """
         ...
 

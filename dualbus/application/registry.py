@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dualbus.application.answers import answer_mistake
 from dualbus.application.classes import class_mistakes, private_tags
 from dualbus.application.messages import Command, Event, Message, Query, private_fields, result_type, tag_fields
+from dualbus.application.reactions import Reaction
+from dualbus.application.reactors import Reactors, reaction_mistakes
 from dualbus.application.recorded import Origins, Recorded
 from dualbus.application.signatures import (
     MISSING,
@@ -58,6 +60,7 @@ class Registry:
         self.decisions: dict[type[Command], Decider] = {}
         self.answers: dict[type[Query[Any]], Function] = {}
         self.subscribers: dict[type[Event], list[Subscriber]] = {}
+        self.reactors: dict[str, Reactors] = {}
         self._subscriptions: list[tuple[tuple[type[Event], ...], Subscriber]] = []
         for function in self._functions("commands", app.commands):
             self._try(self._add_decision, function)
@@ -65,7 +68,11 @@ class Registry:
             self._add_projection(projection)
         for function in self._functions("queries", app.queries):
             self._try(self._add_answer, function)
+        for reaction in self._sequence("reactions", app.reactions):
+            self._add_reaction(reaction)
         self.events = tuple(self._all_events(app))
+        for reactors in self.reactors.values():
+            reactors.complete(self.events)
         for kind in self.events:
             self.subscribers[kind] = [one for kinds, one in self._subscriptions if issubclass(kind, kinds)]
         self._check(app)
@@ -108,15 +115,25 @@ class Registry:
         subscriber = Subscriber(projection, function, 2 not in signature.arguments)
         self._subscriptions.append((signature.accepts, subscriber))
 
+    def _add_reaction(self, reaction: Reaction) -> None:
+        if not isinstance(reaction, Reaction):
+            self.mistakes.append(f"Reactions contains {reaction!r}, which is not a Reaction.")
+        elif reaction.name in self.reactors:
+            self.mistakes += _duplicates("reaction name", [reaction.name] * 2)
+        else:
+            self.reactors[reaction.name] = Reactors(reaction)
+
     def _check_alone(self, title: str, kind: type[Message], function: Function, other: Any) -> None:
         if other is not None:
             names = f"{name_of(other.function if isinstance(other, Decider) else other)} and {name_of(function)}"
             raise SignatureMistake(f"{names} are both for the {title} {kind.__name__}: remove one of them.")
 
     def _all_events(self, app: "App") -> Iterator[type[Event]]:
-        """Yield the events of the decisions, of the projections, of `genesis`, and of `events`."""
+        """Yield the events of the decisions, of the projections, of the reactions, of `genesis`, and of `events`."""
         named = [kind for decider in self.decisions.values() for kind in decider.events]
         named += [kind for kinds, _ in self._subscriptions for kind in kinds if kind is not Event]
+        accepted = [kinds for reactors in self.reactors.values() for kinds, _ in reactors.accepts]
+        named += [kind for kinds in accepted for kind in kinds if kind is not Event]
         for event in self._sequence("genesis", app.genesis):
             if isinstance(event, Event):
                 named.append(type(event))
@@ -134,6 +151,7 @@ class Registry:
         projections = [str(projection.name) for projection in self._sequence("projections", app.projections)]
         self.mistakes += _duplicates("projection name", projections)
         self.mistakes += _duplicates("message type", [kind.__name__ for kind in kinds])
+        self.mistakes += reaction_mistakes(app, self.reactors)
         for kind in sorted(kinds, key=name_of):
             self.mistakes += class_mistakes(kind)
         if isinstance(app.upcasts, Mapping):

@@ -27,15 +27,14 @@ class Signature(NamedTuple):
     arguments: frozenset[int]  # the numbers of arguments, of 1 to 3, that the function accepts
 
 
-def read_signature(function: Function) -> Signature:
+def read_signature(function: Function, *, may_be_async: bool = False) -> Signature:
     """Return the signature of a function; raise SignatureMistake for another object, or for unknown types."""
     name = name_of(function)
     if not callable(function) or isinstance(function, type):
         raise SignatureMistake(f"{function!r} is not a function.")
     layers = list(_layers(function))
-    for layer in layers:
-        if inspect.iscoroutinefunction(layer) or inspect.isasyncgenfunction(layer):
-            raise SignatureMistake(f"{name} is async: use a plain function.")
+    if is_async(function) and not may_be_async:
+        raise SignatureMistake(f"{name} is async: use a plain function.")
     returns = next(
         (found for layer in layers if (found := _signature(layer).return_annotation) is not MISSING), MISSING
     )
@@ -63,6 +62,12 @@ def read_types(function: Function, number: int = 0) -> tuple[type[Any], ...]:
 def is_generator(function: Function) -> bool:
     """Return whether a call of a function, or of the function in its decorators, would run nothing by itself."""
     return any(inspect.isgeneratorfunction(layer) for layer in _layers(function))
+
+
+def is_async(function: Function) -> bool:
+    """Return whether a function, or a function in its decorators, is a coroutine or an asynchronous generator."""
+    layers = _layers(function)
+    return any(inspect.iscoroutinefunction(layer) or inspect.isasyncgenfunction(layer) for layer in layers)
 
 
 def classes(annotation: Any) -> Iterator[type[Any]]:

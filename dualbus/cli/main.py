@@ -16,10 +16,12 @@ from dualbus.cli.calling import command, query
 from dualbus.cli.describing import describe
 from dualbus.cli.dev import dev
 from dualbus.cli.new import new
+from dualbus.cli.parked import parked
 from dualbus.cli.reading import events
 from dualbus.cli.sending import send
 from dualbus.cli.status import status
 from dualbus.cli.timeline import timeline
+from dualbus.cli.timers import timers
 from dualbus.cli.transfers import export, import_
 from dualbus.cli.verifying import verify
 from dualbus.runtime.errors import ConfigError, FatalError
@@ -54,6 +56,8 @@ app = typer.Typer(
 )
 for function in COMMANDS:
     app.command(function.__name__.strip("_"))(function)
+app.add_typer(parked, name="parked")
+app.add_typer(timers, name="timers")
 
 
 def _show_version(wanted: bool) -> None:

@@ -19,6 +19,7 @@ from dualbus.application.errors import (
 )
 from dualbus.application.forms import json_form
 from dualbus.application.messages import Message, Query
+from dualbus.application.requests import request_fields
 from dualbus.client.sessions import SessionState
 from dualbus.protocol.batches import joined
 from dualbus.protocol.codec import NODES_MAX, pack, unpack_hostile
@@ -155,8 +156,12 @@ def packed_body(body: dict[str, Any]) -> bytes:
         if len(packed) > NODES_MAX:  # fewer bytes cannot have more values
             unpack_hostile(joined(SEND, [b"\x91" + packed])[1])  # the list simulates the envelope
     except ValueError as error:
-        raise Rejected(str(error), code=Code.MALFORMED.name.lower()) from None
+        raise _malformed(error) from None
     return packed
+
+
+def _malformed(error: ValueError) -> Rejected:
+    return Rejected(str(error), code=Code.MALFORMED.name.lower())
 
 
 def _plain(body: dict[str, Any]) -> dict[str, Any]:
@@ -180,7 +185,10 @@ def type_and_fields(message: Message | str, fields: Mapping[str, Any]) -> tuple[
         raise TypeError(f"Expected a command, a query or the name of its type, not {message!r}.")
     if fields:
         raise TypeError(f"Pass fields with the name of a type only, not with a {type(message).__name__} object.")
-    return type(message).__name__, message.model_dump(mode="json", by_alias=True)
+    try:
+        return type(message).__name__, request_fields(message)
+    except WireError as error:
+        raise _malformed(error) from error
 
 
 def checked_timeout(seconds: float) -> float:

@@ -7,6 +7,7 @@ import heapq
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dualbus.application.errors import ClientClosed, DeadlineExceeded, DualbusError, Unavailable
@@ -35,6 +36,7 @@ BACKOFF_SECONDS, BACKOFF_SECONDS_MAX = 0.05, 1.0
 REPLY_GRACE_SECONDS = 0.25  # after the deadline: the gateway's own reply is more precise
 EXPIRY_CHECK_SECONDS = 0.01  # the minimal pause between checks for expired calls
 NEVER = float("inf")
+_NO_ORIGIN: Mapping[str, Any] = MappingProxyType({})
 
 logger = logging.getLogger(__name__)
 
@@ -79,13 +81,17 @@ class PendingCalls:
         timeout: float | None,
         key: str | None,
         metadata: Mapping[str, str] | None = None,
+        origin: Mapping[str, Any] = _NO_ORIGIN,
     ) -> Call:
-        """Create the call of a command. Its key, also if generated, prevents a second execution on retries."""
+        """Create the call of a command. Its key, also if generated, prevents a second execution on retries.
+
+        `origin` is for the reactor: cause, correlation and trace.
+        """
         type_, payload = type_and_fields(message, fields)
         if key is None:
             self._key_prefix = self._key_prefix or self._new_name()
             key = f"{self._key_prefix}/{self._last_id + 1:x}"
-        body = {"type": type_, "payload": payload, "idempotency_key": key}
+        body = {"type": type_, "payload": payload, "idempotency_key": key, **origin}
         return self._call(COMMANDS, key, timeout, body if metadata is None else {**body, "metadata": dict(metadata)})
 
     def query(self, message: Message | str, fields: Mapping[str, Any], timeout: float | None) -> Call:

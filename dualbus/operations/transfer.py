@@ -60,7 +60,7 @@ class CommandLine(BaseModel):
     metadata: dict[str, str]
     fingerprint: str | None = Field(pattern="^([0-9a-f]{2})+$")
     events: int = Field(ge=0)
-    errors: list[str]
+    errors: list[str | dict[str, str | None]]  # with the field and the code of a problem
 
 
 class Group(NamedTuple):

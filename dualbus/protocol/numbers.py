@@ -14,8 +14,8 @@ import msgpack
 from dualbus.protocol.codes import WireError
 
 NUMBER = 1  # the code of the extension type
-DIGITS_MAX = 1000
-EXPONENT_MIN = -324  # of the first digit, as for the smallest float
+CHARS_MAX = 400
+EXPONENT_MIN, EXPONENT_MAX = -324, 308  # of the first digit, as for floats
 _JSON_NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
@@ -64,10 +64,10 @@ def check_decimal(value: Decimal) -> None:
     """Raise WireError for a Decimal out of the range of floats: the range bounds the length of its plain notation."""
     if not value.is_finite():
         raise WireError("A number is not finite.")
-    if not isfinite(float(value)) or value.adjusted() < EXPONENT_MIN:
+    if not EXPONENT_MIN <= value.adjusted() <= EXPONENT_MAX or not isfinite(float(value)):
         raise WireError("A number is out of the range of floats: send it as text.")
-    if len(value.as_tuple().digits) > DIGITS_MAX:
-        raise WireError(f"A number has more than {DIGITS_MAX} digits.")
+    if len(str(value)) > CHARS_MAX:
+        raise WireError(f"A number has more than {CHARS_MAX} characters: send it as text.")
 
 
 def packed_number(value: object) -> msgpack.ExtType:
@@ -81,7 +81,7 @@ def unpacked_decimal(code: int, data: bytes) -> Decimal:
     """Return the Decimal of an extension type from a client; raise WireError for any other extension type."""
     if code != NUMBER:
         raise WireError("msgpack extension types other than numbers have no place in a message.")
-    if len(data) > 2 * DIGITS_MAX or not _JSON_NUMBER.fullmatch(data):
+    if len(data) > CHARS_MAX or not _JSON_NUMBER.fullmatch(data):
         raise WireError("A number of the extension type is not the text of a JSON number.")
     try:
         return Decimal(data.decode())

@@ -3,12 +3,24 @@
 from typing import TYPE_CHECKING, Any
 
 from dualbus.testing.cluster import Cluster, Process, until
-from dualbus.testing.kit import NOW, answer, decide, from_log, problems, project
+from dualbus.testing.kit import NOW, answer, decide, from_log, problems, project, react
 
 if TYPE_CHECKING:
     from dualbus.testing.in_process import InProcess
 
-__all__ = ["NOW", "Cluster", "InProcess", "Process", "answer", "decide", "from_log", "problems", "project", "until"]
+__all__ = [
+    "NOW",
+    "Cluster",
+    "InProcess",
+    "Process",
+    "answer",
+    "decide",
+    "from_log",
+    "problems",
+    "project",
+    "react",
+    "until",
+]
 
 
 def __getattr__(name: str) -> Any:

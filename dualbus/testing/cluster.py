@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GATEWAY, COMMANDBUS, PROJECTOR, QUERYBUS = PROCESSES = ("gateway", "commandbus", "projector", "querybus")
+REACTOR = "reactor"  # started for an application with reactions
 WEB = "web"  # started by name only: it needs dualbus[web]
 # Generous, because a start on a busy machine may need seconds: these only end a test that hangs.
 TIMEOUT_MS = 60_000  # the default deadline of requests
@@ -119,10 +120,17 @@ class Cluster:
 
     The default application is DUALBUS_APP. Addresses are ipc paths in the folder, and a free port for HTTP, so
     clusters can run side by side. The default deadline of a request is a minute, unless `timeout_ms` is a setting.
+    `reactor`: start a reactor, too.
     """
 
     def __init__(
-        self, folder: Path | None = None, app: str | None = None, *, cwd: Path | None = None, **settings: str
+        self,
+        folder: Path | None = None,
+        app: str | None = None,
+        *,
+        cwd: Path | None = None,
+        reactor: bool = False,
+        **settings: str,
     ) -> None:
         # A short name: an ipc path has at most 107 characters.
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="db")
@@ -138,8 +146,9 @@ class Cluster:
         self.environ |= {"DUALBUS_APP": app, "DUALBUS_DATA": str(self.data), "DUALBUS_TIMEOUT_MS": str(TIMEOUT_MS)}
         self.environ |= {f"DUALBUS_{name.upper()}": value for name, value in settings.items()}
         self.commands = {
-            name: [sys.executable, "-m", f"dualbus.{name}"] for name in (*PROCESSES, WEB)
+            name: [sys.executable, "-m", f"dualbus.{name}"] for name in (*PROCESSES, REACTOR, WEB)
         }  # a test may wrap them
+        self.names = (*PROCESSES, REACTOR) if reactor else PROCESSES
         self.processes: list[Process] = []
 
     @property
@@ -155,7 +164,7 @@ class Cluster:
     def start(self, *names: str, stdin: int | IO[bytes] = subprocess.DEVNULL, **environ: str) -> list[Process]:
         """Start the named processes, or all but web; `stdin` is the standard input of the gateway."""
         started = []
-        for name in names or PROCESSES:
+        for name in names or self.names:
             stderr_path = self.folder / f"{name}.{len(self.processes)}.log"
             own_stdin = stdin if name == GATEWAY else subprocess.DEVNULL
             command, environment = self.commands[name], self.environ | environ
@@ -207,7 +216,7 @@ class Cluster:
             status = client.status()
         except DualbusError:
             return False
-        started = {process.name for process in self.processes if process.name in PROCESSES}
+        started = {process.name for process in self.processes if process.name != WEB}
         seen = {process["name"] for process in status["processes"]}
         projected = status["lag_events"] == 0 and any(Path(self.environ["DUALBUS_DATA"]).glob("read-*.db"))
         return started <= seen and (projected or PROJECTOR not in started)

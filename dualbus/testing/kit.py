@@ -1,8 +1,9 @@
-"""Given-when-then tests of decisions, projections and queries on values, without sockets and files.
+"""Given-when-then tests of decisions, projections, queries and reactions on values, without sockets and files.
 
     events = decide(app, given=[], when=CreateUser(name="Ada", email="ada@example.org"))
     rows = project(app, given=[UserCreated(...)]).all("SELECT * FROM users")
     answer(app, given=[UserCreated(...)], when=GetUser(user_id="u-1"))
+    steps = react(app, given=[OrderPlaced(...)], when=PaymentReceived(...))
 
 As in a cluster, events are converted to the JSON of the log and back, and answers to the wire format and back.
 """
@@ -18,9 +19,10 @@ from pydantic_core import to_json
 from dualbus.application import event_json
 from dualbus.application.answers import answer_of
 from dualbus.application.app import App, Projection
-from dualbus.application.errors import Problem
+from dualbus.application.errors import Problem, Rejected
 from dualbus.application.messages import Command, Event, Invalid, Message, Query, R, parse
 from dualbus.application.past import S, folded_types, initial, limited, matches, read_of
+from dualbus.application.reactions import Cancel, Later
 from dualbus.application.recorded import Origins
 from dualbus.application.signatures import name_of
 from dualbus.application.tables import ReadOnlyTables
@@ -28,6 +30,7 @@ from dualbus.application.tags import TagValue
 from dualbus.log.contract import NO_HASH, RecordedEvent
 from dualbus.protocol.codec import pack, unpack
 from dualbus.protocol.codes import WireError
+from dualbus.reactions.steps import BadReaction, steps
 from dualbus.readmodel.memory import ModelInMemory
 from dualbus.readmodel.values import answer_data
 from dualbus.testing.differences import full_repr
@@ -69,6 +72,39 @@ def answer(app: App, *, given: Iterable[Event] = (), when: Query[R]) -> R:
     if function is None:
         raise AssertionError(f"{type(when).__name__} is not among the queries of the application.")
     return answer_of(when, unpack(pack(answer_data(function(when, project(app, given=given))))))
+
+
+def react(
+    app: App,
+    *,
+    given: Iterable[Event] = (),
+    when: Event | Command,
+    refused: Rejected | None = None,
+    ids: Iterable[str] | None = None,
+    now: datetime = NOW,
+) -> list[Command | Later | Cancel]:
+    """Return the commands, timers and cancellations of all process managers for an event, in their order.
+
+    `when` is the event, after those of `given`; or a command of a reaction, with its `refused`. `past.now()` returns
+    `now`. Raises AssertionError if no reaction is for the event, or the reaction yields another value.
+    """
+    reactions = app.reactors.values()
+    arguments: tuple[object, ...]
+    if isinstance(when, Command):
+        functions = [[one.refusals[type(when)]] for one in reactions if type(when) in one.refusals]
+        events, arguments = [_through_the_log(event) for event in given], (when, refused or Rejected())
+    else:
+        functions = [
+            one.by_event[type(when)] for one in reactions if type(when) in one.by_event and not one.is_effect
+        ]
+        events, arguments = [_through_the_log(event) for event in (*given, when)], (_through_the_log(when),)
+    if not functions:
+        raise AssertionError(f"{type(when).__name__} is not among the messages of the process managers.")
+    past = _Past(app, events, ids, now)
+    try:
+        return [step for reactors in functions for step in steps(app, reactors, *arguments, past)]
+    except BadReaction as bad:
+        raise AssertionError(str(bad)) from None
 
 
 def from_log(app: App, type_: str, **fields: Any) -> Event:

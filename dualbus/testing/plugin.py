@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from dualbus.application.loader import load
 from dualbus.testing.cluster import Cluster
 from dualbus.testing.differences import differences
 
@@ -23,9 +24,11 @@ def dualbus_cluster(
 ) -> Iterator[Cluster]:
     """A running cluster of real processes in a temporary folder.
 
-    Clients of the test have the cluster's default timeout, a minute.
+    The cluster has a reactor if the application has reactions. Clients of the test have the cluster's default
+    timeout, a minute.
     """
-    with Cluster(app=dualbus_app, cwd=pytestconfig.rootpath) as cluster:
+    reactor = bool(load(dualbus_app).reactions)
+    with Cluster(app=dualbus_app, cwd=pytestconfig.rootpath, reactor=reactor) as cluster:
         monkeypatch.setenv("DUALBUS_TIMEOUT_MS", cluster.environ["DUALBUS_TIMEOUT_MS"])
         yield cluster
 

@@ -12,9 +12,11 @@ from dualbus.commandbus.node import genesis
 from dualbus.log.contract import GENESIS, Decision, NewEvent
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.operations.transfer import export_lines, import_lines
 from tests.cli.conftest import Run
 from tests.drain import Bus
 from tests.history import History, project
+from tests.in_process.library import app as library
 
 
 def identity(folder: Path) -> tuple[str, str]:
@@ -221,6 +223,19 @@ def test_keys_rejections_and_origins_are_known_after_an_import(run: Run, tmp_pat
         assert other["text"].startswith("This idempotency_key was used for another command")
         assert log.outcomes(["k1", "k2"]) == outcomes
         assert outcomes["k1"].origin.metadata == {"tenant": "é"}
+
+
+def test_a_rejection_keeps_the_field_and_the_code_of_its_problems(tmp_path: Path) -> None:
+    command = {"type": "Stumble", "payload": {"how": "several"}, "idempotency_key": "k"}
+    with closing(SqliteLog(tmp_path / "one", lambda secret: genesis(library, secret))) as log:
+        first = Bus(log, library).send(command)
+        lines = list(export_lines(log, lambda position, head: None))
+
+    import_lines(lines, tmp_path / "two", library, lambda position: None)
+
+    with closing(SqliteLog(tmp_path / "two", lambda secret: pytest.fail("a new log"))) as log:
+        assert Bus(log, library).send(command) == first
+        assert log.outcomes(["k"])["k"].errors == ["First", {"text": "Second", "field": "how", "code": "second"}]
 
 
 def test_an_earlier_export_with_lines_of_events_only_is_imported(run: Run, data: Path, tmp_path: Path) -> None:

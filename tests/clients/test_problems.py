@@ -184,7 +184,7 @@ def test_a_client_receives_the_problems_of_a_validation_a_rule_and_a_decision(ma
     ]
     # Of the cluster itself
     assert refused(lambda: client.query("Nothing"))[0][1:] == (None, "not_supported")
-    assert refused(lambda: client.query("GetPrice", order=b"x"))[0][1:] == (None, "malformed")
+    assert refused(lambda: client.query("GetPrice", order={"x"}))[0][1:] == (None, "malformed")
 
 
 def test_a_repeated_command_has_the_first_problems_also_after_a_restart(make: Make, orders: Cluster) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-PACKAGES = ("gateway", "commandbus", "projector", "querybus", "dualbus", "users", "tests")
+PACKAGES = ("gateway", "commandbus", "projector", "querybus", "reactor", "dualbus", "users", "tests")
 FAULTS = "tests/faults"
 
 

@@ -12,7 +12,7 @@ import pytest
 import dualbus
 
 ROOT = Path(__file__).parents[2]
-PROCESSES = {"gateway", "commandbus", "projector", "querybus", "web"}
+PROCESSES = {"gateway", "commandbus", "projector", "querybus", "reactor", "web"}
 APPLICATIONS = {"users", "examples"}
 PRODUCT = [*PROCESSES, "dualbus", "users"]
 NOT_OURS = {".git", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", "__pycache__", "data", "build"}
@@ -29,6 +29,7 @@ LAYERS = [  # of dualbus: a room imports those above it
     ["log.head", "log.chain", "runtime.sqlite_errors"],
     ["readmodel"],
     ["log"],
+    ["reactions"],
     ["transport"],
     ["runtime"],
     ["telemetry"],
@@ -55,6 +56,7 @@ OWNERS = {  # of a driver: the only files that name it
         "dualbus/log/sqlite/copy.py",  # and copies of it are cut
         "dualbus/log/sqlite/index.py",
         "dualbus/log/sqlite/upgrade.py",  # the tables of format 1
+        "dualbus/reactions/store.py",
         "dualbus/readmodel/replay.py",  # and compares two read models row by row
     },
     "sqlite3": set(),

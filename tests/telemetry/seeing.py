@@ -19,5 +19,6 @@ def counted(client: RawClient) -> dict[tuple[str, str], dict[str, int]]:
 
 def process(client: RawClient, name: str) -> dict[str, Any]:
     """Return what Status shows of the only process of a name."""
-    [found] = [one for one in ask_gateway(client, "Status")["processes"] if one["name"] == name]
-    return dict(found)
+    found = [one for one in ask_gateway(client, "Status")["processes"] if one["name"] == name]
+    assert len(found) == 1
+    return dict(found[0])

@@ -20,6 +20,7 @@ from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.raw import RawClient, create, query
 from tests.telemetry.collector import Collector
+from tests.telemetry.seeing import process
 from tests.web.conftest import wait_until_serving
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -167,6 +168,7 @@ def test_a_collector_that_is_gone_stops_nothing(traced: Cluster, collector: Coll
         for number in range(5):
             [answer] = client.ask(traced_message(create(f"u{number}"), TRACEPARENT))
             assert answer["success"] is True
+        until(lambda: process(client, "projector").get("state") == "following")
 
     # Every process stops in order, though its last spans cannot be exported
     for name in ("projector", "querybus", "commandbus", "gateway"):
@@ -175,13 +177,13 @@ def test_a_collector_that_is_gone_stops_nothing(traced: Cluster, collector: Coll
 
 def test_without_configuration_no_process_imports_opentelemetry() -> None:
     code = "import sys, dualbus, {0}.node; print('opentelemetry' in sys.modules)"
-    for process in ("gateway", "commandbus", "projector", "querybus", "web"):
-        script = code.format(f"dualbus.{process}")
+    for name in ("gateway", "commandbus", "projector", "querybus", "web"):
+        script = code.format(f"dualbus.{name}")
         environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
         ran = subprocess.run(
             [sys.executable, "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
         )
-        assert ran.stdout == "False\n", process
+        assert ran.stdout == "False\n", name
 
 
 def test_a_missing_package_is_a_warning(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ _TYPES_OF_TAG = (
 def history(db: apsw.Connection, tags: Sequence[str], types: Collection[str], after: int, limit: int) -> apsw.Cursor:
     """Return the events after a position that match, in order."""
     if len(tags) > 1:
-        tags = _rarest_first(db, tags)
+        tags = _rarest_first(db, tags, types)
     return db.execute(
         _sql(len(tags), len(types), after > 0, exists=False), (tags[0], after, *tags[1:], *types, limit)
     )
@@ -30,14 +30,21 @@ def history(db: apsw.Connection, tags: Sequence[str], types: Collection[str], af
 def exists(db: apsw.Connection, tags: Sequence[str], types: Collection[str], after: int) -> bool:
     """Return whether an event after a position matches."""
     if len(tags) > 1:
-        tags = _rarest_first(db, tags)
+        tags = _rarest_first(db, tags, types)
     sql = _sql(len(tags), len(types), after > 0, exists=True)
     return bool(db.execute(sql, (tags[0], after, *tags[1:], *types)).get)
 
 
-def _rarest_first(db: apsw.Connection, tags: Sequence[str]) -> list[str]:
-    sql = "SELECT count(*) FROM (SELECT 1 FROM tags WHERE tag = ? LIMIT ?)"
-    return sorted(set(tags), key=lambda tag: int(db.execute(sql, (tag, SAMPLE)).get))
+def _rarest_first(db: apsw.Connection, tags: Sequence[str], types: Collection[str]) -> list[str]:
+    sql = _sample_sql(len(types))
+    return sorted(set(tags), key=lambda tag: int(db.execute(sql, (tag, *types, SAMPLE)).get))
+
+
+@cache
+def _sample_sql(types: int) -> str:
+    """Return a query for the number of entries of a tag, up to a limit, without those of other types."""
+    of_types = f"AND type IN ({', '.join('?' * types)})" if types else ""
+    return f"SELECT count(*) FROM (SELECT 1 FROM tags WHERE tag = ? {of_types} LIMIT ?)"  # noqa: S608
 
 
 @cache

@@ -1,0 +1,115 @@
+"""States as JSON, exactly: a state that would not be read back with the same values and types has no JSON."""
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import cache
+from itertools import chain
+from types import NoneType
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, TypeAdapter
+
+from dualbus.runtime.errors import RAISED
+
+SIZE_MAX = 1 << 18  # so that the conversion takes milliseconds
+VALUE_SIZE = 16  # of each value, beside the length of a text
+
+_ATOMS = frozenset({str, int, bool, NoneType, bytes, date, timedelta, UUID})  # equal values are the same value
+
+
+def packed(state: Any) -> bytes | None:
+    """Return the JSON of a dataclass or a model; None if the state would change on the way, or is too large."""
+    kind: Any = type(state)
+    if not _is_record(kind) or not _is_importable(kind):
+        return None
+    try:
+        if _is_too_large(state):
+            return None
+        data = _adapter(kind).dump_json(state, by_alias=False, exclude_unset=True, warnings=False)
+        return data if is_same(state, unpacked(kind, data)) else None
+    except RAISED:  # of the application's serializers and validators, or a type without JSON
+        return None
+
+
+def unpacked(kind: Any, data: bytes) -> Any:
+    """Return the state of this class with this JSON. Raises any exception for other JSON."""
+    return _adapter(kind).validate_json(data, by_alias=False, by_name=True)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _is_record(kind: type[Any]) -> bool:
+    return dataclasses.is_dataclass(kind) or issubclass(kind, BaseModel)
+
+
+def _is_importable(kind: type[Any]) -> bool:
+    """Return whether the name of a class leads to this class, in a module with a file."""
+    found: Any = sys.modules.get(kind.__module__)
+    if not getattr(found, "__file__", None):
+        return False
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Return whether values are equal in all parts and types: 1 is neither True nor 1.0, and a list is no tuple."""
+    kind = type(one)
+    if kind is not type(other):
+        return False
+    if kind in _ATOMS:
+        return bool(one == other)
+    if isinstance(one, Enum):
+        return one is other
+    if kind is float:
+        return repr(one) == repr(other)
+    if kind is Decimal:
+        return bool(one.as_tuple() == other.as_tuple())
+    if kind in (datetime, time):
+        return bool(one == other and one.utcoffset() == other.utcoffset() and one.fold == other.fold)
+    if kind in (list, tuple):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    if kind in (set, frozenset):
+        atoms = all(type(item) in _ATOMS or isinstance(item, Enum) for item in one)
+        return atoms and {(type(item), item) for item in one} == {(type(item), item) for item in other}
+    if kind is dict:
+        return is_same(list(one.items()), list(other.items()))
+    if _is_record(kind):
+        return is_same(_attributes(one), _attributes(other))
+    return False
+
+
+def _attributes(value: object) -> Any:
+    """Return all attributes of an object, also those that are no fields."""
+    return object.__getstate__(value)
+
+
+def _is_too_large(state: Any) -> bool:
+    size = 0
+    for value in _values(state):
+        size += VALUE_SIZE + (len(value) if isinstance(value, str | bytes) else 0)
+        if size > SIZE_MAX:
+            return True
+    return False
+
+
+def _values(value: Any) -> Iterator[Any]:
+    """Yield a value and all values inside."""
+    yield value
+    parts: Iterable[Any] = ()
+    if isinstance(value, list | tuple | set | frozenset):
+        parts = value
+    elif isinstance(value, dict):
+        parts = chain(value.keys(), value.values())
+    elif _is_record(type(value)):
+        parts = (_attributes(value),)
+    for part in parts:
+        yield from _values(part)

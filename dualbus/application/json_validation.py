@@ -1,0 +1,177 @@
+"""Validation of JSON in two respects in which pydantic loses what a client has sent.
+
+pydantic converts a number in JSON to a float before a Decimal field sees the number. Behind a function of the author
+that runs before a field's own rules, pydantic validates Python: in strict mode, the text of a date is refused there.
+Copies of the classes' schemas look the digits of numbers up, and validate the result of such a function as JSON.
+"""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from decimal import Decimal
+from functools import cached_property
+from math import inf, nextafter
+from types import NoneType
+from typing import Any, cast
+
+from pydantic import BaseModel
+from pydantic_core import PydanticKnownError, SchemaValidator, core_schema, to_json
+
+from dualbus.application.schemas import Config, Node, changed_validator, holds
+from dualbus.protocol.numbers import Number
+
+_BEFORE = ("function-before", "function-wrap")
+_SCALARS = (str, int, float, bool, NoneType, Number)
+
+
+class AmbiguousNumbers(Exception):
+    """Raised for numbers that differ only in digits that a float does not keep, outside of fields of numbers."""
+
+
+class _Numbers:
+    """The numbers of a message, each under a float of its own."""
+
+    def __init__(self) -> None:
+        self.digits: dict[float, Decimal] = {}
+        self.floats: dict[float, float] = {}  # of the numbers whose own float belonged to another number
+        self.found: set[float] = set()  # of these, those that a field of numbers has received
+
+    def replaced(self, value: Any) -> Any:
+        """Return a copy of a value with the floats in place of its numbers."""
+        kind = type(value)
+        if kind is dict:
+            return {key: self.replaced(item) for key, item in value.items()}
+        if kind is list:
+            return [self.replaced(item) for item in value]
+        if kind is Number:
+            return self._own_float(float(value), value.digits)
+        return self._own_float(value, Decimal(repr(value))) if kind is float else value
+
+    def _own_float(self, number: float, digits: Decimal) -> float:
+        own, towards = number, -inf if number > 0 else inf
+        while self.digits.setdefault(own, digits) != digits:
+            own = nextafter(own, towards)
+        if own != number:
+            self.floats[own] = number
+        elif digits.as_tuple().exponent < self.digits[own].as_tuple().exponent:  # type: ignore[operator]
+            self.digits[own] = digits  # 0.10, and not 0.1
+        return own
+
+
+_numbers: ContextVar[_Numbers | None] = ContextVar("numbers", default=None)
+
+
+def has_decimals(kind: type[BaseModel]) -> bool:
+    """Return whether a class has a Decimal, at any depth."""
+    return holds(kind.__pydantic_core_schema__, lambda node: node.get("type") == "decimal")
+
+
+def has_functions(kind: type[BaseModel]) -> bool:
+    """Return whether a class has functions of the author that run before the rules of a field."""
+    return holds(kind.__pydantic_core_schema__, lambda node: node.get("type") in _BEFORE)
+
+
+def json_validator(kind: type[BaseModel], *, by_name: bool = False) -> SchemaValidator:
+    """Return a validator of JSON; `by_name`, with the names of the fields in place of their aliases."""
+    definitions: list[Any] = []
+
+    def change(node: Node, copy: Node, config: Config) -> Node:
+        match node.get("type"):
+            case "definitions":
+                definitions.extend(copy["definitions"])
+            case "decimal":
+                return _after(_digits, {**copy, "strict": False})
+            case "float":
+                return _after(_float, copy)
+            case "function-before" | "function-wrap" if not _needs_info(node["schema"]):
+                inner = _Inner(copy["schema"], config, definitions, by_name)
+                plain = core_schema.no_info_plain_validator_function(inner)
+                return _after(_restored, {**node, "schema": plain})
+            case "function-before" | "function-wrap" | "function-plain":
+                return _after(_restored, node)
+        return copy
+
+    return changed_validator(kind.__pydantic_core_schema__, change)
+
+
+def validate(validator: SchemaValidator, value: Any, *, by_name: bool = False) -> Any:
+    """Return the result of a validator for JSON-like data. Raises ValidationError and AmbiguousNumbers."""
+    numbers = _Numbers()
+    token = _numbers.set(numbers)
+    try:
+        data = to_json(numbers.replaced(value))
+        message = (
+            validator.validate_json(data, by_alias=False, by_name=True) if by_name else validator.validate_json(data)
+        )
+    finally:
+        _numbers.reset(token)
+    if numbers.floats.keys() - numbers.found:
+        raise AmbiguousNumbers
+    return message
+
+
+class _Inner:
+    """The rules of a field behind a function of the author, which returns JSON or a value of Python."""
+
+    def __init__(self, schema: Node, config: Config, definitions: list[Any], by_name: bool) -> None:
+        self._schema = {"type": "definitions", "schema": schema, "definitions": definitions}
+        self._config = config
+        self._by_name = by_name
+
+    @cached_property
+    def _validator(self) -> SchemaValidator:
+        return SchemaValidator(cast("Any", self._schema), cast("Any", self._config), _use_prebuilt=False)
+
+    def __call__(self, value: Any) -> Any:
+        if _is_json(value):
+            return validate(self._validator, value, by_name=self._by_name)
+        return self._validator.validate_python(value)
+
+
+def _needs_info(part: Any) -> bool:
+    """Return whether a function inside a field's schema receives information about the other fields."""
+    if type(part) is dict:
+        if part.get("type") in ("model-fields", "typed-dict", "dataclass-args"):
+            return False
+        return part.get("type") == "with-info" or any(map(_needs_info, part.values()))
+    return type(part) is list and any(map(_needs_info, part))
+
+
+def _is_json(value: Any) -> bool:
+    kind = type(value)
+    if kind is dict:
+        return all(map(_is_json, value.values()))
+    return all(map(_is_json, value)) if kind is list else kind in _SCALARS
+
+
+def _after(function: Callable[[Any], Any], node: Node) -> Node:
+    schema = core_schema.no_info_before_validator_function(function, cast("Any", node))
+    return cast("Node", schema)
+
+
+def _digits(value: Any) -> Any:
+    """Return the exact value of a number. The Decimal field is not strict afterwards; this function is."""
+    if type(value) is float and (numbers := _numbers.get()):
+        numbers.found.add(value)
+        return numbers.digits.get(value, value)
+    if type(value) not in (float, int, str, Decimal):
+        raise PydanticKnownError("decimal_type")
+    return value
+
+
+def _float(value: Any) -> Any:
+    if type(value) is not float or not (numbers := _numbers.get()):
+        return value
+    numbers.found.add(value)
+    return numbers.floats.get(value, value)
+
+
+def _restored(value: Any) -> Any:
+    """Return a value for a function of the author, with Numbers in place of floats that do not keep their digits."""
+    kind = type(value)
+    if kind is dict:
+        return {key: _restored(item) for key, item in value.items()}
+    if kind is list:
+        return [_restored(item) for item in value]
+    if kind is float and type(digits := _digits(value)) is Decimal:
+        return value if str(digits) == repr(value) else Number(digits)
+    return value

@@ -1,0 +1,50 @@
+"""The rules of a message with wrong fields: `problems()` of the fields that are right."""
+
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import SchemaValidator, to_json
+
+from dualbus.protocol.numbers import holds_number
+
+
+def partial_message(kind: type[BaseModel], sent: dict[str, Any], error: ValidationError) -> Any:
+    """Return a message of the right fields and the defaults; reading another attribute raises AttributeError.
+
+    Return None if the error is not one of single fields, or a number has digits that its float does not keep. Raises
+    any exception of the author's validators.
+    """
+    places = [problem["loc"] for problem in error.errors(include_url=False, include_context=False)]
+    if not all(places) or holds_number(sent):
+        return None
+    wrong = {place[0] for place in places}
+    values: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        key = field.validation_alias or name
+        if key in sent and key not in wrong:
+            values[name] = _field_validators(kind)[name].validate_json(to_json(sent[key]))
+        elif key not in wrong and not field.is_required():
+            values[name] = field.get_default(call_default_factory=True, validated_data=values)
+    message = kind.model_construct()
+    object.__setattr__(message, "__dict__", values)
+    return message
+
+
+@cache
+def _field_validators(kind: type[BaseModel]) -> dict[str, SchemaValidator]:
+    """Return validators of the single fields of a class."""
+    node: Any = kind.__pydantic_core_schema__
+    definitions: list[Any] = []
+    config = None
+    while node["type"] != "model-fields":
+        definitions = node.get("definitions", definitions)
+        config = node.get("config", config)
+        if node["type"] == "definition-ref":
+            node = next(each for each in definitions if each["ref"] == node["schema_ref"])
+        else:
+            node = node["schema"]
+    return {
+        name: SchemaValidator({"type": "definitions", "schema": field["schema"], "definitions": definitions}, config)
+        for name, field in node["fields"].items()
+    }

@@ -1,0 +1,252 @@
+"""The reactor's own file: positions, timers and parked events of the reactions, changed in a transaction.
+
+The content derives from the log, except the attempts of effects. The command line writes orders into the file (fire,
+cancel, retry, skip) for the reactor.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+
+from dualbus.log.identity import Identity
+from dualbus.runtime.errors import DataError
+
+FILE_NAME = "reactor.db"
+APPLICATION_ID = 0x64427263  # "dBrc"
+FORMAT = 1
+RETRY, SKIP, FIRE, CANCEL = "retry", "skip", "fire", "cancel"
+
+SCHEMA = f"""
+CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), log TEXT NOT NULL, incarnation TEXT NOT NULL) STRICT;
+CREATE TABLE reactions (name TEXT PRIMARY KEY, position INTEGER NOT NULL, hash BLOB NOT NULL,
+    rebuilt INTEGER NOT NULL) STRICT;
+CREATE TABLE timers (reaction TEXT NOT NULL, schedule INTEGER NOT NULL, name TEXT NOT NULL, due INTEGER NOT NULL,
+    key TEXT NOT NULL, position INTEGER NOT NULL, type TEXT NOT NULL, payload TEXT NOT NULL, origin TEXT NOT NULL,
+    tries INTEGER NOT NULL, error TEXT NOT NULL, command TEXT NOT NULL,
+    PRIMARY KEY (reaction, schedule, name)) STRICT, WITHOUT ROWID;
+CREATE INDEX due ON timers (reaction, due);
+CREATE TABLE parked (reaction TEXT NOT NULL, position INTEGER NOT NULL, reason TEXT NOT NULL, time TEXT NOT NULL,
+    tries INTEGER NOT NULL, due INTEGER NOT NULL, follows INTEGER NOT NULL, command TEXT NOT NULL,
+    PRIMARY KEY (reaction, position)) STRICT, WITHOUT ROWID;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT};
+"""
+TIMER_COLUMNS = "reaction, schedule, name, due, key, position, type, payload, origin, tries, error, command"
+
+
+class Progress(NamedTuple):
+    """The position up to which a reaction has finished all events."""
+
+    position: int
+    hash: bytes  # of the event at the position
+    rebuilt: int  # up to this position, an earlier file had perhaps finished the events
+
+
+class Timer(NamedTuple):
+    """A pending timer, or the next time of a schedule."""
+
+    reaction: str
+    schedule: int  # 1 for a schedule
+    name: str
+    due: int  # microseconds since 1970
+    key: str  # of the command
+    position: int  # of the event; 0 for a schedule
+    type: str
+    payload: str  # JSON
+    origin: str  # JSON
+    tries: int = 0
+    error: str = ""
+    command: str = ""  # FIRE or CANCEL
+
+    @property
+    def id(self) -> tuple[str, int, str]:
+        """The primary key."""
+        return self.reaction, self.schedule, self.name
+
+
+class Removed(NamedTuple):
+    """A cancelled or fired timer."""
+
+    reaction: str
+    name: str
+    schedule: int = 0
+    key: str = ""  # of the fired timer; a later timer of the same name stays
+
+
+class Parked(NamedTuple):
+    """A parked event of a reaction."""
+
+    reaction: str
+    position: int
+    reason: str
+    time: str
+    tries: int = 0
+    due: int = 0  # microseconds since 1970, of the next try; 0 without another try
+    follows: int = 0  # the parked position before this event; 0 for a failed event
+    command: str = ""  # RETRY or SKIP
+
+
+@dataclass(slots=True)
+class Changes:
+    """The changes of a transaction, in order: later changes of the same timer win."""
+
+    progress: dict[str, Progress] = field(default_factory=dict)
+    timers: list[Timer | Removed] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
+    unparked: list[tuple[str, int]] = field(default_factory=list)
+    durable: bool = False  # an effect has finished: a power cut must not repeat the effect
+
+    def __bool__(self) -> bool:
+        return bool(self.progress or self.timers or self.parked or self.unparked)
+
+
+class ReactionStore:
+    """The open file. Raises DataError if the file cannot be read or written."""
+
+    def __init__(self, folder: Path, identity: Identity | None = None) -> None:
+        """Open the file; with the identity of a log, create a missing file."""
+        self.path = folder / FILE_NAME
+        with _usable(self.path):
+            if identity is None and not self.path.exists():
+                raise DataError(f"There is no {self.path}: start reactor, which creates the file.")
+            self._db = apsw.Connection(str(self.path), statementcachesize=64)
+            self._db.set_busy_timeout(5000)
+            self._db.pragma("journal_mode", "wal")
+            if identity and not self._db.pragma("application_id"):
+                with self._db:
+                    self._db.execute(SCHEMA)
+                    self._db.execute("INSERT INTO meta VALUES (1, ?, ?)", identity)
+            if (self._db.pragma("application_id"), self._db.pragma("user_version")) != (APPLICATION_ID, FORMAT):
+                raise DataError(f"{self.path} is not a file of this reactor: move it away, and start reactor again.")
+            self.identity = Identity(*self._db.execute("SELECT log, incarnation FROM meta").get)
+            self._inode = self.path.stat().st_ino
+
+    def replaced(self) -> bool:
+        """Return whether the file was removed or replaced."""
+        try:
+            return os.stat(self.path).st_ino != self._inode
+        except OSError:
+            return True
+
+    def adopt(self, identity: Identity) -> None:
+        """Follow a restored log with the same events up to the positions of all reactions."""
+        with _usable(self.path):
+            self._db.execute("UPDATE meta SET log = ?, incarnation = ?", identity)
+
+    def progress(self) -> dict[str, Progress]:
+        """Return the progress of each reaction."""
+        with _usable(self.path):
+            rows = self._db.execute("SELECT name, position, hash, rebuilt FROM reactions")
+            return {name: Progress(*rest) for name, *rest in rows}
+
+    def write(self, changes: Changes) -> None:
+        """Write changes in a transaction."""
+        with _usable(self.path):
+            self._db.pragma("synchronous", "full" if changes.durable else "normal")
+            with self._db:
+                for name, progress in changes.progress.items():
+                    self._db.execute("INSERT OR REPLACE INTO reactions VALUES (?, ?, ?, ?)", (name, *progress))
+                for change in changes.timers:
+                    self._write_timer(change)
+                self._db.executemany("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?)", changes.parked)
+                self._db.executemany("DELETE FROM parked WHERE (reaction, position) = (?, ?)", changes.unparked)
+
+    def _write_timer(self, change: Timer | Removed) -> None:
+        if isinstance(change, Removed):
+            sql = "DELETE FROM timers WHERE (reaction, name, schedule) = (?, ?, ?) AND ?4 IN ('', key)"
+            self._db.execute(sql, change)
+        elif change.tries:
+            sql = (
+                "UPDATE timers SET due = ?, tries = ?, error = ? WHERE (reaction, schedule, name, key) = (?, ?, ?, ?)"
+            )
+            self._db.execute(sql, (change.due, change.tries, change.error, *change.id, change.key))
+        else:
+            self._db.execute("INSERT OR REPLACE INTO timers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", change)
+
+    def due(self, reaction: str, now: int, limit: int) -> list[Timer]:
+        """Return the due timers of a reaction, oldest first."""
+        return self._timers("reaction = ? AND due <= ? ORDER BY due LIMIT ?", (reaction, now, limit))
+
+    def next_due(self, reaction: str, after: int) -> int | None:
+        """Return the time of the next timer of a reaction that is due after a time."""
+        sql = "SELECT min(due) FROM timers WHERE reaction = ? AND due >= ?"
+        with _usable(self.path):
+            found: int | None = self._db.execute(sql, (reaction, after)).get
+            return found
+
+    def schedules(self, reaction: str) -> dict[str, Timer]:
+        """Return the next times of the schedules of a reaction, by name."""
+        return {timer.name: timer for timer in self._timers("reaction = ? AND schedule = 1", (reaction,))}
+
+    def timers(self, reaction: str | None = None, limit: int = 100) -> list[Timer]:
+        """Return the next timers, of a reaction or of all."""
+        return self._timers("? IN ('', reaction) ORDER BY due LIMIT ?", (reaction or "", limit))
+
+    def _timers(self, condition: str, values: Sequence[Any]) -> list[Timer]:
+        with _usable(self.path):
+            rows = self._db.execute(f"SELECT {TIMER_COLUMNS} FROM timers WHERE {condition}", values)  # noqa: S608
+            return list(map(Timer._make, rows))
+
+    def parked(self, reaction: str | None = None, *, commanded: bool = False) -> list[Parked]:
+        """Return the parked events in order; `commanded`: those with a command of an operator."""
+        condition = "? IN ('', reaction)" + (" AND command <> ''" if commanded else "")
+        sql = f"SELECT * FROM parked WHERE {condition} ORDER BY 1, 2"  # noqa: S608
+        with _usable(self.path):
+            return list(map(Parked._make, self._db.execute(sql, (reaction or "",))))
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return the numbers of timers and of parked events of each reaction."""
+        sql = (
+            "SELECT name, (SELECT count(*) FROM timers WHERE reaction = reactions.name AND schedule = 0), "
+            "(SELECT count(*) FROM parked WHERE reaction = reactions.name) FROM reactions"
+        )
+        with _usable(self.path):
+            return {name: (timers, parked) for name, timers, parked in self._db.execute(sql)}
+
+    def command_timer(self, reaction: str, name: str, command: str) -> bool:
+        """Fire or cancel a timer: record the command for the reactor; return whether the timer exists."""
+        sql = "UPDATE timers SET command = ?, due = 0 WHERE (reaction, schedule, name) = (?, 0, ?)"
+        return self._changed(sql, (command, reaction, name))
+
+    def command_parked(self, reaction: str, position: int, command: str) -> bool:
+        """Retry or skip a parked event: record the command for the reactor; return whether the event is parked."""
+        sql = "UPDATE parked SET command = ? WHERE (reaction, position) = (?, ?)"
+        return self._changed(sql, (command, reaction, position))
+
+    def _changed(self, sql: str, values: Sequence[Any]) -> bool:
+        with _usable(self.path):
+            self._db.execute(sql, values)
+            return self._db.changes() > 0
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+def remove(folder: Path) -> None:
+    """Delete the file."""
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            (folder / f"{FILE_NAME}{suffix}").unlink()
+
+
+def as_json(value: Any) -> str:
+    """Return a value as the text of a column."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+@contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (apsw.Error, OSError) as error:
+        raise DataError(
+            f"{path} cannot be used ({error}): free some space, or move the file away; reactor then derives it from "
+            "the log again."
+        ) from None

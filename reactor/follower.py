@@ -1,0 +1,246 @@
+"""Follows the log for a reaction: starts the functions for each event, in order for each tag."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+
+from dualbus.application import event_json
+from dualbus.application.app import App
+from dualbus.application.causes import Unreadable
+from dualbus.application.causes import cause as describe
+from dualbus.application.messages import Event
+from dualbus.application.reactors import Reactors
+from dualbus.log.contract import ReadableLog, RecordedEvent
+from dualbus.reactions.order import TagOrder
+from dualbus.reactions.store import SKIP, Changes, Parked, Progress
+from dualbus.runtime.errors import RAISED, FatalError
+
+from .commands import Cause
+from .job import Failure, Job
+
+WINDOW = 1000  # unfinished events
+PARKED_MAX = 10_000
+PAUSE_SECONDS_MAX = 3600.0
+MICROSECONDS = 1_000_000
+BLOCKED = "An earlier event with the same tag is parked."
+
+logger = logging.getLogger(__name__)
+
+
+class Follower:
+    """The events of a reaction: unfinished, finished and parked."""
+
+    def __init__(
+        self,
+        app: App,
+        log: ReadableLog,
+        reactors: Reactors,
+        progress: Progress,
+        run: Callable[[Job], Awaitable[None]],
+        wake: Callable[[], None],
+    ) -> None:
+        self.name = reactors.reaction.name
+        self.position = progress.position  # all events up to here are finished or parked, and in the store
+        self.read = progress.position
+        self._unreadable = ""
+        self.crash: Exception | None = None  # an error of the log, which ends the process
+        self._rebuilt = progress.rebuilt
+        self._app = app
+        self._log = log
+        self._reactors = reactors
+        self._reaction = reactors.reaction
+        self._run = run
+        self._wake = wake
+        self._names = app.stored_names(frozenset(reactors.by_event))  # types in the log
+        self._order: TagOrder[Job] = TagOrder()
+        self._unfinished: dict[int, Job] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changes = Changes()
+        self._retries: dict[int, int] = {}  # by parked position, the time of the next try
+
+    @property
+    def busy(self) -> int:
+        """The number of events under way."""
+        return len(self._tasks)
+
+    @property
+    def settled(self) -> int:
+        """The position before the first parked event, or the position of the reaction."""
+        return min(self.position, min(self._order.parked, default=self.position + 1) - 1)
+
+    @property
+    def room(self) -> int:
+        """The number of events to read now, at most."""
+        full = len(self._order.parked) >= PARKED_MAX
+        return 0 if self._unreadable or full else max(0, WINDOW - len(self._unfinished))
+
+    @property
+    def failure(self) -> str:
+        """The reason to read no further events, or an empty string."""
+        full = len(self._order.parked) >= PARKED_MAX
+        return f"has {PARKED_MAX} parked events, and reads no further events" if full else self._unreadable
+
+    # Reading.
+
+    def load(self, parked: Sequence[Parked]) -> None:
+        """Restore the parked events of the store."""
+        for row in parked:
+            [record] = self._log.read(row.position - 1, 1)
+            job = self._job(record, self._causes([record])[record.position])
+            job.finished = job.was_parked = True
+            job.tries = row.tries
+            self._order.mark_parked(job)
+            if row.due:
+                self._retries[row.position] = row.due
+
+    def feed(self, records: Sequence[RecordedEvent]) -> None:
+        """Start the reactions of the next events of the log."""
+        parked = self._order.parked
+        wanted = [record for record in records if record.type in self._names and record.position not in parked]
+        causes = self._causes(wanted)
+        last = records[-1].position
+        for record in wanted:
+            try:
+                job = self._job(record, causes[record.position])
+            except Unreadable as unreadable:
+                self._unreadable = f"cannot read the event at position {record.position}: {unreadable}"
+                logger.error("Reaction %s stops, because it %s.", self.name, self._unreadable)
+                last = record.position - 1
+                break
+            self._unfinished[record.position] = job
+            if self._order.blocked(job):
+                self._order.mark_parked(job)
+                self._note_parked(job, BLOCKED, follows=self._blocker(job))
+            elif self._order.add(job):
+                self._start(job)
+        self.read = last
+
+    def _causes(self, records: Sequence[RecordedEvent]) -> dict[int, Cause]:
+        outcomes = self._log.outcomes({record.command_id for record in records})
+        return {record.position: Cause.of(record.position, outcomes.get(record.command_id)) for record in records}
+
+    def _job(self, record: RecordedEvent, cause: Cause) -> Job:
+        event: Event = self._app.decode(record.type, record.data)
+        return Job(record, event, frozenset(f"{name}:{text}" for name, text in event_json.tags(event)), cause)
+
+    # Running.
+
+    def _start(self, job: Job) -> None:
+        task = asyncio.get_running_loop().create_task(self._react(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _react(self, job: Job) -> None:
+        try:
+            await self._run(job)
+        except Failure as failure:
+            self._park(job, failure)
+        except FatalError as error:
+            self.crash = error
+        except RAISED as error:
+            logger.exception("%s/%d failed.", self.name, job.position)
+            text = f"The reaction raised {describe(error)}: the log of reactor has the details."
+            self._park(job, Failure(text, final=True))
+        else:
+            self._finish(job)
+        self._wake()
+
+    def _finish(self, job: Job) -> None:
+        job.finished = True
+        self._changes.durable |= self._reactors.is_effect
+        if job.was_parked:  # behind `position`: the store has passed this event
+            self._changes.timers += job.timers
+            self._changes.unparked.append((self.name, job.position))
+        for ready in self._order.finish(job):
+            self._start(ready)
+
+    def _park(self, job: Job, failure: Failure) -> None:
+        """Park an event until the next try, or for good; park the blocked events, too."""
+        job.tries += 1
+        due = 0
+        if not failure.final and job.tries < self._reaction.tries:
+            pause = min(self._reaction.pause * 2 ** (job.tries - 1), PAUSE_SECONDS_MAX) * random.uniform(0.5, 1)  # noqa: S311
+            due = _now() + int(pause * MICROSECONDS)
+            self._retries[job.position] = due
+        else:
+            logger.error(
+                "%s/%d is parked after %d tries: %s Run `dualbus parked list`.",
+                self.name, job.position, job.tries, failure,
+            )  # fmt: skip
+        for parked in self._order.park(job):
+            if parked is job:
+                self._note_parked(job, str(failure), due)
+            else:
+                self._note_parked(parked, BLOCKED, follows=job.position)
+
+    def _note_parked(self, job: Job, reason: str, due: int = 0, follows: int = 0) -> None:
+        job.finished = job.was_parked = True
+        job.timers.clear()
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        self._changes.parked.append(Parked(self.name, job.position, reason, time, job.tries, due, follows))
+
+    def _blocker(self, job: Job) -> int:
+        return min(position for position, parked in self._order.parked.items() if parked.tags & job.tags)
+
+    # Parked events.
+
+    def retry_due(self) -> None:
+        """Start the parked events with a due try."""
+        now = _now()
+        for position in [position for position, due in self._retries.items() if due <= now]:
+            self._release(position)
+
+    def seconds_to_retry(self) -> float:
+        """Return the seconds until the next try of a parked event."""
+        return max(0, min(self._retries.values(), default=1 << 62) - _now()) / MICROSECONDS
+
+    def command(self, row: Parked) -> None:
+        """Retry or skip a parked event, by command of an operator."""
+        if row.position not in self._order.parked:
+            return  # under way already
+        if row.command == SKIP:
+            logger.warning("%s/%d is skipped, by command of an operator.", self.name, row.position)
+            self._changes.unparked.append((self.name, row.position))
+            self._release(row.position, skip=True)
+        elif self._order.blocked(self._order.parked[row.position]):
+            return
+        else:
+            self._order.parked[row.position].tries = 0
+            self._release(row.position)
+
+    def _release(self, position: int, *, skip: bool = False) -> None:
+        self._retries.pop(position, None)
+        for job in self._order.release(position)[1 if skip else 0 :]:
+            self._retries.pop(job.position, None)
+            job.finished = False
+            if self._order.add(job):
+                self._start(job)
+
+    # Storing.
+
+    def collect(self) -> Changes:
+        """Return the changes since the last call: of the finished events without an unfinished event before them."""
+        changes, self._changes = self._changes, Changes()
+        for position, job in list(self._unfinished.items()):
+            if not job.finished:
+                break
+            del self._unfinished[position]
+            if not job.was_parked:
+                changes.timers += job.timers
+        low = min(self._unfinished, default=self.read + 1) - 1
+        if low != self.position:
+            self.position = low
+            changes.progress[self.name] = Progress(low, self._log.hash_at(low) or b"", self._rebuilt)
+        return changes
+
+    async def stop(self) -> None:
+        """Cancel the reactions under way."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _now() -> int:
+    return int(datetime.now(UTC).timestamp() * MICROSECONDS)

@@ -1,0 +1,202 @@
+"""The process: follow the log for all reactions, send their commands, store their progress."""
+
+import asyncio
+import logging
+import os
+import time
+from contextlib import suppress
+from typing import Any
+
+from dualbus.application.app import App
+from dualbus.application.loader import load
+from dualbus.client.reactor_client import ReactorClient
+from dualbus.log.contract import ReadableLog
+from dualbus.log.engine import log_exists, open_reader
+from dualbus.protocol.codec import unpack
+from dualbus.protocol.codes import WireError
+from dualbus.protocol.frames import EVENTS
+from dualbus.protocol.records import read_published
+from dualbus.reactions.store import ReactionStore, remove
+from dualbus.readmodel.checkpoints import check_log_is_complete
+from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, DataError
+from dualbus.runtime.files import Lock, lock_data, make_folder
+from dualbus.runtime.settings import Settings
+from dualbus.runtime.signals import GRACE_SECONDS, Stop
+from dualbus.transport.poller import Poll
+from dualbus.transport.sockets import Sockets
+from dualbus.worker.attendant import Attendant
+from dualbus.worker.interrupt import Interrupt
+from dualbus.worker.link import WorkerLink
+
+from .commands import Commands
+from .reactions import Reactions
+
+HEAD_POLL_SECONDS = 0.5  # between reads of the log's head, and of the commands of an operator
+WAIT_SECONDS = 0.05  # between checks for the log and for the lock
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, stop: Stop) -> int:
+    """Run the reactor until a stop is requested."""
+    make_folder(settings.data)
+    with Sockets() as sockets:
+        return asyncio.run(Reactor(settings, sockets, stop).run())
+
+
+class Reactor:
+    """Runs the reactions of the application."""
+
+    def __init__(self, settings: Settings, sockets: Sockets, stop: Stop) -> None:
+        self._settings = settings
+        self._folder = settings.data
+        self._app: App = load(settings.app)
+        self._stop = stop
+        self._events = sockets.subscriber(settings.events)
+        self._link = WorkerLink(sockets.dealer(settings.back), "reactor", [])
+        self._poll = Poll(self._events, self._link.socket, stop=stop)
+        self._interrupt = Interrupt()
+        self._attendant = Attendant(self._link, self._interrupt, self._status, handler="reaction of")
+        self._reactions: Reactions | None = None
+        self._state = "starting"
+        self._published = False  # since the last turn
+        self._awake = asyncio.Event()
+        self._next_head_poll = 0.0
+
+    async def run(self) -> int:
+        """React until a stop is requested."""
+        loop = asyncio.get_running_loop()
+        descriptors = [self._events.zmq.fileno(), self._link.socket.zmq.fileno(), self._stop.wakeup]
+        for descriptor in descriptors:
+            loop.add_reader(descriptor, self._awake.set)
+        self._attendant.start()
+        self._link.register()
+        lock = await self._wait_for_lock()
+        log = await self._wait_for_log() if lock else None
+        if log:
+            check_log_is_complete(self._folder, log)
+            self._app.check_stored(log.types())
+            while not self._stop.requested:
+                await self._follow(log)
+        while await self._turn(WAIT_SECONDS):
+            pass
+        for descriptor in descriptors:
+            loop.remove_reader(descriptor)
+        if lock:
+            lock.release()
+        self._attendant.stop()
+        return EXIT_OK
+
+    async def _turn(self, seconds: float) -> bool:
+        """Wait, exchange messages with the gateway, send a heartbeat; return False at the end."""
+        link = self._link
+        if not (self._events.has_unsignalled or link.socket.has_unsignalled):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, min(seconds, link.seconds_to_heartbeat))):
+                    await self._awake.wait()
+        self._awake.clear()
+        await asyncio.sleep(0)  # tasks and replies come first
+        ready = link.wait(self._poll, 0)
+        self._receive_publications()
+        link.receive()
+        link.send_heartbeat(self._status)
+        del ready
+        return not link.finished(self._stop)
+
+    def _receive_publications(self) -> None:
+        """Note the arrival of new events. The reactor reads the events from the log."""
+        for frames in self._events.receive():
+            try:
+                if frames[0] == EVENTS:
+                    self._check_publications(frames[1])
+            except (WireError, IndexError) as error:
+                logger.warning("Dropped an invalid publication: %s", error)
+
+    def _check_publications(self, packed: bytes) -> None:
+        for published in read_published(unpack(packed)):
+            self._published = True
+            identity = self._link.identity
+            if identity and published.identity != identity:
+                raise DataError(
+                    f"The log in {self._folder} is {identity.log}, but the published events are of the log "
+                    f"{published.identity.log}: set the same DUALBUS_DATA for commandbus and reactor."
+                )
+
+    def _status(self) -> dict[str, Any]:
+        reactions = self._reactions.status() if self._reactions else {}
+        return {"state": self._state, **reactions, **self._attendant.status()}
+
+    async def _wait_for_lock(self) -> Lock | None:
+        """Wait while another reactor runs; return None if a stop is requested."""
+        while await self._turn(WAIT_SECONDS):
+            try:
+                return lock_data(self._folder, "reactor", "reactor runs the reactions")
+            except AlreadyRunningError as running:
+                if self._state != "waiting for the other reactor":
+                    logger.info("Waiting until the other reactor ends. %s", running)
+                self._state = "waiting for the other reactor"
+        return None
+
+    async def _wait_for_log(self) -> ReadableLog | None:
+        self._state = "waiting for the log"
+        while await self._turn(WAIT_SECONDS):
+            if log_exists(self._folder):
+                return open_reader(self._folder)
+        return None
+
+    async def _follow(self, log: ReadableLog) -> None:
+        """Run the reactions until a stop is requested, or until the reactor's file was removed."""
+        store = self._open_store(log)
+        client = ReactorClient(self._settings.front, src="reactor", timeout=self._settings.timeout_ms / 1000)
+        commands = Commands(client, log)
+        reactions = Reactions(self._app, log, store, commands, self._interrupt, self._link.handling, self._awake.set)
+        self._reactions = reactions
+        self._link.identity = log.identity
+        logger.info("Running %d reactions (pid %d).", len(self._app.reactors), os.getpid())
+        try:
+            reactions.start()
+            await self._react(reactions, store)
+            await self._finish(reactions)
+        finally:
+            await reactions.stop()
+            await client.close()
+            store.close()
+
+    async def _react(self, reactions: Reactions, store: ReactionStore) -> None:
+        while not self._stop.requested:
+            more = reactions.step(published=self._published)
+            self._published = False
+            self._state = reactions.failure or "following"
+            self._link.position = reactions.position
+            if time.monotonic() >= self._next_head_poll:
+                self._next_head_poll = time.monotonic() + HEAD_POLL_SECONDS
+                if store.replaced():
+                    logger.error("The file %s was removed or replaced; deriving it from the log.", store.path)
+                    return
+                reactions.poll()
+            await self._turn(0 if more else min(HEAD_POLL_SECONDS, reactions.seconds_to_next()))
+
+    async def _finish(self, reactions: Reactions) -> None:
+        """Wait for the effects and commands under way, within the grace period."""
+        until = time.monotonic() + GRACE_SECONDS / 2
+        while self._stop.requested and reactions.under_way and time.monotonic() < until:
+            await self._turn(WAIT_SECONDS)
+            reactions.store_changes()
+
+    def _open_store(self, log: ReadableLog) -> ReactionStore:
+        """Open the reactor's file, or create it. Raises DataError for the file of another log."""
+        store = ReactionStore(self._folder, log.identity)
+        if store.identity == log.identity:
+            return store
+        if store.identity.log != log.identity.log:
+            raise DataError(
+                f"{store.path} is of another log ({store.identity.log}): move it away, or point DUALBUS_DATA to the "
+                "right folder."
+            )
+        if all(log.hash_at(one.position) == one.hash for one in store.progress().values()):
+            store.adopt(log.identity)
+            return store
+        logger.warning("The log was restored to a position before those of %s; deriving it again.", store.path)
+        store.close()
+        remove(self._folder)
+        return ReactionStore(self._folder, log.identity)

@@ -1,0 +1,145 @@
+"""Runs process managers: pure functions whose commands are executed once, under keys made of the event's position."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from dualbus.application.app import App
+from dualbus.application.causes import cause
+from dualbus.application.errors import Rejected
+from dualbus.application.messages import Command
+from dualbus.application.reactions import Cancel, Later
+from dualbus.application.reactors import Reactor, Reactors
+from dualbus.application.signatures import name_of
+from dualbus.application.tables import Interrupted
+from dualbus.client.call import type_and_fields
+from dualbus.log.contract import Outcome
+from dualbus.reactions.past import Histories, ReactionPast
+from dualbus.reactions.steps import BadReaction, Step, steps
+from dualbus.reactions.store import Removed, Timer, as_json
+from dualbus.runtime.errors import RAISED, FatalError
+from dualbus.worker.interrupt import Interrupt
+
+from .commands import CommandFailed, Commands, OtherCommand
+from .job import Failure, Job, Running
+
+DEPTH_MAX = 100
+CHAIN_SECONDS = 1.0  # a timer with a longer delay starts another chain
+
+logger = logging.getLogger(__name__)
+
+
+class ProcessManager:
+    """The functions of a reaction."""
+
+    def __init__(
+        self,
+        app: App,
+        reactors: Reactors,
+        commands: Commands,
+        histories: Histories,
+        interrupt: Interrupt,
+        handling: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self.name = reactors.reaction.name
+        self.rebuilt = 0  # up to this position, an earlier file had perhaps finished the events
+        self._app = app
+        self._reactors = reactors
+        self._commands = commands
+        self._histories = histories
+        self._interrupt = interrupt
+        self._handling = handling
+
+    async def run(self, job: Job) -> None:
+        """React to an event: execute the commands in order, and collect the timers. Raises Failure."""
+        key = f"{self.name}/{job.position}"
+        if job.cause.depth >= DEPTH_MAX:
+            raise Failure(
+                f"The event ends a chain of {DEPTH_MAX} reactions, which looks endless: correct the functions that "
+                "cause each other, then retry the event.",
+                final=True,
+            )
+        job.timers.clear()
+        found = self._steps(job, key, self._reactors.by_event[type(job.event)], job.event)
+        await self.execute(job, key, found)
+
+    async def execute(self, job: Job, key: str, found: Sequence[Step]) -> None:
+        """Execute steps in order, each under its own key. Raises Failure."""
+        known: dict[str, Outcome] = {}
+        if job.position <= self.rebuilt:
+            known = self._commands.log.outcomes([f"{key}/{number}" for number in range(len(found))])
+        try:
+            for number, step in enumerate(found):
+                await self._step(job, f"{key}/{number}", step, known)
+        except OtherCommand as used:
+            if job.position > self.rebuilt:
+                raise Failure(str(used), final=True) from None
+            logger.warning("%s: the reaction of an earlier version stands.", key)
+        except CommandFailed as failed:
+            raise Failure(str(failed)) from None
+
+    async def _step(self, job: Job, key: str, step: Step, known: dict[str, Outcome]) -> None:
+        if isinstance(step, Cancel):
+            job.timers.append(Removed(self.name, step.name))
+        elif isinstance(step, Later) and key not in known:
+            job.timers.append(self._timer(job, key, step))
+        else:
+            command = step.command if isinstance(step, Later) else step
+            if isinstance(
+                step, Later
+            ):  # fired or cancelled; the timer has replaced an earlier timer of the same name
+                job.timers.append(Removed(self.name, step.name or key))
+            if refused := await self._refusal(job, key, command, known):
+                await self.refused(job, key, command, refused)
+
+    async def _refusal(self, job: Job, key: str, command: Command, known: dict[str, Outcome]) -> Rejected | None:
+        """Execute a command, unless its outcome is known; return the refusal, or None."""
+        type_, payload = type_and_fields(command, {})
+        if key in known:
+            return self._commands.known(type_, known[key])
+        return await self._commands.execute(type_, payload, key, job.cause.origin())
+
+    async def refused(self, job: Job, key: str, command: Command, refused: Rejected) -> None:
+        """React to the refusal of a command, or report the refusal. Raises Failure."""
+        reactor = self._reactors.refusals.get(type(command))
+        if reactor is None:
+            logger.warning("%s: %s was refused: %s.", key, type(command).__name__, refused)
+            return
+        if key.count("/") > DEPTH_MAX:
+            raise Failure(f"More than {DEPTH_MAX} commands in a chain were refused.", final=True)
+        await self.execute(job, key, self._steps(job, key, [reactor], command, refused))
+
+    def _steps(self, job: Job, key: str, reactors: Sequence[Reactor], *arguments: Any) -> list[Step]:
+        """Run functions until their deadline. Raises Failure."""
+        interrupt, seconds = self._interrupt, self._reactors.reaction.timeout
+        past = ReactionPast(self._histories, job.record, key)
+        interrupt.running = Running(job.position, job.record.type, time.monotonic() + seconds)
+        try:
+            with self._handling(), interrupt:
+                return steps(self._app, reactors, *arguments, past)
+        except Interrupted:
+            raise Failure(f"The reaction ran for more than {seconds:g} s and was stopped.", final=True) from None
+        except BadReaction as bad:
+            raise Failure(str(bad), final=True) from None
+        except FatalError:  # of the log
+            raise
+        except RAISED as problem:
+            names = ", ".join(name_of(reactor.function) for reactor in reactors)
+            logger.exception("%s: %s raised.", key, names)
+            raise Failure(
+                f"{names} raised {cause(problem)}: the log of reactor has the details.", final=True
+            ) from None
+        finally:
+            interrupt.running = None
+
+    def _timer(self, job: Job, key: str, later: Later) -> Timer:
+        recorded = ReactionPast(self._histories, job.record, key).now()
+        due = later.due(recorded)
+        type_, payload = type_and_fields(later.command, {})
+        origin = job.cause.origin(after_pause=(due - recorded).total_seconds() >= CHAIN_SECONDS)
+        microseconds = int(due.timestamp() * 1_000_000)
+        return Timer(
+            self.name, 0, later.name or key, microseconds, key, job.position, type_, as_json(payload), as_json(origin)
+        )

@@ -1,0 +1,172 @@
+"""All reactions of the application, and the transaction that stores their progress."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from dualbus.application.app import App
+from dualbus.log.contract import ReadableLog, RecordedEvent
+from dualbus.reactions.store import Changes, ReactionStore, Timer
+from dualbus.worker.interrupt import Interrupt
+
+from .commands import Commands
+from .runner import Runner
+
+CHUNK = 256  # events for a reaction to read in a turn
+
+logger = logging.getLogger(__name__)
+
+
+class Reactions:
+    """The reactions on a log, with a store."""
+
+    def __init__(
+        self,
+        app: App,
+        log: ReadableLog,
+        store: ReactionStore,
+        commands: Commands,
+        interrupt: Interrupt,
+        handling: Callable[[], AbstractContextManager[None]],
+        wake: Callable[[], None],
+    ) -> None:
+        self.head = log.head().position
+        self._log = log
+        self._store = store
+        self._commands = commands
+        self._wake = wake
+        self._runners = [
+            Runner(app, log, reactors, store, commands, interrupt, handling, wake)
+            for reactors in app.reactors.values()
+        ]
+        self._opening: list[asyncio.Task[None]] = []
+        self._last_read: tuple[int, Sequence[RecordedEvent]] = (-1, ())
+        self._counts: dict[str, tuple[int, int]] = {}
+
+    def start(self) -> None:
+        """Open all reactions; a new reaction first waits until commandbus has recorded its start."""
+        stored = self._store.progress()
+        names = {runner.name for runner in self._runners}
+        self._counts = self._store.counts()
+        for name in sorted(stored.keys() - names):
+            timers, parked = self._counts[name]
+            if timers or parked:
+                logger.warning(
+                    "There is no reaction %s in the application: its %d timers and %d parked events wait for a "
+                    "version with this name.", name, timers, parked,
+                )  # fmt: skip
+        loop = asyncio.get_running_loop()
+        self._opening = [loop.create_task(runner.open(stored.get(runner.name))) for runner in self._runners]
+        for task in self._opening:
+            task.add_done_callback(lambda done: self._wake())
+
+    @property
+    def position(self) -> int:
+        """The position up to which all reactions have finished."""
+        positions = [runner.follower.position if runner.follower else 0 for runner in self._runners]
+        return min(self.head, *positions) if positions else self.head
+
+    @property
+    def failure(self) -> str:
+        """A sentence about the first stopped reaction, or an empty string."""
+        for runner in self._runners:
+            if runner.follower is None:
+                return runner.waiting
+            if runner.follower.failure:
+                return f"{runner.name} {runner.follower.failure}"
+        return ""
+
+    @property
+    def under_way(self) -> int:
+        """The number of effects and commands under way."""
+        return self._commands.in_flight + sum(runner.effects.under_way for runner in self._runners if runner.effects)
+
+    def status(self) -> dict[str, Any]:
+        """Return counters for Status."""
+        followers = {runner.name: runner.follower for runner in self._runners if runner.follower}
+        return {
+            "lag_events": max(0, self.head - self.position),
+            "lags": {name: max(0, self.head - follower.position) for name, follower in followers.items()},
+            "timers": sum(timers for timers, _ in self._counts.values()),
+            "parked": sum(parked for _, parked in self._counts.values()),
+            "under_way": sum(follower.busy for follower in followers.values()),
+            **self._commands.counters,
+        }
+
+    def step(self, *, published: bool) -> bool:
+        """Read events, start reactions, store changes; return whether more events can be read at once."""
+        self._raise_crash()
+        if published:
+            self.head = self._log.head().position
+        more = False
+        for runner in self._runners:
+            if follower := runner.follower:
+                records = self._read(follower.read, min(CHUNK, follower.room))
+                runner.step(follower, records, self.head)
+                more |= follower.read < self.head and follower.room > 0
+        self.store_changes()
+        return more
+
+    def _raise_crash(self) -> None:
+        for task in self._opening:
+            if task.done() and not task.cancelled():
+                task.result()
+        for runner in self._runners:
+            for part in (runner.follower, runner.timers):
+                if part and part.crash:
+                    raise part.crash
+
+    def _read(self, after: int, limit: int) -> Sequence[RecordedEvent]:
+        """Return the next events; the reactions at the end of the log share a read."""
+        if limit <= 0 or after >= self.head:
+            return ()
+        start, records = self._last_read
+        if start != after or (len(records) < limit and after + len(records) < self.head):
+            records = self._log.read(after, CHUNK)
+            self._last_read = after, records
+        self.head = max(self.head, records[-1].position if records else 0)
+        return records[:limit]
+
+    def store_changes(self) -> None:
+        """Write the progress, the timers and the parked events of all reactions in a transaction."""
+        whole = Changes()
+        for runner in self._runners:
+            for part in (runner.follower, runner.timers):
+                if part:
+                    changes = part.collect()
+                    whole.progress |= changes.progress
+                    whole.timers += changes.timers
+                    whole.parked += changes.parked
+                    whole.unparked += changes.unparked
+                    whole.durable |= changes.durable
+        if whole:
+            self._store.write(whole)
+            for runner in self._runners:
+                runner.timers.stored(new=any(isinstance(change, Timer) for change in whole.timers))
+
+    def poll(self) -> None:
+        """Read the head of the log, and the commands of an operator in the store."""
+        self.head = max(self.head, self._log.head().position)
+        self._counts = self._store.counts()
+        followers = {runner.name: runner.follower for runner in self._runners if runner.follower}
+        for row in self._store.parked(commanded=True):
+            if row.reaction in followers:
+                followers[row.reaction].command(row)
+        for runner in self._runners:
+            runner.timers.stored(new=True)
+
+    def seconds_to_next(self) -> float:
+        """Return the seconds until a timer or a retry is due."""
+        waits = [runner.timers.seconds_to_next() for runner in self._runners]
+        waits += [runner.follower.seconds_to_retry() for runner in self._runners if runner.follower]
+        return min(waits, default=float("inf"))
+
+    async def stop(self) -> None:
+        """Cancel the work under way."""
+        for task in self._opening:
+            task.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
+        for runner in self._runners:
+            await runner.stop()

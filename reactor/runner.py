@@ -1,0 +1,143 @@
+"""A reaction: the follower, the timers, and the start of both on a log."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+
+from dualbus.application.app import App
+from dualbus.application.causes import cause
+from dualbus.application.reactors import Reactors
+from dualbus.log.contract import ReadableLog, RecordedEvent
+from dualbus.protocol.origin import MARK
+from dualbus.reactions.past import Histories
+from dualbus.reactions.store import Changes, Progress, ReactionStore
+from dualbus.runtime.errors import RAISED
+from dualbus.worker.interrupt import Interrupt
+
+from .commands import Commands
+from .effects import Effects
+from .follower import Follower
+from .process_manager import ProcessManager
+from .timers import Timers
+
+SINCE, FINISHED = "since", "finished"  # parts of the keys of marks
+POSITION = "position"  # in the metadata of a mark
+OUTCOMES_AT_ONCE = 10_000
+LIFESPAN_PAUSE_SECONDS_MAX = 60.0
+FINISHED_SECONDS = 10.0  # between two marks of an effect's position
+
+logger = logging.getLogger(__name__)
+
+
+class Runner:
+    """A reaction of the application."""
+
+    def __init__(
+        self,
+        app: App,
+        log: ReadableLog,
+        reactors: Reactors,
+        store: ReactionStore,
+        commands: Commands,
+        interrupt: Interrupt,
+        handling: Callable[[], AbstractContextManager[None]],
+        wake: Callable[[], None],
+    ) -> None:
+        self.name = reactors.reaction.name
+        self.follower: Follower | None = None
+        self._app = app
+        self._log = log
+        self._reactors = reactors
+        self._store = store
+        self._commands = commands
+        self._wake = wake
+        self._manager = ProcessManager(app, reactors, commands, Histories(app, log), interrupt, handling)
+        self.timers = Timers(app, log, reactors, store, commands, self._manager, wake)
+        self.effects = (
+            Effects(app, reactors, commands, self._manager, interrupt, handling) if reactors.is_effect else None
+        )
+        self.waiting = f"waiting for commandbus to start reaction {self.name}"
+        self._mark_due = 0.0
+        self._marked = 0  # the position of the last mark
+        self._marking: asyncio.Task[None] | None = None
+
+    async def open(self, progress: Progress | None) -> None:
+        """Start at the position in the store, else at the position in the log, else as declared."""
+        new = False
+        if progress is None:
+            progress, new = await self._begin()
+            self._store.write(Changes(progress={self.name: progress}))
+        self._manager.rebuilt = progress.rebuilt
+        run = self.effects.run if self.effects else self._manager.run
+        follower = Follower(self._app, self._log, self._reactors, progress, run, self._wake)
+        follower.load(self._store.parked(self.name))
+        self.timers.begin(datetime.now(UTC), new=new)
+        if self.effects:
+            await self._enter_lifespan(self.effects)
+        self.follower = follower
+
+    async def _enter_lifespan(self, effects: Effects) -> None:
+        """Enter the lifespan of the effects; on a failure, try again after a growing pause."""
+        pause = self._reactors.reaction.pause
+        while True:
+            try:
+                return await effects.open()
+            except RAISED as error:
+                logger.exception("The lifespan of reaction %s raised.", self.name)
+                self.waiting = f"the lifespan of reaction {self.name} raised {cause(error)}"
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LIFESPAN_PAUSE_SECONDS_MAX)
+
+    async def _begin(self) -> tuple[Progress, bool]:
+        """Return the first position, recorded in the log, and whether the reaction is new on this log."""
+        key, since = f"{self.name}/{SINCE}", self._reactors.reaction.since
+        new = not self._log.outcomes([key])
+        declared = {} if since == "now" else {POSITION: str(0 if since == "beginning" else since)}
+        outcome = await self._commands.mark(key, declared)
+        start = int(outcome.origin.metadata.get(POSITION, outcome.position))
+        if self.effects and not new:
+            start = max(start, self._finished())
+        return Progress(start, self._log.hash_at(start) or b"", 0 if new else self._log.head().position), new
+
+    def _finished(self) -> int:
+        """Return the last position of the effects recorded in the log."""
+        found, after, prefix = 0, 0, f"{self.name}/{FINISHED}/"
+        while outcomes := self._log.commands(after, OUTCOMES_AT_ONCE):
+            after += len(outcomes)
+            for outcome in outcomes:
+                if outcome.origin.type == MARK and outcome.command_id.startswith(prefix):
+                    found = max(found, int(outcome.origin.metadata.get(POSITION, "0")))
+        return found
+
+    def step(self, follower: Follower, records: Sequence[RecordedEvent], head: int) -> None:
+        """Start the reactions to the next events, and all due retries and timers."""
+        if records:
+            follower.feed(records)
+        follower.retry_due()
+        self.timers.fire(head, follower.position)
+        if self.effects and (now := time.monotonic()) >= self._mark_due:
+            self._mark_due = now + FINISHED_SECONDS
+            self._mark(follower.settled)
+
+    def _mark(self, position: int) -> None:
+        """Record the position of the effects in the log: without the reactor's file, the effects continue there."""
+        if position > self._marked and (self._marking is None or self._marking.done()):
+            key, self._marked = f"{self.name}/{FINISHED}/{position}", position
+            mark = self._commands.mark(key, {POSITION: str(position)})
+            self._marking = asyncio.get_running_loop().create_task(self._ignored(mark))
+
+    async def _ignored(self, mark: Awaitable[object]) -> None:
+        await mark
+
+    async def stop(self) -> None:
+        """Cancel the work under way."""
+        if self._marking:
+            self._marking.cancel()
+        await self.timers.stop()
+        if self.follower:
+            await self.follower.stop()
+        if self.effects:
+            await self.effects.close()

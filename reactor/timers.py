@@ -1,0 +1,214 @@
+"""Fires the timers of a reaction, each once, after the reaction has finished all events up to the present."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from dualbus.application.app import App
+from dualbus.application.causes import cause
+from dualbus.application.errors import Rejected
+from dualbus.application.messages import Invalid, parse
+from dualbus.application.reactions import Every
+from dualbus.application.reactors import Reactors
+from dualbus.client.call import type_and_fields
+from dualbus.log.contract import ReadableLog
+from dualbus.reactions.store import CANCEL, Changes, ReactionStore, Removed, Timer, as_json
+from dualbus.runtime.errors import RAISED, FatalError
+
+from .commands import Cause, CommandFailed, Commands, OtherCommand
+from .job import Failure, Job
+from .process_manager import ProcessManager
+
+IN_FLIGHT_MAX = 1000
+PAUSE_SECONDS, PAUSE_SECONDS_MAX = 1.0, 3600.0
+MICROSECONDS = 1_000_000
+
+logger = logging.getLogger(__name__)
+
+
+class Timers:
+    """The timers and schedules of a reaction.
+
+    An event up to the present may cancel a due timer. So the timers due at a time are fired when the reaction has
+    finished all events in the log at this time.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        log: ReadableLog,
+        reactors: Reactors,
+        store: ReactionStore,
+        commands: Commands,
+        manager: ProcessManager,
+        wake: Callable[[], None],
+    ) -> None:
+        self.name = reactors.reaction.name
+        self.crash: Exception | None = None
+        self._app = app
+        self._log = log
+        self._schedules = reactors.schedules
+        self._store = store
+        self._commands = commands
+        self._manager = manager
+        self._wake = wake
+        self._next_due: int | None = None
+        self._started_until = 0  # the timers due up to this time are under way
+        self._changed = True  # the store may have another next timer
+        self._barrier: tuple[int, int] | None = None  # a time, and the head of the log at this time
+        self._in_flight: dict[tuple[str, int, str], asyncio.Task[None]] = {}
+        self._done: list[tuple[str, int, str]] = []
+        self._changes = Changes()
+
+    @property
+    def busy(self) -> int:
+        """The number of commands under way."""
+        return len(self._in_flight)
+
+    def begin(self, now: datetime, *, new: bool) -> None:
+        """Store the next time of each schedule.
+
+        A schedule of an older reaction begins with the last time before now: the log knows the outcome of this time's
+        command.
+        """
+        stored = self._store.schedules(self.name)
+        changes = Changes()
+        changes.timers += [Removed(self.name, name, 1) for name in stored if name not in self._schedules]
+        for name, every in self._schedules.items():
+            known = stored.get(name)
+            if known is None or known.origin != _definition(every):
+                due = every.next(now) if new or known is not None else every.latest(now)
+                changes.timers.append(self._scheduled(name, every, due))
+        self._store.write(changes)
+
+    def _scheduled(self, name: str, every: Every, due: datetime) -> Timer:
+        type_, payload = type_and_fields(every.command, {})
+        key = f"{self.name}/{due:%Y-%m-%dT%H:%MZ}/{name}"
+        return Timer(self.name, 1, name, _micro(due), key, 0, type_, as_json(payload), _definition(every))
+
+    def fire(self, head: int, position: int) -> None:
+        """Fire due timers; `head` is the position of the log now, `position` the stored position of the reaction."""
+        now = _micro(datetime.now(UTC))
+        if self._changed:
+            self._next_due, self._changed = self._store.next_due(self.name, self._started_until), False
+        if self._next_due is None or self._next_due > now or self.busy > IN_FLIGHT_MAX // 2:
+            return
+        if self._barrier is None:
+            self._barrier = now, head
+        until, needed = self._barrier
+        if position < needed:
+            return
+        self._barrier = None
+        due = self._store.due(self.name, until, IN_FLIGHT_MAX)
+        for timer in due:
+            if timer.id not in self._in_flight:
+                task = asyncio.get_running_loop().create_task(self._fire(timer))
+                self._in_flight[timer.id] = task
+        if len(due) < IN_FLIGHT_MAX:
+            self._started_until = until
+        self._changed = True
+
+    def seconds_to_next(self) -> float:
+        """Return the seconds until the next timer is due."""
+        if self._next_due is None or self.busy > IN_FLIGHT_MAX // 2:
+            return float("inf")
+        return max(0, self._next_due - _micro(datetime.now(UTC))) / MICROSECONDS
+
+    async def _fire(self, timer: Timer) -> None:
+        try:
+            await self._execute(self._latest(timer) if timer.schedule else timer)
+        except (CommandFailed, Failure) as failed:
+            self._postpone(timer, str(failed))
+        except OtherCommand:
+            logger.warning("%s: an earlier command under this key stands.", timer.key)
+            self._finished(timer)
+        except FatalError as error:
+            self.crash = error
+        except RAISED as error:
+            logger.exception("%s failed.", timer.key)
+            self._postpone(timer, f"The reaction raised {cause(error)}: the log of reactor has the details.")
+        else:
+            self._finished(timer)
+        finally:
+            self._wake()
+
+    async def _execute(self, timer: Timer) -> None:
+        """Execute the command of a timer, and react to a refusal."""
+        origin = {"correlation": timer.key} if timer.schedule else json.loads(timer.origin)
+        payload = json.loads(timer.payload)
+        if timer.command == CANCEL:
+            await self._commands.mark(timer.key, {"cancelled": timer.name})
+            return
+        refused = await self._commands.execute(timer.type, payload, timer.key, origin)
+        if refused:
+            await self._refused(timer, payload, origin, refused)
+
+    async def _refused(self, timer: Timer, payload: Any, origin: dict[str, Any], refused: Rejected) -> None:
+        kind = self._app.command_types.get(timer.type)
+        if timer.schedule or kind is None:
+            logger.warning("%s: %s was refused: %s.", timer.key, timer.type, refused)
+            return
+        try:
+            command = parse(kind, payload)
+        except Invalid as invalid:
+            raise Failure(f"{timer.type} of an earlier version is invalid: {'; '.join(invalid.errors)}") from None
+        [record] = self._log.read(timer.position - 1, 1)
+        caused_by = Cause(
+            timer.position, origin["correlation"], int(origin["metadata"]["depth"]), origin.get("trace")
+        )
+        event = self._app.decode(record.type, record.data)
+        job = Job(record, event, frozenset(), caused_by)
+        await self._manager.refused(job, timer.key, command, refused)
+        self._changes.timers += job.timers
+
+    def _latest(self, timer: Timer) -> Timer:
+        """Return a schedule at the last time before now: after a pause, the missed times before are dropped."""
+        every = self._schedules[timer.name]
+        due = datetime.fromtimestamp(timer.due / MICROSECONDS, UTC)
+        return self._scheduled(timer.name, every, max(due, every.latest(datetime.now(UTC))))
+
+    def _finished(self, timer: Timer) -> None:
+        if timer.schedule:
+            every = self._schedules[timer.name]
+            due = every.next(datetime.now(UTC))
+            self._changes.timers.append(self._scheduled(timer.name, every, due))
+        else:
+            self._changes.timers.append(Removed(self.name, timer.name, 0, timer.key))
+
+    def _postpone(self, timer: Timer, error: str) -> None:
+        pause = min(PAUSE_SECONDS * 2**timer.tries, PAUSE_SECONDS_MAX)
+        logger.warning("%s failed, and is tried again in %g s: %s", timer.key, pause, error)
+        due = _micro(datetime.now(UTC)) + int(pause * MICROSECONDS)
+        self._changes.timers.append(timer._replace(due=due, tries=timer.tries + 1, error=error))
+
+    def collect(self) -> Changes:
+        """Return the changes since the last call."""
+        changes, self._changes = self._changes, Changes()
+        self._done = [id_ for id_, task in self._in_flight.items() if task.done()]
+        return changes
+
+    def stored(self, *, new: bool) -> None:
+        """Continue after the changes are in the store; `new`: with other timers, perhaps due already."""
+        self._changed = True
+        if new:
+            self._started_until = 0
+        for id_ in self._done:
+            del self._in_flight[id_]
+        self._done = []
+
+    async def stop(self) -> None:
+        """Cancel the commands under way."""
+        for task in self._in_flight.values():
+            task.cancel()
+        await asyncio.gather(*self._in_flight.values(), return_exceptions=True)
+
+
+def _definition(every: Every) -> str:
+    return as_json([every.schedule, every.zone, *type_and_fields(every.command, {})])
+
+
+def _micro(time: datetime) -> int:
+    return int(time.timestamp() * MICROSECONDS)

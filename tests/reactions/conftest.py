@@ -1,0 +1,62 @@
+"""Fixtures: a cluster with a reactor."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dualbus import Client
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.testing import Cluster
+from tests.conftest import ROOT
+
+Start = Callable[..., Cluster]
+NAMES = ("gateway", "commandbus", "reactor")
+
+
+class Shop:
+    """A cluster with a reactor and without a read model; a client, and its log."""
+
+    def __init__(self, folder: Path, app: str) -> None:
+        self.cluster = Cluster(folder, app, cwd=ROOT)
+        self.client = Client(self.cluster.front)
+
+    def start(self, *names: str) -> None:
+        """Start processes."""
+        self.cluster.start(*(names or NAMES))
+
+    def events(self) -> list[tuple[str, str]]:
+        """Return type and order of each event."""
+        return [(type_, fields.get("order", "")) for type_, fields, _ in self.records()]
+
+    def records(self) -> list[tuple[str, dict[str, Any], str]]:
+        """Return type, fields and command id of each event."""
+        log = SqliteLogReader(self.cluster.data)
+        found = [(one.type, json.loads(one.data), one.command_id) for one in log.read(0, 1_000_000)]
+        log.close()
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """Return the reactor's part of Status."""
+        from tests.raw import RawClient
+
+        with RawClient(self.cluster.front) as raw:
+            [reply] = raw.ask({"dest": "gateway", "body": {"type": "Status", "msg_id": 1}})
+        return next((one for one in reply["data"]["processes"] if one["name"] == "reactor"), {})
+
+
+@pytest.fixture
+def shop(folder: Path) -> Iterator[Callable[..., Shop]]:
+    """A function that makes a Shop of an application."""
+    made: list[Shop] = []
+
+    def make(app: str = "tests.reactions.shop:app") -> Shop:
+        made.append(Shop(folder, app))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.client.close()
+        one.cluster.__exit__(None, None, None)

@@ -1,0 +1,232 @@
+"""Effects in a cluster: at least once, with a stable key, in order for each tag; parked after the last try."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dualbus.cli.main import main
+from dualbus.testing import until
+from tests.reactions.conftest import Shop
+from tests.reactions.effects import Send
+
+Make = Callable[..., Shop]
+Dualbus = Callable[..., str]
+
+
+@pytest.fixture
+def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the other side."""
+    monkeypatch.setenv("OFFICE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def run(shop: Make, office: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Dualbus:
+    """Call `dualbus` on the folder of a shop; return its output."""
+
+    def call(one: Shop, *arguments: object) -> str:
+        monkeypatch.setenv("DUALBUS_DATA", str(one.cluster.data))
+        monkeypatch.setenv("DUALBUS_APP", one.cluster.environ["DUALBUS_APP"])
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return call
+
+
+def begun(shop: Make, app: str = "app") -> Shop:
+    one = shop(f"tests.reactions.effects:{app}")
+    one.cluster.environ["OFFICE"] = os.environ["OFFICE"]
+    one.start()
+    return one
+
+
+def lines(office: Path, *first: str) -> list[list[str]]:
+    path = office / "lines"
+    found = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+    return [line for line in found if not first or line[0] in first]
+
+
+def confirmed(one: Shop) -> list[str]:
+    return [f"{fields['parcel']}{fields['number']}" for type_, fields, _ in one.records() if type_ == "Confirmed"]
+
+
+def parked(one: Shop, run: Dualbus) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run(one, "parked", "list", "--json").splitlines()]
+
+
+def test_an_effect_runs_in_its_lifespan_and_executes_its_command(shop: Make, office: Path) -> None:
+    one = begun(shop)
+
+    one.client.command(Send(parcel="a"))
+
+    until(lambda: confirmed(one) == ["a0"])
+    assert one.cluster.stop("reactor") == 0
+    assert [line[0] for line in lines(office)] == ["open", "try", "done", "close"]
+    [[_, _, number, key, _]] = lines(office, "try")
+    assert number == "1" and key.startswith("delivery/1/0/")
+    assert one.records()[-1][2] == "delivery/1/0"
+
+
+def test_a_failed_effect_is_tried_again_under_the_same_key_and_later_events_of_its_tag_wait(
+    shop: Make, office: Path
+) -> None:
+    (office / "fail-a-0").touch()
+    one = begun(shop)
+    one.client.command(Send(parcel="a"))
+    one.client.command(Send(parcel="a", number=1))
+    one.client.command(Send(parcel="b"))
+
+    until(lambda: confirmed(one) == ["b0"])
+    until(lambda: len([line for line in lines(office, "try") if line[1] == "a0"]) >= 2)
+    (office / "fail-a-0").unlink()
+
+    until(lambda: sorted(confirmed(one)) == ["a0", "a1", "b0"])
+    tries = [line for line in lines(office, "try") if line[1] == "a0"]
+    assert [line[2] for line in tries] == [str(number) for number in range(1, len(tries) + 1)]
+    assert len({line[3] for line in tries}) == 1
+    assert [line[1] for line in lines(office, "done") if line[1] != "b0"] == ["a0", "a1"]
+
+
+def test_an_event_is_parked_after_the_last_try_with_what_follows_and_is_retried_in_order(
+    shop: Make, office: Path, run: Dualbus
+) -> None:
+    # Given an event that fails three times, and events behind it
+    (office / "fail-a-0").touch()
+    one = begun(shop)
+    for number in range(3):
+        one.client.command(Send(parcel="a", number=number))
+    one.client.command(Send(parcel="b"))
+    until(lambda: one.cluster.data.joinpath("reactor.db").exists())
+
+    # Then it is parked with them, and others continue
+    until(lambda: [row["tries"] for row in parked(one, run)] == [3, 0, 0] and confirmed(one) == ["b0"])
+    [failed, second, third] = parked(one, run)
+    assert failed["reason"] == "deliver raised OSError: the log of reactor has the details."
+    assert (second["follows"], third["follows"], failed["next_try"]) == (1, 1, None)
+    shown = json.loads(run(one, "parked", "show", "delivery", 1))
+    assert (shown["blocks"], shown["event"]["payload"]) == ([2, 3], {"parcel": "a", "number": 0})
+    until(lambda: one.status().get("parked") == 3)
+
+    # And across a restart; what comes later waits, too
+    one.cluster.restart("reactor")
+    one.client.command(Send(parcel="a", number=3))
+    until(lambda: len(parked(one, run)) == 4)
+    (office / "fail-a-0").unlink()
+    run(one, "parked", "retry", "delivery", 1)
+
+    until(lambda: confirmed(one) == ["b0", "a0", "a1", "a2", "a3"])
+    until(lambda: parked(one, run) == [])
+    assert [line[1] for line in lines(office, "done")] == ["b0", "a0", "a1", "a2", "a3"]
+
+
+def test_a_skipped_event_lets_the_next_one_run(shop: Make, office: Path, run: Dualbus) -> None:
+    (office / "fail-a-0").touch()
+    one = begun(shop)
+    one.client.command(Send(parcel="a"))
+    one.client.command(Send(parcel="a", number=1))
+    until(lambda: one.cluster.data.joinpath("reactor.db").exists())
+    until(lambda: [row["tries"] for row in parked(one, run)] == [3, 0])
+
+    run(one, "parked", "skip", "delivery", 1)
+
+    until(lambda: confirmed(one) == ["a1"])
+    until(lambda: parked(one, run) == [])
+
+
+def test_at_most_so_many_effects_run_at_the_same_time(shop: Make, office: Path) -> None:
+    for number in range(6):
+        (office / f"hold-{number}-0").touch()
+    one = begun(shop)
+    for number in range(6):
+        one.client.command(Send(parcel=str(number)))
+    until(lambda: len(lines(office, "try")) == 2)
+
+    for number in range(6):
+        (office / f"hold-{number}-0").unlink()
+
+    until(lambda: len(confirmed(one)) == 6)
+    assert {line[4] for line in lines(office, "try")} <= {"1", "2"}
+
+
+def test_an_effect_without_an_end_is_stopped_at_its_deadline(shop: Make, office: Path, run: Dualbus) -> None:
+    (office / "hold-a-0").touch()
+    one = begun(shop, "hurried")
+    one.client.command(Send(parcel="a"))
+    until(lambda: one.cluster.data.joinpath("reactor.db").exists())
+
+    until(lambda: [row["reason"] for row in parked(one, run)] == ["deliver did not end within 0.2 s."])
+
+
+def test_an_effect_that_blocks_the_event_loop_is_stopped_and_others_continue(
+    shop: Make, office: Path, run: Dualbus
+) -> None:
+    one = begun(shop, "blocking")
+    one.client.command(Send(parcel="a"))
+    until(lambda: confirmed(one) == ["a0"])
+    until(lambda: one.cluster.data.joinpath("reactor.db").exists())
+
+    until(lambda: [row["reaction"] for row in parked(one, run)] == ["blocking"])
+    [row] = parked(one, run)
+    assert row["reason"] == "block blocked the event loop for 0.3 s and was stopped: await instead."
+    one.client.command(Send(parcel="b"))
+    until(lambda: confirmed(one) == ["a0", "b0"])
+
+
+def test_an_effect_that_was_killed_is_repeated_under_the_same_key(shop: Make, office: Path) -> None:
+    (office / "hold-a-0").touch()
+    one = begun(shop)
+    one.client.command(Send(parcel="a"))
+    until(lambda: lines(office, "try"))
+
+    one.cluster.restart("reactor")
+    until(lambda: len(lines(office, "try")) == 2)
+    (office / "hold-a-0").unlink()
+
+    until(lambda: confirmed(one) == ["a0"])
+    first, second = lines(office, "try")
+    assert first[3] == second[3]
+
+
+def test_an_effect_under_way_finishes_after_sigterm(shop: Make, office: Path) -> None:
+    (office / "hold-a-0").touch()
+    one = begun(shop)
+    one.client.command(Send(parcel="a"))
+    until(lambda: lines(office, "try"))
+
+    reactor = one.cluster.process("reactor")
+    reactor.send(signal.SIGTERM)
+    (office / "hold-a-0").unlink()
+
+    assert reactor.wait() == 0
+    assert confirmed(one) == ["a0"]
+    one.start("reactor")
+    until(lambda: one.status().get("lag_events") == 0)
+    assert len(lines(office, "try")) == 1
+
+
+def test_a_reaction_since_now_ignores_the_past_and_misses_nothing_later(shop: Make, office: Path) -> None:
+    # Given events from before the first start of the reaction
+    one = shop("tests.reactions.effects:now")
+    one.cluster.environ["OFFICE"] = os.environ["OFFICE"]
+    one.start("gateway", "commandbus")
+    one.client.command(Send(parcel="old"))
+    one.start("reactor")
+    until(lambda: one.status().get("state") == "following")
+
+    # When more happens while it is down, also without its file
+    assert one.cluster.stop("reactor") == 0
+    one.client.command(Send(parcel="down"))
+    for path in one.cluster.data.glob("reactor.db*"):
+        path.unlink()
+    one.start("reactor")
+
+    # Then it continues where it began
+    until(lambda: confirmed(one) == ["down0"])
+    one.client.command(Send(parcel="new"))
+    until(lambda: confirmed(one) == ["down0", "new0"])

@@ -1,0 +1,134 @@
+"""Timers: each fires once, at its time, not after a cancellation; also when all was down."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dualbus.cli.main import main
+from dualbus.testing import until
+from tests.reactions.conftest import Shop
+from tests.reactions.shop import PlaceOrder, ReceivePayment
+
+Make = Callable[..., Shop]
+Dualbus = Callable[..., str]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Dualbus:
+    """Call `dualbus` on the folder of a shop; return its output."""
+
+    def call(one: Shop, *arguments: object) -> str:
+        monkeypatch.setenv("DUALBUS_DATA", str(one.cluster.data))
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return call
+
+
+def timers(one: Shop, run: Dualbus) -> list[dict[str, Any]]:
+    if not one.cluster.data.joinpath("reactor.db").exists():
+        return []
+    return [json.loads(line) for line in run(one, "timers", "list", "--json").splitlines()]
+
+
+def cancelled(one: Shop) -> list[str]:
+    return [order for type_, order in one.events() if type_ == "OrderCancelled"]
+
+
+def test_a_timer_fires_once_at_its_time(shop: Make, run: Dualbus) -> None:
+    one = shop()
+    one.start()
+
+    one.client.command(PlaceOrder(order="a", seconds=1))
+    until(lambda: [timer["name"] for timer in timers(one, run)] == ["unpaid/a"])
+
+    until(lambda: cancelled(one) == ["a"])
+    until(lambda: timers(one, run) == [])
+    one.cluster.restart("reactor")
+    until(lambda: one.status().get("state") == "following" and one.status().get("lag_events") == 0)
+    assert cancelled(one) == ["a"]
+    assert one.records()[-1][2] == "orders/1/1"
+
+
+def test_timers_that_were_due_while_all_was_down_fire_and_cancelled_timers_do_not(shop: Make, run: Dualbus) -> None:
+    # Given timers, of which one is cancelled by an event that the reactor has not read
+    one = shop()
+    one.start()
+    for order in ("a", "b"):
+        one.client.command(PlaceOrder(order=order, seconds=1))
+    until(lambda: len(timers(one, run)) == 2)
+    one.cluster.kill("reactor")
+    one.client.command(ReceivePayment(order="a"))
+    one.client.command(PlaceOrder(order="c", seconds=0))
+    for name in ("gateway", "commandbus"):
+        one.cluster.kill(name)
+
+    # When all start again
+    one.start()
+
+    until(lambda: sorted(cancelled(one)) == ["b", "c"])
+    until(lambda: timers(one, run) == [] and one.status().get("lag_events") == 0)
+    assert sorted(cancelled(one)) == ["b", "c"]
+    assert one.status()["refused"] == 0  # and the command of the cancelled timer was not sent
+
+
+def test_timers_are_derived_from_the_log_when_the_file_is_lost(shop: Make, run: Dualbus) -> None:
+    # Given a timer that has fired, a cancelled, and a pending timer
+    one = shop()
+    one.start()
+    one.client.command(PlaceOrder(order="fired", seconds=0))
+    one.client.command(PlaceOrder(order="paid"))
+    one.client.command(PlaceOrder(order="pending"))
+    one.client.command(ReceivePayment(order="paid"))
+    until(lambda: cancelled(one) == ["fired"])
+    until(lambda: [timer["name"] for timer in timers(one, run)] == ["unpaid/pending"])
+    before = timers(one, run)
+    assert one.cluster.stop("reactor") == 0
+
+    for path in one.cluster.data.glob("reactor.db*"):
+        path.unlink()
+    one.cluster.start("reactor")
+
+    until(lambda: timers(one, run) == before)
+    until(lambda: one.status().get("lag_events") == 0)
+    assert cancelled(one) == ["fired"]
+
+
+def test_an_operator_lists_fires_and_cancels_timers_and_the_log_remembers(shop: Make, run: Dualbus) -> None:
+    one = shop()
+    one.start()
+    for order in ("a", "b"):
+        one.client.command(PlaceOrder(order=order))
+    until(lambda: [timer["name"] for timer in timers(one, run)] == ["unpaid/a", "unpaid/b"])
+
+    run(one, "timers", "fire", "orders", "unpaid/a")
+    until(lambda: cancelled(one) == ["a"])
+    run(one, "timers", "cancel", "orders", "unpaid/b")
+    until(lambda: timers(one, run) == [])
+
+    # Also when the timers are derived from the log: a mark has the key of the cancelled command
+    one.client.command(PlaceOrder(order="c"))
+    assert one.cluster.stop("reactor") == 0
+    for path in one.cluster.data.glob("reactor.db*"):
+        path.unlink()
+    one.cluster.start("reactor")
+    until(lambda: [timer["name"] for timer in timers(one, run)] == ["unpaid/c"])
+    assert cancelled(one) == ["a"]
+
+
+def test_an_unknown_timer_is_reported(
+    shop: Make, run: Dualbus, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = shop()
+    monkeypatch.setenv("DUALBUS_DATA", str(one.cluster.data))
+
+    assert main(["timers", "list"]) == 1
+    assert "start reactor, which creates the file" in capsys.readouterr().err
+    one.start()
+    until(lambda: one.cluster.data.joinpath("reactor.db").exists())
+    until(lambda: one.status().get("state") == "following")
+    assert main(["timers", "fire", "orders", "no"]) == 1
+    assert "Reaction orders has no pending timer 'no'" in capsys.readouterr().err

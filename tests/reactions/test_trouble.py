@@ -1,0 +1,117 @@
+"""Reactions that raise, hang, loop or yield wrong values are parked, loudly; the others continue."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dualbus.cli.main import main
+from dualbus.testing import until
+from tests.faults.launch import launched
+from tests.reactions.conftest import Shop
+from tests.reactions.troubled import Note
+
+Make = Callable[..., Shop]
+Rows = Callable[[Shop], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def parked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Rows:
+    """List the parked events of a shop."""
+
+    def call(one: Shop) -> list[dict[str, Any]]:
+        monkeypatch.setenv("DUALBUS_DATA", str(one.cluster.data))
+        if not one.cluster.data.joinpath("reactor.db").exists():
+            return []
+        capsys.readouterr()
+        assert main(["parked", "list", "--json"]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    return call
+
+
+def test_a_chain_of_a_hundred_reactions_is_stopped(shop: Make, parked: Rows) -> None:
+    one = shop("tests.reactions.troubled:looping")
+    one.start()
+
+    one.client.command(Note(item="a"))
+
+    until(lambda: parked(one) != [])
+    [row] = parked(one)
+    assert (row["position"], row["next_try"]) == (101, None)
+    assert row["reason"].startswith("The event ends a chain of 100 reactions, which looks endless")
+    assert "loop/101 is parked after 1 tries: The event ends a chain" in one.cluster.process("reactor").stderr_text
+    assert len(one.events()) == 101
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("raise", "react raised ValueError: the log of reactor has the details."),
+        ("hang", "The reaction ran for more than 0.3 s and was stopped."),
+        ("wrong", "react yields Note, which its return annotation does not name."),
+        ("endless", "react yields more than 1000 commands for one event."),
+        ("decision", "The decision on Echo raised RuntimeError: nothing was written; the log of commandbus has the"),
+    ],
+)
+def test_a_reaction_that_fails_is_parked_with_what_follows_and_others_continue(
+    shop: Make, parked: Rows, text: str, reason: str
+) -> None:
+    one = shop("tests.reactions.troubled:failing")
+    one.start()
+
+    one.client.command(Note(item="a", text=text))
+    one.client.command(Note(item="a", text="after"))
+    one.client.command(Note(item="b", text="other"))
+
+    until(lambda: ("Echoed", {"item": "b", "text": "other"}, "echo/3/0") in one.records())
+    until(lambda: [row["next_try"] for row in parked(one)] == [None, None])
+    first, second = parked(one)
+    assert first["reason"].startswith(reason)
+    assert second["follows"] == 1
+    assert [fields["text"] for type_, fields, _ in one.records() if type_ == "Echoed"] == ["other"]
+    assert "secret" not in first["reason"]
+    assert one.cluster.process("reactor").running
+
+
+def test_a_new_version_that_yields_another_command_under_the_same_key_is_parked(shop: Make, parked: Rows) -> None:
+    # Given a reaction whose command is in the log, killed before it knows
+    one = shop("tests.reactions.troubled:failing")
+    arm = one.cluster.folder / "arm"
+    arm.touch()
+    where = "dualbus.reactions.store:ReactionStore.write"
+    one.cluster.commands["reactor"] = launched("reactor", arm, "kill", "before", where, 2)
+    one.start()
+    one.client.command(Note(item="a", text="first"))
+    one.cluster.process("reactor").wait()
+    until(lambda: ("Echoed", {"item": "a", "text": "first"}, "echo/1/0") in one.records())
+    arm.unlink()
+
+    # When another version of the reaction runs
+    one.cluster.start("reactor", DUALBUS_APP="tests.reactions.troubled:other")
+
+    # Then a person must decide
+    until(lambda: parked(one) != [])
+    [row] = parked(one)
+    assert row["reason"].startswith("The log has another command under echo/1/0 (Echo): an earlier version")
+    assert len(one.events()) == 2
+
+
+def test_after_the_loss_of_the_file_the_commands_of_an_earlier_version_stand(shop: Make, parked: Rows) -> None:
+    one = shop("tests.reactions.troubled:failing")
+    one.start()
+    one.client.command(Note(item="a", text="first"))
+    until(lambda: len(one.events()) == 2)
+    assert one.cluster.stop("reactor") == 0
+
+    for path in one.cluster.data.glob("reactor.db*"):
+        path.unlink()
+    one.cluster.start("reactor", DUALBUS_APP="tests.reactions.troubled:other")
+
+    until(lambda: len(one.events()) == 3)
+    assert one.records()[1:] == [
+        ("Echoed", {"item": "a", "text": "first"}, "echo/1/0"),
+        ("Echoed", {"item": "a", "text": "more"}, "echo/1/1"),
+    ]
+    assert parked(one) == []

@@ -1,0 +1,75 @@
+"""Applications whose reactions are wrong in some way."""
+
+import time
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from dualbus import App, Command, Event, Past, Reaction, Tag
+
+ITEM = Tag("item")
+
+
+class Note(Command):
+    item: str
+    text: str = ""
+
+
+class Noted(Event):
+    item: Annotated[str, ITEM]
+    text: str
+
+
+class Echo(Command):
+    item: str
+    text: str = ""
+
+
+class Echoed(Event):
+    item: Annotated[str, ITEM]
+    text: str
+
+
+def note(command: Note, past: Past) -> Iterator[Noted]:
+    yield Noted(item=command.item, text=command.text)
+
+
+def echo(command: Echo, past: Past) -> Iterator[Echoed]:
+    if command.text == "raise":
+        raise RuntimeError("the secret of the decision")
+    yield Echoed(item=command.item, text=command.text)
+
+
+def loop(event: Noted, past: Past) -> Iterator[Note]:
+    yield Note(item=event.item)
+
+
+def react(event: Noted, past: Past) -> Iterator[Echo]:
+    match event.text:
+        case "raise":
+            raise ValueError("a secret")
+        case "hang":
+            while True:
+                time.sleep(0.01)
+        case "wrong":
+            yield Note(item="x")  # type: ignore[misc]
+        case "endless":
+            while True:
+                yield Echo(item=event.item)
+        case "decision":
+            yield Echo(item=event.item, text="raise")
+    yield Echo(item=event.item, text=event.text)
+
+
+def react_otherwise(event: Noted, past: Past) -> Iterator[Echo]:
+    yield Echo(item=event.item, text="otherwise")
+    yield Echo(item=event.item, text="more")
+
+
+COMMANDS: list[Any] = [note, echo]
+looping = App(commands=COMMANDS, reactions=[Reaction("loop", on=[loop], since="beginning")])
+failing = App(
+    commands=COMMANDS,
+    reactions=[Reaction("echo", on=[react], since="beginning", timeout=0.3, tries=2, pause=0.05)],
+    events=[Echoed],
+)
+other = App(commands=COMMANDS, reactions=[Reaction("echo", on=[react_otherwise], since="beginning")])

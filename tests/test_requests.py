@@ -1,0 +1,128 @@
+"""A message as an object of its class: sent with equal values, or refused before it is sent."""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+import pytest
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    SecretStr,
+    computed_field,
+)
+
+from dualbus import Command, Rejected
+from dualbus.application.messages import Message, parse
+from dualbus.client.call import type_and_fields
+
+
+class Animal(BaseModel):
+    name: str
+
+
+class Dog(Animal):
+    breed: str
+
+
+class Computed(Command):
+    side: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def square(self) -> int:
+        return self.side**2
+
+
+class Aliased(Command):
+    day: date = Field(alias="theDay")
+    price: Decimal = Field(default=Decimal(1), alias="thePrice")
+
+
+class Ruled(Command):
+    low: int
+    day: date = date(2026, 1, 31)
+
+    def problems(self) -> Iterable[str]:
+        if self.low < 0:
+            yield "Low must be positive"
+
+
+class Plain(Command):
+    anything: Any = None
+    text_first: str | Decimal = ""
+    pets: list[Animal] = Field(default_factory=list)
+    shouted: Annotated[str, AfterValidator(lambda text: text + "!")] | None = None
+    masked: Annotated[str, PlainSerializer(lambda text: "****")] | None = None
+    secret: SecretStr = SecretStr("")
+    hidden: int = Field(default=5, exclude=True)
+
+
+class Noted(Command):
+    day: date | None = None
+    _note: str = PrivateAttr("")
+
+
+def noted() -> Noted:
+    message = Noted()
+    message._note = "x"
+    return message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Computed(side=3),
+        Aliased(theDay=date(2026, 1, 31), thePrice=Decimal("0.10")),
+        Ruled(low=1),
+        Plain(anything={"a": [1, "2", None]}),
+        Plain(text_first="0.10"),
+        Plain(pets=[Animal(name="a")]),
+    ],
+    ids=repr,
+)
+def test_a_message_is_sent_with_equal_values(message: Message) -> None:
+    type_, fields = type_and_fields(message, {})
+    assert type_ == type(message).__name__
+    assert parse(type(message), fields) == message
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (Plain(anything=date(2026, 1, 31)), "Plain is not the same when it is read back: anything."),
+        (Plain(anything=Decimal("0.10")), "read back: anything."),
+        (Plain(anything=(1, 2)), "read back: anything."),
+        (Plain(anything=b"\xff"), "read back: anything."),
+        (Plain(anything=object()), "Plain has no form in JSON."),
+        (Plain(text_first=Decimal(1)), "read back: text_first."),
+        (Plain(pets=[Dog(name="a", breed="b")]), "read back: pets."),
+        (Plain(shouted="a"), "read back: shouted."),
+        (Plain(masked="a"), "read back: masked."),
+        (Plain(secret=SecretStr("a")), "read back: secret."),
+        (Plain(hidden=7), "read back: hidden."),
+        (noted(), "read back: its private attributes."),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_message_that_would_change_on_the_way_is_refused(message: Message, says: str) -> None:
+    with pytest.raises(Rejected, match=says) as caught:
+        type_and_fields(message, {})
+    assert caught.value.problems[0].code == "malformed"
+
+
+def test_a_rule_of_several_fields_is_for_the_bus() -> None:
+    assert type_and_fields(Ruled(low=-1), {}) == ("Ruled", {"low": -1, "day": "2026-01-31"})
+
+
+def test_a_time_of_another_zone_is_the_same_time() -> None:
+    class At(Command):
+        at: datetime
+
+    at = datetime.fromisoformat("2026-01-31T13:00:00+01:00")
+    _, fields = type_and_fields(At(at=at), {})
+    assert parse(At, fields) == At(at=at.astimezone(UTC))
