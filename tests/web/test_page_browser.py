@@ -303,6 +303,18 @@ def test_the_keyboard_reaches_every_view(page: Page) -> None:
     expect(page.locator("[data-search]")).to_have_value("1p/")
 
 
+def test_every_view_shows_and_a_form_works_without_scripts(program: Browser, site: Cluster) -> None:
+    with page_of(program, site.http, java_script_enabled=False) as (page, _):
+        for path in VIEWS:
+            page.goto(path)
+            assert page.locator("main .panel").first.is_visible(), path
+        page.goto("/page/try/PlaceOrder")
+        page.get_by_label("customer").fill("No scripts")
+        page.get_by_label("card").fill("1")
+        page.get_by_role("button", name="Send the command").click()
+        expect(page.locator("#result")).to_contain_text("Executed")
+
+
 @pytest.mark.parametrize("width", [360, 768])
 def test_no_view_is_wider_than_a_small_screen(program: Browser, site: Cluster, client: Client, width: int) -> None:
     position = place(client, "A long name " * 20)
