@@ -210,8 +210,10 @@ def test_the_graph_of_an_application_with_reactions_leads_back_to_commands() -> 
     ("shown", "text"),
     [
         (number(None), "–"), (number(0), "0"), (number(12345), "12,345"), (number(0.123), "0.123"),
-        (number(45.678), "45.7"), (number(0.04), "0.04"), (duration(None), "–"), (duration(0), "0 s"), (duration(0.000_123_4), "123 µs"),
-        (duration(0.012_34), "12.3 ms"), (duration(59), "59 s"), (duration(150), "2.5 min"), (duration(90_000), "1.04 d"),
+        (number(45.678), "45.7"), (number(0.04), "0.04"), (duration(None), "–"), (duration(0), "0 s"),
+        (duration(0.000_123_4), "123 µs"),
+        (duration(0.012_34), "12.3 ms"), (duration(59), "59 s"), (duration(150), "2.5 min"),
+        (duration(90_000), "1.04 d"),
         (size(512), "512 B"), (size(44_552_192), "42.5 MiB"), (size(1000 << 20), "1000 MiB"),
         (clock("2020-01-31T12:00:00.123456Z"), "2020-01-31 12:00:00"),
     ],
