@@ -9,11 +9,26 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   const polls = event.target.matches("[data-live]");
   if (polls && (document.hidden || (paused && event.target.id === "tail"))) event.preventDefault();
 });
-document.addEventListener("htmx:sendError", () => lost(true));
-document.addEventListener("htmx:afterOnLoad", () => lost(false));
+// A repeated request that fails leaves the last state on the page: a band shows the reason until a request succeeds.
+const LOST = "The web process does not respond: this page shows an old state. Start it: python -m dualbus.web";
+document.addEventListener("htmx:sendError", () => lost(LOST));
+document.addEventListener("htmx:timeout", () => lost(LOST));
+document.addEventListener("htmx:responseError", (event) => {
+  const answer = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
+  const reason = answer.querySelector("main p")?.textContent;
+  lost(reason ?? `The web process reports the error ${event.detail.xhr.status}.`, event.detail.requestConfig.elt.id);
+});
+document.addEventListener("htmx:afterOnLoad", (event) => {
+  if (event.detail.successful && ["", event.detail.requestConfig.elt.id].includes(lostBy)) lost("");
+});
 
-function lost(now) {
-  document.getElementById("lost").hidden = !now;
+let lostBy = ""; // the id of the element whose request has an error
+
+function lost(text, by = "") {
+  const band = document.getElementById("lost");
+  band.hidden = !text;
+  band.textContent = text;
+  lostBy = by;
 }
 
 function pause(now) {
@@ -167,7 +182,7 @@ document.addEventListener("DOMContentLoaded", () => {
         charts.forEach((chart) => chart.set(rates));
       }
     } catch {
-      lost(true);
+      lost(LOST);
     }
     setTimeout(load, RATES_MS);
   };
