@@ -20,20 +20,26 @@ LOOK_MS = 500
 
 
 class Cluster:
-    def __init__(self, folder: Path, source: Path = ROOT) -> None:
+    """`front` is the address for clients, with the folder of the keys after #, if the cluster has keys."""
+
+    def __init__(self, folder: Path, source: Path = ROOT, *, keys: bool = True) -> None:
         self.folder = folder
         self._source = source
         self.data = folder / "data"
-        self.front, back, events, progress = children.free_addresses(4)
+        address, back, events, progress = children.free_addresses(4)
+        has_keys = keys and (source / "dualbus" / "transport" / "keys.py").exists()
+        self.front = f"{address}#{self.data / 'keys'}" if has_keys else address
         self._environment = {
             **os.environ,
-            "DUALBUS_FRONT": self.front,
+            "DUALBUS_FRONT": address,
             "DUALBUS_BACK": back,
             "DUALBUS_EVENTS": events,
             "DUALBUS_PROGRESS": progress,
             "DUALBUS_DATA": str(self.data),
             "DUALBUS_APP": "users:app",
         }
+        if not keys:
+            self._environment["DUALBUS_KEYS"] = "off"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *names: str, stdin: int = subprocess.DEVNULL, stdout: IO[bytes] | None = None) -> None:
@@ -109,19 +115,19 @@ class Cluster:
 
 
 @contextmanager
-def running(folder: Path, source: Path = ROOT) -> Iterator[Cluster]:
+def running(folder: Path, source: Path = ROOT, *, keys: bool = True) -> Iterator[Cluster]:
     """Start a cluster with its data in the folder; stop the cluster at the end of the block."""
-    with prepared(folder, source) as cluster:
+    with prepared(folder, source, keys=keys) as cluster:
         cluster.start()
         cluster.wait_until_working()
         yield cluster
 
 
 @contextmanager
-def prepared(folder: Path, source: Path = ROOT) -> Iterator[Cluster]:
+def prepared(folder: Path, source: Path = ROOT, *, keys: bool = True) -> Iterator[Cluster]:
     """Prepare a cluster without starting processes. If the block raises, add the processes' logs to the error."""
     folder.mkdir(parents=True, exist_ok=True)
-    cluster = Cluster(folder, source)
+    cluster = Cluster(folder, source, keys=keys)
     try:
         yield cluster
     except Exception as error:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
+from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import cause
 from dualbus.log.contract import (
@@ -71,18 +72,29 @@ class Group(NamedTuple):
     events: list[EventLine]
 
 
-def export_lines(log: ReadableLog, progress: Callable[[int, int], None]) -> Iterator[str]:
-    """Yield the lines of all commands and events up to the present head."""
+def export_lines(
+    log: ReadableLog, progress: Callable[[int, int], None], without_private: App | None = None
+) -> Iterator[str]:
+    """Yield the lines of all commands and events up to the present head.
+
+    Without the private fields of an application, a log cannot be imported.
+    """
     head = log.head().position
     number = 0
     while chunk := log.commands(number, CHUNK_COMMANDS):
         for outcome in chunk:
             if outcome.position > head:
                 return
-            yield _command(outcome)
-            yield from map(_event, log.read(outcome.first - 1, outcome.events) if outcome.events else ())
+            yield _command(outcome._replace(fingerprint=None) if without_private else outcome)
+            for recorded in log.read(outcome.first - 1, outcome.events) if outcome.events else ():
+                yield _event(_without_private(recorded, without_private) if without_private else recorded)
         number += len(chunk)
         progress(chunk[-1].position, head)
+
+
+def _without_private(recorded: RecordedEvent, app: App) -> RecordedEvent:
+    shown = event_json.shown(app.decode(recorded.type, recorded.data))
+    return recorded._replace(type=shown["type"], data=to_json(shown["payload"]).decode())
 
 
 def _command(outcome: Outcome) -> str:
