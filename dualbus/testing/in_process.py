@@ -53,7 +53,7 @@ class InProcess(Client):
     """A client of an application in the same process. The clock of its decisions stands at `now`.
 
     Results and errors are those of a cluster, but no call waits: a query that the read model is behind for raises
-    `Unavailable` at once. `events()` ends at the end of the log. No handler is interrupted.
+    `Unavailable` at once. `events()` ends at the end of the log. No handler is interrupted, and no reaction runs.
     """
 
     def __init__(self, app: App, *, now: datetime = NOW) -> None:
