@@ -18,8 +18,8 @@ class Request:
     """The fields that the gateway needs. The body remains packed."""
 
     __slots__ = (
-        "after", "answered", "arrived", "body", "client", "deadline", "dest", "id", "key", "msg_id", "sent",
-        "sent_at", "session", "src", "timeout_ms", "trace", "tries", "type",
+        "after", "answered", "arrived", "body", "client", "deadline", "dest", "events_allowed", "id", "key", "msg_id",
+        "sent", "sent_at", "session", "src", "timeout_ms", "trace", "tries", "type",
     )  # fmt: skip
 
     # Set by the router on acceptance. Ids rise in the order of arrival.
@@ -53,6 +53,7 @@ class Request:
         self.tries = 0
         self.sent_at = 0.0  # the last sending
         self.sent = False  # to a worker, which may have executed the request
+        self.events_allowed = True  # false for a subscription to events that the client may not read
         self.answered = False  # an answered request may remain in a queue for a while
 
     @property

@@ -22,6 +22,7 @@ from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, DataError
 from dualbus.runtime.files import Lock, lock_data, make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import GRACE_SECONDS, Stop
+from dualbus.transport.keys import load_cluster_keys
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Sockets
 from dualbus.worker.attendant import Attendant
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 def serve(settings: Settings, stop: Stop) -> int:
     """Run the reactor until a stop is requested."""
     make_folder(settings.data)
-    with Sockets() as sockets:
+    with Sockets(load_cluster_keys(settings.keys)) as sockets:
         return asyncio.run(Reactor(settings, sockets, stop).run())
 
 

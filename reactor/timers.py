@@ -68,11 +68,11 @@ class Timers:
         """The number of commands under way."""
         return len(self._in_flight)
 
-    def begin(self, now: datetime, *, new: bool) -> None:
-        """Store the next time of each schedule.
+    def begin(self, now: datetime, started: datetime) -> None:
+        """Store the next time of each schedule; `started` is the time of the reaction's first start on the log.
 
-        A schedule of an older reaction begins with the last time before now: the log knows the outcome of this time's
-        command.
+        Without the reactor's file, a schedule begins with the last time before now: the log knows the outcome of this
+        time's command.
         """
         stored = self._store.schedules(self.name)
         changes = Changes()
@@ -80,7 +80,8 @@ class Timers:
         for name, every in self._schedules.items():
             known = stored.get(name)
             if known is None or known.origin != _definition(every):
-                due = every.next(now) if new or known is not None else every.latest(now)
+                missed = every.latest(now)
+                due = missed if known is None and missed > started else every.next(now)
                 changes.timers.append(self._scheduled(name, every, due))
         self._store.write(changes)
 

@@ -42,6 +42,7 @@ def test_what_is_said_is_what_counts_and_an_empty_value_says_nothing() -> None:
         events="tcp://localhost:6000",
         app="examples.bank:app",
         data=Path("/var/lib/dualbus"),
+        keys=Path("/var/lib/dualbus/keys"),
         timeout_ms=250,
     )
 
@@ -49,7 +50,8 @@ def test_what_is_said_is_what_counts_and_an_empty_value_says_nothing() -> None:
 def test_the_settings_say_what_they_are() -> None:
     assert str(Settings()) == (
         "front=tcp://127.0.0.1:5570, back=tcp://127.0.0.1:5571, events=tcp://127.0.0.1:5572, "
-        "progress=tcp://127.0.0.1:5573, http=http://127.0.0.1:5580, app=users:app, data=data, timeout_ms=5000, "
+        "progress=tcp://127.0.0.1:5573, http=http://127.0.0.1:5580, app=users:app, data=data, keys=data/keys, "
+        "timeout_ms=5000, "
         "log_format=text, log_level=info"
     )
 
@@ -62,7 +64,7 @@ def test_what_cannot_be_used_is_said_with_an_exit_code_of_its_own() -> None:
 
 
 def test_every_problem_is_said_at_once() -> None:
-    found = problems(front="nonsense", back="tcp://0.0.0.0:1", app="users", timeout_ms="0", colour="red")
+    found = problems(front="nonsense", back="tcp://0.0.0.0:1", keys="off", app="users", timeout_ms="0", colour="red")
 
     assert [sentence.split()[0] for sentence in found] == [
         "DUALBUS_COLOUR",
@@ -74,7 +76,19 @@ def test_every_problem_is_said_at_once() -> None:
     assert found[0].endswith("The settings are " + ", ".join(f"DUALBUS_{name}" for name in NAMES) + ".")
 
 
-NAMES = ["FRONT", "BACK", "EVENTS", "PROGRESS", "HTTP", "APP", "DATA", "TIMEOUT_MS", "LOG_FORMAT", "LOG_LEVEL"]
+NAMES = [
+    "FRONT",
+    "BACK",
+    "EVENTS",
+    "PROGRESS",
+    "HTTP",
+    "APP",
+    "DATA",
+    "KEYS",
+    "TIMEOUT_MS",
+    "LOG_FORMAT",
+    "LOG_LEVEL",
+]
 
 
 @pytest.mark.parametrize(
@@ -125,10 +139,22 @@ def test_what_is_not_an_address_is_refused(address: str) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["front", "back", "events", "progress"])
-def test_an_address_that_other_machines_can_reach_is_refused(name: str, host: str) -> None:
-    [sentence] = problems(**{name: f"tcp://{host}:5570"})
+def test_an_address_that_other_machines_can_reach_needs_keys(name: str, host: str) -> None:
+    assert problems(**{name: f"tcp://{host}:5570"}) == []
+
+    [sentence] = problems(**{name: f"tcp://{host}:5570", "keys": "off"})
 
     assert sentence.startswith(f"DUALBUS_{name.upper()} is 'tcp://{host}:5570', which other machines can reach")
+
+
+def test_keys_are_in_the_data_folder_or_elsewhere_or_off() -> None:
+    def keys(**environ: str) -> Path | None:
+        return Settings.from_env({"DUALBUS_DATA": "/d", **environ}).keys
+
+    assert keys() == keys(DUALBUS_KEYS="") == Path("/d/keys")
+    assert keys(DUALBUS_KEYS="/run/keys") == Path("/run/keys")
+    assert keys(DUALBUS_KEYS="off") is None
+    assert "keys=off" in str(Settings.from_env({"DUALBUS_KEYS": "off"}))
 
 
 @pytest.mark.parametrize("timeout", ["0", "-5", "5.5", "5s", "١٢", "00", "10000000", " 5", "1e3"])

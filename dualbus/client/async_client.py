@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, overload
 
@@ -103,8 +104,15 @@ class AsyncClient(AsyncSession):
     `Client`; see docs/clients.md.
     """
 
-    def __init__(self, address: str | None = None, *, src: str | None = None, timeout: float | None = None) -> None:
-        self._calls = new_calls(address, src, timeout)
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        src: str | None = None,
+        timeout: float | None = None,
+        keys: Path | str | None = None,
+    ) -> None:
+        self._calls = new_calls(address, src, timeout, keys)
         self._state = self._calls.session
         self._loop: asyncio.AbstractEventLoop | None = None
         self._link: ClientLink | None = None

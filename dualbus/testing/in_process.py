@@ -26,6 +26,7 @@ from dualbus.commandbus.batch import CommandBatch
 from dualbus.commandbus.clock import Clock
 from dualbus.commandbus.node import genesis
 from dualbus.commandbus.state_cache import StateCache
+from dualbus.gateway.access import CLUSTER
 from dualbus.gateway.envelope import BadEnvelope, read_request
 from dualbus.gateway.workers import beyond
 from dualbus.log.contract import Appended, ReadableLog
@@ -94,7 +95,7 @@ class InProcess(Client):
         """Return position, packed body and packed details of a reply, as the gateway sends it."""
         [message] = unpack_hostile(b"\x91" + call.envelope(int(call.seconds * 1000)))
         try:
-            request = read_request(message)
+            request = read_request(message, CLUSTER)
         except BadEnvelope as problem:
             return 0, pack(error(problem.msg_id, Code.MALFORMED, str(problem))), NO_DETAILS
         head = self._decider.log.head().position

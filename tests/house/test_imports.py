@@ -38,7 +38,7 @@ LAYERS = [  # of dualbus: a room imports those above it
     ["testing", "cli"],
 ]
 OWNERS = {  # of a driver: the only files that name it
-    "zmq": {"dualbus/transport/sockets.py"},
+    "zmq": {"dualbus/transport/sockets.py", "dualbus/transport/curve.py"},
     "apsw": {
         "dualbus/log/sqlite/writer.py",
         "dualbus/log/sqlite/reader.py",
@@ -66,6 +66,7 @@ PURE = [
     "gateway/router.py",
     "gateway/scheduler.py",
     "gateway/deadlines.py",
+    "gateway/access.py",
     "gateway/bus.py",
     "gateway/clients.py",
     "gateway/sessions.py",
@@ -92,6 +93,7 @@ PURE = [
     "querybus/responder.py",
     "dualbus/protocol/json_stream.py",
     "dualbus/protocol/codec.py",
+    "dualbus/protocol/permissions.py",
     "dualbus/client/call.py",
     "dualbus/client/calls.py",
     "dualbus/client/events.py",
