@@ -2,16 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import Any
 
 from dualbus.application.app import App
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.store import Changes, ReactionStore, Timer
-from dualbus.worker.interrupt import Interrupt
 
 from .commands import Commands
+from .environment import Environment
 from .runner import Runner
 
 CHUNK = 256  # events for a reaction to read in a turn
@@ -28,18 +27,15 @@ class Reactions:
         log: ReadableLog,
         store: ReactionStore,
         commands: Commands,
-        interrupt: Interrupt,
-        handling: Callable[[], AbstractContextManager[None]],
-        wake: Callable[[], None],
+        environment: Environment,
     ) -> None:
         self.head = log.head().position
         self._log = log
         self._store = store
         self._commands = commands
-        self._wake = wake
+        self._wake = environment.wake
         self._runners = [
-            Runner(app, log, reactors, store, commands, interrupt, handling, wake)
-            for reactors in app.reactors.values()
+            Runner(app, log, reactors, store, commands, environment) for reactors in app.reactors.values()
         ]
         self._opening: list[asyncio.Task[None]] = []
         self._last_read: tuple[int, Sequence[RecordedEvent]] = (-1, ())
@@ -82,6 +78,14 @@ class Reactions:
     def under_way(self) -> int:
         """The number of effects and commands under way."""
         return self._commands.in_flight + sum(runner.effects.under_way for runner in self._runners if runner.effects)
+
+    @property
+    def idle(self) -> bool:
+        """Whether all events are finished or parked, and nothing is due."""
+        for runner in self._runners:
+            if not runner.follower or runner.follower.busy or runner.timers.busy:
+                return False
+        return self.position == self.head and self.seconds_to_next() > 0
 
     def status(self) -> dict[str, Any]:
         """Return counters for Status."""

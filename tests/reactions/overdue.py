@@ -5,6 +5,7 @@ python -m tests.reactions.overdue --timers 100000
 
 import argparse
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from dualbus import AsyncClient
 from dualbus.reactions.store import ReactionStore
 from dualbus.testing import Cluster, until
+from tests import keyring
 from tests.conftest import ROOT
 from tests.reactions.judge import History, read, timers
 from tests.reactions.shop import PlaceOrder, ReceivePayment
@@ -77,12 +79,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="until all timers are due")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="db"))
+    os.environ["DUALBUS_KEYS"] = str(keyring.FOLDER)
     overdue = Overdue(folder, given.timers, given.seconds)
     broken = timers(overdue.run())
     print({"timers": given.timers, "seconds to the last": round(overdue.seconds_to_last, 1), "broken": len(broken)})
     for sentence in broken[:20]:
         print(sentence)
     shutil.rmtree(folder)
+    shutil.rmtree(keyring.FOLDER)
     return 1 if broken else 0
 
 

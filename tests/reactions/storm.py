@@ -5,6 +5,7 @@ python -m tests.reactions.storm --orders 50000 --seed 1
 
 import argparse
 import asyncio
+import os
 import random
 import shutil
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 from dualbus import AsyncClient, DualbusError
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster, until
+from tests import keyring
 from tests.conftest import ROOT
 from tests.raw import RawClient
 from tests.reactions.judge import History, judge, read
@@ -122,6 +124,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=300.0, help="orders in a second")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="db"))
+    os.environ["DUALBUS_KEYS"] = str(keyring.FOLDER)
     began = time.monotonic()
     storm = Storm(folder, given.orders, given.seed, given.pause, given.rate)
     history = storm.run()
@@ -134,6 +137,7 @@ def main() -> int:
         print(f"The data is in {folder}.")
     else:
         shutil.rmtree(folder)
+    shutil.rmtree(keyring.FOLDER)
     return 1 if broken else 0
 
 
