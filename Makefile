@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test quick soak storm overdue bench compare check format docs lock
+.PHONY: setup run test quick soak storm overdue bench compare check format docs lock screenshots
 
 # The stamp is newer than what it was installed from, or everything is installed again.
 .venv/.stamp: requirements.lock pyproject.toml
@@ -66,6 +66,10 @@ docs: .venv/.stamp-docs
 	mkdir -p build/docs
 	tar -cf - --exclude="docs/requirements.*" --exclude=docs/hooks.py *.md docs deploy examples/*/*.md examples/*/*.py tests/examples | tar -xf - -C build/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Pictures of the page for the documents. Needs Chromium.
+screenshots: setup
+	$(BIN)/python -m tests.web.screenshots
 
 # Needs uv. The only target that asks which newer versions there are.
 lock:

@@ -21,7 +21,7 @@ def routes(site: Site) -> list[BaseRoute]:
         found = parameters(request)
         timeout = pop_timeout(found)
         refuse_others(found)
-        key, session = key_of(request), site.sessions.of(request)
+        key, session = key_of(request), site.client.session()  # a command is decided at the head of the log
         with await site.bodies.read(request) as payload, traced(site.tracer, request):
             result = await session.command(kind.__name__, payload, timeout=timeout, idempotency_key=key)
         answer = json_answer(site, request, session, {"events": result.events, "position": result.position})

@@ -15,6 +15,7 @@ from .streams import COMMENT, frame, notified, problem_frame
 
 LIVE_MAX = 1000  # different queries
 PAUSE_SECONDS = 0.02  # between two evaluations of a query: the events of the pause are one change
+PROBLEM_SECONDS = 2.0  # before the next evaluation of a query that fails
 PAUSE_SECONDS_EACH = 0.0005  # further, for each live query
 
 
@@ -63,10 +64,12 @@ class LiveQueries:
                 continue
             except DualbusError as error:
                 live.set_problem(error, known)
-            else:
-                live.set_answer(session.position, to_json(data))
-                self._head.advance(session.position)
-                known = max(known, session.position)
+                await asyncio.sleep(PROBLEM_SECONDS)  # also without an event: a process may have been replaced
+                known = self._head.position
+                continue
+            live.set_answer(session.position, to_json(data))
+            self._head.advance(session.position)
+            known = max(known, session.position)
             await asyncio.sleep(PAUSE_SECONDS + PAUSE_SECONDS_EACH * len(self._live))
             known = await self._head.changed(known)
 

@@ -23,11 +23,10 @@ try:
     from .server import Server
     from .site import Site
 except ModuleNotFoundError as missing:
-    MISSING = missing.name or ""
+    MISSING = (missing.name or "").partition(".")[0]
 else:
     MISSING = ""
 
-BACKLOG = 2048
 
 logger = logging.getLogger(__name__)
 
@@ -77,13 +76,11 @@ def _bound(settings: Settings) -> socket.socket:
     """Bind the address; raise a FatalError if this is impossible."""
     host, port = settings.http_host_port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(
-        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
-    )  # asyncio sets TCP_NODELAY for this protocol
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # so that asyncio sets TCP_NODELAY
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(BACKLOG)  # with SO_REUSEADDR, only listen() detects another listener everywhere
+        listener.listen()  # with SO_REUSEADDR, only listen() detects another listener everywhere
     except OSError as error:
         listener.close()
         raise _unusable(settings.http, error) from None

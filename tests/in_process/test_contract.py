@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
@@ -166,6 +167,13 @@ def test_each_object_has_a_log_of_its_own() -> None:
         one.command(Shelve(number=1))
         other.command(Shelve(number=2))
         assert (one.query(CountShelved()), other.query(CountShelved())) == (1, 2)
+
+
+def test_threads_share_it() -> None:
+    with InProcess(app) as client, ThreadPoolExecutor(8) as threads:
+        shelved = list(threads.map(lambda number: client.command(Shelve(number=1)).position, range(200)))
+        assert sorted(shelved) == list(range(2, 202))
+        assert set(threads.map(lambda number: client.query(CountShelved()), range(50))) == {200}
 
 
 def test_events_end_at_the_end_of_the_log() -> None:
