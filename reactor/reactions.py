@@ -7,7 +7,7 @@ from typing import Any
 
 from dualbus.application.app import App
 from dualbus.log.contract import ReadableLog, RecordedEvent
-from dualbus.reactions.store import Changes, ReactionStore, Timer
+from dualbus.reactions.store import Changes, Counts, ReactionStore, Timer
 
 from .commands import Commands
 from .environment import Environment
@@ -39,7 +39,7 @@ class Reactions:
         ]
         self._opening: list[asyncio.Task[None]] = []
         self._last_read: tuple[int, Sequence[RecordedEvent]] = (-1, ())
-        self._counts: dict[str, tuple[int, int]] = {}
+        self._counts: dict[str, Counts] = {}
 
     def start(self) -> None:
         """Open all reactions; a new reaction first waits until commandbus has recorded its start."""
@@ -47,11 +47,11 @@ class Reactions:
         names = {runner.name for runner in self._runners}
         self._counts = self._store.counts()
         for name in sorted(stored.keys() - names):
-            timers, parked = self._counts[name]
-            if timers or parked:
+            timers, parked, waiting = self._counts[name]
+            if timers or parked or waiting:
                 logger.warning(
                     "There is no reaction %s in the application: its %d timers and %d parked events wait for a "
-                    "version with this name.", name, timers, parked,
+                    "version with this name.", name, timers, parked + waiting,
                 )  # fmt: skip
         loop = asyncio.get_running_loop()
         self._opening = [loop.create_task(runner.open(stored.get(runner.name))) for runner in self._runners]
@@ -90,11 +90,11 @@ class Reactions:
     def status(self) -> dict[str, Any]:
         """Return counters for Status."""
         followers = {runner.name: runner.follower for runner in self._runners if runner.follower}
+        counts = list(self._counts.values()) or [Counts()]
         return {
             "lag_events": max(0, self.head - self.position),
             "lags": {name: max(0, self.head - follower.position) for name, follower in followers.items()},
-            "timers": sum(timers for timers, _ in self._counts.values()),
-            "parked": sum(parked for _, parked in self._counts.values()),
+            **{name: sum(numbers) for name, numbers in zip(Counts._fields, zip(*counts, strict=True), strict=True)},
             "under_way": sum(follower.busy for follower in followers.values()),
             **self._commands.counters,
         }

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from dualbus import AsyncClient
-from dualbus.reactions.store import ReactionStore
+from dualbus.reactions.store import Counts, ReactionStore
 from dualbus.testing import Cluster, until
 from tests import keyring
 from tests.conftest import ROOT
@@ -53,7 +53,7 @@ class Overdue:
 
     async def _place(self) -> None:
         slots = asyncio.Semaphore(AT_ONCE)
-        async with AsyncClient(self._cluster.front) as client:
+        async with AsyncClient(self._cluster.front, timeout=60) as client:
             await asyncio.gather(*(self._order(client, slots, number) for number in range(self._count)))
 
     async def _order(self, client: AsyncClient, slots: asyncio.Semaphore, number: int) -> None:
@@ -67,7 +67,7 @@ class Overdue:
         if not (self._cluster.data / "reactor.db").exists():
             return -1
         store = ReactionStore(self._cluster.data)
-        found = store.counts().get("orders", (-1, 0))[0]
+        found = store.counts().get("orders", Counts(-1)).timers
         store.close()
         return found
 

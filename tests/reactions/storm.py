@@ -62,7 +62,7 @@ class Storm:
 
     async def _load(self) -> None:
         slots = asyncio.Semaphore(AT_ONCE)
-        async with AsyncClient(self.cluster.front) as client:
+        async with AsyncClient(self.cluster.front, timeout=10) as client:
             await asyncio.gather(*(self._place(client, slots, number) for number in range(len(self.orders))))
 
     async def _place(self, client: AsyncClient, slots: asyncio.Semaphore, number: int) -> None:
@@ -110,7 +110,7 @@ class Storm:
             return False
         for one in reply["data"]["processes"]:
             if one["name"] == "reactor" and one.get("state") == "following":
-                idle = one["timers"] == one["parked"] == one["under_way"] == one["lag_events"] == 0
+                idle = one["timers"] == one["parked"] == one["waiting"] == one["under_way"] == one["lag_events"] == 0
                 return bool(idle and one["position"] == head)
         return False
 
