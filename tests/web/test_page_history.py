@@ -100,6 +100,7 @@ def test_a_tag_with_more_events_than_a_read_returns_has_every_event_once(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WINDOW_EVENTS_MAX", module.CHUNK_EVENTS)
+    monkeypatch.setattr(module, "SEARCH_SECONDS", 60.0)
     wanted = Filter(tag="order:order-1")
 
     found = history.newest(wanted, EVENTS)
