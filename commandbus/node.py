@@ -67,7 +67,7 @@ def serve(settings: Settings, stop: Stop) -> int:
         link = links[0] if len(links) == 1 else WorkerLinks(links)
         position = log.head().position + 1
         logger.info("Writing the log in %s from position %d on (pid %d).", settings.data, position, os.getpid())
-        states = StateCache(files=StateFolder(settings.data, log, LoadedCode()))
+        states = StateCache(files=StateFolder(settings.data, log, LoadedCode(settings.app)))
         return CommandBus(app, log, publisher, link, states, shared).run(stop)
 
 
