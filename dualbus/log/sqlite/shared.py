@@ -51,6 +51,7 @@ class SharedLog(SqliteLog):
         self._writers = Writers(self._writer, time.monotonic())
         self._next_announcement = self._next_poll = self._next_tail = self._announced_at = 0.0
         self._ahead_since: float | None = None  # the commit log has reported an end before that of the replica
+        self._problem = ""  # the last logged
         self._behind = False  # the last read has filled its limit
         self.wakeup = commits.wakeup
         super().__init__(folder, genesis)
@@ -196,8 +197,12 @@ class SharedLog(SqliteLog):
             if now >= self._next_tail:
                 self._check_tail(now)
         except (LogUnavailable, OutcomeUnknown) as problem:
-            logger.warning("%s Trying again.", problem)
+            if str(problem) != self._problem:
+                logger.warning("%s Trying again.", problem)
+            self._problem = str(problem)
             self._behind = False
+        else:
+            self._problem = ""
         if now >= self._next_announcement:
             self._announce()
         events, self._followed = self._followed, []
