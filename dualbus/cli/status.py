@@ -16,7 +16,10 @@ from dualbus.cli.settings import settings
 
 WATCH_SECONDS = 1.0
 _SHOWN = ("name", "pid", "state", "position", "in_flight", "uptime_s", "seen_s")  # in columns of their own
-_HIDDEN = ("histograms",)  # too long for a table
+_HIDDEN = (
+    "writers",
+    "histograms",
+)  # too long for a table
 
 
 def status(
@@ -57,7 +60,17 @@ def _shown(data: dict[str, Any]) -> list[Any]:
     text = f"Log at position {'?' if head is None else head}, read model at {'?' if model is None else model}{lag}."
     rows = [[*(process.get(name) for name in _SHOWN), _rest(process)] for process in data["processes"]]
     columns = ["Process", "Pid", "State", "Position", "In flight", "Up (s)", "Seen (s ago)", "Counters"]
-    return [Text(text), output.table(columns, rows), Text(f"Gateway: {_rest(data['gateway'])}")]
+    return [Text(text), output.table(columns, rows), *_machines(data), Text(f"Gateway: {_rest(data['gateway'])}")]
+
+
+def _machines(data: dict[str, Any]) -> list[Any]:
+    """Return a table of the writers of a shared log, as the first commandbus knows them."""
+    found: list[dict[str, Any]] = next(
+        (process["writers"] for process in data["processes"] if process.get("writers")), []
+    )
+    columns = ["Machine", "Role", "Writer since", "Commit", "Lag (commits)", "Seen (s ago)"]
+    rows = [list(writer.values()) for writer in found]
+    return [output.table(columns, rows)] if rows else []
 
 
 def _rest(values: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """A log moves from one machine to several and back, and a lost stream is filled again."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,7 @@ def test_a_log_moves_while_its_cluster_runs_with_its_keys_and_back(cluster: Clus
 
         assert create(client, range(40)) == first + more
         last = create(client, range(40, 50))
+        assert re.search(r"Machine +Role +Writer since(.|\n)* active +\d+ +\d+ +0 ", dualbus(cluster, "status"))
         until(lambda: verify(cluster.data, users_app).position == before.position + 10)
 
         cluster.stop("commandbus")

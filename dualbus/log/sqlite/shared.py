@@ -264,7 +264,13 @@ class SharedLog(SqliteLog):
     def status(self) -> dict[str, Any]:
         """Return role, writers and engine for Status."""
         role = "standby" if self.since is None else "active"
-        found = {"host": self._host, "role": role, "writer_since": self.since, "commit": self._end.number}
+        found = {
+            "host": self._host,
+            "state": role,
+            "role": role,
+            "writer_since": self.since,
+            "commit": self._end.number,
+        }
         return {**found, "writers": self._writers.status(time.monotonic()), **self._commits.status()}
 
     def close(self) -> None:
