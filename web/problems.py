@@ -12,6 +12,7 @@ from dualbus.application.errors import DualbusError, Executed, HandlerError, Key
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
+STATUSES = {"not_supported": 404, "forbidden": 403}  # of refusals by the gateway or a bus, by code
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # of RFC 9110; Python before 3.13 has older ones
 
 
@@ -67,7 +68,7 @@ def problem_of(error: DualbusError) -> Problem:
 
 def _rejected(error: Rejected) -> Problem:
     codes = {problem.code for problem in error.problems}
-    status = 404 if codes == {"not_supported"} else 422
+    status = STATUSES.get(codes.pop(), 422) if len(codes) == 1 else 422
     return Problem(status, str(error), errors=problem_list(error.problems))
 
 
