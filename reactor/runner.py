@@ -4,9 +4,8 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import datetime
 
 from dualbus.application.app import App
 from dualbus.application.causes import cause
@@ -16,10 +15,10 @@ from dualbus.protocol.origin import MARK
 from dualbus.reactions.past import Histories
 from dualbus.reactions.store import Changes, Progress, ReactionStore
 from dualbus.runtime.errors import RAISED
-from dualbus.worker.interrupt import Interrupt
 
 from .commands import Commands
 from .effects import Effects
+from .environment import Environment
 from .follower import Follower
 from .process_manager import ProcessManager
 from .timers import Timers
@@ -43,9 +42,7 @@ class Runner:
         reactors: Reactors,
         store: ReactionStore,
         commands: Commands,
-        interrupt: Interrupt,
-        handling: Callable[[], AbstractContextManager[None]],
-        wake: Callable[[], None],
+        environment: Environment,
     ) -> None:
         self.name = reactors.reaction.name
         self.follower: Follower | None = None
@@ -54,12 +51,10 @@ class Runner:
         self._reactors = reactors
         self._store = store
         self._commands = commands
-        self._wake = wake
-        self._manager = ProcessManager(app, reactors, commands, Histories(app, log), interrupt, handling)
-        self.timers = Timers(app, log, reactors, store, commands, self._manager, wake)
-        self.effects = (
-            Effects(app, reactors, commands, self._manager, interrupt, handling) if reactors.is_effect else None
-        )
+        self._environment = environment
+        self._manager = ProcessManager(app, reactors, commands, Histories(app, log), environment)
+        self.timers = Timers(app, log, reactors, store, commands, self._manager, environment)
+        self.effects = Effects(app, reactors, commands, self._manager, environment) if reactors.is_effect else None
         self.waiting = f"waiting for commandbus to start reaction {self.name}"
         self._mark_due = 0.0
         self._instance = uuid.uuid4().hex  # of this start
@@ -75,9 +70,9 @@ class Runner:
         self._manager.rebuilt = progress.rebuilt
         self._marked = progress.position
         run = self.effects.run if self.effects else self._manager.run
-        follower = Follower(self._app, self._log, self._reactors, progress, run, self._wake)
+        follower = Follower(self._app, self._log, self._reactors, progress, run, self._environment)
         follower.load(self._store.parked(self.name))
-        self.timers.begin(datetime.now(UTC), datetime.fromisoformat(mark.origin.metadata[TIME]))
+        self.timers.begin(self._environment.clock(), datetime.fromisoformat(mark.origin.metadata[TIME]))
         if self.effects:
             await self._enter_lifespan(self.effects)
         self.follower = follower
@@ -97,7 +92,7 @@ class Runner:
     def _declared(self) -> dict[str, str]:
         """Return the metadata of the mark for the first start on this log."""
         since = self._reactors.reaction.since
-        declared = {TIME: datetime.now(UTC).isoformat(), INSTANCE: self._instance}
+        declared = {TIME: self._environment.clock().isoformat(), INSTANCE: self._instance}
         return declared if since == "now" else {**declared, POSITION: str(0 if since == "beginning" else since)}
 
     def _first(self, mark: Outcome) -> Progress:

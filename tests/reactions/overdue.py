@@ -5,6 +5,7 @@ python -m tests.reactions.overdue --timers 100000
 
 import argparse
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -12,8 +13,9 @@ import time
 from pathlib import Path
 
 from dualbus import AsyncClient
-from dualbus.reactions.store import ReactionStore
+from dualbus.reactions.store import Counts, ReactionStore
 from dualbus.testing import Cluster, until
+from tests import keyring
 from tests.conftest import ROOT
 from tests.reactions.judge import History, read, timers
 from tests.reactions.shop import PlaceOrder, ReceivePayment
@@ -51,7 +53,7 @@ class Overdue:
 
     async def _place(self) -> None:
         slots = asyncio.Semaphore(AT_ONCE)
-        async with AsyncClient(self._cluster.front) as client:
+        async with AsyncClient(self._cluster.front, timeout=60) as client:
             await asyncio.gather(*(self._order(client, slots, number) for number in range(self._count)))
 
     async def _order(self, client: AsyncClient, slots: asyncio.Semaphore, number: int) -> None:
@@ -65,7 +67,7 @@ class Overdue:
         if not (self._cluster.data / "reactor.db").exists():
             return -1
         store = ReactionStore(self._cluster.data)
-        found = store.counts().get("orders", (-1, 0))[0]
+        found = store.counts().get("orders", Counts(-1)).timers
         store.close()
         return found
 
@@ -77,12 +79,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="until all timers are due")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="db"))
+    os.environ["DUALBUS_KEYS"] = str(keyring.FOLDER)
     overdue = Overdue(folder, given.timers, given.seconds)
     broken = timers(overdue.run())
     print({"timers": given.timers, "seconds to the last": round(overdue.seconds_to_last, 1), "broken": len(broken)})
     for sentence in broken[:20]:
         print(sentence)
     shutil.rmtree(folder)
+    shutil.rmtree(keyring.FOLDER)
     return 1 if broken else 0
 
 

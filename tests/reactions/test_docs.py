@@ -11,7 +11,7 @@ PAGE = (ROOT / "docs" / "reactions.md").read_text()
 
 
 def test_the_application_of_the_page_is_valid_and_its_test_passes() -> None:
-    declared, _, tested = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    declared, _, tested, in_process = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, Any] = {**vars(shop), "__name__": "docs.reactions"}
     exec(compile(declared, "docs/reactions.md", "exec"), names)
 
@@ -20,6 +20,9 @@ def test_the_application_of_the_page_is_valid_and_its_test_passes() -> None:
     names["REQUESTED"] = shop.PaymentRequested(order="a", amount=1)
     names["PAID"] = shop.PaymentReceived(order="a")
     exec(compile(tested, "docs/reactions.md", "exec"), names)
+    names["app"] = App(commands=shop.COMMANDS, projections=[shop.FACTS], queries=[shop.list_facts],
+                       reactions=names["reactions"][:1])  # fmt: skip
+    exec(compile(in_process, "docs/reactions.md", "exec"), names)
 
 
 def test_the_defaults_of_the_page_are_those_of_the_code() -> None:

@@ -112,7 +112,7 @@ def test_an_event_is_parked_after_the_last_try_with_what_follows_and_is_retried_
     assert (second["follows"], third["follows"], failed["next_try"]) == (1, 1, None)
     shown = json.loads(run(one, "parked", "show", "delivery", 1))
     assert (shown["blocks"], shown["event"]["payload"]) == ([2, 3], {"parcel": "a", "number": 0})
-    until(lambda: one.status().get("parked") == 3)
+    until(lambda: (one.status().get("parked"), one.status().get("waiting")) == (1, 2))
 
     # And across a restart; what comes later waits, too
     one.cluster.restart("reactor")
