@@ -1,5 +1,6 @@
 """Problems as RFC 9457: every error of the process is a sentence for people, with codes for programs."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -87,4 +88,4 @@ def problem_list(problems: Sequence[errors.Problem]) -> list[dict[str, Any]]:
 def pointer(path: str) -> str:
     """Return the path of a field, such as `lines[0].amount`, as a JSON pointer in a URI fragment."""
     escaped = path.replace("~", "~0").replace("/", "~1")
-    return "#/" + escaped.replace("[", "/").replace("]", "").replace(".", "/").replace("//", "/")
+    return "#/" + "/".join(step for step in re.split(r"[.\[\]]", escaped) if step)
