@@ -51,6 +51,8 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
+	@if command -v pip-audit > /dev/null; then pip-audit --strict --require-hashes --disable-pip -r requirements.lock; \
+		else echo "pip-audit is not installed: requirements.lock is not compared with known vulnerabilities."; fi
 
 format: setup
 	$(BIN)/ruff format .

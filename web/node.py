@@ -49,7 +49,8 @@ async def _run(app: App, settings: Settings, listener: socket.socket, stop: Stop
     loop = asyncio.get_running_loop()
     client = AsyncClient(settings.front, timeout=settings.timeout_ms / 1000)
     site = Site(app, settings, client, streams_max=connections_max() // 2)
-    server = Server(WebApp(site), site.ending)
+    web_app = WebApp(site)
+    server = Server(web_app, site.ending)
 
     def end() -> None:
         stop.requested = True
@@ -66,8 +67,10 @@ async def _run(app: App, settings: Settings, listener: socket.socket, stop: Stop
     threading.Thread(target=watch_supervisor, daemon=True).start()
     if stop.requested:
         end()
+    watching = asyncio.create_task(web_app.access.watch())
     async with client:
         await server.serve([listener])
+    watching.cancel()
     if site.tracer:
         site.tracer.close()
 

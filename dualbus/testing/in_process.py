@@ -26,7 +26,7 @@ from dualbus.commandbus.batch import CommandBatch
 from dualbus.commandbus.clock import Clock
 from dualbus.commandbus.node import genesis
 from dualbus.commandbus.state_cache import StateCache
-from dualbus.gateway.access import CLUSTER
+from dualbus.gateway.access import CLUSTER, Holder
 from dualbus.gateway.envelope import BadEnvelope, read_request
 from dualbus.gateway.workers import beyond
 from dualbus.log.contract import Appended, ReadableLog
@@ -34,6 +34,7 @@ from dualbus.log.engine import open_memory_log
 from dualbus.protocol.codec import pack, unpack, unpack_hostile
 from dualbus.protocol.codes import Code, error
 from dualbus.protocol.feed import EVENTS
+from dualbus.protocol.permissions import EVERYTHING
 from dualbus.protocol.records import NO_DETAILS, Job, Progress, Response
 from dualbus.querybus.feed import EventFeed
 from dualbus.querybus.responder import Responder, behind
@@ -52,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 
 class InProcess(Client):
-    """A client of an application in the same process. The clock of its decisions stands at `now`.
+    """A client of an application in the same process. Its decisions have the time `now` and the actor `actor`.
 
     Results and errors are those of a cluster, but no call waits: a query that the read model is behind for raises
     `Unavailable` at once. `events()` ends at the end of the log. No handler is interrupted.
@@ -60,7 +61,8 @@ class InProcess(Client):
     A command returns when all reactions to its events have ended. `advance` moves the clock and fires timers.
     """
 
-    def __init__(self, app: App, *, now: datetime = NOW) -> None:
+    def __init__(self, app: App, *, now: datetime = NOW, actor: str | None = None) -> None:
+        self._holder = CLUSTER if actor is None else Holder(actor, EVERYTHING)
         self._calls = PendingCalls("memory", None, TIMEOUT_SECONDS, random.random, lambda: secrets.token_urlsafe(12))
         self._state = self._calls.session
         self._lock = threading.Lock()
@@ -123,7 +125,7 @@ class InProcess(Client):
         """Return position, packed body and packed details of a reply, as the gateway sends it."""
         [message] = unpack_hostile(b"\x91" + call.envelope(int(call.seconds * 1000)))
         try:
-            request = read_request(message, CLUSTER)
+            request = read_request(message, self._holder)
         except BadEnvelope as problem:
             return 0, pack(error(problem.msg_id, Code.MALFORMED, str(problem))), NO_DETAILS
         head = self._decider.log.head().position
