@@ -58,7 +58,6 @@ def read_request(message: Any) -> Request:
             _whole(message, "timeout_ms", 1, TIMEOUT_MS_MAX) if "timeout_ms" in message else None,
             (_whole(message, "after", 0, INT_MAX) or 0) if "after" in message else 0,
             packed,
-            body.get("trace"),
         )
     except WireError as error:
         raise BadEnvelope(str(error), msg_id) from None
