@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 
 import zmq
 
 from benchmarks import wire
 from benchmarks.wire import ClusterError
+from dualbus.transport.curve import secure_client
+from dualbus.transport.keys import load_cluster_keys
 
 STALLED_MS = 20_000
 HIGH_WATER_MARK = 10_000
@@ -20,7 +23,10 @@ class Client:
         self.socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         self.socket.setsockopt(zmq.LINGER, 0)
         self._milliseconds = 0
-        self.socket.connect(front)
+        address, _, folder = front.partition("#")
+        if folder and (keys := load_cluster_keys(Path(folder))):
+            secure_client(self.socket, keys.gateway, keys.public, keys.secret)
+        self.socket.connect(address)
         self.last = b""  # the most recent frame of replies: callers read ids from this frame
 
     def send(self, envelopes: Iterable[bytes]) -> None:

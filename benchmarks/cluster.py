@@ -20,20 +20,28 @@ LOOK_MS = 500
 
 
 class Cluster:
-    def __init__(self, folder: Path, source: Path = ROOT) -> None:
+    """`front` is the address for clients, with the folder of the keys after #, if the cluster has keys."""
+
+    def __init__(self, folder: Path, source: Path = ROOT, *, keys: bool = True) -> None:
         self.folder = folder
         self._source = source
         self.data = folder / "data"
-        self.front, back, events, progress = children.free_addresses(4)
+        address, back, events, progress = children.free_addresses(4)
+        [self.http_port] = children.free_ports(1)
+        has_keys = keys and (source / "dualbus" / "transport" / "keys.py").exists()
+        self.front = f"{address}#{self.data / 'keys'}" if has_keys else address
         self._environment = {
             **os.environ,
-            "DUALBUS_FRONT": self.front,
+            "DUALBUS_FRONT": address,
             "DUALBUS_BACK": back,
             "DUALBUS_EVENTS": events,
             "DUALBUS_PROGRESS": progress,
+            "DUALBUS_HTTP": f"http://127.0.0.1:{self.http_port}",
             "DUALBUS_DATA": str(self.data),
             "DUALBUS_APP": "users:app",
         }
+        if not keys:
+            self._environment["DUALBUS_KEYS"] = "off"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, *names: str, stdin: int = subprocess.DEVNULL, stdout: IO[bytes] | None = None) -> None:
@@ -72,7 +80,9 @@ class Cluster:
         try:
             user = {"name": "First", "email": "first@example.com"}
             client.send([wire.pack_command(user, timeout_ms=PATIENCE_MS)])
-            [reply] = wire.unpack(self._first_answer(client))
+            while not (replies := wire.unpack(self._first_answer(client))):
+                pass  # an empty batch checks the connection of a waiting client
+            [reply] = replies
             query = wire.pack_query(wire.created_id(reply), timeout_ms=PATIENCE_MS)
             wire.refuse_unless_good(client.ask(query, PATIENCE_MS))
         finally:
@@ -109,19 +119,19 @@ class Cluster:
 
 
 @contextmanager
-def running(folder: Path, source: Path = ROOT) -> Iterator[Cluster]:
+def running(folder: Path, source: Path = ROOT, *, keys: bool = True) -> Iterator[Cluster]:
     """Start a cluster with its data in the folder; stop the cluster at the end of the block."""
-    with prepared(folder, source) as cluster:
+    with prepared(folder, source, keys=keys) as cluster:
         cluster.start()
         cluster.wait_until_working()
         yield cluster
 
 
 @contextmanager
-def prepared(folder: Path, source: Path = ROOT) -> Iterator[Cluster]:
+def prepared(folder: Path, source: Path = ROOT, *, keys: bool = True) -> Iterator[Cluster]:
     """Prepare a cluster without starting processes. If the block raises, add the processes' logs to the error."""
     folder.mkdir(parents=True, exist_ok=True)
-    cluster = Cluster(folder, source)
+    cluster = Cluster(folder, source, keys=keys)
     try:
         yield cluster
     except Exception as error:

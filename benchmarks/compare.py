@@ -3,6 +3,8 @@
 Both sides alternate, so a slow period of the machine affects both. Single requests: both clusters run, and receive
 some dozens of requests in turn. Many in flight: each side runs alone, with a fresh cluster in every round, because
 the placement of processes on cores is random and stays the same for the life of a cluster.
+
+`make compare WITH=--without-keys`: compare this checkout with itself, without encryption and authentication.
 """
 
 import random
@@ -12,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
@@ -31,21 +33,31 @@ WHAT = {
     "create": ("one command at a time, p50 ms", "commands a second"),
     "get": ("one query at a time, p50 ms", "queries a second"),
 }
+
+
+class Side(NamedTuple):
+    source: Path
+    keys: bool = True
+
+
 Pairs = list[tuple[float, float]]  # of a turn: other commit, this checkout
 
 
 def main(
-    commit: Annotated[str, typer.Argument(help="The commit to compare with.")],
+    commit: Annotated[str, typer.Argument(help="The commit to compare with.")] = "HEAD",
+    without_keys: Annotated[bool, typer.Option(help="Compare with this checkout with DUALBUS_KEYS=off.")] = False,
     rounds: Annotated[int, typer.Option(help="Number of fresh clusters for each throughput.")] = 8,
 ) -> None:
     """Compare this checkout with another commit."""
     SCRATCH.mkdir(parents=True, exist_ok=True)
     console = Console()
-    table = Table(title=f"This checkout beside {commit}", title_justify="left")
-    for heading in ("", commit, "here", "here / there", "half of the turns"):
+    other = "keys off" if without_keys else commit
+    table = Table(title=f"This checkout beside {other}", title_justify="left")
+    for heading in ("", other, "here", "here / there", "half of the turns"):
         table.add_column(heading, justify="right" if heading else "left")
     with TemporaryDirectory(dir=SCRATCH) as folder:
-        sources = [_checked_out(commit, Path(folder) / "there"), cluster.ROOT]
+        there = cluster.ROOT if without_keys else _checked_out(commit, Path(folder) / "there")
+        sources = [Side(there, keys=not without_keys), Side(cluster.ROOT)]
         for name, pairs in (*_alone(sources, Path(folder)), *_together(sources, Path(folder), rounds, console)):
             table.add_row(name, *_cells(pairs))
     console.print(table)
@@ -58,11 +70,11 @@ def _checked_out(commit: str, folder: Path) -> Path:
     return folder
 
 
-def _alone(sources: list[Path], folder: Path) -> Iterator[tuple[str, Pairs]]:
+def _alone(sources: list[Side], folder: Path) -> Iterator[tuple[str, Pairs]]:
     with ExitStack() as stack:
         running = [
-            stack.enter_context(cluster.running(folder / f"alone-{number}", source))
-            for number, source in enumerate(sources)
+            stack.enter_context(cluster.running(folder / f"alone-{number}", side.source, keys=side.keys))
+            for number, side in enumerate(sources)
         ]
         for one in running:
             ask(load.fill, one.front, USERS)
@@ -71,13 +83,14 @@ def _alone(sources: list[Path], folder: Path) -> Iterator[tuple[str, Pairs]]:
         yield WHAT[work][0], [(turn[f"{work} 0"], turn[f"{work} 1"]) for turn in found]
 
 
-def _together(sources: list[Path], folder: Path, rounds: int, console: Console) -> Iterator[tuple[str, Pairs]]:
+def _together(sources: list[Side], folder: Path, rounds: int, console: Console) -> Iterator[tuple[str, Pairs]]:
     found: dict[load.Work, list[dict[int, float]]] = {work: [] for work in load.WORKS}
     for number in track(range(rounds), "many in flight", console=console):
         for work in load.WORKS:
             found[work].append({})
             for side in random.sample(range(len(sources)), len(sources)):
-                with cluster.running(folder / f"{work}-{number}-{side}", sources[side]) as one:
+                source, keys = sources[side]
+                with cluster.running(folder / f"{work}-{number}-{side}", source, keys=keys) as one:
                     found[work][-1][side] = ask(load.throughput, one.front, work, 1, WINDOW, SECONDS).per_second
     for work in load.WORKS:
         yield WHAT[work][1], [(one[0], one[1]) for one in found[work]]

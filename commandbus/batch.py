@@ -29,9 +29,8 @@ from .fingerprint import fingerprint, is_same
 from .history import DecisionPast, History
 from .state_cache import StateCache
 
-_ORIGIN = {"cause", "correlation", "trace", "metadata"}  # fields of a body
+_ORIGIN = {"actor", "cause", "correlation", "trace", "metadata"}  # fields of a body
 DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character has at most four bytes
-
 Result: TypeAlias = tuple[dict[str, Any], int]  # the body of an answer, and its position
 
 logger = logging.getLogger(__name__)
@@ -132,7 +131,7 @@ class CommandBatch:
             body, position = self._earlier(job.key, job.body, msg_id)
             return {**body, "details": {**body.get("details", {}), "repeated": True}}, position
         self._check_key(job.key, job.body, msg_id)
-        past = DecisionPast(self._history)
+        past = DecisionPast(self._history, job.body.get("actor"))
         with self.interrupt:
             command = None if job.what == MARK else self._parsed(job.body, msg_id)
             fingerprint = _fingerprint(job.body, command)
@@ -183,6 +182,8 @@ class CommandBatch:
     def _earlier(self, key: str, body: dict[str, Any], msg_id: MessageId) -> Result:
         """Return the first result under this key."""
         outcome = self._outcome(key)
+        if outcome.origin.actor != body.get("actor"):
+            raise CommandError(_key_used(msg_id))
         command: Command | None
         try:
             command = self._parsed(body, msg_id)
@@ -194,9 +195,7 @@ class CommandBatch:
         else:
             same = is_same(sent, outcome.fingerprint)
         if not same and (command or not outcome.events or outcome.fingerprint is None):
-            text = "This idempotency_key was used for another command: give every command a key of its own."
-            details = {"problems": details_of([Problem(text, code=KEY_USED)])}
-            raise CommandError({**error(msg_id, Code.ABORTED, text), "details": details})
+            raise CommandError(_key_used(msg_id))
         if not same:
             return _not_known(msg_id, body["type"], outcome.position), outcome.position
         if outcome.errors:
@@ -254,11 +253,17 @@ def _origin(body: dict[str, Any]) -> Origin:
         return Origin(body["type"])
     return Origin(
         body["type"],
-        cause=body.get("cause"),
-        correlation=body.get("correlation", ""),
-        trace=body.get("trace"),
-        metadata=body.get("metadata") or {},
+        body.get("actor"),
+        body.get("cause"),
+        body.get("correlation", ""),
+        body.get("trace"),
+        body.get("metadata") or {},
     )
+
+
+def _key_used(msg_id: MessageId) -> dict[str, Any]:
+    text = "This idempotency_key was used for another command: give every command a key of its own."
+    return {**error(msg_id, Code.ABORTED, text), "details": {"problems": details_of([Problem(text, code=KEY_USED)])}}
 
 
 def _not_shown(msg_id: MessageId, problem: BaseException, position: int) -> dict[str, Any]:

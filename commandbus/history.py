@@ -172,9 +172,10 @@ class History:
 class DecisionPast:
     """The `Past` of one decision. Each item of its append condition has the position of its first read."""
 
-    __slots__ = ("_after", "_history")
+    __slots__ = ("_after", "_history", "actor")
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, actor: str | None = None) -> None:
+        self.actor = actor
         self._history = history
         self._after: dict[tuple[Tags, Types], int] = {}
 

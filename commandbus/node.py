@@ -20,6 +20,7 @@ from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
 from dualbus.telemetry.histogram import EVENTS, SECONDS, Histogram
 from dualbus.telemetry.tracing import open_tracer
+from dualbus.transport.keys import load_cluster_keys
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Sockets
 from dualbus.worker.attendant import Attendant
@@ -50,12 +51,12 @@ def serve(settings: Settings, stop: Stop) -> int:
     make_folder(settings.data)
     log = open_log(settings.data, lambda secret: genesis(app, secret))
     app.check_stored(log.types())
-    with closing(log), Sockets() as sockets:
+    with closing(log), Sockets(load_cluster_keys(settings.keys)) as sockets:
         publisher = Publisher(sockets.publisher(settings.events), log)
         link = WorkerLink(sockets.dealer(settings.back), "commandbus", sorted(app.command_types))
         position = log.head().position + 1
         logger.info("Writing the log in %s from position %d on (pid %d).", settings.data, position, os.getpid())
-        states = StateCache(files=StateFolder(settings.data, log, LoadedCode()))
+        states = StateCache(files=StateFolder(settings.data, log, LoadedCode(settings.app)))
         return CommandBus(app, log, publisher, link, states).run(stop)
 
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict, deque
 from itertools import islice
 
+from .access import CLUSTER, STRANGER, Holder, HolderOf
 from .sessions import Sessions, Totals
 
 REPLIES_MAX, REPLY_BYTES_MAX = 20_000, 8 << 20  # in one outbox
@@ -15,10 +16,14 @@ CONSOLE = b""  # the id of the gateway's own standard input; a ROUTER socket nev
 class Client:
     """A connection."""
 
-    __slots__ = ("_totals", "bytes", "id", "outbox", "outbox_bytes", "quiet", "requests", "sessions", "stalled_until")
+    __slots__ = (
+        "_totals", "bytes", "holder", "id", "outbox", "outbox_bytes", "quiet", "requests", "sessions",
+        "stalled_until",
+    )  # fmt: skip
 
-    def __init__(self, id_: bytes, floor: int, totals: Totals) -> None:
+    def __init__(self, id_: bytes, holder: Holder, floor: int, totals: Totals) -> None:
         self.id = id_
+        self.holder = holder
         self._totals = totals
         self.sessions = Sessions(floor, totals)
         self.requests = 0  # not answered yet
@@ -65,8 +70,9 @@ class Client:
 class Clients:
     """All clients, least recently used first, and the floor: the lowest position of a new client's sessions."""
 
-    def __init__(self) -> None:
+    def __init__(self, holder_of: HolderOf) -> None:
         self.floor = 0
+        self._holder_of = holder_of
         self._totals = Totals()
         self._by_id: OrderedDict[bytes, Client] = OrderedDict()
         self.with_unsent_replies: dict[bytes, Client] = {}
@@ -76,13 +82,23 @@ class Clients:
         client = self._by_id.get(id_)
         if client is None:
             self._evict_idle()
-            client = self._by_id[id_] = Client(id_, self.floor, self._totals)
+            holder = CLUSTER if id_ == CONSOLE else self._holder_of(id_)
+            client = self._by_id[id_] = Client(id_, holder, self.floor, self._totals)
         else:
             self._by_id.move_to_end(id_)
         return client
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def update_holders(self) -> list[Client]:
+        """Look up all holders again, after a change of keys; return the clients whose key was removed."""
+        removed = []
+        for client in self._by_id.values():
+            if client.id != CONSOLE:
+                client.holder = self._holder_of(client.id)
+                removed += [client] if client.holder is STRANGER else []
+        return removed
 
     def to_probe(self) -> list[Client]:
         """Return the clients with unanswered requests that were sent no reply since the previous call."""

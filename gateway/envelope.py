@@ -4,17 +4,20 @@ from typing import Any
 
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import MessageId, WireError
+from dualbus.protocol.feed import EVENTS
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.origin import check_origin
 from dualbus.protocol.values import INT_MAX, check, read_msg_id, read_text
 
+from .access import Holder, scoped_key
 from .request import Request
 
 TIMEOUT_MS_MAX = 3_600_000
 _ENVELOPE = frozenset({"src", "dest", "body", "timeout_ms", "after"})
 _BODY = frozenset(
-    {"type", "msg_id", "payload", "params", "idempotency_key", "metadata", "trace", "cause", "correlation"}
+    {"type", "msg_id", "payload", "params", "idempotency_key", "metadata", "trace", "actor", "cause", "correlation"}
 )
+_OF_CLUSTER = frozenset({"actor", "cause", "correlation"})  # with keys: a client's name is that of its key
 _FREE = ("payload", "params")  # validated by the application; the gateway validates all other fields
 
 
@@ -26,8 +29,11 @@ class BadEnvelope(WireError):
         self.msg_id = msg_id
 
 
-def read_request(message: Any) -> Request:
-    """Validate a message and return the request; raise BadEnvelope with an error text."""
+def read_request(message: Any, holder: Holder) -> Request:
+    """Validate a message and return the request; raise BadEnvelope with an error text.
+
+    A named client sends its commands as this actor. Only the processes of the cluster may name another actor.
+    """
     msg_id: MessageId | None = None
     try:
         if type(message) is not dict:
@@ -45,20 +51,27 @@ def read_request(message: Any) -> Request:
         for name in _FREE:
             if name in body:
                 check(body[name], 1, decimals=True)
+        if not holder.trusted and not _OF_CLUSTER.isdisjoint(body):
+            raise WireError("body.actor, cause and correlation are for the processes of the cluster.")
+        if holder.actor is not None:
+            body = {**body, "actor": holder.actor}
         packed = pack(body)
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
         check_origin(body)
-        return Request(
+        request = Request(
             read_text(message, "src", ""),
             read_text(message, "dest", ""),
             read_text(body, "type"),
             msg_id,
-            read_text(body, "idempotency_key") if "idempotency_key" in body else None,
+            scoped_key(body.get("actor"), read_text(body, "idempotency_key")) if "idempotency_key" in body else None,
             _whole(message, "timeout_ms", 1, TIMEOUT_MS_MAX) if "timeout_ms" in message else None,
             (_whole(message, "after", 0, INT_MAX) or 0) if "after" in message else 0,
             packed,
         )
+        if request.type == EVENTS and not holder.trusted:
+            request.events_allowed = holder.permissions.allow_events(body.get("params"))
+        return request
     except WireError as error:
         raise BadEnvelope(str(error), msg_id) from None
 

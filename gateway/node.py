@@ -38,12 +38,14 @@ from dualbus.runtime.files import raise_descriptor_limit
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import GRACE_SECONDS, Stop
 from dualbus.telemetry.tracing import Tracer, open_tracer
+from dualbus.transport.keys import load_cluster_keys
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import PeerUnreachableError, Socket, Sockets
 
 from .clients import CONSOLE, Client
 from .console import Console
 from .intake import Intake
+from .keys import KeyHolders
 from .request import Request
 from .router import Router
 from .worker import Worker
@@ -61,18 +63,25 @@ def serve(settings: Settings, stop: Stop) -> int:
     """Run the gateway until standard input ends or a signal requests a stop."""
     logger.info("pid %d, %s", os.getpid(), settings)
     raise_descriptor_limit()
-    with Sockets() as sockets:
-        gateway = Gateway(settings, sockets.front(settings.front), sockets.back(settings.back), stop)
+    keys = load_cluster_keys(settings.keys)
+    if settings.keys is None:
+        logger.warning(
+            "DUALBUS_KEYS is off: every user of this machine can connect and act as any client or process."
+        )
+    holders = KeyHolders(keys, settings.keys)
+    with Sockets(keys, holders.admit) as sockets:
+        gateway = Gateway(settings, sockets.front(settings.front), sockets.back(settings.back), holders, stop)
         return gateway.run()
 
 
 class Gateway:
     """The loop between clients and workers."""
 
-    def __init__(self, settings: Settings, front: Socket, back: Socket, stop: Stop) -> None:
+    def __init__(self, settings: Settings, front: Socket, back: Socket, holders: KeyHolders, stop: Stop) -> None:
         key_prefix = secrets.token_urlsafe(12)
         first_id, now = secrets.randbits(48), time.monotonic()
-        self._router = Router(settings.timeout_ms, first_id, lambda id_: f"{key_prefix}/{id_:x}", now)
+        self._router = Router(settings.timeout_ms, first_id, lambda id_: f"{key_prefix}/{id_:x}", now, holders.of)
+        self._holders = holders
         self._front = front
         self._back = back
         self._stop = stop
@@ -205,6 +214,8 @@ class Gateway:
         if now < self._next_heartbeat:
             return
         self._next_heartbeat = now + HEARTBEAT_SECONDS
+        if self._holders.refresh():
+            self._router.update_holders()
         self._router.sample(now, time.time())
         for bus in self._router.workers.buses.values():
             for id_ in list(bus.workers):

@@ -18,8 +18,8 @@ class Request:
     """The fields that the gateway needs. The body remains packed."""
 
     __slots__ = (
-        "after", "answered", "arrived", "body", "client", "deadline", "dest", "id", "key", "msg_id", "sent",
-        "sent_at", "session", "src", "timeout_ms", "tries", "type",
+        "after", "answered", "arrived", "body", "client", "deadline", "dest", "events_allowed", "id", "key", "msg_id",
+        "sent", "sent_at", "session", "src", "timeout_ms", "tries", "type",
     )  # fmt: skip
 
     # Set by the router on acceptance. Ids rise in the order of arrival.
@@ -51,6 +51,7 @@ class Request:
         self.body = body
         self.tries = 0
         self.sent = False  # to a worker, which may have executed the request
+        self.events_allowed = True  # false for a subscription to events that the client may not read
         self.answered = False  # an answered request may remain in a queue for a while
 
     @property

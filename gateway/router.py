@@ -13,6 +13,7 @@ from dualbus.protocol.codes import Code, MessageId, error
 from dualbus.protocol.feed import EVENTS
 from dualbus.protocol.records import Registration
 
+from .access import CLUSTER, HolderOf, forbidden
 from .bus import COMMANDS, PROJECTOR, QUERIES
 from .clients import CONSOLE, Client, Clients
 from .deadlines import PendingRequests
@@ -32,8 +33,15 @@ SILENCE_CHECK_SECONDS = 0.05  # between two checks for silent workers
 class Router:
     """The state of the gateway. A random `first_id` separates its requests from those of an earlier gateway."""
 
-    def __init__(self, timeout_ms: int, first_id: int, make_key: Callable[[int], str], now: float = 0.0) -> None:
-        self.clients = Clients()
+    def __init__(
+        self,
+        timeout_ms: int,
+        first_id: int,
+        make_key: Callable[[int], str],
+        now: float = 0.0,
+        holder_of: HolderOf = lambda id_: CLUSTER,
+    ) -> None:
+        self.clients = Clients(holder_of)
         self.workers = Workers(self, first_id, now)
         self.stopping = False
         self._next_silence_check = now
@@ -55,19 +63,19 @@ class Router:
         self.workers.metrics.now = now
         for message in messages:
             try:
-                request = read_request(message)
+                request = read_request(message, client.holder)
             except BadEnvelope as problem:
                 self.malformed(client_id, str(problem), problem.msg_id, message)
                 continue
             if not request.dest:
                 request.dest = GATEWAY if request.type == STATUS else self._scheduler.find_dest(request)
             request.client = client
-            if request.dest == GATEWAY:
-                self._enqueue_reply(client, request.src, GATEWAY, 0, pack(report(self, request, now)))
-            elif refusal := self._refusal(request):
+            if refusal := forbidden(request) or (request.dest != GATEWAY and self._refusal(request)):
                 self.counters["refused"] += 1
                 self.workers.metrics.of(request).count(refusal[0].name.lower())
                 self._enqueue_reply(client, request.src, GATEWAY, 0, pack(error(request.msg_id, *refusal)))
+            elif request.dest == GATEWAY:
+                self._enqueue_reply(client, request.src, GATEWAY, 0, pack(report(self, request, now)))
             else:
                 self._accept(request, now)
 
@@ -119,7 +127,8 @@ class Router:
         if registration.dest == COMMANDS:
             self._follow_log(registration.identity, registration.position)
         for request in self._scheduler.route_deferred():
-            self.answer(request, error(request.msg_id, Code.NOT_SUPPORTED, _unrouted_type(request.type)))
+            unrouted = Code.NOT_SUPPORTED, _unrouted_type(request.type)
+            self.answer(request, error(request.msg_id, *(forbidden(request) or unrouted)))
         return None
 
     def _follow_log(self, identity: Identity | None, position: int) -> None:
@@ -211,6 +220,11 @@ class Router:
         self.rates.sample(self, now, time)
 
     # Messages to clients.
+
+    def update_holders(self) -> None:
+        """Apply changed keys: disconnect the clients whose key was removed."""
+        for client in self.clients.update_holders():
+            self.client_disconnected(client)
 
     def client_disconnected(self, client: Client) -> None:
         """Drop the requests of a disconnected client; a command in flight is executed nevertheless."""

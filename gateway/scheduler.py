@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from .access import forbidden
 from .bus import COMMANDS, QUERIES
 from .request import Request
 from .sessions import Session
@@ -45,7 +46,7 @@ class Scheduler:
             self._unrouted.append(request)
 
     def route_deferred(self) -> list[Request]:
-        """Queue deferred requests whose type is registered by now; return those of unknown types."""
+        """Queue deferred requests whose type is registered by now; return those of unknown or forbidden types."""
         deferred, self._unrouted = self._unrouted, []
         commands: list[Request] = []
         unknown: list[Request] = []
@@ -53,7 +54,9 @@ class Scheduler:
             if request.answered:
                 continue
             request.dest = self.find_dest(request)
-            if request.dest == COMMANDS:
+            if forbidden(request):
+                unknown.append(request)
+            elif request.dest == COMMANDS:
                 commands.append(self._with_key(request))
             elif request.dest == QUERIES:
                 del request.session.commands[request.id]

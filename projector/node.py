@@ -25,6 +25,7 @@ from dualbus.runtime.files import Lock, lock_data, make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
 from dualbus.telemetry.tracing import open_tracer
+from dualbus.transport.keys import load_cluster_keys
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Sockets
 from dualbus.worker.attendant import Attendant
@@ -48,7 +49,7 @@ def serve(settings: Settings, stop: Stop) -> int:
     make_folder(settings.data)
     lock = lock_data(settings.data, "projector", "projector writes the read model")
     try:
-        with Sockets() as sockets:
+        with Sockets(load_cluster_keys(settings.keys)) as sockets:
             return Projector(settings, sockets, stop).run()
     finally:
         lock.release()

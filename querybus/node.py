@@ -21,6 +21,7 @@ from dualbus.runtime.files import make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop
 from dualbus.telemetry.tracing import Tracer, open_tracer
+from dualbus.transport.keys import load_cluster_keys
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Socket, Sockets
 from dualbus.worker.attendant import Attendant
@@ -45,7 +46,7 @@ def serve(settings: Settings, stop: Stop) -> int:
     """Run a query bus until a stop is requested."""
     app = load(settings.app)
     make_folder(settings.data)  # also checks the access rights of an existing folder
-    with Sockets() as sockets:
+    with Sockets(load_cluster_keys(settings.keys)) as sockets:
         link = WorkerLink(sockets.dealer(settings.back), "querybus", sorted([*app.query_types, EVENTS]))
         path = settings.data / file_name(app.projections)
         logger.info("Answering from the read model %s (pid %d).", path, os.getpid())

@@ -12,6 +12,7 @@ import pytest
 
 from dualbus.testing import Cluster
 from dualbus.testing.cluster import TIMEOUT_MS
+from tests import keyring
 from tests.raw import RawClient
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +22,12 @@ STARTERS = {"subprocess", "Popen", "Cluster", "Client", "AsyncClient", "RawClien
 def pytest_configure() -> None:
     """Give the clients and processes of the tests the deadline of test clusters, unless the test sets another."""
     os.environ["DUALBUS_TIMEOUT_MS"] = str(TIMEOUT_MS)
+    os.environ["DUALBUS_KEYS"] = str(keyring.FOLDER)
+
+
+def pytest_unconfigure() -> None:
+    """Remove the keys."""
+    shutil.rmtree(keyring.FOLDER, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

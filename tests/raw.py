@@ -8,6 +8,9 @@ from typing import Any, Self
 import msgpack
 import zmq
 
+from dualbus.transport.keys import Keys
+from tests.keyring import as_client
+
 Envelope = dict[str, Any]
 STATUS: Envelope = {"src": "t", "dest": "gateway", "body": {"type": "Status"}}
 SECONDS = 60  # until a test that waits for a reply is failed; no test depends on when a reply comes
@@ -30,12 +33,14 @@ def create(name: str, msg_id: int | str = 1, **more: Any) -> Envelope:
 
 
 class RawClient:
-    """One DEALER."""
+    """One DEALER, with a client's keys or, without any, with the cluster's; `plain` for a cluster without keys."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, keys: Keys | None = None, *, plain: bool = False) -> None:
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.linger = 0
+        if not plain:
+            as_client(self.socket, keys)
         self.socket.connect(address)
         self.ids = itertools.count(1)
         self.replies: dict[int | str | None, Envelope] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dualbus.gateway.access import CLUSTER
 from dualbus.gateway.envelope import read_request
 from dualbus.protocol import codec, codes, frames
 from dualbus.testing import Cluster
@@ -55,7 +56,7 @@ def test_the_application_of_the_readme_is_the_one_that_ships() -> None:
 def test_the_messages_of_the_protocol() -> None:
     messages, replies, to_gateway = blocks(PROTOCOL, "json")
     for line in (messages + to_gateway).splitlines():
-        assert read_request(json.loads(line)).msg_id in (1, 2, 3)
+        assert read_request(json.loads(line), CLUSTER).msg_id in (1, 2, 3)
     for line in replies.splitlines():
         assert json.dumps(json.loads(line)) == line
 
@@ -66,7 +67,7 @@ def test_the_batches_of_the_protocol() -> None:
 
     [message] = codec.unpack_hostile(sent[1])
     assert sent[0] == frames.SEND
-    assert read_request(message).dest == "querybus"
+    assert read_request(message, CLUSTER).dest == "querybus"
     [reply] = codec.unpack(replied[1])
     assert replied[0] == frames.REPLY
     assert reply["body"]["data"] == {"id": "user-123", "name": "John Doe"}

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, RootModel, TypeAdapter
 
 from dualbus import Command
 from dualbus.application.messages import Invalid, Message, parse
+from dualbus.gateway.access import CLUSTER
 from dualbus.gateway.envelope import BadEnvelope, read_request
 from dualbus.protocol.codec import pack, unpack, unpack_hostile
 from dualbus.protocol.codes import WireError
@@ -61,7 +62,7 @@ def received(fields: str) -> dict[str, Any]:
     line = f'{{"body": {{"type": "Pay", "msg_id": 1, "payload": {fields}}}}}\n'
     [message] = JsonStream().feed(line.encode())
     assert not isinstance(message, DecodeError), message.text
-    payload: dict[str, Any] = unpack(read_request(message).body)["payload"]
+    payload: dict[str, Any] = unpack(read_request(message, CLUSTER).body)["payload"]
     return payload
 
 
@@ -211,14 +212,16 @@ def test_an_extension_type_that_is_no_number_is_refused(extension: msgpack.ExtTy
 def test_a_number_with_digits_has_no_place_in_an_envelope(name: str) -> None:
     number = unpack_hostile(msgpack.packb([msgpack.ExtType(1, b"1.50")]))[0]
     with pytest.raises(BadEnvelope, match=name):
-        read_request({"body": {"type": "Pay", "msg_id": 1}, name: number})
+        read_request({"body": {"type": "Pay", "msg_id": 1}, name: number}, CLUSTER)
 
 
 @pytest.mark.parametrize("name", ["type", "msg_id", "idempotency_key", "metadata", "trace"])
 def test_a_number_with_digits_has_no_place_in_a_body(name: str) -> None:
     number = Decimal("1.50")
     with pytest.raises(BadEnvelope, match=name):
-        read_request({"body": {"type": "Pay", "msg_id": 1, name: {"a": number} if name == "metadata" else number}})
+        read_request(
+            {"body": {"type": "Pay", "msg_id": 1, name: {"a": number} if name == "metadata" else number}}, CLUSTER
+        )
 
 
 def test_digits_survive_a_frame_as_they_were_written() -> None:

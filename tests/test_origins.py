@@ -10,6 +10,7 @@ import pytest
 from dualbus import AsyncClient, Client, Rejected
 from dualbus.application.loader import load
 from dualbus.commandbus.node import genesis
+from dualbus.gateway.access import CLUSTER
 from dualbus.gateway.envelope import BadEnvelope, read_request
 from dualbus.log.contract import Decision, NewEvent, Origin
 from dualbus.log.sqlite.writer import SqliteLog
@@ -51,7 +52,7 @@ def create(number: int, **more: Any) -> dict[str, Any]:
 )
 def test_invalid_metadata_and_an_invalid_trace_are_refused(more: dict[str, Any], said: str) -> None:
     with pytest.raises(BadEnvelope) as refused:
-        read_request({"dest": "commandbus", "body": create(7, **more)})
+        read_request({"dest": "commandbus", "body": create(7, **more)}, CLUSTER)
 
     assert said in str(refused.value)
     assert refused.value.msg_id == 7
@@ -62,7 +63,7 @@ def test_invalid_metadata_and_an_invalid_trace_are_refused(more: dict[str, Any],
 def test_metadata_at_its_limits_is_accepted() -> None:
     metadata = {f"{number:02}": "x" * 254 for number in range(16)}
 
-    assert read_request({"body": create(1, metadata=metadata, trace=TRACE)}).key is None
+    assert read_request({"body": create(1, metadata=metadata, trace=TRACE)}, CLUSTER).key is None
 
 
 def test_metadata_and_trace_reach_the_log_and_are_shown(cluster: Cluster, run: Run) -> None:

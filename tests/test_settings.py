@@ -42,6 +42,7 @@ def test_what_is_said_is_what_counts_and_an_empty_value_says_nothing() -> None:
         events="tcp://localhost:6000",
         app="examples.bank:app",
         data=Path("/var/lib/dualbus"),
+        keys=Path("/var/lib/dualbus/keys"),
         timeout_ms=250,
     )
 
@@ -49,7 +50,8 @@ def test_what_is_said_is_what_counts_and_an_empty_value_says_nothing() -> None:
 def test_the_settings_say_what_they_are() -> None:
     assert str(Settings()) == (
         "front=tcp://127.0.0.1:5570, back=tcp://127.0.0.1:5571, events=tcp://127.0.0.1:5572, "
-        "progress=tcp://127.0.0.1:5573, http=http://127.0.0.1:5580, app=users:app, data=data, timeout_ms=5000, "
+        "progress=tcp://127.0.0.1:5573, http=http://127.0.0.1:5580, app=users:app, data=data, keys=data/keys, "
+        "timeout_ms=5000, "
         "log_format=text, log_level=info"
     )
 
@@ -62,7 +64,7 @@ def test_what_cannot_be_used_is_said_with_an_exit_code_of_its_own() -> None:
 
 
 def test_every_problem_is_said_at_once() -> None:
-    found = problems(front="nonsense", back="tcp://0.0.0.0:1", app="users", timeout_ms="0", colour="red")
+    found = problems(front="nonsense", back="tcp://0.0.0.0:1", keys="off", app="users", timeout_ms="0", colour="red")
 
     assert [sentence.split()[0] for sentence in found] == [
         "DUALBUS_COLOUR",
@@ -74,7 +76,19 @@ def test_every_problem_is_said_at_once() -> None:
     assert found[0].endswith("The settings are " + ", ".join(f"DUALBUS_{name}" for name in NAMES) + ".")
 
 
-NAMES = ["FRONT", "BACK", "EVENTS", "PROGRESS", "HTTP", "APP", "DATA", "TIMEOUT_MS", "LOG_FORMAT", "LOG_LEVEL"]
+NAMES = [
+    "FRONT",
+    "BACK",
+    "EVENTS",
+    "PROGRESS",
+    "HTTP",
+    "APP",
+    "DATA",
+    "KEYS",
+    "TIMEOUT_MS",
+    "LOG_FORMAT",
+    "LOG_LEVEL",
+]
 
 
 @pytest.mark.parametrize(
@@ -125,10 +139,22 @@ def test_what_is_not_an_address_is_refused(address: str) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["front", "back", "events", "progress"])
-def test_an_address_that_other_machines_can_reach_is_refused(name: str, host: str) -> None:
-    [sentence] = problems(**{name: f"tcp://{host}:5570"})
+def test_an_address_that_other_machines_can_reach_needs_keys(name: str, host: str) -> None:
+    assert problems(**{name: f"tcp://{host}:5570"}) == []
+
+    [sentence] = problems(**{name: f"tcp://{host}:5570", "keys": "off"})
 
     assert sentence.startswith(f"DUALBUS_{name.upper()} is 'tcp://{host}:5570', which other machines can reach")
+
+
+def test_keys_are_in_the_data_folder_or_elsewhere_or_off() -> None:
+    def keys(**environ: str) -> Path | None:
+        return Settings.from_env({"DUALBUS_DATA": "/d", **environ}).keys
+
+    assert keys() == keys(DUALBUS_KEYS="") == Path("/d/keys")
+    assert keys(DUALBUS_KEYS="/run/keys") == Path("/run/keys")
+    assert keys(DUALBUS_KEYS="off") is None
+    assert "keys=off" in str(Settings.from_env({"DUALBUS_KEYS": "off"}))
 
 
 @pytest.mark.parametrize("timeout", ["0", "-5", "5.5", "5s", "١٢", "00", "10000000", " 5", "1e3"])
@@ -149,3 +175,20 @@ def test_the_format_and_the_level_of_the_log_are_among_a_few() -> None:
 @pytest.mark.parametrize("app", ["users", "users:", ":app", "users.py:app:x", "users/app", ".users:app", "a..b:app"])
 def test_an_application_is_named_by_its_module_and_its_name_there(app: str) -> None:
     assert problems(app=app) == [f"DUALBUS_APP is {app!r}; give module:name, such as users:app."]
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:5580", "http://localhost:80", "http://[::1]:8080/"])
+def test_the_address_of_http_is_on_this_machine(address: str) -> None:
+    assert problems(http=address) == []
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:5580", "https://127.0.0.1:5580", "http://127.0.0.1", "http://127.0.0.1:0", "http://a:1/x"]
+)
+def test_another_form_of_an_address_of_http_is_refused(address: str) -> None:
+    assert problems(http=address) == [f"DUALBUS_HTTP is {address!r}; give http://127.0.0.1:PORT."]
+
+
+def test_an_address_of_http_that_other_machines_can_reach_is_refused() -> None:
+    [sentence] = problems(http="http://0.0.0.0:80")
+    assert sentence.startswith("DUALBUS_HTTP is 'http://0.0.0.0:80', which other machines can reach")

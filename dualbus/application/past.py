@@ -41,6 +41,11 @@ class Past(Protocol):
     consistency boundary" of dcb.events: no aggregate, no lock, no reservation table.
     """
 
+    @property
+    def actor(self) -> str | None:
+        """The authenticated name of the client, or None for a client with the keys of the cluster."""
+        ...
+
     @typing.overload
     def events(self, *tags: TagValue) -> list[Event]: ...
     @typing.overload

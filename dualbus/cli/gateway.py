@@ -11,7 +11,7 @@ from dualbus.client.link import ClientLink, new_calls
 from dualbus.client.sessions import SessionState
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.values import read_msg_id
-from dualbus.runtime.settings import Settings
+from dualbus.runtime.settings import OFF, Settings
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Connection
 
@@ -26,15 +26,13 @@ class Gateway:
         self._seconds = settings.timeout_ms / 1000
         self._connections: list[Connection] = []
         self._sent = 0
-        self._calls = new_calls(self._address, None, self._seconds)
+        self._calls = new_calls(self._address, None, self._seconds, settings.keys or OFF)
         self._link = ClientLink(self._calls, self._watch, lambda connection: None)
         deadline = time.monotonic() + self._seconds
         while not self._calls.connected:
             if time.monotonic() > deadline:
                 self.close()
-                raise output.CliError(
-                    f"Cannot reach a gateway at {self._address}. Is it running? Is DUALBUS_FRONT correct?"
-                )
+                raise output.CliError(self._calls.unreachable())
             self.wait(0.1)
             self.step()
 

@@ -16,16 +16,22 @@ from dualbus.operations.transfer import export_lines, import_lines
 from dualbus.runtime.files import sync_folder
 
 
-def export() -> None:
+def export(
+    without_private: Annotated[
+        bool, typer.Option(help="Omit private fields: for readers, not for an import.")
+    ] = False,
+) -> None:
     """Write commands and events of the log as lines of JSON.
 
     Private fields are included. `dualbus import` creates a log from the lines, with the same positions, idempotency
     keys and rejections.
     """
-    log = open_reader(settings().data)
+    found = settings()
+    app = load(found.app) if without_private else None
+    log = open_reader(found.data)
     try:
         with output.bar("Exporting", wanted=not sys.stdout.isatty()) as progress:
-            for line in export_lines(log, progress):
+            for line in export_lines(log, progress, app):
                 output.line(line)
     finally:
         log.close()

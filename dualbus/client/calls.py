@@ -8,7 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dualbus.application.errors import ClientClosed, DeadlineExceeded, DualbusError, Unavailable
 from dualbus.application.messages import Message, Query
@@ -30,6 +30,9 @@ from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import REPLY, SEND, Frames
 from dualbus.protocol.values import ID_CHARS_MAX
 from dualbus.telemetry.tracing import current_trace
+
+if TYPE_CHECKING:
+    from dualbus.transport.keys import Keys
 
 IN_FLIGHT_MAX, IN_FLIGHT_BYTES_MAX = 4000, 8 << 20  # below the gateway's limits per client
 BACKOFF_SECONDS, BACKOFF_SECONDS_MAX = 0.05, 1.0
@@ -59,6 +62,8 @@ class PendingCalls:
         if not isinstance(self.src, str) or not 0 < len(self.src) <= ID_CHARS_MAX:
             raise ValueError(f"src must be text of 1 to {ID_CHARS_MAX} characters, not {src!r}.")
         self.connected = False
+        self.keys: Keys | None = None
+        self.refused = False  # the keys of this client, or of the gateway
         self._names = SessionNames(self.src)
         self.session = self._names.own
         self._timeout = checked_timeout(timeout)
@@ -85,7 +90,7 @@ class PendingCalls:
     ) -> Call:
         """Create the call of a command. Its key, also if generated, prevents a second execution on retries.
 
-        `origin` is for the reactor: cause, correlation and trace.
+        `origin` is for processes: actor, cause, correlation and trace.
         """
         type_, payload = type_and_fields(message, fields)
         if key is None:
@@ -244,7 +249,16 @@ class PendingCalls:
             return call.unknown(DeadlineExceeded, text)
         if self.connected:
             return Unavailable("Too many earlier calls are queued, and this call was not sent. Retry later.")
-        return Unavailable(f"Cannot reach a gateway at {self.address}. Is it running? Is DUALBUS_FRONT correct?")
+        return Unavailable(self.unreachable())
+
+    def unreachable(self) -> str:
+        """Return the reason why there is no connection."""
+        if self.refused:
+            return (
+                f"The gateway at {self.address} and this client do not accept each other's keys: set DUALBUS_DATA to "
+                "the data folder of the cluster, or DUALBUS_KEYS to a key of a client."
+            )
+        return f"Cannot reach a gateway at {self.address}. Is it running? Is DUALBUS_FRONT correct?"
 
     def close(self) -> None:
         """Finish all calls with ClientClosed."""

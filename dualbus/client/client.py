@@ -9,6 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, overload
 
@@ -112,12 +113,20 @@ class Client(Session):
     A message is an object, or the name of its type with fields as keywords or as a mapping. Use a mapping for names
     such as `timeout`, and for fields from outside.
 
-    `address` and `timeout` (in seconds) default to the settings, and `src`, the name of the client, to a random name.
+    `address`, `timeout` (in seconds) and `keys` (a key file, or the folder of the cluster's keys) default to the
+    settings, and `src`, the name of the client, to a random name.
     The client is a session; `session()` creates further sessions. See docs/clients.md for the guarantees.
     """
 
-    def __init__(self, address: str | None = None, *, src: str | None = None, timeout: float | None = None) -> None:
-        self._calls = new_calls(address, src, timeout)
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        src: str | None = None,
+        timeout: float | None = None,
+        keys: Path | str | None = None,
+    ) -> None:
+        self._calls = new_calls(address, src, timeout, keys)
         self._state = self._calls.session
         self._lock = threading.Lock()
         self._thread: _ClientThread | None = None

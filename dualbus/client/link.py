@@ -5,17 +5,24 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from dualbus.client.calls import PendingCalls
 from dualbus.runtime.settings import Settings
+from dualbus.transport.keys import load_keys
 from dualbus.transport.sockets import Connection
 
 
-def new_calls(address: str | None, src: str | None, timeout: float | None) -> PendingCalls:
+def new_calls(
+    address: str | None, src: str | None, timeout: float | None, keys: Path | str | None = None
+) -> PendingCalls:
     """Create the pending calls of a client, with defaults from the settings. Raises ConfigError."""
-    settings = Settings.from_env(os.environ | ({"DUALBUS_FRONT": address} if address else {}))
+    given = {"DUALBUS_FRONT": address or "", "DUALBUS_KEYS": str(keys or "")}
+    settings = Settings.from_env(os.environ | {variable: value for variable, value in given.items() if value})
     seconds = settings.timeout_ms / 1000 if timeout is None else timeout
-    return PendingCalls(settings.front, src, seconds, random.random, lambda: secrets.token_urlsafe(12))
+    calls = PendingCalls(settings.front, src, seconds, random.random, lambda: secrets.token_urlsafe(12))
+    calls.keys = load_keys(settings.keys)
+    return calls
 
 
 class ClientLink:
@@ -27,7 +34,7 @@ class ClientLink:
         self._calls = calls
         self._watch = watch
         self._unwatch = unwatch
-        self._connection = Connection(calls.address)
+        self._connection = Connection(calls.address, calls.keys)
         watch(self._connection)
 
     def step(self) -> bool:
@@ -38,6 +45,7 @@ class ClientLink:
         calls, connection, now = self._calls, self._connection, time.monotonic()
         connection.update()
         calls.connected = connection.up and not connection.lost
+        calls.refused = connection.refused and not connection.up
         if calls.connected:
             self._send(now)
         messages = connection.socket.receive()
@@ -58,7 +66,7 @@ class ClientLink:
         self._calls.disconnected()
         self._unwatch(self._connection)
         self._connection.close()
-        self._connection = Connection(self._calls.address)
+        self._connection = Connection(self._calls.address, self._calls.keys)
         self._watch(self._connection)
 
     def seconds_to_step(self) -> float:

@@ -94,7 +94,7 @@ def write_head(folder: Path, acknowledged: Acknowledged) -> None:
     temporary = folder / f"{FILE_NAME}.new"
     content = _pack(_prefix(acknowledged.identity), *acknowledged[1:]).ljust(2 * BLOCK, b"\0")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             os.pwrite(descriptor, content, 0)
             os.fsync(descriptor)
@@ -117,7 +117,7 @@ class HeadFile:
         if not newest:
             write_head(folder, acknowledged)
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
             raise LogError(f"{path} cannot be written ({error}): check its owner and mode.") from None
         self._slot = newest[0] if newest else 0

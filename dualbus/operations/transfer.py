@@ -6,12 +6,14 @@ Earlier exports have lines of events only.
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
+from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import cause
 from dualbus.log.contract import (
@@ -26,6 +28,8 @@ from dualbus.log.contract import (
 )
 from dualbus.log.engine import open_log
 from dualbus.log.tags import Tagger
+from dualbus.protocol.codes import WireError
+from dualbus.protocol.numbers import read_number
 from dualbus.runtime.errors import RAISED_UNDER_CTRL_C
 
 CHUNK_COMMANDS = 1000  # per commit
@@ -71,18 +75,29 @@ class Group(NamedTuple):
     events: list[EventLine]
 
 
-def export_lines(log: ReadableLog, progress: Callable[[int, int], None]) -> Iterator[str]:
-    """Yield the lines of all commands and events up to the present head."""
+def export_lines(
+    log: ReadableLog, progress: Callable[[int, int], None], without_private: App | None = None
+) -> Iterator[str]:
+    """Yield the lines of all commands and events up to the present head.
+
+    Without the private fields of an application, a log cannot be imported.
+    """
     head = log.head().position
     number = 0
     while chunk := log.commands(number, CHUNK_COMMANDS):
         for outcome in chunk:
             if outcome.position > head:
                 return
-            yield _command(outcome)
-            yield from map(_event, log.read(outcome.first - 1, outcome.events) if outcome.events else ())
+            yield _command(outcome._replace(fingerprint=None) if without_private else outcome)
+            for recorded in log.read(outcome.first - 1, outcome.events) if outcome.events else ():
+                yield _event(_without_private(recorded, without_private) if without_private else recorded)
         number += len(chunk)
         progress(chunk[-1].position, head)
+
+
+def _without_private(recorded: RecordedEvent, app: App) -> RecordedEvent:
+    shown = event_json.shown(app.decode(recorded.type, recorded.data))
+    return recorded._replace(type=shown["type"], data=to_json(shown["payload"]).decode())
 
 
 def _command(outcome: Outcome) -> str:
@@ -132,7 +147,9 @@ def _parsed(lines: Iterable[str]) -> Iterator[CommandLine | EventLine]:
         if not text.strip():
             continue
         try:
-            fields: Any = json.loads(text)
+            fields: Any = json.loads(text, parse_float=_exact)
+        except WireError as error:
+            raise NotImported(f"Line {number}: {error}") from None
         except (ValueError, RecursionError):
             raise NotImported(f"Line {number} is not JSON: pass the output of `dualbus export`.") from None
         if isinstance(fields, dict) and "errors" in fields and "position" not in fields:
@@ -146,6 +163,14 @@ def _parsed(lines: Iterable[str]) -> Iterator[CommandLine | EventLine]:
         if wrong:
             raise NotImported(f"Line {number} has no valid {', '.join(wrong)}: pass the output of `dualbus export`.")
         yield EventLine(**{**{name: fields[name] for name in _KINDS}, "data": to_json(fields["data"]).decode()})
+
+
+def _exact(text: str) -> float:
+    """Return a number of JSON; raise WireError if its float has another value."""
+    number = read_number(text)
+    if isinstance(number, Decimal) and number != Decimal(repr(float(text))):
+        raise WireError(f"The number {text} has more digits than a float: write it as text.")
+    return float(text)
 
 
 def _command_line(fields: dict[str, Any], number: int) -> CommandLine:

@@ -17,6 +17,7 @@ class Code(IntEnum):
     CRASH = 13  # indefinite
     ABORTED = 14
     EXECUTED = 15  # earlier, under the same idempotency key; the first answer can no longer be computed
+    FORBIDDEN = 16
 
     @property
     def definite(self) -> bool:

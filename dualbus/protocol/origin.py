@@ -1,4 +1,4 @@
-"""The parts of a command's origin that are sent with it: metadata and trace; cause and correlation by the reactor."""
+"""The parts of the origin of a command that are sent with the command."""
 
 import re
 from typing import Any
@@ -8,11 +8,14 @@ from dualbus.protocol.values import ID_CHARS_MAX, INT_MAX
 
 MARK = "dualbus.Mark"  # the type of a command of the reactor that reserves its key in the log, without events
 METADATA_ENTRIES_MAX, METADATA_BYTES_MAX = 16, 4096
+ACTOR = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,63}", re.ASCII)
 _TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 
 def check_origin(body: dict[str, Any]) -> None:
-    """Raise WireError unless `metadata`, `trace`, `cause` and `correlation` of a body are missing or valid."""
+    """Raise WireError unless the parts of an origin in a body are missing or valid."""
+    if "actor" in body and not (type(body["actor"]) is str and ACTOR.fullmatch(body["actor"])):
+        raise WireError("actor must be 1 to 64 letters, digits or characters of _.@+-.")
     if "metadata" in body:
         _check_metadata(body["metadata"])
     if "trace" in body and not is_trace(body["trace"]):

@@ -40,11 +40,14 @@ def usable(folder: Path) -> Iterator[None]:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise ConfigError if the path of the data folder exists and is not a folder."""
+    """Raise ConfigError if the path of the data folder exists and is not a folder, or is open to all users."""
     reason = ""
     try:
-        if not stat.S_ISDIR(os.stat(folder).st_mode):
+        mode = os.stat(folder).st_mode
+        if not stat.S_ISDIR(mode):
             reason = "it is a file"
+        elif mode & stat.S_IWOTH:
+            raise ConfigError(f"The data folder {folder} can be written by every user: run chmod 700 on the folder.")
     except FileNotFoundError:
         if folder.is_symlink():
             reason = f"it is a link to {os.readlink(folder)}, which does not exist"
@@ -109,7 +112,8 @@ class Lock:
     """An exclusive lock on a file. The kernel releases the lock when the process ends, however it ends."""
 
     def __init__(self, path: Path, what: str) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # A link would let the owner of the folder empty a file of this user.
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,6 +13,7 @@ from dualbus.runtime.errors import ConfigError
 
 _ADDRESSES = ("front", "back", "events", "progress")
 _CHOICES = {"log_format": ("text", "json"), "log_level": ("info", "warning", "error")}
+OFF = "off"  # DUALBUS_KEYS without encryption and authentication
 _IPC = "ipc://"
 _IPC_BYTES_MAX = 107 if sys.platform == "linux" else 103  # the system's limit for the path of a socket
 _HOST_PORT = r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})"
@@ -30,6 +31,7 @@ class Settings:
     http: str = "http://127.0.0.1:5580"
     app: str = "users:app"
     data: Path = Path("data")
+    keys: Path | None = Path("data/keys")  # None: off
     timeout_ms: int = 5000
     log_format: str = "text"
     log_level: str = "info"
@@ -44,9 +46,10 @@ class Settings:
             for variable in environ
             if variable.startswith("DUALBUS_") and variable not in known
         ]
+        keys = environ.get("DUALBUS_KEYS") or ""
         for name in _ADDRESSES:
             values[name] = _expanded(values[name])
-            errors += _address_errors(f"DUALBUS_{name.upper()}", values[name])
+            errors += _address_errors(f"DUALBUS_{name.upper()}", values[name], keyed=keys != OFF)
         values["http"] = values["http"].removesuffix("/")
         errors += _network_errors("DUALBUS_HTTP", values["http"], _HTTP, "http://127.0.0.1:PORT")
         timeout = values.pop("timeout_ms")
@@ -60,11 +63,16 @@ class Settings:
             if values[name] not in choices
         ]
         data = os.path.expanduser(values.pop("data"))
-        if data.startswith("~"):
-            errors.append(f"DUALBUS_DATA is {data!r}, and there is no such user: give the path of a folder.")
+        values["keys"] = os.path.expanduser(keys) if keys else os.path.join(data, "keys")
+        errors += [
+            f"{variable} is {path!r}, and there is no such user: give the path of a folder."
+            for variable, path in (("DUALBUS_DATA", data), ("DUALBUS_KEYS", keys and values["keys"]))
+            if path.startswith("~")
+        ]
         if errors:
             raise ConfigError(*errors)
-        return cls(**values, data=Path(data), timeout_ms=int(timeout))
+        path = Path(values.pop("keys"))
+        return cls(**values, data=Path(data), keys=None if keys == OFF else path, timeout_ms=int(timeout))
 
     @property
     def http_host_port(self) -> tuple[str, int]:
@@ -73,7 +81,8 @@ class Settings:
         return host.strip("[]"), int(port)
 
     def __str__(self) -> str:
-        return ", ".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
+        shown = {field.name: getattr(self, field.name) for field in fields(self)}
+        return ", ".join(f"{name}={OFF if value is None else value}" for name, value in shown.items())
 
 
 def _expanded(address: str) -> str:
@@ -81,21 +90,24 @@ def _expanded(address: str) -> str:
     return _IPC + os.path.expanduser(address.removeprefix(_IPC)) if address.startswith(_IPC) else address
 
 
-def _address_errors(variable: str, address: str) -> list[str]:
+def _address_errors(variable: str, address: str, *, keyed: bool) -> list[str]:
     if address.startswith(_IPC) and len(address) > len(_IPC):
         return [f"{variable} is {address!r}, {problem}." for problem in _path_problems(address.removeprefix(_IPC))]
-    return _network_errors(variable, address, _TCP, "tcp://127.0.0.1:PORT", " or ipc://PATH")
+    return _network_errors(variable, address, _TCP, "tcp://127.0.0.1:PORT", " or ipc://PATH", keyed=keyed)
 
 
-def _network_errors(variable: str, address: str, form: re.Pattern[str], example: str, other: str = "") -> list[str]:
+def _network_errors(
+    variable: str, address: str, form: re.Pattern[str], example: str, other: str = "", *, keyed: bool = False
+) -> list[str]:
     match = form.fullmatch(address)
     if match is None or not 0 < int(match["port"]) < 65536:
         return [f"{variable} is {address!r}; give {example}{other}."]
-    if _is_loopback(match["host"].strip("[]")):
+    if keyed or _is_loopback(match["host"].strip("[]")):
         return []
+    reason = "its clients are not authenticated:" if form is _HTTP else "DUALBUS_KEYS is off: remove DUALBUS_KEYS, or"
     return [
-        f"{variable} is {address!r}, which other machines can reach, but connections are not "
-        f"authenticated yet: give a loopback address such as {example}."
+        f"{variable} is {address!r}, which other machines can reach, and {reason} "
+        f"give a loopback address such as {example}."
     ]
 
 

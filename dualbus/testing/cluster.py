@@ -120,7 +120,7 @@ class Cluster:
 
     The default application is DUALBUS_APP. Addresses are ipc paths in the folder, and a free port for HTTP, so
     clusters can run side by side. The default deadline of a request is a minute, unless `timeout_ms` is a setting.
-    `reactor`: start a reactor, too.
+    `reactor`: start a reactor, too. The keys are those of DUALBUS_KEYS, if the variable is set.
     """
 
     def __init__(
@@ -144,6 +144,7 @@ class Cluster:
         self.environ |= {f"DUALBUS_{name.upper()}": address for name, address in self.addresses.items()}
         self.environ |= {"DUALBUS_HTTP": f"http://127.0.0.1:{_free_port()}"}
         self.environ |= {"DUALBUS_APP": app, "DUALBUS_DATA": str(self.data), "DUALBUS_TIMEOUT_MS": str(TIMEOUT_MS)}
+        self.environ |= {"DUALBUS_KEYS": keys} if (keys := os.environ.get("DUALBUS_KEYS")) else {}
         self.environ |= {f"DUALBUS_{name.upper()}": value for name, value in settings.items()}
         self.commands = {
             name: [sys.executable, "-m", f"dualbus.{name}"] for name in (*PROCESSES, REACTOR, WEB)

@@ -43,18 +43,25 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def decide(
-    app: App, *, given: Iterable[Event] = (), when: Command, ids: Iterable[str] | None = None, now: datetime = NOW
+    app: App,
+    *,
+    given: Iterable[Event] = (),
+    when: Command,
+    ids: Iterable[str] | None = None,
+    now: datetime = NOW,
+    actor: str | None = None,
 ) -> list[Event]:
     """Return the events of a command. Raises Rejected if the decision does, and Invalid if `when` breaks its rules.
 
-    `past.new_id()` returns `ids` in order ("id-1", "id-2", … by default), and `past.now()` returns `now`. Raises
-    AssertionError for a given event that the decision has not read, because the event has no effect on the test.
+    `past.new_id()` returns `ids` in order ("id-1", "id-2", … by default), `past.now()` returns `now`, and
+    `past.actor` is `actor`. Raises AssertionError for a given event that the decision has not read, because the event
+    has no effect on the test.
     """
     _check_rules(when)
     decider = app.decisions.get(type(when))
     if decider is None:
         raise AssertionError(f"{type(when).__name__} is not among the commands of the application.")
-    past = _Past(app, [_through_the_log(event) for event in given], ids, now)
+    past = _Past(app, [_through_the_log(event) for event in given], ids, now, actor)
     events = limited(decider.function(when, past), decider.function, decider.events)
     past.check_all_read(name_of(decider.function))
     return [_through_the_log(event) for event in events]
@@ -100,7 +107,7 @@ def react(
         events, arguments = [_through_the_log(event) for event in (*given, when)], (_through_the_log(when),)
     if not functions:
         raise AssertionError(f"{type(when).__name__} is not among the messages of the process managers.")
-    past = _Past(app, events, ids, now)
+    past = _Past(app, events, ids, now, None)
     try:
         return [step for reactors in functions for step in steps(app, reactors, *arguments, past)]
     except BadReaction as bad:
@@ -126,7 +133,10 @@ def problems(kind: type[Message], fields: Mapping[str, Any] = _NONE, /, **keywor
 class _Past:
     """The Past of a test."""
 
-    def __init__(self, app: App, events: list[Event], ids: Iterable[str] | None, now: datetime) -> None:
+    def __init__(
+        self, app: App, events: list[Event], ids: Iterable[str] | None, now: datetime, actor: str | None = None
+    ) -> None:
+        self.actor = actor
         self._app = app
         self._events = events
         self._unread = dict(enumerate(events))

@@ -24,12 +24,13 @@ def dualbus_cluster(
 ) -> Iterator[Cluster]:
     """A running cluster of real processes in a temporary folder.
 
-    The cluster has a reactor if the application has reactions. Clients of the test have the cluster's default
-    timeout, a minute.
+    The cluster has a reactor if the application has reactions. Clients of the test have the keys of the cluster and
+    the default timeout, a minute.
     """
     reactor = bool(load(dualbus_app).reactions)
     with Cluster(app=dualbus_app, cwd=pytestconfig.rootpath, reactor=reactor) as cluster:
-        monkeypatch.setenv("DUALBUS_TIMEOUT_MS", cluster.environ["DUALBUS_TIMEOUT_MS"])
+        for variable in ("DUALBUS_TIMEOUT_MS", "DUALBUS_DATA"):
+            monkeypatch.setenv(variable, cluster.environ[variable])
         yield cluster
 
 

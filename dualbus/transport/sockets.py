@@ -1,12 +1,15 @@
-"""ZeroMQ sockets: the only module that imports zmq.
+"""ZeroMQ sockets: with `curve`, the only module that imports zmq.
 
-Every socket has explicit high-water marks, linger and size limits. Neither send nor receive blocks.
+Every socket has explicit high-water marks, linger and size limits. Neither send nor receive blocks. With keys, every
+connection is encrypted, and both ends are authenticated.
 """
 
 import errno
+import secrets
 import sys
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self, cast
 
@@ -15,12 +18,22 @@ import zmq
 from dualbus.protocol.frames import FRAME_BYTES_MAX, Frames
 from dualbus.runtime.errors import AlreadyRunningError, ConfigError, FatalError
 from dualbus.runtime.files import Lock, refusal
+from dualbus.transport.curve import CLIENTS, CLUSTER, KEY_CHARS, ZapHandler, secure_client, secure_server
+from dualbus.transport.keys import Keys
 
 LINGER_MS = 1000  # for the last replies; a socket without unsent messages closes at once
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 500
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 1500
 # Plain integers: using the enumeration members of pyzmq is slower than the calls themselves.
 _READABLE, _EVENTS = int(zmq.POLLIN), int(zmq.EVENTS)
+_MONITORED = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+ADDRESS_BYTES = 16
 _AT_ONCE, _AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 RECEIVE_MESSAGES, RECEIVE_BYTES = 256, 1 << 20  # limits of a `receive`, so that a peer cannot occupy the loop
 COPY_BYTES = 1 << 16  # of longer frames receive a view: copying two megabytes takes a millisecond
@@ -33,8 +46,9 @@ class PeerUnreachableError(Exception):
 class Socket:
     """A ZeroMQ socket that never blocks."""
 
-    def __init__(self, socket: "zmq.Socket[bytes]", lock: Lock | None = None) -> None:
+    def __init__(self, socket: "zmq.Socket[bytes]", lock: Lock | None = None, *, named: bool = False) -> None:
         self.zmq = socket
+        self._named = named  # addresses begin with the public key of the peer
         self.linger_ms = LINGER_MS
         self._lock = lock
         self._send = super(zmq.Socket, socket).send  # without the Python layer of pyzmq
@@ -83,13 +97,18 @@ class Socket:
             frame = self.zmq.recv(_AT_ONCE, copy=False)
             frames.append(frame.bytes if len(frame) < COPY_BYTES else cast("bytes", frame.buffer))
             if not frame.more:
-                return frames
+                break
+        if self._named:
+            frames[0] = cast("str", frame.get("User-Id")).encode() + frames[0]
+        return frames
 
     def send(self, frames: Frames) -> bool:
         """Send a message; return False if the queue is full. Raise PeerUnreachableError for an unknown peer."""
         try:
             # Equals send_multipart of pyzmq, which is less than half as fast.
             self._unsure = True
+            if self._named:
+                frames = [frames[0][KEY_CHARS:], *frames[1:]]
             for frame in frames[:-1]:
                 self._send(frame, _AND_MORE)
             self._send(frames[-1], _AT_ONCE)
@@ -109,37 +128,53 @@ class Socket:
 
 
 class Sockets:
-    """Creates the sockets of a process, and closes them together."""
+    """Creates the sockets of a process, and closes them together.
 
-    def __init__(self) -> None:
+    With keys, the gateway's socket for clients has a key pair of its own. All other sockets use the key pair of the
+    cluster, and accept no other key.
+    """
+
+    def __init__(self, keys: Keys | None = None, admits_client: Callable[[str], bool] = lambda key: False) -> None:
         self._context = zmq.Context()
         self._made: list[Socket] = []
+        self._keys = keys
+        self._admits_client = admits_client  # checks the keys of clients, from another thread
+        self._zap: ZapHandler | None = None
 
     def front(self, address: str) -> Socket:
-        """Create the gateway's socket for clients."""
-        return self._bind(zmq.ROUTER, address, send_queue=16, receive_queue=8)  # messages, of at most 2 MiB each
+        """Create the gateway's socket for clients. With keys, an address begins with the key of the client."""
+        return self._bind(
+            zmq.ROUTER, address, send_queue=16, receive_queue=8, domain=CLIENTS
+        )  # of at most 2 MiB each
 
     def back(self, address: str) -> Socket:
         """Create the gateway's socket for workers."""
         return self._bind(zmq.ROUTER, address, send_queue=1000, receive_queue=1000, heartbeats=True)
 
     def dealer(self, address: str) -> Socket:
-        """Create the socket of a worker or a client to the gateway."""
+        """Create the socket of a worker to the gateway."""
         return self._connect(zmq.DEALER, address, send_queue=1000, receive_queue=1000)
 
     def watched_dealer(self, address: str) -> tuple[Socket, Socket]:
-        """Create a client's socket to the gateway, and a monitor that receives connects and disconnects."""
+        """Create a client's socket to the gateway, and a monitor that receives connects and disconnects.
+
+        A client's address at the gateway is random: a guessed address would receive replies to a lost client.
+        """
         dealer = self._keep(Socket(self._make(zmq.DEALER, send_queue=1000, receive_queue=1000)))
         dealer.linger_ms = 0
-        dealer.zmq.monitor("inproc://monitor", zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-        monitor = self._connect(zmq.PAIR, "inproc://monitor", send_queue=1, receive_queue=1000)
+        if self._keys:
+            dealer.zmq.routing_id = secrets.token_bytes(ADDRESS_BYTES)
+            secure_client(dealer.zmq, self._keys.gateway, self._keys.public, self._keys.secret)
+        dealer.zmq.monitor("inproc://monitor", _MONITORED)
+        monitor = self._keep(Socket(self._make(zmq.PAIR, send_queue=1, receive_queue=1000)))
         monitor.linger_ms = 0
+        _connect(monitor, "inproc://monitor")
         _connect(dealer, address)
         return dealer, monitor
 
     def publisher(self, address: str) -> Socket:
         """Create a publisher. Slow subscribers lose messages, and must read the log instead."""
-        return self._bind(zmq.PUB, address, send_queue=256, receive_queue=1)
+        return self._bind(zmq.PUB, address, send_queue=256, receive_queue=16)  # with CURVE, 1 is too few
 
     def subscriber(self, address: str) -> Socket:
         """Create a subscriber to a publisher."""
@@ -149,9 +184,19 @@ class Sockets:
         return socket
 
     def _bind(
-        self, kind: int, address: str, send_queue: int, receive_queue: int, *, heartbeats: bool = False
+        self,
+        kind: int,
+        address: str,
+        send_queue: int,
+        receive_queue: int,
+        *,
+        heartbeats: bool = False,
+        domain: str = CLUSTER,
     ) -> Socket:
         socket = self._make(kind, send_queue, receive_queue)
+        if keys := self._keys:
+            self._zap = self._zap or ZapHandler(self._context, self._admits)
+            secure_server(socket, keys.gateway_secret if domain == CLIENTS else keys.secret, domain)
         if heartbeats:
             # The I/O thread of the peer answers even while Python is busy: a silent peer is stopped or dead.
             socket.heartbeat_ivl, socket.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
@@ -165,10 +210,16 @@ class Sockets:
             if lock:
                 lock.release()
             raise error if isinstance(error, FatalError) else _not_bound(address, error) from None
-        return self._keep(Socket(socket, lock))
+        return self._keep(Socket(socket, lock, named=bool(keys) and domain == CLIENTS))
+
+    def _admits(self, domain: str, key: str) -> bool:
+        own = self._keys is not None and key == self._keys.public
+        return own or (domain == CLIENTS and self._admits_client(key))
 
     def _connect(self, kind: int, address: str, send_queue: int, receive_queue: int) -> Socket:
         socket = self._keep(Socket(self._make(kind, send_queue, receive_queue)))
+        if keys := self._keys:
+            secure_client(socket.zmq, keys.public, keys.public, keys.secret)
         _connect(socket, address)
         return socket
 
@@ -236,10 +287,11 @@ class Connection:
     waiting. Closing drops those commands, and the client reports the loss.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, keys: Keys | None = None) -> None:
         self.up = False
         self.lost = False
-        sockets = Sockets()
+        self.refused = False  # the other end has other keys, or none
+        sockets = Sockets(keys)
         # Close on garbage collection, too: a context that is collected before its sockets hangs.
         self.close = weakref.finalize(self, sockets.close)
         self.close.atexit = False  # a thread may use the connection
@@ -257,6 +309,8 @@ class Connection:
                 self.up = True
             elif kind == zmq.EVENT_DISCONNECTED and self.up:
                 self.lost = True
+            elif kind != zmq.EVENT_DISCONNECTED:
+                self.refused = True
 
     def descriptors(self) -> list[int]:
         """Return the descriptors for an event loop. After a signal, read both sockets until they are empty."""

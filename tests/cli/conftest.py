@@ -42,7 +42,7 @@ def data(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Call `dualbus` with arguments, on the folder `data` of this test."""
-    for name in [name for name in os.environ if name.startswith("DUALBUS_")]:
+    for name in [name for name in os.environ if name.startswith("DUALBUS_") and name != "DUALBUS_KEYS"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DUALBUS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("DUALBUS_TIMEOUT_MS", str(TIMEOUT_MS))

@@ -17,6 +17,7 @@ from dualbus.client.calls import IN_FLIGHT_MAX
 from dualbus.testing import Cluster
 from tests.clients.notes import CountNotes, Note, Ponder
 from tests.clients.seeing import data, events, logged
+from tests.keyring import as_server
 from tests.raw import SECONDS
 
 
@@ -152,6 +153,7 @@ def test_when_all_that_is_under_way_is_answered_in_one_message_the_rest_is_sent(
     address = f"ipc://{folder}/front"
     with zmq.Context() as context, context.socket(zmq.ROUTER) as socket, ThreadPoolExecutor(1) as pool:
         socket.linger = 0
+        as_server(socket, context=context, front=True)
         socket.rcvtimeo = round(SECONDS * 1000)
         socket.bind(address)
         served = pool.submit(gateway, socket)

@@ -11,6 +11,7 @@ import pytest
 from dualbus import ClientClosed, CommandResult, DeadlineExceeded, Executed, HandlerError, Rejected, Unavailable
 from dualbus.client.call import Call
 from dualbus.client.calls import IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, REPLY_GRACE_SECONDS, PendingCalls
+from dualbus.gateway.access import CLUSTER
 from dualbus.gateway.envelope import read_request
 from dualbus.protocol.batches import batch
 from dualbus.protocol.codec import unpack, unpack_hostile
@@ -49,7 +50,7 @@ class Desk:
             assert len(made.frames[1]) <= BATCH_BYTES or len(made.calls) == 1
             envelopes += unpack_hostile(made.frames[1])
         for envelope in envelopes:
-            read_request(envelope)
+            read_request(envelope, CLUSTER)
         return envelopes
 
     def one(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import msgpack
 import zmq
 
+from tests.keyring import as_client
 from tests.raw import Envelope, command, query
 
 QUERY, COMMAND = "query", "command"
@@ -67,6 +68,7 @@ class Member:
         """Connect to a gateway."""
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.linger = 0
+        as_client(self.socket)
         self.socket.connect(front)
 
     def send(self) -> None:

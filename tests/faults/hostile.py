@@ -19,6 +19,7 @@ import msgpack
 import zmq
 
 from tests.conftest import ROOT
+from tests.keyring import as_client, as_process
 from tests.raw import Envelope, command, query
 
 HOUR_MS = 3_600_000
@@ -78,6 +79,7 @@ class Hostile:
         """Open a connection to the gateway that takes in so many messages before they are read."""
         made = self._context.socket(zmq.DEALER)
         made.linger, made.rcvhwm = 0, unread
+        as_client(made)
         made.connect(self.target.addresses["front"])
         self._kept.append(made)
         return Line(made)
@@ -87,6 +89,7 @@ class Hostile:
         made = self._context.socket(zmq.SUB)
         made.linger, made.rcvhwm = 0, 1
         made.subscribe(b"")
+        as_process(made)
         made.connect(self.target.addresses[name])
         self._kept.append(made)
 

@@ -13,6 +13,7 @@ import zmq
 
 from dualbus.testing import until
 from tests.faults.judge import Answer, Operation
+from tests.keyring import as_client
 from tests.raw import SECONDS, Envelope, command, query
 
 INDEFINITE = (0, 13)
@@ -58,6 +59,7 @@ class Session:
     def connect(self) -> None:
         self.socket = self._context.socket(zmq.DEALER)
         self.socket.linger = 0
+        as_client(self.socket)
         self.socket.connect(self._front)
 
     def reconnect(self) -> None:

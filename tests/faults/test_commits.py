@@ -21,6 +21,7 @@ from dualbus.readmodel.file import ReadModelBusyError, create
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.testing import Cluster, until
+from tests.keyring import as_process
 from tests.raw import SECONDS, RawClient
 from tests.raw import create as create_user
 from users import app
@@ -34,6 +35,7 @@ class Subscriber:
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.SUB)
         self.socket.subscribe(b"")
+        as_process(self.socket)
         self.socket.connect(address)
 
     def positions(self, seconds: float) -> list[int]:

@@ -12,6 +12,7 @@ import zmq
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster, until
 from tests.faults.seeing import said, status, wait_ready
+from tests.keyring import as_process, as_server
 from tests.raw import SECONDS, RawClient, create, query
 
 Frames = list[bytes]
@@ -66,6 +67,7 @@ def test_garbage_at_the_back_door_stops_nobody(running: Cluster, client: RawClie
         for start in range(0, len(everything), 50):
             with context.socket(zmq.DEALER) as stranger:
                 stranger.linger = 1000
+                as_process(stranger)
                 stranger.connect(running.addresses["back"])
                 for frames in everything[start : start + 50]:
                     stranger.send_multipart(frames)
@@ -95,6 +97,7 @@ def test_garbage_from_what_stands_where_the_gateway_and_the_publisher_should_sto
     # given a process whose gateway and whose publisher are somebody else
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router, context.socket(zmq.PUB) as publisher:
         router.linger = publisher.linger = 0
+        as_server(router, publisher, context=context)
         for socket, end in ((router, "router"), (publisher, "publisher")):
             socket.bind(f"ipc://{cluster.folder}/{end}")
         cluster.environ["DUALBUS_BACK"] = f"ipc://{cluster.folder}/router"

@@ -15,6 +15,7 @@ from dualbus.protocol.frames import ANNOUNCE, BEAT, DONE, READY, WORK
 from dualbus.testing import Cluster, until
 from tests.faults.launch import launched
 from tests.faults.seeing import stopped
+from tests.keyring import as_server
 from tests.raw import SECONDS
 
 
@@ -24,6 +25,7 @@ class Back:
     def __init__(self, address: str) -> None:
         self.context: zmq.Context[Any] = zmq.Context()
         self.socket = self.context.socket(zmq.ROUTER)
+        as_server(self.socket, context=self.context)
         self.socket.bind(address)
         self.bus = b""
         self.registration = 0

@@ -16,6 +16,7 @@ from dualbus.log.contract import Decision, NewEvent
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.testing import Cluster, until
 from tests.faults.seeing import events, fields, memory_mb, not_caught_up, process_status, rows, wait_ready
+from tests.keyring import as_process, as_server
 from tests.raw import RawClient, create, query
 from users import app
 
@@ -62,6 +63,8 @@ class BadRoad(threading.Thread):
         with zmq.Context() as context, context.socket(zmq.SUB) as source, context.socket(zmq.PUB) as sink:
             source.linger = sink.linger = 0
             source.subscribe(b"")
+            as_process(source)
+            as_server(sink, context=context)
             source.connect(self._events)
             sink.bind(self.address)
             gathered: list[Frames] = []

@@ -132,6 +132,8 @@ def test_a_filter_that_no_event_can_match_is_a_sentence(browser: httpx.Client, q
     ("path", "sentence"),
     [
         ("/page/events/99999999", "The log has no event at position 99999999."),
+        ("/page/events/0", "The log has no event at position 0."),
+        (f"/page/events/{2**80}", f"The log has no event at position {2**80}."),
         ("/page/commands?key=none", "No command has the key 'none'."),
         ("/page/commands?position=99999999", "The log has no event at position 99999999."),
         ("/page/try/PlaceOrdr", "no command and no query 'PlaceOrdr': did you mean PlaceOrder?"),
@@ -209,6 +211,24 @@ def test_the_errors_of_a_form_are_at_their_fields_and_the_texts_stay(browser: ht
     assert root.one("input", id="in-count").attributes["value"] == "100"
     assert root.one("select", id="in-gift").one("option", selected="").text == "true"
     assert "Rejected" in root.one(id="result").text
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "code"),
+    [
+        (b"a=1", "text/plain", 415),
+        (b'{"a": 1}', "application/json", 415),
+        (b"a=%ff", "application/x-www-form-urlencoded", 400),
+        ("a=ü".encode(), "application/x-www-form-urlencoded", 400),
+        (b"&".join([b"a=1"] * 2000), "application/x-www-form-urlencoded", 400),
+        (b"a=" + b"x" * (1 << 20), "application/x-www-form-urlencoded", 413),
+    ],
+)
+def test_a_body_that_is_no_form_is_refused(browser: httpx.Client, body: bytes, kind: str, code: int) -> None:
+    answer = browser.post("/page/try/PlaceOrder", content=body, headers={"content-type": kind})
+
+    assert answer.status_code == code
+    assert checked(answer).one("h1").text
 
 
 def test_the_values_of_a_form_arrive_in_the_types_of_the_fields(browser: httpx.Client) -> None:

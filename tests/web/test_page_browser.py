@@ -138,6 +138,27 @@ def test_a_dead_web_process_is_named_by_the_page_until_it_is_back(page: Page, fa
     expect(page.locator("#lost")).to_be_hidden()
 
 
+def test_an_error_of_a_repeated_request_leaves_the_list_and_shows_the_reason(
+    page: Page, faults: Faults, client: Client
+) -> None:
+    faults.allowed = ("503", "htmx:")
+    place(client, "still here")
+    page.goto("/page/events")
+    page.route(
+        "**/page/events/changes?*",
+        lambda route: route.fulfill(
+            status=503, content_type="text/html", body="<main><p>There is no log.</p></main>"
+        ),
+    )
+    expect(page.locator("#lost")).to_have_text("There is no log.")
+    expect(newest(page)).to_contain_text("still here")
+
+    page.unroute("**/page/events/changes?*")
+    place(client, "goes on")
+    expect(newest(page)).to_contain_text("goes on")
+    expect(page.locator("#lost")).to_be_hidden()
+
+
 def test_events_arrive_live_as_text_and_wait_during_a_pause(page: Page, client: Client) -> None:
     place(client, "before")
     page.goto("/page/events")
@@ -301,6 +322,18 @@ def test_the_keyboard_reaches_every_view(page: Page) -> None:
     expect(page.locator("[data-search]")).to_be_focused()
     page.keyboard.type("1p/")  # letters, not commands
     expect(page.locator("[data-search]")).to_have_value("1p/")
+
+
+def test_every_view_shows_and_a_form_works_without_scripts(program: Browser, site: Cluster) -> None:
+    with page_of(program, site.http, java_script_enabled=False) as (page, _):
+        for path in VIEWS:
+            page.goto(path)
+            assert page.locator("main .panel").first.is_visible(), path
+        page.goto("/page/try/PlaceOrder")
+        page.get_by_label("customer").fill("No scripts")
+        page.get_by_label("card").fill("1")
+        page.get_by_role("button", name="Send the command").click()
+        expect(page.locator("#result")).to_contain_text("Executed")
 
 
 @pytest.mark.parametrize("width", [360, 768])

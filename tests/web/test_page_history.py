@@ -73,6 +73,7 @@ def matches(event: ShownEvent, wanted: Filter) -> bool:
         Filter(text="customer 69"),
         Filter(text="CUSTOMER 5", tag="order:order-3"),
         Filter(since="2026-01-01T00:30"),
+        Filter(since="2026-01-01T00:30:00.000000Z"),  # the time of an event
         Filter(until="2026-01-01T00:00:10"),
         Filter(since="2026-01-01T00:10", until="2026-01-01T00:20", types=("OrderPlaced",)),
         Filter(since="2027"),
@@ -93,6 +94,18 @@ def test_the_pages_of_a_list_have_every_event_of_the_filter_once(history: Histor
         current = wanted._replace(before=page.searched)
 
     assert found == plain(history, wanted)
+
+
+def test_a_tag_with_more_events_than_a_read_returns_has_every_event_once(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WINDOW_EVENTS_MAX", module.CHUNK_EVENTS)
+    monkeypatch.setattr(module, "SEARCH_SECONDS", 60.0)
+    wanted = Filter(tag="order:order-1")
+
+    found = history.newest(wanted, EVENTS)
+
+    assert [event.position for event in found.events] == plain(history, wanted)
 
 
 def test_a_search_that_stops_early_continues_without_a_hole(

@@ -7,10 +7,18 @@ _EFFECTS = {
     "commandbus": "commands wait, and fail at their deadline",
     "projector": "the read model stays behind the log",
     "querybus": "queries wait, and fail at their deadline",
+    "reactor": "reactions and timers wait",
 }
 SILENT_SECONDS = 2.0
 LAG_SECONDS_MAX = 10.0
-WORKING_STATES = ("following", "building")
+FOLLOWING, BUILDING, STARTING, WAITING = "following", "building", "starting", "waiting"
+
+
+def level_of(state: str) -> str:
+    """Return "ok" for a process that works, "warn" for a process that waits, "stop" for the text of a failure."""
+    if state in (FOLLOWING, BUILDING):
+        return "ok"
+    return "warn" if state.startswith((STARTING, WAITING)) else "stop"
 
 
 class Alarm(NamedTuple):
@@ -22,15 +30,18 @@ class Alarm(NamedTuple):
     position: int | None = None  # of the event concerned
 
 
-def alarms(status: dict[str, Any] | None) -> list[Alarm]:
-    """Return the faults that a status shows; None is the status of a gateway without an answer."""
+def alarms(status: dict[str, Any] | None, *, reacts: bool = False) -> list[Alarm]:
+    """Return the faults that a status shows; None is the status of a gateway without an answer.
+
+    An application that reacts needs a reactor.
+    """
     if status is None:
         text = "The gateway does not respond: no command and no query is executed."
         return [Alarm("stop", text, "Start it: python -m dualbus.gateway")]
     running = {process["name"] for process in status["processes"]}
     found = [
         Alarm("stop", f"No {name} is running: {_EFFECTS[name]}.", f"Start it: python -m dualbus.{name}")
-        for name in PROCESSES
+        for name in (*PROCESSES, *(["reactor"] if reacts else []))
         if name not in running
     ]
     for process in status["processes"]:
@@ -43,12 +54,19 @@ def alarms(status: dict[str, Any] | None) -> list[Alarm]:
 
 
 def _of_process(process: dict[str, Any]) -> list[Alarm]:
-    name, state = process["name"], process.get("state", "following")
+    name, state = process["name"], process.get("state", FOLLOWING)
     found = []
-    if state not in WORKING_STATES:
-        text = f"The projector has stopped: {state}."
+    if level_of(state) == "stop" and name == "reactor":
+        advice = "Reactions without a failure continue. The log of the reactor has the details."
+        found.append(Alarm("stop", f"A reaction has stopped: {state}.", advice))
+    elif level_of(state) == "stop":
         advice = "No later event is applied. Correct the projection and restart the projector."
-        found.append(Alarm("stop", text, advice, process["position"] + 1))
+        found.append(Alarm("stop", f"The projector has stopped: {state}.", advice, process["position"] + 1))
+    elif level_of(state) == "warn":
+        found.append(Alarm("warn", f"{name} is {state}.", "See the log of this process if this lasts."))
+    if parked := process.get("parked"):
+        text = f"{parked} events of reactions are parked: their effects failed at every try."
+        found.append(Alarm("warn", text, "List them with `dualbus parked`, and retry or skip them."))
     if running := process.get("running"):
         text = (
             f"{name} ({process['pid']}) has been running {running['type'] or 'a handler'} for {running['seconds']} s."

@@ -24,6 +24,15 @@ def routes(site: Site) -> list[BaseRoute]:
         for name, kind in app.event_types.items()
     ]
     projections = [(one.name, one.version, one.tables.strip(), events_of(app, one.name)) for one in app.projections]
+    reactions = [
+        (
+            name,
+            "effect" if reactors.is_effect else "process manager",
+            [event.__name__ for event in reactors.by_event],
+            sorted(kind.__name__ for kind in reactors.yields()),
+        )
+        for name, reactors in app.reactors.items()
+    ]
     queries = [(kind.__name__, fields_text(kind), about(kind)) for kind in app.answers]
 
     async def page(request: Request) -> Response:
@@ -35,6 +44,7 @@ def routes(site: Site) -> list[BaseRoute]:
             commands=commands,
             events=events,
             projections=projections,
+            reactions=reactions,
             queries=queries,
         )
 

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 from dualbus.application.errors import DualbusError
 
 from ..site import Site
-from .alarms import alarms
+from .alarms import Alarm, alarms
 from .html import html, view
 from .picture import Picture
 
@@ -36,7 +36,7 @@ def routes(site: Site, positions: Positions) -> list[BaseRoute]:
             return Response(status_code=204)
 
     async def health(request: Request) -> Response:
-        return html("health", alarms=alarms(await _status(site, positions)))
+        return html("health", alarms=_alarms(site, await _status(site, positions)))
 
     return [
         Route("/", view(page)),
@@ -66,12 +66,16 @@ async def _status(site: Site, positions: Positions) -> dict[str, Any] | None:
 async def _state(site: Site, positions: Positions) -> dict[str, Any]:
     status, rates = await asyncio.gather(_status(site, positions), _last_rates(site))
     return {
-        "alarms": alarms(status),
+        "alarms": _alarms(site, status),
         "status": status,
         "now": rates,
         "catch_up_s": catch_up_seconds(rates),
-        "picture": Picture(status, rates),
+        "picture": Picture(status, rates, reacts=bool(site.app.reactors)),
     }
+
+
+def _alarms(site: Site, status: dict[str, Any] | None) -> list[Alarm]:
+    return alarms(status, reacts=bool(site.app.reactors))
 
 
 async def _last_rates(site: Site) -> dict[str, Any]:

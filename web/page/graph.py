@@ -5,14 +5,20 @@ from typing import NamedTuple
 from dualbus.application.app import App
 
 WIDTH = 1000
-_NODE_WIDTH, NODE_HEIGHT, GAP, TOP = 190, 30, 12, 34
-NAME_CHARS_MAX = 24
-_LAYERS = ("command", "event", "projection", "query")
-_TITLES = ("Commands", "Events", "Projections", "Queries")
+NODE_HEIGHT, GAP, TOP = 30, 12, 34
+_NODE_WIDTH = 160
+NAME_CHARS_MAX = 20
+_TITLES = {
+    "command": "Commands",
+    "event": "Events",
+    "reaction": "Reactions",
+    "projection": "Projections",
+    "query": "Queries",
+}
 
 
 class Node(NamedTuple):
-    """A message or a projection."""
+    """A message, a reaction or a projection."""
 
     id: str
     name: str
@@ -27,15 +33,16 @@ class Node(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """A line between two nodes."""
+    """A line between two nodes; `back` from a reaction to its commands."""
 
     first: str
     last: str
     path: str
+    back: bool
 
 
 class Graph:
-    """Nodes in four columns, and the edges between neighbouring columns."""
+    """Nodes in columns, and the edges between them."""
 
     width, node_width, node_height = WIDTH, _NODE_WIDTH, NODE_HEIGHT
 
@@ -44,24 +51,24 @@ class Graph:
         names = {
             "command": list(app.command_types),
             "event": list(app.event_types),
+            **({"reaction": list(app.reactors)} if app.reactors else {}),
             "projection": [projection.name for projection in app.projections],
             "query": list(app.query_types),
         }
         rows = max(1, *map(len, names.values()))
         self.height = TOP + rows * (NODE_HEIGHT + GAP)
         self.titles: list[tuple[str, int]] = []
-        self.nodes: list[Node] = []
         places: dict[str, Node] = {}
-        for number, kind in enumerate(_LAYERS):
-            x = number * (WIDTH - _NODE_WIDTH) // (len(_LAYERS) - 1)
-            self.titles.append((_TITLES[number], x))
-            ordered = _ordered([f"{kind}/{name}" for name in names[kind]], links, places)
+        for number, (kind, members) in enumerate(names.items()):
+            x = number * (WIDTH - _NODE_WIDTH) // (len(names) - 1)
+            self.titles.append((_TITLES[kind], x))
+            ordered = _ordered([f"{kind}/{name}" for name in members], links, places)
             y = TOP + (rows - len(ordered)) * (NODE_HEIGHT + GAP) // 2
             for id_ in ordered:
                 places[id_] = Node(id_, id_.partition("/")[2], kind, x, y)
                 y += NODE_HEIGHT + GAP
         self.nodes = list(places.values())
-        self.edges = [Edge(first, last, _path(places[first], places[last])) for first, last in links]
+        self.edges = [_edge(places[first], places[last]) for first, last in links]
 
 
 def _links(app: App) -> list[tuple[str, str]]:
@@ -73,8 +80,11 @@ def _links(app: App) -> list[tuple[str, str]]:
     ]
     for name, kind in app.event_types.items():
         found += [(f"event/{name}", f"projection/{one.projection}") for one in app.subscribers[kind]]
+    for name, reactors in app.reactors.items():
+        found += [(f"event/{event.__name__}", f"reaction/{name}") for event in reactors.by_event]
+        found += [(f"reaction/{name}", f"command/{kind.__name__}") for kind in reactors.yields()]
     found += [(f"projection/{one.name}", f"query/{query}") for one in app.projections for query in app.query_types]
-    return list(dict.fromkeys(found))
+    return sorted(dict.fromkeys(found))
 
 
 def _ordered(ids: list[str], links: list[tuple[str, str]], places: dict[str, Node]) -> list[str]:
@@ -87,7 +97,9 @@ def _ordered(ids: list[str], links: list[tuple[str, str]], places: dict[str, Nod
     return sorted(ids, key=height)
 
 
-def _path(first: Node, last: Node) -> str:
-    x, y, end, end_y = first.x + _NODE_WIDTH, first.y + NODE_HEIGHT // 2, last.x, last.y + NODE_HEIGHT // 2
+def _edge(first: Node, last: Node) -> Edge:
+    back = last.x < first.x
+    x, end = (first.x, last.x + _NODE_WIDTH) if back else (first.x + _NODE_WIDTH, last.x)
+    y, end_y = first.y + NODE_HEIGHT // 2, last.y + NODE_HEIGHT // 2
     middle = (x + end) // 2
-    return f"M{x} {y} C{middle} {y} {middle} {end_y} {end} {end_y}"
+    return Edge(first.id, last.id, f"M{x} {y} C{middle} {y} {middle} {end_y} {end} {end_y}", back)

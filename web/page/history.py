@@ -17,6 +17,8 @@ CHUNK_EVENTS = 250
 WINDOW_EVENTS_MAX = 2000  # with a tag, in one read
 SEARCH_SECONDS = 0.25  # of one request: a further search continues where this search stopped
 SHORT_CHARS = 160  # of an event in a list
+TAGS_MAX = 10  # of an event, with neighbours
+POSITION_MAX = 2**63 - 1
 
 
 class Filter(NamedTuple):
@@ -110,14 +112,14 @@ class History:
 
     def one(self, position: int) -> ShownEvent | None:
         """Return the event at a position."""
-        found = self.open().read(position - 1, 1) if position > 0 else []
+        found = self.open().read(position - 1, 1) if 0 < position <= POSITION_MAX else []
         return self.shown(found[0]) if found and found[0].position == position else None
 
     def neighbours(self, event: ShownEvent) -> list[tuple[str, ShownEvent | None, ShownEvent | None]]:
-        """Return for each tag of an event the previous and the next event with this tag."""
+        """Return for the first tags of an event the previous and the next event with each tag."""
         log = self.open()
         found = []
-        for tag in event.tags:
+        for tag in event.tags[:TAGS_MAX]:
             wanted = Filter(tag=tag)
             before = next((one for one, _ in self._backwards(log, wanted, 0, event.position - 1) if one), None)
             after = log.history([tag], after=event.position, limit=1)

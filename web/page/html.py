@@ -72,7 +72,7 @@ def duration(seconds: float | None) -> str:
         return "0 s"
     unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= size), _UNITS[-1])
     value = seconds / size
-    return f"{value:.0f} {unit}" if value >= 100 or seconds >= 60 else f"{value:.3g} {unit}"
+    return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
 
 
 def size(count: float | None) -> str:

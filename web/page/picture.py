@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from .alarms import SILENT_SECONDS, WORKING_STATES
+from .alarms import BUILDING, SILENT_SECONDS, level_of
 from .html import number
 
 WIDTH, HEIGHT = 1000, 270
@@ -17,6 +17,7 @@ _PLACES = {
     "log": (3, 2),
     "projector": (4, 2),
     "read model": (4, 0),
+    "reactor": (3, 1),
 }
 
 
@@ -48,11 +49,11 @@ class Picture:
 
     width, height = WIDTH, HEIGHT
 
-    def __init__(self, status: dict[str, Any] | None, rates: dict[str, Any]) -> None:
+    def __init__(self, status: dict[str, Any] | None, rates: dict[str, Any], *, reacts: bool) -> None:
         self._status = status or {"processes": [], "log_position": None, "read_model_position": None, "gateway": {}}
         self._rates = rates
-        self.boxes = [self._box(name) for name in _PLACES]
-        self.edges = self._edges()
+        self.boxes = [self._box(name) for name in _PLACES if reacts or name != "reactor"]
+        self.edges = self._edges() + (self._edges_of_reactor() if reacts else [])
 
     def _box(self, name: str) -> Box:
         column, row = _PLACES[name]
@@ -90,16 +91,22 @@ class Picture:
             Edge("M860 44 H573", queries, "reads/s", 716, 22),
         ]
 
+    def _edges_of_reactor(self) -> list[Edge]:
+        return [Edge("M715 184 V180", None, "", 0, 0), Edge("M645 135 H358", None, "", 0, 0)]
+
 
 def _state(found: list[dict[str, Any]]) -> tuple[str, str]:
     """Return the level and the state of the processes of a name."""
     states = [process["state"] for process in found if "state" in process]
-    if any(state not in WORKING_STATES for state in states):
+    levels = {level_of(state) for state in states}
+    if "stop" in levels:
         return "stop", "stopped"
     if any(process.get("seen_s", 0.0) > SILENT_SECONDS for process in found):
         return "stop", "does not respond"
-    if "building" in states or any("running" in process for process in found):
-        return "warn", "building" if "building" in states else "slow handler"
+    if any("running" in process for process in found):
+        return "warn", "slow handler"
+    if "warn" in levels or BUILDING in states:
+        return "warn", states[0].partition(" ")[0]
     return "ok", states[0] if states else ("running" if len(found) == 1 else f"{len(found)} running")
 
 
@@ -107,7 +114,7 @@ def _waiting(name: str, found: list[dict[str, Any]], gateway: dict[str, Any]) ->
     """Return the number of messages that wait at a process."""
     if name == "gateway":
         return f"{number(gateway['under_way'])} under way"
-    if name == "projector":
+    if name in ("projector", "reactor"):
         return f"{number(found[0].get('lag_events', 0))} events behind"
     count = sum(process.get("queue", 0) for process in found) + gateway["queued"].get(name, 0)
     return f"{number(count)} waiting"

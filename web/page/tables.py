@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from dualbus.application.app import App, Projection
 from dualbus.application.messages import private_fields, tag_fields
 from dualbus.application.tables import Interrupted
-from dualbus.readmodel.file import Damaged, file_name, quoted, read_projections
+from dualbus.readmodel.file import Damaged, NotAllowed, file_name, quoted, read_projections
 from dualbus.readmodel.reader import ReadModelReader
 
 from ..problems import Problem
@@ -89,7 +89,7 @@ class ReadModelTables:
             found = [list(row.values()) for row in reader.all(sql, values)] if columns else []
         except Interrupted:
             raise Problem(503, f"The rows were not read within {READ_SECONDS:g} s: search for a value.") from None
-        except Damaged as error:
+        except (Damaged, NotAllowed) as error:
             raise Problem(503, str(error)) from None
         finally:
             reader.end()

@@ -9,11 +9,26 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   const polls = event.target.matches("[data-live]");
   if (polls && (document.hidden || (paused && event.target.id === "tail"))) event.preventDefault();
 });
-document.addEventListener("htmx:sendError", () => lost(true));
-document.addEventListener("htmx:afterOnLoad", () => lost(false));
+// A repeated request that fails leaves the last state on the page: a band shows the reason until a request succeeds.
+const LOST = "The web process does not respond: this page shows an old state. Start it: python -m dualbus.web";
+document.addEventListener("htmx:sendError", () => lost(LOST));
+document.addEventListener("htmx:timeout", () => lost(LOST));
+document.addEventListener("htmx:responseError", (event) => {
+  const answer = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
+  const reason = answer.querySelector("main p")?.textContent;
+  lost(reason ?? `The web process reports the error ${event.detail.xhr.status}.`, event.detail.requestConfig.elt.id);
+});
+document.addEventListener("htmx:afterOnLoad", (event) => {
+  if (event.detail.successful && ["", event.detail.requestConfig.elt.id].includes(lostBy)) lost("");
+});
 
-function lost(now) {
-  document.getElementById("lost").hidden = !now;
+let lostBy = ""; // the id of the element whose request has an error
+
+function lost(text, by = "") {
+  const band = document.getElementById("lost");
+  band.hidden = !text;
+  band.textContent = text;
+  lostBy = by;
 }
 
 function pause(now) {
@@ -113,11 +128,11 @@ class Chart {
         padding: [6, 6, 0, 0],
         cursor: { sync: { key: "rates" }, drag: { x: false, y: false }, y: false },
         scales: {
-          x: { range: () => [this.end() - 600, this.end()] },
+          x: { range: () => [Math.max(this.end() - 600, Math.min(this.data[0][0] ?? 0, this.end() - 60)), this.end()] },
           y: { range: (plot, low, high) => [0, Math.max(high || 0, this.unit === "s" ? 0.001 : 1) * 1.1] },
         },
         axes: [
-          { ...axis, size: 24, space: 70, values: (plot, splits) => splits.map((at) => time.format(at * 1000)) },
+          { ...axis, size: 24, space: 80, values: (plot, splits) => splits.map((at) => time.format(at * 1000)) },
           { ...axis, size: 58, space: 28, values: (plot, splits) => splits.map((value) => shown(value, this.unit)) },
         ],
         series: [
@@ -167,7 +182,7 @@ document.addEventListener("DOMContentLoaded", () => {
         charts.forEach((chart) => chart.set(rates));
       }
     } catch {
-      lost(true);
+      lost(LOST);
     }
     setTimeout(load, RATES_MS);
   };

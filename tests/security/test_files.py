@@ -1,0 +1,157 @@
+"""Files of a cluster: private from the start, and no link in the data folder hands anything over."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dualbus import Client
+from dualbus.runtime.files import Lock
+from dualbus.testing import Cluster, until
+from dualbus.transport.keys import Keys, load_keys
+from tests.conftest import ROOT
+from tests.raw import RawClient, create, query
+from tests.web.conftest import wait_until_serving
+
+from .conftest import Operator
+
+SECRET = "secret.address@example.org"
+PATHS = ["/", "/events", "/metrics", "/queries/ListUsers", "/page/cluster", "/page/rates", "/page/events"]
+PATHS += ["/page/events/2", "/page/commands", "/page/rows", "/page/application", "/openapi.json"]
+
+
+def test_every_file_and_socket_is_private_also_with_an_open_umask(keyed: Cluster, operator: Operator) -> None:
+    for name, line in keyed.commands.items():
+        keyed.commands[name] = ["sh", "-c", f"umask 0; exec {' '.join(line)}"]
+    keyed.start()
+    with RawClient(keyed.front, load_keys_when_there(keyed)) as client:
+        client.ask(create("Ada"), query("GetUser", user_id="user-123"))
+        operator("keys", "add", "shop")
+        operator("backup", str(keyed.folder / "copy.db"))
+        own = [*keyed.data.rglob("*"), keyed.folder / "shop.key", keyed.folder / "copy.db"]
+        own += [Path(address.removeprefix("ipc://")) for address in keyed.addresses.values()]
+        open_ones = [path for path in own if path.stat().st_mode & 0o077]
+    assert open_ones == []
+    assert stat.S_IMODE(keyed.data.stat().st_mode) == 0o700
+
+
+def load_keys_when_there(keyed: Cluster) -> Keys | None:
+    until((keyed.data / "keys" / "cluster.key").exists)
+    return load_keys(keyed.data / "keys")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o707, 0o702])
+def test_a_data_folder_that_everyone_can_write_is_refused(keyed: Cluster, mode: int) -> None:
+    keyed.data.mkdir()
+    keyed.data.chmod(mode)
+    for process in keyed.start():
+        assert process.wait() == 78
+        assert "can be written by every user: run chmod 700" in process.stderr_text
+    assert list(keyed.data.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["log.lock", "projector.lock", "log.head", "log.head.new"])
+def test_a_link_in_the_data_folder_changes_no_other_file(keyed: Cluster, name: str) -> None:
+    victim = keyed.folder / "victim"
+    victim.write_text("precious")
+    keyed.data.mkdir(mode=0o700)
+    (keyed.data / name).symlink_to(victim)
+    process = "projector" if name == "projector.lock" else "commandbus"
+    [started] = keyed.start(process)
+    assert started.wait() in (74, 78)
+    assert victim.read_text() == "precious"
+
+
+def test_a_link_in_the_place_of_a_key_file_being_written_changes_no_other_file(keyed: Cluster) -> None:
+    victim = keyed.folder / "victim"
+    victim.write_text("precious")
+    (keyed.data / "keys").mkdir(mode=0o700, parents=True)
+    (keyed.data / "keys" / ".cluster.key.new").symlink_to(victim)
+    keyed.start("gateway")
+    until((keyed.data / "keys" / "cluster.key").exists)
+    assert victim.read_text() == "precious"
+
+
+def test_control_a_lock_that_follows_links_empties_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim, link = tmp_path / "victim", tmp_path / "log.lock"
+    victim.write_text("precious")
+    link.symlink_to(victim)
+    with pytest.raises(OSError):
+        Lock(link, "test")
+    monkeypatch.setattr(os, "O_NOFOLLOW", 0)
+    Lock(link, "test").release()
+    assert "precious" not in victim.read_text()
+
+
+def exits(cluster: Cluster, operator: Operator) -> dict[str, Callable[[], str]]:
+    """Return the ways by which values leave a cluster, without `export` and `backup`."""
+
+    def answered() -> str:
+        with RawClient(cluster.front, load_keys(cluster.data / "keys")) as client:
+            subscription = {"src": "t", "body": {"type": "Events", "params": {}}}
+            rename = {"src": "t", "dest": "commandbus", "body": {"type": "CreateUser", "payload": {"email": SECRET}}}
+            again = create("Ada", key="k", email=SECRET)
+            return json.dumps(
+                client.ask(subscription, rename, again, query("ListUsers"), query("GetUser", user_id=1))
+            )
+
+    def served() -> str:
+        found = [httpx.get(f"{cluster.http}{path}", timeout=60) for path in PATHS]
+        assert [answer.status_code for answer in found] == [200] * len(PATHS)
+        return "".join(answer.text + str(answer.headers) for answer in found)
+
+    return {
+        "replies": answered,
+        "pages": served,
+        "status": lambda: operator("status", "--json"),
+        "events": lambda: operator("events") + operator("events", "--json"),
+        "verify": lambda: operator("verify"),
+        "logs": lambda: "".join(process.stderr_text for process in cluster.processes),
+        "export without private": lambda: operator("export", "--without-private"),
+    }
+
+
+def test_a_private_value_leaves_by_no_exit_but_export_and_backup(keyed: Cluster, operator: Operator) -> None:
+    keyed.start("gateway", "commandbus", "projector", "querybus", "web")
+    wait_until_serving(keyed)
+    with Client(keyed.front, keys=keyed.data / "keys") as client:
+        client.command("CreateUser", name="Ada", email=SECRET, idempotency_key="k")
+        assert len(client.query("ListUsers")) == 2
+    # The control: the value is in the log, and in what is said to have it.
+    assert SECRET in operator("export")
+    operator("backup", str(keyed.folder / "copy.db"))
+    assert SECRET.encode() in (keyed.folder / "copy.db").read_bytes()
+
+    leaks = [name for name, read in exits(keyed, operator).items() if SECRET in read()]
+
+    assert leaks == []
+
+
+def test_an_export_without_private_fields_has_all_else_and_no_hash_of_them(
+    keyed: Cluster, operator: Operator
+) -> None:
+    keyed.start()
+    with Client(keyed.front, keys=keyed.data / "keys") as client:
+        client.command("CreateUser", name="Ada", email=SECRET, idempotency_key="k")
+    lines = [json.loads(line) for line in operator("export", "--without-private").splitlines()]
+
+    assert [line["data"].keys() for line in lines if "data" in line] == [{"id", "name"}] * 2
+    assert [line["fingerprint"] for line in lines if "fingerprint" in line] == [None, None]
+    command = [sys.executable, "-m", "dualbus", "import"]
+    imported = subprocess.run(
+        command,
+        env={**keyed.environ, "DUALBUS_DATA": str(keyed.folder / "other"), "PYTHONPATH": str(ROOT)},
+        cwd=keyed.folder,
+        input="\n".join(map(json.dumps, lines)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert imported.returncode == 1
+    assert "cannot read position 1" in imported.stderr
