@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test quick soak storm bench compare check format docs lock screenshots
+.PHONY: setup run test quick soak storm overdue bench compare check format docs lock screenshots
 
 # The stamp is newer than what it was installed from, or everything is installed again.
 .venv/.stamp: requirements.lock pyproject.toml
@@ -31,6 +31,10 @@ soak: setup
 storm: setup
 	$(BIN)/python -m tests.reactions.storm --orders $(or $(ORDERS),50000) $(if $(SEED),--seed $(SEED))
 
+# Timers that come due while all processes are down: make overdue TIMERS=100000
+overdue: setup
+	$(BIN)/python -m tests.reactions.overdue --timers $(or $(TIMERS),100000)
+
 # Benchmarks have requirements of their own, so that everything else stays lean.
 .venv/.stamp-benchmarks: benchmarks/requirements.lock .venv/.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
@@ -47,6 +51,8 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
+	@if command -v pip-audit > /dev/null; then pip-audit --strict --require-hashes --disable-pip -r requirements.lock; \
+		else echo "pip-audit is not installed: requirements.lock is not compared with known vulnerabilities."; fi
 
 format: setup
 	$(BIN)/ruff format .

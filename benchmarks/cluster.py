@@ -27,6 +27,7 @@ class Cluster:
         self._source = source
         self.data = folder / "data"
         address, back, events, progress = children.free_addresses(4)
+        [self.http_port] = children.free_ports(1)
         has_keys = keys and (source / "dualbus" / "transport" / "keys.py").exists()
         self.front = f"{address}#{self.data / 'keys'}" if has_keys else address
         self._environment = {
@@ -35,6 +36,7 @@ class Cluster:
             "DUALBUS_BACK": back,
             "DUALBUS_EVENTS": events,
             "DUALBUS_PROGRESS": progress,
+            "DUALBUS_HTTP": f"http://127.0.0.1:{self.http_port}",
             "DUALBUS_DATA": str(self.data),
             "DUALBUS_APP": "users:app",
         }
@@ -78,7 +80,9 @@ class Cluster:
         try:
             user = {"name": "First", "email": "first@example.com"}
             client.send([wire.pack_command(user, timeout_ms=PATIENCE_MS)])
-            [reply] = wire.unpack(self._first_answer(client))
+            while not (replies := wire.unpack(self._first_answer(client))):
+                pass  # an empty batch checks the connection of a waiting client
+            [reply] = replies
             query = wire.pack_query(wire.created_id(reply), timeout_ms=PATIENCE_MS)
             wire.refuse_unless_good(client.ask(query, PATIENCE_MS))
         finally:

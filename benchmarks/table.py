@@ -78,10 +78,18 @@ def ratio(own: float, other: float) -> float:
     return own / other
 
 
+def more(own: float, other: float) -> float:
+    return own - other
+
+
 COMMANDS, QUERIES = "dualbus.commands_per_second", "dualbus.queries_per_second"
 COMMAND, QUERY, BOTH = "dualbus.command_p50_ms", "dualbus.query_p50_ms", "dualbus.command_then_query_p50_ms"
 DURABLE, ANSWERED = "durable CreateUser, many in flight", "GetUser, many in flight"
 ONE_COMMAND, ONE_QUERY = "single durable command in flight, p50", "single query in flight, p50"
+HTTP_CREATES, HTTP_GETS = "durable CreateUser over HTTP, 64 connections", "GetUser over HTTP, 64 connections"
+CREATES, GETS = "web.creates_per_second", "web.gets_per_second"  # of FastAPI
+HTTP_CREATE, HTTP_GET = "single durable command over HTTP, p50", "single query over HTTP, p50"
+LIVE = "1,000 listeners of a live query have the answer, p99"
 DRAINING = "draining echo"
 REBUILD_EVENTS_PER_SECOND = 100_000
 REBUILD_SHARE = 0.6
@@ -124,6 +132,19 @@ ROWS = [
     Row("command-p50", ONE_COMMAND, "FastAPI", (COMMAND, "web.create_p50_ms"), ratio, "×", None),
     Row("query-p50", ONE_QUERY, "echo p50", (QUERY, "echo.p50_ms"), ratio, "×", AtMost(1.3)),
     Row("query-p50", ONE_QUERY, "FastAPI", (QUERY, "web.get_p50_ms"), ratio, "×", None),
+    Row("http", HTTP_CREATES, "FastAPI", ("http.creates_per_second", CREATES), ratio, "×", AtLeast(3)),
+    Row("http", HTTP_GETS, "FastAPI", ("http.gets_per_second", GETS), ratio, "×", AtLeast(1)),
+    Row("http", HTTP_CREATE, "more than FastAPI", ("http.create_p50_ms", "web.create_p50_ms"), more, "ms", AtMost(1)),
+    Row("http", HTTP_GET, "more than FastAPI", ("http.get_p50_ms", "web.get_p50_ms"), more, "ms", AtMost(1)),
+    Row(
+        "live",
+        "1,000 listeners of a live query have the answer, p99",
+        "",
+        ("live.p99_ms",),
+        itself,
+        "ms",
+        AtMost(100),
+    ),
     Row(
         "own-write",
         "command, then a query for the new row, p50",
@@ -165,5 +186,6 @@ ROWS = [
     # The target exceeds the normal variation of an allocator's free memory.
     Row("memory", "memory growth in the second half", "", ("memory.growth_mb",), itself, "MB", AtMost(2)),
     Row("idle", "idle cluster, share of a core", "", ("idle.core_percent",), itself, "%", AtMost(1)),
+    Row("idle", "idle cluster with web, share of a core", "", ("idle.web_core_percent",), itself, "%", AtMost(1.5)),
     Row("idle", "start until the first replies", "", ("idle.start_seconds",), itself, "s", AtMost(1)),
 ]

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from dualbus.application.canonical import canonical
+from dualbus.application.json_validation import has_decimals, has_functions
 from dualbus.application.messages import Command
 from dualbus.protocol.numbers import Number, holds_number
 
@@ -27,14 +28,22 @@ _JSON_KINDS = frozenset({str, int, float, bool})
 
 def fingerprint(type_: str, payload: Any, command: Command | None) -> bytes:
     """Return the fingerprint of a command; `command` is None if the application does not accept it."""
-    sent = brief = {} if payload is None else _with_digits(payload) if holds_number(payload) else payload
+    sent = {} if payload is None else payload
+    if _receives_digits(command) and holds_number(sent):
+        sent = _with_digits(sent)
+    brief = sent
     if command is not None and payload:
         try:
-            brief = _without_defaults(payload, command)
+            brief = _without_defaults(sent, command)
         except Exception:  # raised by the author's comparison or default: not a reason to refuse the command
             brief = sent
     first = _hash(type_, sent)
     return first + (first if brief is sent else _hash(type_, brief))
+
+
+def _receives_digits(command: Command | None) -> bool:
+    """Return whether a number's digits may matter: fields of other types receive a float."""
+    return command is None or has_decimals(type(command)) or has_functions(type(command))
 
 
 def is_same(first: bytes, second: bytes) -> bool:

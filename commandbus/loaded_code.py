@@ -20,18 +20,19 @@ class CodeUnknown(Exception):
 
 
 class LoadedCode:
-    """The modules that are loaded now, and later those that functions import."""
+    """The modules of an application (`module:name`) that are loaded now, and later those that functions import."""
 
-    def __init__(self) -> None:
+    def __init__(self, app: str) -> None:
+        self._app = app
         self._started = _process_start()
         self._modules = _files()
         self._hashes: dict[str, str] = {}  # by path
 
     @cached_property
     def hash(self) -> str:
-        """The hash of the interpreter and of the modules at the time of the constructor. Raises CodeUnknown."""
+        """The hash of interpreter, application and modules at the time of the constructor. Raises CodeUnknown."""
         hashes = [(name, self.hash_of(path)) for name, path in sorted(self._modules.items())]
-        return sha256(repr((sys.version, sys.platform, hashes)).encode()).hexdigest()
+        return sha256(repr((sys.version, sys.flags.optimize, self._app, hashes)).encode()).hexdigest()
 
     def later(self) -> dict[str, str]:
         """Return the hashes of the modules that were imported later, by path. Raises CodeUnknown."""

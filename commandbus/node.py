@@ -56,7 +56,7 @@ def serve(settings: Settings, stop: Stop) -> int:
         link = WorkerLink(sockets.dealer(settings.back), "commandbus", sorted(app.command_types))
         position = log.head().position + 1
         logger.info("Writing the log in %s from position %d on (pid %d).", settings.data, position, os.getpid())
-        states = StateCache(files=StateFolder(settings.data, log, LoadedCode()))
+        states = StateCache(files=StateFolder(settings.data, log, LoadedCode(settings.app)))
         return CommandBus(app, log, publisher, link, states).run(stop)
 
 

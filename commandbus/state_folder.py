@@ -34,6 +34,15 @@ class StateFolder:
         self._failed = False
         self._files: dict[str, None] = {}  # names, those written last at the end
         self._list()
+        if self._files:
+            self._hash_code()
+
+    def _hash_code(self) -> None:
+        """Hash the code now: the first decision does not wait for the hash of some megabytes."""
+        try:
+            _ = self._code.hash
+        except CodeUnknown as unknown:
+            self._report(unknown)
 
     def _list(self) -> None:
         """Read the names of the files; remove those of interrupted writes."""
@@ -94,8 +103,7 @@ class StateFolder:
             content = json.dumps({**head, "later": self._code.later()}).encode() + b"\n" + data
             self._write(name, _checksum(content) + b"\n" + content)
         except CodeUnknown as unknown:
-            logger.info("States are not kept in %s: %s.", self._folder, unknown)
-            self._failed = True
+            self._report(unknown)
         except OSError as error:
             self._fail(error)
 
@@ -115,6 +123,10 @@ class StateFolder:
     def _remove(self, name: str) -> None:
         self._files.pop(name, None)
         (self._folder / name).unlink(missing_ok=True)
+
+    def _report(self, unknown: CodeUnknown) -> None:
+        logger.info("States are not kept in %s: %s.", self._folder, unknown)
+        self._failed = True
 
     def _fail(self, error: OSError) -> None:
         """Continue without the files after an error of the system."""

@@ -60,7 +60,10 @@ class Timeline:
         self._transactions.clear()
 
     def find(self, key: str | None, position: int | None) -> dict[str, Any] | None:
-        """Return the stages of the first command with a key, or of the command that wrote a position."""
+        """Return the stages of the first command with a key, or of the command that wrote a position.
+
+        The key is not returned: only its client knows it.
+        """
         for command in map(_Command._make, self._commands):
             if command.key == key if key is not None else command.first <= (position or 0) <= command.position:
                 return self._described(command)
@@ -81,7 +84,6 @@ class Timeline:
             "projected": self._projected_at(command.position) if has_events else None,
         }
         return {
-            "key": command.key,
             "type": command.type,
             "outcome": command.outcome,
             "first": command.first if has_events else None,

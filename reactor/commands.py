@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from dualbus.application.errors import (
     ClientClosed,
@@ -16,13 +16,15 @@ from dualbus.application.errors import (
     Unavailable,
     problems_from,
 )
-from dualbus.client.reactor_client import ReactorClient
 from dualbus.log.contract import Outcome, ReadableLog
 from dualbus.protocol.origin import MARK
 
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.05, 1.0  # while the cluster is unavailable
 DEPTH = "depth"  # in the metadata of a command: the length of the chain of reactions
 NOT_SUPPORTED = {"not_supported", "malformed", "unknown_dest"}
+
+Send: TypeAlias = Callable[[str, Mapping[str, Any], str, Mapping[str, Any]], Awaitable[Any]]
+"""Sends type, payload, key and origin of a command; raises a DualbusError."""
 
 logger = logging.getLogger(__name__)
 
@@ -62,11 +64,11 @@ class OtherCommand(Exception):
 class Commands:
     """Executes commands. Waits without an end while the cluster is unavailable: the key makes a repetition safe."""
 
-    def __init__(self, client: ReactorClient, log: ReadableLog) -> None:
+    def __init__(self, send: Send, log: ReadableLog) -> None:
         self.counters = {"commands": 0, "refused": 0}
         self.log = log
         self.in_flight = 0
-        self._client = client
+        self._send = send
 
     async def execute(
         self, type_: str, payload: Mapping[str, Any], key: str, origin: Mapping[str, Any]
@@ -76,7 +78,7 @@ class Commands:
         while True:
             self.in_flight += 1
             try:
-                await self._client.execute(type_, payload, key, origin)
+                await self._send(type_, payload, key, origin)
             except Executed:
                 pass
             except Rejected as refused:

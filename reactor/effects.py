@@ -5,7 +5,7 @@ import logging
 import time
 import types
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
@@ -20,9 +20,9 @@ from dualbus.application.tables import Interrupted
 from dualbus.client.call import type_and_fields
 from dualbus.reactions.steps import STEPS_MAX, BadReaction, check_step
 from dualbus.runtime.errors import RAISED
-from dualbus.worker.interrupt import Interrupt
 
 from .commands import CommandFailed, Commands, OtherCommand
+from .environment import Environment
 from .job import Failure, Job, Running
 from .process_manager import ProcessManager
 
@@ -48,8 +48,7 @@ class Effects:
         reactors: Reactors,
         commands: Commands,
         manager: ProcessManager,
-        interrupt: Interrupt,
-        handling: Callable[[], AbstractContextManager[None]],
+        environment: Environment,
     ) -> None:
         self.name = reactors.reaction.name
         self.under_way = 0
@@ -57,8 +56,7 @@ class Effects:
         self._reactors = reactors
         self._commands = commands
         self._manager = manager  # for refused commands
-        self._interrupt = interrupt
-        self._handling = handling
+        self._environment = environment
         self._slots = asyncio.Semaphore(reactors.reaction.concurrency)
         self._stack = AsyncExitStack()
         self._resource: Any = None
@@ -118,16 +116,17 @@ class Effects:
         self, attempt: Coroutine[Any, Any, list[Command]], running: Running
     ) -> Generator[Any, Any, list[Command]]:
         """Run an attempt step by step, so that the attendant can stop a step without an end."""
+        interrupt, handling = self._environment.interrupt, self._environment.handling
         step: Callable[[], Any] = partial(attempt.send, None)
         while True:
-            self._interrupt.running = running
+            interrupt.running = running
             try:
-                with self._handling(), self._interrupt:
+                with handling(), interrupt:
                     awaited = step()
             except StopIteration as ended:
                 return cast("list[Command]", ended.value)
             finally:
-                self._interrupt.running = None
+                interrupt.running = None
             try:
                 step = partial(attempt.send, (yield awaited))
             except BaseException as error:

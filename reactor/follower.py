@@ -4,7 +4,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 
 from dualbus.application import event_json
 from dualbus.application.app import App
@@ -18,12 +17,12 @@ from dualbus.reactions.store import SKIP, Changes, Parked, Progress
 from dualbus.runtime.errors import RAISED, FatalError
 
 from .commands import Cause
+from .environment import MICROSECONDS, Environment, microseconds
 from .job import Failure, Job
 
 WINDOW = 1000  # unfinished events
 PARKED_MAX = 10_000
 PAUSE_SECONDS_MAX = 3600.0
-MICROSECONDS = 1_000_000
 BLOCKED = "An earlier event with the same tag is parked."
 
 logger = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ class Follower:
         reactors: Reactors,
         progress: Progress,
         run: Callable[[Job], Awaitable[None]],
-        wake: Callable[[], None],
+        environment: Environment,
     ) -> None:
         self.name = reactors.reaction.name
         self.position = progress.position  # all events up to here are finished or parked, and in the store
@@ -52,7 +51,7 @@ class Follower:
         self._reactors = reactors
         self._reaction = reactors.reaction
         self._run = run
-        self._wake = wake
+        self._environment = environment
         self._names = app.stored_names(frozenset(reactors.by_event))  # types in the log
         self._order: TagOrder[Job] = TagOrder()
         self._unfinished: dict[int, Job] = {}
@@ -145,7 +144,7 @@ class Follower:
             self._park(job, Failure(text, final=True))
         else:
             self._finish(job)
-        self._wake()
+        self._environment.wake()
 
     def _finish(self, job: Job) -> None:
         job.finished = True
@@ -162,7 +161,7 @@ class Follower:
         due = 0
         if not failure.final and job.tries < self._reaction.tries:
             pause = min(self._reaction.pause * 2 ** (job.tries - 1), PAUSE_SECONDS_MAX) * random.uniform(0.5, 1)  # noqa: S311
-            due = _now() + int(pause * MICROSECONDS)
+            due = self._now() + int(pause * MICROSECONDS)
             self._retries[job.position] = due
         else:
             logger.error(
@@ -178,7 +177,7 @@ class Follower:
     def _note_parked(self, job: Job, reason: str, due: int = 0, follows: int = 0) -> None:
         job.finished = job.was_parked = True
         job.timers.clear()
-        time = datetime.now(UTC).isoformat(timespec="seconds")
+        time = self._environment.clock().isoformat(timespec="seconds")
         self._changes.parked.append(Parked(self.name, job.position, reason, time, job.tries, due, follows))
 
     def _blocker(self, job: Job) -> int:
@@ -188,13 +187,13 @@ class Follower:
 
     def retry_due(self) -> None:
         """Start the parked events with a due try."""
-        now = _now()
+        now = self._now()
         for position in [position for position, due in self._retries.items() if due <= now]:
             self._release(position)
 
     def seconds_to_retry(self) -> float:
         """Return the seconds until the next try of a parked event."""
-        return max(0, min(self._retries.values(), default=1 << 62) - _now()) / MICROSECONDS
+        return max(0, min(self._retries.values(), default=1 << 62) - self._now()) / MICROSECONDS
 
     def command(self, row: Parked) -> None:
         """Retry or skip a parked event, by command of an operator."""
@@ -241,6 +240,5 @@ class Follower:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-
-def _now() -> int:
-    return int(datetime.now(UTC).timestamp() * MICROSECONDS)
+    def _now(self) -> int:
+        return microseconds(self._environment.clock())

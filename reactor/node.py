@@ -30,6 +30,7 @@ from dualbus.worker.interrupt import Interrupt
 from dualbus.worker.link import WorkerLink
 
 from .commands import Commands
+from .environment import Environment
 from .reactions import Reactions
 
 HEAD_POLL_SECONDS = 0.5  # between reads of the log's head, and of the commands of an operator
@@ -149,8 +150,8 @@ class Reactor:
         """Run the reactions until a stop is requested, or until the reactor's file was removed."""
         store = self._open_store(log)
         client = ReactorClient(self._settings.front, src="reactor", timeout=self._settings.timeout_ms / 1000)
-        commands = Commands(client, log)
-        reactions = Reactions(self._app, log, store, commands, self._interrupt, self._link.handling, self._awake.set)
+        environment = Environment(self._interrupt, self._link.handling, self._awake.set)
+        reactions = Reactions(self._app, log, store, Commands(client.execute, log), environment)
         self._reactions = reactions
         self._link.identity = log.identity
         logger.info("Running %d reactions (pid %d).", len(self._app.reactors), os.getpid())

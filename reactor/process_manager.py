@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import Any
 
 from dualbus.application.app import App
@@ -20,9 +19,9 @@ from dualbus.reactions.past import Histories, ReactionPast
 from dualbus.reactions.steps import BadReaction, Step, steps
 from dualbus.reactions.store import Removed, Timer, as_json
 from dualbus.runtime.errors import RAISED, FatalError
-from dualbus.worker.interrupt import Interrupt
 
 from .commands import CommandFailed, Commands, OtherCommand
+from .environment import Environment, microseconds
 from .job import Failure, Job, Running
 
 DEPTH_MAX = 100
@@ -40,8 +39,7 @@ class ProcessManager:
         reactors: Reactors,
         commands: Commands,
         histories: Histories,
-        interrupt: Interrupt,
-        handling: Callable[[], AbstractContextManager[None]],
+        environment: Environment,
     ) -> None:
         self.name = reactors.reaction.name
         self.rebuilt = 0  # up to this position, an earlier file had perhaps finished the events
@@ -49,8 +47,7 @@ class ProcessManager:
         self._reactors = reactors
         self._commands = commands
         self._histories = histories
-        self._interrupt = interrupt
-        self._handling = handling
+        self._environment = environment
 
     async def run(self, job: Job) -> None:
         """React to an event: execute the commands in order, and collect the timers. Raises Failure."""
@@ -113,11 +110,11 @@ class ProcessManager:
 
     def _steps(self, job: Job, key: str, reactors: Sequence[Reactor], *arguments: Any) -> list[Step]:
         """Run functions until their deadline. Raises Failure."""
-        interrupt, seconds = self._interrupt, self._reactors.reaction.timeout
+        interrupt, seconds = self._environment.interrupt, self._reactors.reaction.timeout
         past = ReactionPast(self._histories, job.record, key)
         interrupt.running = Running(job.position, job.record.type, time.monotonic() + seconds)
         try:
-            with self._handling(), interrupt:
+            with self._environment.handling(), interrupt:
                 return steps(self._app, reactors, *arguments, past)
         except Interrupted:
             raise Failure(f"The reaction ran for more than {seconds:g} s and was stopped.", final=True) from None
@@ -138,8 +135,6 @@ class ProcessManager:
         recorded = ReactionPast(self._histories, job.record, key).now()
         due = later.due(recorded)
         type_, payload = type_and_fields(later.command, {})
-        origin = job.cause.origin(after_pause=(due - recorded).total_seconds() >= CHAIN_SECONDS)
-        microseconds = int(due.timestamp() * 1_000_000)
-        return Timer(
-            self.name, 0, later.name or key, microseconds, key, job.position, type_, as_json(payload), as_json(origin)
-        )
+        origin = as_json(job.cause.origin(after_pause=(due - recorded).total_seconds() >= CHAIN_SECONDS))
+        name, position = later.name or key, job.position
+        return Timer(self.name, 0, name, microseconds(due), key, position, type_, as_json(payload), origin)

@@ -2,16 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import Any
 
 from dualbus.application.app import App
 from dualbus.log.contract import ReadableLog, RecordedEvent
-from dualbus.reactions.store import Changes, ReactionStore, Timer
-from dualbus.worker.interrupt import Interrupt
+from dualbus.reactions.store import Changes, Counts, ReactionStore, Timer
 
 from .commands import Commands
+from .environment import Environment
 from .runner import Runner
 
 CHUNK = 256  # events for a reaction to read in a turn
@@ -28,22 +27,19 @@ class Reactions:
         log: ReadableLog,
         store: ReactionStore,
         commands: Commands,
-        interrupt: Interrupt,
-        handling: Callable[[], AbstractContextManager[None]],
-        wake: Callable[[], None],
+        environment: Environment,
     ) -> None:
         self.head = log.head().position
         self._log = log
         self._store = store
         self._commands = commands
-        self._wake = wake
+        self._wake = environment.wake
         self._runners = [
-            Runner(app, log, reactors, store, commands, interrupt, handling, wake)
-            for reactors in app.reactors.values()
+            Runner(app, log, reactors, store, commands, environment) for reactors in app.reactors.values()
         ]
         self._opening: list[asyncio.Task[None]] = []
         self._last_read: tuple[int, Sequence[RecordedEvent]] = (-1, ())
-        self._counts: dict[str, tuple[int, int]] = {}
+        self._counts: dict[str, Counts] = {}
 
     def start(self) -> None:
         """Open all reactions; a new reaction first waits until commandbus has recorded its start."""
@@ -51,11 +47,11 @@ class Reactions:
         names = {runner.name for runner in self._runners}
         self._counts = self._store.counts()
         for name in sorted(stored.keys() - names):
-            timers, parked = self._counts[name]
-            if timers or parked:
+            timers, parked, waiting = self._counts[name]
+            if timers or parked or waiting:
                 logger.warning(
                     "There is no reaction %s in the application: its %d timers and %d parked events wait for a "
-                    "version with this name.", name, timers, parked,
+                    "version with this name.", name, timers, parked + waiting,
                 )  # fmt: skip
         loop = asyncio.get_running_loop()
         self._opening = [loop.create_task(runner.open(stored.get(runner.name))) for runner in self._runners]
@@ -83,14 +79,22 @@ class Reactions:
         """The number of effects and commands under way."""
         return self._commands.in_flight + sum(runner.effects.under_way for runner in self._runners if runner.effects)
 
+    @property
+    def idle(self) -> bool:
+        """Whether all events are finished or parked, and nothing is due."""
+        for runner in self._runners:
+            if not runner.follower or runner.follower.busy or runner.timers.busy:
+                return False
+        return self.position == self.head and self.seconds_to_next() > 0
+
     def status(self) -> dict[str, Any]:
         """Return counters for Status."""
         followers = {runner.name: runner.follower for runner in self._runners if runner.follower}
+        counts = list(self._counts.values()) or [Counts()]
         return {
             "lag_events": max(0, self.head - self.position),
             "lags": {name: max(0, self.head - follower.position) for name, follower in followers.items()},
-            "timers": sum(timers for timers, _ in self._counts.values()),
-            "parked": sum(parked for _, parked in self._counts.values()),
+            **{name: sum(numbers) for name, numbers in zip(Counts._fields, zip(*counts, strict=True), strict=True)},
             "under_way": sum(follower.busy for follower in followers.values()),
             **self._commands.counters,
         }

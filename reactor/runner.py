@@ -3,28 +3,28 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
 
 from dualbus.application.app import App
 from dualbus.application.causes import cause
 from dualbus.application.reactors import Reactors
-from dualbus.log.contract import ReadableLog, RecordedEvent
+from dualbus.log.contract import Outcome, ReadableLog, RecordedEvent
 from dualbus.protocol.origin import MARK
 from dualbus.reactions.past import Histories
 from dualbus.reactions.store import Changes, Progress, ReactionStore
 from dualbus.runtime.errors import RAISED
-from dualbus.worker.interrupt import Interrupt
 
 from .commands import Commands
 from .effects import Effects
+from .environment import Environment
 from .follower import Follower
 from .process_manager import ProcessManager
 from .timers import Timers
 
 SINCE, FINISHED = "since", "finished"  # parts of the keys of marks
-POSITION = "position"  # in the metadata of a mark
+POSITION, TIME, INSTANCE = "position", "time", "instance"  # in the metadata of a mark
 OUTCOMES_AT_ONCE = 10_000
 LIFESPAN_PAUSE_SECONDS_MAX = 60.0
 FINISHED_SECONDS = 10.0  # between two marks of an effect's position
@@ -42,9 +42,7 @@ class Runner:
         reactors: Reactors,
         store: ReactionStore,
         commands: Commands,
-        interrupt: Interrupt,
-        handling: Callable[[], AbstractContextManager[None]],
-        wake: Callable[[], None],
+        environment: Environment,
     ) -> None:
         self.name = reactors.reaction.name
         self.follower: Follower | None = None
@@ -53,28 +51,28 @@ class Runner:
         self._reactors = reactors
         self._store = store
         self._commands = commands
-        self._wake = wake
-        self._manager = ProcessManager(app, reactors, commands, Histories(app, log), interrupt, handling)
-        self.timers = Timers(app, log, reactors, store, commands, self._manager, wake)
-        self.effects = (
-            Effects(app, reactors, commands, self._manager, interrupt, handling) if reactors.is_effect else None
-        )
+        self._environment = environment
+        self._manager = ProcessManager(app, reactors, commands, Histories(app, log), environment)
+        self.timers = Timers(app, log, reactors, store, commands, self._manager, environment)
+        self.effects = Effects(app, reactors, commands, self._manager, environment) if reactors.is_effect else None
         self.waiting = f"waiting for commandbus to start reaction {self.name}"
         self._mark_due = 0.0
+        self._instance = uuid.uuid4().hex  # of this start
         self._marked = 0  # the position of the last mark
         self._marking: asyncio.Task[None] | None = None
 
     async def open(self, progress: Progress | None) -> None:
         """Start at the position in the store, else at the position in the log, else as declared."""
-        new = False
+        mark = await self._commands.mark(f"{self.name}/{SINCE}", self._declared())
         if progress is None:
-            progress, new = await self._begin()
+            progress = self._first(mark)
             self._store.write(Changes(progress={self.name: progress}))
         self._manager.rebuilt = progress.rebuilt
+        self._marked = progress.position
         run = self.effects.run if self.effects else self._manager.run
-        follower = Follower(self._app, self._log, self._reactors, progress, run, self._wake)
+        follower = Follower(self._app, self._log, self._reactors, progress, run, self._environment)
         follower.load(self._store.parked(self.name))
-        self.timers.begin(datetime.now(UTC), new=new)
+        self.timers.begin(self._environment.clock(), datetime.fromisoformat(mark.origin.metadata[TIME]))
         if self.effects:
             await self._enter_lifespan(self.effects)
         self.follower = follower
@@ -91,16 +89,20 @@ class Runner:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LIFESPAN_PAUSE_SECONDS_MAX)
 
-    async def _begin(self) -> tuple[Progress, bool]:
-        """Return the first position, recorded in the log, and whether the reaction is new on this log."""
-        key, since = f"{self.name}/{SINCE}", self._reactors.reaction.since
-        new = not self._log.outcomes([key])
-        declared = {} if since == "now" else {POSITION: str(0 if since == "beginning" else since)}
-        outcome = await self._commands.mark(key, declared)
-        start = int(outcome.origin.metadata.get(POSITION, outcome.position))
-        if self.effects and not new:
+    def _declared(self) -> dict[str, str]:
+        """Return the metadata of the mark for the first start on this log."""
+        since = self._reactors.reaction.since
+        declared = {TIME: self._environment.clock().isoformat(), INSTANCE: self._instance}
+        return declared if since == "now" else {**declared, POSITION: str(0 if since == "beginning" else since)}
+
+    def _first(self, mark: Outcome) -> Progress:
+        """Return the progress without a stored one: at the mark of the first start, or later for effects."""
+        start = int(mark.origin.metadata.get(POSITION, mark.position))
+        if mark.origin.metadata[INSTANCE] == self._instance:
+            return Progress(start, self._log.hash_at(start) or b"", 0)
+        if self.effects:
             start = max(start, self._finished())
-        return Progress(start, self._log.hash_at(start) or b"", 0 if new else self._log.head().position), new
+        return Progress(start, self._log.hash_at(start) or b"", self._log.head().position)
 
     def _finished(self) -> int:
         """Return the last position of the effects recorded in the log."""
@@ -118,19 +120,14 @@ class Runner:
             follower.feed(records)
         follower.retry_due()
         self.timers.fire(head, follower.position)
-        if self.effects and (now := time.monotonic()) >= self._mark_due:
-            self._mark_due = now + FINISHED_SECONDS
-            self._mark(follower.settled)
+        if self.effects and time.monotonic() >= self._mark_due and follower.settled > self._marked:
+            self._mark_due = time.monotonic() + FINISHED_SECONDS
+            self._marked = follower.settled
+            self._marking = asyncio.get_running_loop().create_task(self._mark(self._marked))
 
-    def _mark(self, position: int) -> None:
+    async def _mark(self, position: int) -> None:
         """Record the position of the effects in the log: without the reactor's file, the effects continue there."""
-        if position > self._marked and (self._marking is None or self._marking.done()):
-            key, self._marked = f"{self.name}/{FINISHED}/{position}", position
-            mark = self._commands.mark(key, {POSITION: str(position)})
-            self._marking = asyncio.get_running_loop().create_task(self._ignored(mark))
-
-    async def _ignored(self, mark: Awaitable[object]) -> None:
-        await mark
+        await self._commands.mark(f"{self.name}/{FINISHED}/{position}", {POSITION: str(position)})
 
     async def stop(self) -> None:
         """Cancel the work under way."""

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,12 +18,12 @@ from dualbus.reactions.store import CANCEL, Changes, ReactionStore, Removed, Tim
 from dualbus.runtime.errors import RAISED, FatalError
 
 from .commands import Cause, CommandFailed, Commands, OtherCommand
+from .environment import MICROSECONDS, Environment, microseconds
 from .job import Failure, Job
 from .process_manager import ProcessManager
 
 IN_FLIGHT_MAX = 1000
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 1.0, 3600.0
-MICROSECONDS = 1_000_000
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Timers:
         store: ReactionStore,
         commands: Commands,
         manager: ProcessManager,
-        wake: Callable[[], None],
+        environment: Environment,
     ) -> None:
         self.name = reactors.reaction.name
         self.crash: Exception | None = None
@@ -54,7 +53,7 @@ class Timers:
         self._store = store
         self._commands = commands
         self._manager = manager
-        self._wake = wake
+        self._environment = environment
         self._next_due: int | None = None
         self._started_until = 0  # the timers due up to this time are under way
         self._changed = True  # the store may have another next timer
@@ -68,11 +67,11 @@ class Timers:
         """The number of commands under way."""
         return len(self._in_flight)
 
-    def begin(self, now: datetime, *, new: bool) -> None:
-        """Store the next time of each schedule.
+    def begin(self, now: datetime, started: datetime) -> None:
+        """Store the next time of each schedule; `started` is the time of the reaction's first start on the log.
 
-        A schedule of an older reaction begins with the last time before now: the log knows the outcome of this time's
-        command.
+        Without the reactor's file, a schedule begins with the last time before now: the log knows the outcome of this
+        time's command.
         """
         stored = self._store.schedules(self.name)
         changes = Changes()
@@ -80,18 +79,19 @@ class Timers:
         for name, every in self._schedules.items():
             known = stored.get(name)
             if known is None or known.origin != _definition(every):
-                due = every.next(now) if new or known is not None else every.latest(now)
+                missed = every.latest(now)
+                due = missed if known is None and missed > started else every.next(now)
                 changes.timers.append(self._scheduled(name, every, due))
         self._store.write(changes)
 
     def _scheduled(self, name: str, every: Every, due: datetime) -> Timer:
         type_, payload = type_and_fields(every.command, {})
         key = f"{self.name}/{due:%Y-%m-%dT%H:%MZ}/{name}"
-        return Timer(self.name, 1, name, _micro(due), key, 0, type_, as_json(payload), _definition(every))
+        return Timer(self.name, 1, name, microseconds(due), key, 0, type_, as_json(payload), _definition(every))
 
     def fire(self, head: int, position: int) -> None:
         """Fire due timers; `head` is the position of the log now, `position` the stored position of the reaction."""
-        now = _micro(datetime.now(UTC))
+        now = microseconds(self._environment.clock())
         if self._changed:
             self._next_due, self._changed = self._store.next_due(self.name, self._started_until), False
         if self._next_due is None or self._next_due > now or self.busy > IN_FLIGHT_MAX // 2:
@@ -115,7 +115,7 @@ class Timers:
         """Return the seconds until the next timer is due."""
         if self._next_due is None or self.busy > IN_FLIGHT_MAX // 2:
             return float("inf")
-        return max(0, self._next_due - _micro(datetime.now(UTC))) / MICROSECONDS
+        return max(0, self._next_due - microseconds(self._environment.clock())) / MICROSECONDS
 
     async def _fire(self, timer: Timer) -> None:
         try:
@@ -133,7 +133,7 @@ class Timers:
         else:
             self._finished(timer)
         finally:
-            self._wake()
+            self._environment.wake()
 
     async def _execute(self, timer: Timer) -> None:
         """Execute the command of a timer, and react to a refusal."""
@@ -168,12 +168,12 @@ class Timers:
         """Return a schedule at the last time before now: after a pause, the missed times before are dropped."""
         every = self._schedules[timer.name]
         due = datetime.fromtimestamp(timer.due / MICROSECONDS, UTC)
-        return self._scheduled(timer.name, every, max(due, every.latest(datetime.now(UTC))))
+        return self._scheduled(timer.name, every, max(due, every.latest(self._environment.clock())))
 
     def _finished(self, timer: Timer) -> None:
         if timer.schedule:
             every = self._schedules[timer.name]
-            due = every.next(datetime.now(UTC))
+            due = every.next(self._environment.clock())
             self._changes.timers.append(self._scheduled(timer.name, every, due))
         else:
             self._changes.timers.append(Removed(self.name, timer.name, 0, timer.key))
@@ -181,7 +181,7 @@ class Timers:
     def _postpone(self, timer: Timer, error: str) -> None:
         pause = min(PAUSE_SECONDS * 2**timer.tries, PAUSE_SECONDS_MAX)
         logger.warning("%s failed, and is tried again in %g s: %s", timer.key, pause, error)
-        due = _micro(datetime.now(UTC)) + int(pause * MICROSECONDS)
+        due = microseconds(self._environment.clock()) + int(pause * MICROSECONDS)
         self._changes.timers.append(timer._replace(due=due, tries=timer.tries + 1, error=error))
 
     def collect(self) -> Changes:
@@ -208,7 +208,3 @@ class Timers:
 
 def _definition(every: Every) -> str:
     return as_json([every.schedule, every.zone, *type_and_fields(every.command, {})])
-
-
-def _micro(time: datetime) -> int:
-    return int(time.timestamp() * MICROSECONDS)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,10 @@ class Deployed:
             text=True,
         )
 
+    def has_said(self, name: str, text: str) -> bool:
+        """Whether the process of a name has written a text to its log."""
+        return text in self.cluster.process(name).stderr_text
+
     def said(self) -> str:
         """Return what all processes have written to their logs."""
         return "".join(path.read_text() for path in self.cluster.folder.glob("*.log"))
@@ -126,7 +131,12 @@ def test_a_command_that_was_done_is_never_said_not_to_be(deployed: Deployed) -> 
     with RawClient(deployed.cluster.front) as client:
         [again] = client.ask(pay)
 
-    # Then the same key is answered with what is known: it was executed, and where
+    # Then the processes name the event at their start
+    unreadable = "This version of the application cannot read Paid: ValidationError (extra_forbidden), at position 1."
+    for name in ("commandbus", "projector"):
+        until(partial(deployed.has_said, name, unreadable), what=name)
+
+    # And the same key is answered with what is known: it was executed, and where
     assert again["type"] == "error"
     assert "nothing was written" not in again["text"]
     assert again["code"] == 15

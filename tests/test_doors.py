@@ -196,3 +196,9 @@ def test_a_command_is_the_same_command_from_each_door(doors: Doors) -> None:
 )
 def test_the_command_line_reads_a_value_for_the_type_of_its_field(doors: Doors, arguments: str, values: str) -> None:
     assert json.loads(doors.run("query", "Say", *arguments.split())) == values
+
+
+def test_the_command_line_refuses_an_object_with_the_same_key_twice(doors: Doors) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        doors.run("query", "Show", 'by_name={"a": 1, "a": 2}')
+    assert b"An object has the same key twice" in failed.value.stderr

@@ -227,3 +227,10 @@ def test_a_number_with_digits_has_no_place_in_a_body(name: str) -> None:
 def test_digits_survive_a_frame_as_they_were_written() -> None:
     for text in ("0.10", "-0.0", "1E+5", "5E-324", LONG):
         assert str(unpack(pack([Decimal(text)]))[0].digits) == text
+
+
+def test_each_character_of_a_number_counts_as_two_values_of_a_message() -> None:
+    number = msgpack.ExtType(1, b"0.10")
+    assert len(unpack_hostile(msgpack.packb([[number] * 1900]))[0]) == 1900
+    with pytest.raises(WireError, match="more than 20000 values"):
+        unpack_hostile(msgpack.packb([[number] * 2300]))

@@ -6,10 +6,11 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
-from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from dualbus import Command, Problem, Text
 from dualbus.application.messages import Invalid, parse
+from dualbus.protocol.numbers import Number
 
 
 class Stay(BaseModel):
@@ -130,4 +131,23 @@ def test_a_rule_that_fails_on_right_fields_alone_adds_no_sentence() -> None:
     assert refused(Careless, number="x", other="x") == [
         "Number must be a whole number",
         "Other must be a whole number",
+    ]
+
+
+class Behind(Command):
+    day: Annotated[date, BeforeValidator(lambda value: value)]
+    price: Decimal
+    other: int
+
+    def problems(self) -> Iterable[str]:
+        if self.day.year < 2000 and self.price > Decimal("12345678901234567.88"):
+            yield "Day must be in this century"
+
+
+def test_the_rules_see_the_values_that_a_right_message_would_have() -> None:
+    number = Number(Decimal("12345678901234567.89"))
+
+    assert refused(Behind, day="1999-01-01", price=number, other="x") == [
+        "Other must be a whole number",
+        "Day must be in this century",
     ]

@@ -175,3 +175,20 @@ def test_the_format_and_the_level_of_the_log_are_among_a_few() -> None:
 @pytest.mark.parametrize("app", ["users", "users:", ":app", "users.py:app:x", "users/app", ".users:app", "a..b:app"])
 def test_an_application_is_named_by_its_module_and_its_name_there(app: str) -> None:
     assert problems(app=app) == [f"DUALBUS_APP is {app!r}; give module:name, such as users:app."]
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:5580", "http://localhost:80", "http://[::1]:8080/"])
+def test_the_address_of_http_is_on_this_machine(address: str) -> None:
+    assert problems(http=address) == []
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:5580", "https://127.0.0.1:5580", "http://127.0.0.1", "http://127.0.0.1:0", "http://a:1/x"]
+)
+def test_another_form_of_an_address_of_http_is_refused(address: str) -> None:
+    assert problems(http=address) == [f"DUALBUS_HTTP is {address!r}; give http://127.0.0.1:PORT."]
+
+
+def test_an_address_of_http_that_other_machines_can_reach_is_refused() -> None:
+    [sentence] = problems(http="http://0.0.0.0:80")
+    assert sentence.startswith("DUALBUS_HTTP is 'http://0.0.0.0:80', which other machines can reach")

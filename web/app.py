@@ -10,6 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 from dualbus.application.errors import DualbusError
 
 from . import commands, docs, events, health, metrics, queries
+from .access import Access
 from .guard import Guard, protective_headers
 from .page import routes as page
 from .problems import Problem, problem_of
@@ -25,6 +26,7 @@ class WebApp:
 
     def __init__(self, site: Site) -> None:
         self._guard = Guard(site.settings)
+        self.access = Access(site.settings, site.streams)
         self._router = Router(
             [route for module in ROUTES for route in module.routes(site)],
             redirect_slashes=False,
@@ -44,6 +46,9 @@ class WebApp:
         scope["app"] = self  # Router raises HTTPException
         try:
             self._guard.check(scope)
+            if answer := self.access.check(scope):
+                await answer(scope, receive, send_with_headers)
+                return
             await self._router(scope, receive, send_with_headers)
         except Exception as error:
             if started:

@@ -51,7 +51,7 @@ class Bodies:
                 self._check_size(len(body))
                 if not message["more_body"]:
                     return Body(self, len(body), _decoded(body) if media_type == JSON else _form(body))
-        except Problem:
+        except BaseException:
             self.held -= len(body)
             raise
 

@@ -1,10 +1,11 @@
 """POST /commands/{type}: execute a command once."""
 
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from .answers import json_answer
+from .bodies import JSON
 from .endpoints import route
 from .keys import key_of
 from .message_types import command_type
@@ -21,12 +22,13 @@ def routes(site: Site) -> list[BaseRoute]:
         found = parameters(request)
         timeout = pop_timeout(found)
         refuse_others(found)
-        key, session = key_of(request), site.sessions.of(request)
+        key, session = key_of(request), site.client.session()  # a command is decided at the head of the log
         with await site.bodies.read(request) as payload, traced(site.tracer, request):
             result = await session.command(kind.__name__, payload, timeout=timeout, idempotency_key=key)
-        answer = json_answer(site, request, session, {"events": result.events, "position": result.position})
+        headers = site.sessions.headers(request, session)
         if result.repeated:
-            answer.headers["dualbus-repeated"] = "true"
-        return answer
+            headers["dualbus-repeated"] = "true"
+        content = to_json({"events": result.events, "position": result.position})
+        return Response(content, headers=headers, media_type=JSON)
 
     return [route("/commands/{type}", execute, "POST")]

@@ -19,12 +19,14 @@ UNREAD_BYTES_MAX = 256 << 20  # of all clients that do not read
 UNSENT_BYTES_MAX = 16_384  # of a connection, here and in the system, before the sender waits: the rest would get old
 LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 CONNECTIONS_MAX = 10_000
-DESCRIPTORS_KEPT = 64  # for everything but connections
+ACCEPTED_MAX = 100  # in a turn of the loop, before the first of them can be closed
+DESCRIPTORS_KEPT = 256  # for accepted connections beyond the bound, and for everything else
 
 
 def connections_max() -> int:
     """Return the bound on connections, by the descriptors of the process."""
-    return min(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTORS_KEPT)
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return min(CONNECTIONS_MAX, descriptors - min(DESCRIPTORS_KEPT, descriptors // 2))
 
 
 class CorkedTransport:
@@ -129,7 +131,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head, self._in_body = False, True
         if self._head_bytes > HEAD_BYTES_MAX:
-            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > HEAD_BYTES_MAX:
                 raise ValueError("The head is too large.")  # the parser reports this to data_received
         self._head_bytes = 0

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
 
-from .answers import MEDIA_TYPE
+from .bodies import JSON
 from .endpoints import route
 from .openapi import Document, Json
 from .site import Site
@@ -27,7 +27,7 @@ def routes(site: Site) -> list[BaseRoute]:
     pages = Pages(site)
 
     async def openapi(request: Request) -> Response:
-        return Response(pages.openapi, media_type=MEDIA_TYPE)
+        return Response(pages.openapi, media_type=JSON)
 
     async def docs(request: Request) -> Response:
         return HTMLResponse(pages.docs)
@@ -65,7 +65,7 @@ class Pages:
     def _operations(self) -> Iterator[Json]:
         for path, methods in self._document["paths"].items():
             for method, operation in methods.items():
-                content = operation.get("requestBody", {}).get("content", {}).get(MEDIA_TYPE, {})
+                content = operation.get("requestBody", {}).get("content", {}).get(JSON, {})
                 parameters = [self._resolved(each) for each in operation.get("parameters", ())]
                 yield {
                     "id": operation["operationId"],

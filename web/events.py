@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from dualbus.application.errors import Rejected
 
-from .answers import MEDIA_TYPE
+from .bodies import JSON
 from .endpoints import route
 from .parameters import parameters
 from .positions import position_of
@@ -31,7 +31,7 @@ def routes(site: Site) -> list[BaseRoute]:
         with _names_of_parameters():
             if wants_stream(request):
                 return await _stream(request, params)
-            return Response(to_json(await site.event_pages.request(params)), media_type=MEDIA_TYPE)
+            return Response(to_json(await site.event_pages.request(params)), media_type=JSON)
 
     async def _stream(request: Request, params: dict[str, Any]) -> Response:
         if "limit" in params:

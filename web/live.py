@@ -8,6 +8,7 @@ from pydantic_core import to_json
 
 from dualbus.application.errors import DeadlineExceeded, DualbusError, Unavailable
 from dualbus.client.async_client import AsyncClient
+from dualbus.protocol.codec import pack
 
 from .head import RETRY_SECONDS, Head
 from .problems import busy, problem_of
@@ -15,6 +16,7 @@ from .streams import COMMENT, frame, notified, problem_frame
 
 LIVE_MAX = 1000  # different queries
 PAUSE_SECONDS = 0.02  # between two evaluations of a query: the events of the pause are one change
+PROBLEM_SECONDS = 2.0  # before the next evaluation of a query that fails
 PAUSE_SECONDS_EACH = 0.0005  # further, for each live query
 
 
@@ -33,7 +35,7 @@ class LiveQueries:
 
         Raises the DualbusError of the first answer, and Problem.
         """
-        key = to_json([name, sorted(params.items())])
+        key = pack([name, sorted(params.items())])  # a number and its text are different parameters
         if key not in self._live and len(self._live) >= LIVE_MAX:
             raise busy(f"There are {LIVE_MAX} live queries already: retry later.")
         live = self._live.setdefault(key, LiveQuery())
@@ -63,10 +65,12 @@ class LiveQueries:
                 continue
             except DualbusError as error:
                 live.set_problem(error, known)
-            else:
-                live.set_answer(session.position, to_json(data))
-                self._head.advance(session.position)
-                known = max(known, session.position)
+                await asyncio.sleep(PROBLEM_SECONDS)  # also without an event: a process may have been replaced
+                known = self._head.position
+                continue
+            live.set_answer(session.position, to_json(data))
+            self._head.advance(session.position)
+            known = max(known, session.position)
             await asyncio.sleep(PAUSE_SECONDS + PAUSE_SECONDS_EACH * len(self._live))
             known = await self._head.changed(known)
 

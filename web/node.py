@@ -23,11 +23,10 @@ try:
     from .server import Server
     from .site import Site
 except ModuleNotFoundError as missing:
-    MISSING = missing.name or ""
+    MISSING = (missing.name or "").partition(".")[0]
 else:
     MISSING = ""
 
-BACKLOG = 2048
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +49,8 @@ async def _run(app: App, settings: Settings, listener: socket.socket, stop: Stop
     loop = asyncio.get_running_loop()
     client = AsyncClient(settings.front, timeout=settings.timeout_ms / 1000)
     site = Site(app, settings, client, streams_max=connections_max() // 2)
-    server = Server(WebApp(site), site.ending)
+    web_app = WebApp(site)
+    server = Server(web_app, site.ending)
 
     def end() -> None:
         stop.requested = True
@@ -67,8 +67,10 @@ async def _run(app: App, settings: Settings, listener: socket.socket, stop: Stop
     threading.Thread(target=watch_supervisor, daemon=True).start()
     if stop.requested:
         end()
+    watching = asyncio.create_task(web_app.access.watch())
     async with client:
         await server.serve([listener])
+    watching.cancel()
     if site.tracer:
         site.tracer.close()
 
@@ -77,13 +79,11 @@ def _bound(settings: Settings) -> socket.socket:
     """Bind the address; raise a FatalError if this is impossible."""
     host, port = settings.http_host_port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(
-        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
-    )  # asyncio sets TCP_NODELAY for this protocol
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # so that asyncio sets TCP_NODELAY
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(BACKLOG)  # with SO_REUSEADDR, only listen() detects another listener everywhere
+        listener.listen()  # with SO_REUSEADDR, only listen() detects another listener everywhere
     except OSError as error:
         listener.close()
         raise _unusable(settings.http, error) from None

@@ -46,7 +46,7 @@ class Document:
     def _command(self, kind: type[Message]) -> Json:
         return {
             **_described(kind, "commands"),
-            "parameters": _refs("parameters", "IdempotencyKey", "After", "Timeout"),
+            "parameters": _refs("parameters", "IdempotencyKey", "Timeout"),
             "requestBody": self._body(kind),
             "responses": {"200": _answer(REF_RESULT, "The events of the command."), **_problems(*PROBLEMS)},
         }

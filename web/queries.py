@@ -3,11 +3,12 @@
 import hashlib
 from typing import Any
 
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from .answers import json_answer
+from .bodies import JSON
 from .endpoints import route
 from .message_types import query_type
 from .parameters import fields_of, parameters, pop_timeout, refuse_others
@@ -30,13 +31,19 @@ def routes(site: Site) -> list[BaseRoute]:
         params = fields_of(kind, found)
         if wants_stream(request):
             return await _stream(request, kind.__name__, params, timeout)
-        return _tagged(request, await _answer(request, kind.__name__, params, timeout))
+        return await _answer(request, kind.__name__, params, timeout)
 
     async def _answer(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
         session = site.sessions.of(request)
         with traced(site.tracer, request):
-            answer = await session.query(name, params, timeout=timeout)
-        return json_answer(site, request, session, answer)
+            content = to_json(await session.query(name, params, timeout=timeout))
+        headers = site.sessions.headers(request, session)
+        if request.method == "POST":
+            return Response(content, headers=headers, media_type=JSON)
+        headers |= {"etag": etag(content), "cache-control": "private, no-cache"}
+        if is_known(headers["etag"], request):
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers=headers, media_type=JSON)
 
     async def _stream(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
         site.streams.check_room()
@@ -47,12 +54,12 @@ def routes(site: Site) -> list[BaseRoute]:
     return [route("/queries/{type}", answer, "GET", "POST")]
 
 
-def _tagged(request: Request, answer: Response) -> Response:
-    """Return the answer with an ETag, or 304 without content if the caller has it."""
-    tag = f'"{hashlib.blake2b(answer.body, digest_size=12).hexdigest()}"'
-    answer.headers["etag"] = tag
-    answer.headers["cache-control"] = "private, no-cache"
-    if tag in (each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")):
-        headers = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
-        return Response(status_code=304, headers=headers)
-    return answer
+def etag(content: bytes) -> str:
+    """Return the ETag of a content."""
+    return f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"'
+
+
+def is_known(tag: str, request: Request) -> bool:
+    """Return whether the caller has the content of an ETag."""
+    known = request.headers.get("if-none-match")
+    return known is not None and tag in (each.strip().removeprefix("W/") for each in known.split(","))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 from uvicorn import Config
 from uvicorn import Server as UvicornServer
 
-from .connections import Connection, ConnectionTable
+from .connections import ACCEPTED_MAX, Connection, ConnectionTable
 
+BACKLOG = 2048  # connections that wait in the system
 TICK_SECONDS = 1.0  # between updates of the Date header
 KEEP_ALIVE_SECONDS = 75  # longer than the usual 60 s of a proxy, so that the proxy closes first
 GRACE_SECONDS = 2  # after the request to stop, for responses in progress
@@ -34,12 +36,19 @@ class Server(UvicornServer):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
+                backlog=ACCEPTED_MAX,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
         self.server_state = ConnectionTable()
         self._ending = ending
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to accept connections."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)  # again, because asyncio has one number for accepted and for waiting connections
 
     async def main_loop(self) -> None:
         """Wait for the end. uvicorn itself checks for the end ten times a second."""

@@ -4,6 +4,7 @@ from starlette.requests import Request
 
 from dualbus.client.async_client import AsyncClient, AsyncSession
 
+from .access import actor_of
 from .positions import position_of
 from .problems import Problem
 
@@ -20,7 +21,8 @@ class Sessions:
 
     def of(self, request: Request) -> AsyncSession:
         """Return a session after the position of the header and of the cookie. Raises Problem."""
-        return self._client.session(max(_header(request), self._position(request)))
+        after = max(_header(request), self._position(request))
+        return self._client.session(after, actor=actor_of(request.scope))
 
     def headers(self, request: Request, session: AsyncSession) -> dict[str, str]:
         """Return the headers with the position of a session, for scripts and for browsers."""

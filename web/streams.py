@@ -29,6 +29,7 @@ class Streams:
     def __init__(self, streams_max: int) -> None:
         self._max = streams_max
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._dropped: set[asyncio.Task[Any]] = set()
         self._ending = False
 
     def __len__(self) -> int:
@@ -42,6 +43,12 @@ class Streams:
     def end(self) -> None:
         """End all streams."""
         self._ending = True
+        for task in self._tasks:
+            task.cancel()
+
+    def drop(self) -> None:
+        """End the present streams: their clients may connect again."""
+        self._dropped |= self._tasks
         for task in self._tasks:
             task.cancel()
 
@@ -62,10 +69,11 @@ class Streams:
                 async for each in frames:
                     await send({"type": "http.response.body", "body": each, "more_body": True})
         except asyncio.CancelledError:
-            if not (watch.done() or self._ending):
+            if not (watch.done() or self._ending or task in self._dropped):
                 raise
         finally:
             self._tasks.discard(task)
+            self._dropped.discard(task)
             watch.remove_done_callback(cancel)
             watch.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})

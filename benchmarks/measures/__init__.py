@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.measures.http import measure_http, measure_live
 from benchmarks.measures.idling import measure_idle
 from benchmarks.measures.long_log import measure_log, measure_memory, measure_rebuild
 from benchmarks.measures.open_loops import measure_latency
@@ -44,6 +45,8 @@ MEASURES = {
     "sqlite": Measure(measure_sqlite, every),
     "eventsourcing": Measure(measure_eventsourcing, every),
     "web": Measure(measure_web, every),
+    "http": Measure(measure_http, every),
+    "live": Measure(measure_live, few),
     "stages": Measure(measure_stages, few),
     "stdin": Measure(measure_stdin, few),
     "latency": Measure(measure_latency, few),

@@ -3,6 +3,7 @@
 from time import perf_counter, sleep
 
 from benchmarks import cluster, machine
+from benchmarks.peers import web_client
 from benchmarks.stage import Stage
 
 STARTS = 3
@@ -18,6 +19,9 @@ def measure_idle(stage: Stage) -> None:
             stage.results.add("idle.start_seconds", perf_counter() - started)
             if number == STARTS - 1:
                 stage.results.add("idle.core_percent", _core_percent(ours, stage.scale.idle_seconds))
+                ours.start("web")
+                web_client.wait_until_serving(ours.http_port)
+                stage.results.add("idle.web_core_percent", _core_percent(ours, stage.scale.idle_seconds))
 
 
 def _core_percent(ours: cluster.Cluster, seconds: float) -> float:

@@ -7,7 +7,7 @@ from benchmarks.stage import WINDOW, Stage
 
 EVENTS_A_COMMIT = 1_000
 BULK_ROWS = 200_000
-WEB_CLIENTS = 32  # more clients did not increase the throughput
+WEB_CLIENTS = 64  # keep-alive connections
 
 
 def measure_echo(stage: Stage) -> None:

@@ -18,6 +18,9 @@ from benchmarks import clock, open_loop
 from benchmarks.histogram import Latencies
 
 Work = Literal["create", "get"]
+Application = Literal["FastAPI", "dualbus"]
+CREATE_PATHS: dict[Application, str] = {"FastAPI": "/users", "dualbus": "/commands/CreateUser"}
+GET_PATHS: dict[Application, str] = {"FastAPI": "/users/{}", "dualbus": "/queries/GetUser?user_id={}"}
 USERS = 1_000
 CONNECTIONS_OPEN_LOOP = 64
 STALLED_SECONDS = 10.0
@@ -74,19 +77,19 @@ def wait_until_serving(port: int) -> None:
             sleep(0.02)
 
 
-def throughput(port: int, work: Work, clients: int, seconds: float) -> float:
+def throughput(port: int, work: Work, clients: int, seconds: float, application: Application = "FastAPI") -> float:
     """Return the requests per second with a single request in flight per client."""
     with _connections(port, clients) as connections:
-        requests = _requests(work, connections[0])
+        requests = _requests(work, connections[0], application)
         for connection in connections:
             connection.send(next(requests))
         return clock.per_second(lambda: _trade(connections, requests), seconds)
 
 
-def one_at_a_time(port: int, work: Work, seconds: float) -> float:
+def one_at_a_time(port: int, work: Work, seconds: float, application: Application = "FastAPI") -> float:
     """Return the median latency of a request in milliseconds."""
     with _connections(port, 1) as [connection]:
-        requests = _requests(work, connection)
+        requests = _requests(work, connection, application)
         return clock.median_ms(lambda: connection.ask(next(requests)), seconds)
 
 
@@ -141,15 +144,22 @@ def _connections(port: int, number: int) -> Iterator[list[Connection]]:
             connection.close()
 
 
-def _requests(work: Work, connection: Connection) -> Iterator[bytes]:
+def _requests(work: Work, connection: Connection, application: Application = "FastAPI") -> Iterator[bytes]:
+    creates = _creates(application)
     if work == "create":
-        return _creates()
-    ids = [json.loads(connection.ask(request))["id"] for request, _ in zip(_creates(), range(USERS), strict=False)]
-    return cycle([f"GET /users/{user_id} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode() for user_id in ids])
+        return creates
+    ids = [_created_id(connection.ask(request)) for request, _ in zip(creates, range(USERS), strict=False)]
+    paths = [GET_PATHS[application].format(user_id) for user_id in ids]
+    return cycle([f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode() for path in paths])
 
 
-def _creates() -> Iterator[bytes]:
+def _created_id(body: bytes) -> str:
+    created = json.loads(body)
+    return str(created["events"][0]["payload"]["id"] if "events" in created else created["id"])
+
+
+def _creates(application: Application) -> Iterator[bytes]:
     for number in count():
         body = f'{{"name": "user {number:08d}", "email": "user{number:08d}@example.com"}}'
-        head = "POST /users HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        head = f"POST {CREATE_PATHS[application]} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         yield f"{head}content-length: {len(body)}\r\n\r\n{body}".encode()

@@ -12,7 +12,7 @@ from pydantic_core import CoreConfig, to_json
 from dualbus.application.causes import cause
 from dualbus.application.errors import HandlerError
 from dualbus.application.messages import Query, R, result_type
-from dualbus.application.schemas import Config, Node, changed_validator
+from dualbus.application.schemas import Config, Node, changed, validator_of
 from dualbus.application.tags import plain_type
 
 _JSON_TYPES = (str, int, float, bool, NoneType, dict, list)
@@ -40,7 +40,7 @@ def _converter(kind: type[Query[Any]]) -> Callable[[Any], Any] | None:
     result = result_type(kind)
     if result is Any or all(map(_is_json, _leaves(result))):
         return None
-    validator = changed_validator(TypeAdapter(result).core_schema, _with_base64, _BASE64)
+    validator = validator_of(changed(TypeAdapter(result).core_schema, _with_base64), _BASE64)
     return lambda data: validator.validate_json(to_json(data))
 
 

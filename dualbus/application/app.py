@@ -1,8 +1,10 @@
 """App, the table of an application's functions, validated before any process starts."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
@@ -19,11 +21,14 @@ from dualbus.application.registry import Decider, Registry, Subscriber
 from dualbus.application.signatures import read_types, with_subclasses
 from dualbus.application.tables import ReadOnlyTables, Tables
 from dualbus.application.upcasts import Upcast, final_type, upcast
+from dualbus.log.contract import RecordedEvent
 from dualbus.runtime.errors import RAISED_UNDER_CTRL_C, ConfigError
 
 Decide: TypeAlias = Callable[[Any, Past], Iterable[Event] | None]
 Project: TypeAlias = Callable[[Any, Tables], None] | Callable[[Any, Tables, Recorded], None]
 Answer: TypeAlias = Callable[[Any, ReadOnlyTables], Any]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +152,20 @@ class App:
         except RAISED_UNDER_CTRL_C as error:
             raise Unreadable(type_, cause(error)) from error
 
-    def check_stored(self, types: Collection[str]) -> None:
-        """Raise ConfigError if the log contains a type that the application cannot read."""
-        if unknown := sorted(set(types) - self.stored_types.keys()):
+    def check_stored(self, types: Mapping[str, Sequence[RecordedEvent]]) -> None:
+        """Check some events of each type in the log: raise ConfigError for types without a class.
+
+        Log an error for events that their class cannot read. Nothing reads these events, but everything else works.
+        """
+        if unknown := sorted(types.keys() - self.stored_types.keys()):
             raise ConfigError(
                 f"The log holds events that the application does not have: {', '.join(unknown)}. Add the classes, "
                 f'App(events=[{unknown[0]}]), or an upcast: App(upcasts={{"{unknown[0]}": Upcast("…", change)}}). '
                 "If the log belongs to another application, set DUALBUS_DATA to another folder."
             )
+        for event in sorted({*chain(*types.values())}):
+            try:
+                self.decode(event.type, event.data)
+            except Unreadable as problem:
+                text = "%s, at position %d. Give the changed class a new name, and add an upcast."
+                logger.error(text, problem, event.position)

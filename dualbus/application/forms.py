@@ -2,6 +2,7 @@
 
 import dataclasses
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -11,31 +12,51 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+_PLAIN = (str, int, float, bool, NoneType)
 
-def json_form(value: Any, *, request: bool = False) -> Any:
-    """Return the JSON form of a value; a value without a form unchanged.
 
-    In a request, a Decimal is a number, and a model has its own form, which its class reads.
-    """
-    if type(value) in (str, int, float, bool, NoneType) or (request and type(value) is Decimal):
+def json_form(value: Any) -> Any:
+    """Return the JSON form of a value in an answer; a value without a form unchanged. Raises ValueError."""
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, Enum):
-        return json_form(value.value, request=request)
+        return json_form(value.value)
     if isinstance(value, dict):
-        return {json_form(key): json_form(item, request=request) for key, item in value.items()}
+        return _object(value, json_form)
     if isinstance(value, list | tuple):
-        return [json_form(item, request=request) for item in value]
+        return list(map(json_form, value))
     if isinstance(value, BaseModel):
-        if request:
-            return value.model_dump(mode="json", by_alias=True, round_trip=True)
-        return json_form(value.model_dump(by_alias=True), request=request)
+        return json_form(value.model_dump(by_alias=True))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {field.name: json_form(getattr(value, field.name), request=request) for field in fields}
+        return {field.name: json_form(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, bytes):
         return urlsafe_b64encode(value).decode()
     text = text_form(value)
     return value if text is None else text
+
+
+def request_form(value: Any) -> Any:
+    """Return the JSON form of a value in a request; a value without a form unchanged. Raises ValueError.
+
+    A Decimal is a number. A model has the form that its class reads, and the form of bytes in an object is for the
+    class of the object to say.
+    """
+    if isinstance(value, Enum):
+        return request_form(value.value)
+    if isinstance(value, dict):
+        return _object(value, lambda item: item if isinstance(item, bytes) else request_form(item))
+    if isinstance(value, list | tuple):
+        return list(map(request_form, value))
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, round_trip=True)
+    return value if type(value) is Decimal else json_form(value)
+
+
+def _object(value: dict[Any, Any], form: Callable[[Any], Any]) -> dict[Any, Any]:
+    found = {json_form(key): form(item) for key, item in value.items()}
+    if len(found) != len(value):
+        raise ValueError("Two keys of a dictionary have the same form in JSON: rename one of them.")
+    return found
 
 
 def text_form(value: Any) -> str | None:

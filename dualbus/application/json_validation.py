@@ -8,15 +8,15 @@ Copies of the classes' schemas look the digits of numbers up, and validate the r
 from collections.abc import Callable
 from contextvars import ContextVar
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from math import inf, nextafter
 from types import NoneType
 from typing import Any, cast
 
 from pydantic import BaseModel
-from pydantic_core import PydanticKnownError, SchemaValidator, core_schema, to_json
+from pydantic_core import CoreSchema, PydanticKnownError, SchemaValidator, core_schema, to_json
 
-from dualbus.application.schemas import Config, Node, changed_validator, holds
+from dualbus.application.schemas import Config, Node, changed, holds, validator_of
 from dualbus.protocol.numbers import Number
 
 _BEFORE = ("function-before", "function-wrap")
@@ -60,11 +60,13 @@ class _Numbers:
 _numbers: ContextVar[_Numbers | None] = ContextVar("numbers", default=None)
 
 
+@cache
 def has_decimals(kind: type[BaseModel]) -> bool:
     """Return whether a class has a Decimal, at any depth."""
     return holds(kind.__pydantic_core_schema__, lambda node: node.get("type") == "decimal")
 
 
+@cache
 def has_functions(kind: type[BaseModel]) -> bool:
     """Return whether a class has functions of the author that run before the rules of a field."""
     return holds(kind.__pydantic_core_schema__, lambda node: node.get("type") in _BEFORE)
@@ -72,6 +74,11 @@ def has_functions(kind: type[BaseModel]) -> bool:
 
 def json_validator(kind: type[BaseModel], *, by_name: bool = False) -> SchemaValidator:
     """Return a validator of JSON; `by_name`, with the names of the fields in place of their aliases."""
+    return validator_of(json_schema(kind, by_name=by_name))
+
+
+def json_schema(kind: type[BaseModel], *, by_name: bool = False) -> CoreSchema:
+    """Return the schema of the validator."""
     definitions: list[Any] = []
 
     def change(node: Node, copy: Node, config: Config) -> Node:
@@ -90,7 +97,7 @@ def json_validator(kind: type[BaseModel], *, by_name: bool = False) -> SchemaVal
                 return _after(_restored, node)
         return copy
 
-    return changed_validator(kind.__pydantic_core_schema__, change)
+    return changed(kind.__pydantic_core_schema__, change)
 
 
 def validate(validator: SchemaValidator, value: Any, *, by_name: bool = False) -> Any:
@@ -119,7 +126,7 @@ class _Inner:
 
     @cached_property
     def _validator(self) -> SchemaValidator:
-        return SchemaValidator(cast("Any", self._schema), cast("Any", self._config), _use_prebuilt=False)
+        return validator_of(cast("CoreSchema", self._schema), self._config)
 
     def __call__(self, value: Any) -> Any:
         if _is_json(value):

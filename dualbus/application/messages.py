@@ -124,7 +124,8 @@ def _with_json_objects(kind: type[Message], schema: CoreSchema) -> CoreSchema:
             data = to_json(value)
         except ValueError:  # not decoded from JSON
             return strictly(value)
-        return kind.__pydantic_validator__.validate_json(data)
+        own = json_validator(kind) if has_functions(kind) else kind.__pydantic_validator__
+        return own.validate_json(data)
 
     inner: dict[str, Any] = {**schema}
     ref = inner.pop("ref", None)  # further uses of the class in the same schema refer to the outer schema

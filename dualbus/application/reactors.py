@@ -61,11 +61,12 @@ class Reactors:
             if found := [reactor for accepts, reactor in self.accepts if issubclass(kind, accepts)]:
                 self.by_event[kind] = found
 
-    def yields(self) -> set[type[Any]]:
-        """Return the commands that the reaction may execute, as far as the annotations name them."""
+    def yields(self) -> list[type[Any]]:
+        """Return the commands that the reaction may execute, as far as the annotations name them, by name."""
         reactors = [reactor for _, reactor in self.accepts] + list(self.refusals.values())
         named = {kind for reactor in reactors for kind in reactor.yields}
-        return (named | {type(every.command) for every in self.schedules.values()}) - _ORDERS
+        named |= {type(every.command) for every in self.schedules.values()}
+        return sorted(named - _ORDERS, key=name_of)
 
     def _try(self, add: Callable[[Any], None], part: Any) -> None:
         try:
@@ -122,7 +123,7 @@ def reaction_mistakes(app: "App", reactors: Mapping[str, Reactors]) -> Iterator[
     decided = {kind for function in app.commands for kind in _accepted(function)}
     for name, one in reactors.items():
         yield from one.mistakes
-        for kind in sorted(one.yields() - decided, key=name_of):
+        for kind in (kind for kind in one.yields() if kind not in decided):
             yield f"Reaction {name} executes {kind.__name__}, for which App(commands=[…]) has no decision: add one."
 
 

@@ -4,26 +4,26 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import SchemaValidator, to_json
+from pydantic_core import SchemaValidator
 
-from dualbus.protocol.numbers import holds_number
+from dualbus.application.json_validation import json_schema, validate
+from dualbus.application.schemas import validator_of
 
 
 def partial_message(kind: type[BaseModel], sent: dict[str, Any], error: ValidationError) -> Any:
     """Return a message of the right fields and the defaults; reading another attribute raises AttributeError.
 
-    Return None if the error is not one of single fields, or a number has digits that its float does not keep. Raises
-    any exception of the author's validators.
+    Return None if the error is not one of single fields. Raises any exception of the author's validators.
     """
     places = [problem["loc"] for problem in error.errors(include_url=False, include_context=False)]
-    if not all(places) or holds_number(sent):
+    if not all(places):
         return None
     wrong = {place[0] for place in places}
     values: dict[str, Any] = {}
     for name, field in kind.model_fields.items():
         key = field.validation_alias or name
         if key in sent and key not in wrong:
-            values[name] = _field_validators(kind)[name].validate_json(to_json(sent[key]))
+            values[name] = validate(_field_validators(kind)[name], sent[key])
         elif key not in wrong and not field.is_required():
             values[name] = field.get_default(call_default_factory=True, validated_data=values)
     message = kind.model_construct()
@@ -34,7 +34,7 @@ def partial_message(kind: type[BaseModel], sent: dict[str, Any], error: Validati
 @cache
 def _field_validators(kind: type[BaseModel]) -> dict[str, SchemaValidator]:
     """Return validators of the single fields of a class."""
-    node: Any = kind.__pydantic_core_schema__
+    node: Any = json_schema(kind)
     definitions: list[Any] = []
     config = None
     while node["type"] != "model-fields":
@@ -45,6 +45,6 @@ def _field_validators(kind: type[BaseModel]) -> dict[str, SchemaValidator]:
         else:
             node = node["schema"]
     return {
-        name: SchemaValidator({"type": "definitions", "schema": field["schema"], "definitions": definitions}, config)
+        name: validator_of({"type": "definitions", "schema": field["schema"], "definitions": definitions}, config)
         for name, field in node["fields"].items()
     }

@@ -12,10 +12,15 @@ Change: TypeAlias = Callable[[Node, Node, Config], Node]  # receives a node, its
 _WITHOUT_SCHEMAS = frozenset({"cls", "config", "default", "expected", "members", "metadata", "serialization"})
 
 
-def changed_validator(schema: CoreSchema, change: Change, config: Config = None) -> SchemaValidator:
-    """Return a validator of a copy of a schema, with the result of `change` in place of each node."""
+def validator_of(schema: CoreSchema, config: Config = None) -> SchemaValidator:
+    """Return a validator of a changed schema."""
     # Without this parameter, pydantic takes the validators of nested classes in place of their changed schemas.
-    return SchemaValidator(cast("CoreSchema", _changed(schema, change, config)), config, _use_prebuilt=False)
+    return SchemaValidator(schema, config, _use_prebuilt=False)
+
+
+def changed(schema: CoreSchema, change: Change) -> CoreSchema:
+    """Return a copy of a schema, with the result of `change` in place of each node."""
+    return cast("CoreSchema", _changed(schema, change, None))
 
 
 def _changed(part: Any, change: Change, config: Config) -> Any:

@@ -17,6 +17,8 @@ from dualbus.cli import output
 from dualbus.cli.names import find
 from dualbus.cli.settings import settings
 from dualbus.client.client import Client
+from dualbus.protocol.codec import unique
+from dualbus.protocol.codes import WireError
 from dualbus.protocol.numbers import read_number
 
 Fields = Annotated[
@@ -99,7 +101,9 @@ def _value(text: str, parts: Sequence[Mapping[str, Any]]) -> Any:
     if types == {"string"} or any(text in part.get("enum", [part.get("const")]) for part in parts):
         return text
     try:
-        value = json.loads(text, parse_float=read_number)
+        value = json.loads(text, parse_float=read_number, object_pairs_hook=unique)
+    except WireError as error:
+        raise output.WrongUse(f"{text}: {error}") from None
     except ValueError:
         return text
     return value if _json_type(value) in types or "string" not in types else text

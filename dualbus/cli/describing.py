@@ -1,5 +1,6 @@
 """dualbus describe"""
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +22,7 @@ def describe(
         bool, typer.Option("--graph", help="Print a Mermaid flowchart from commands to queries.")
     ] = False,
 ) -> None:
-    """Show the messages and projections of the application.
+    """Show the messages and functions of the application.
 
     Needs no running cluster.
     """
@@ -39,6 +40,9 @@ def describe(
         output.show(output.table([what, "Fields", "Description"], rows))
     projections = [(each.name, each.version, ", ".join(events_of(app, each.name))) for each in app.projections]
     output.show(output.table(["Projection", "Version", "On"], projections))
+    if app.reactions:
+        rows = [(one.name, _names(app.reactors[one.name].by_event), str(one.since)) for one in app.reactions]
+        output.show(output.table(["Reaction", "On", "Since"], rows))
 
 
 def _described(app: App) -> dict[str, Any]:
@@ -56,7 +60,21 @@ def _described(app: App) -> dict[str, Any]:
         "projections": [
             {"name": one.name, "version": one.version, "on": events_of(app, one.name)} for one in app.projections
         ],
+        "reactions": [
+            {
+                "name": name,
+                "on": [kind.__name__ for kind in reactors.by_event],
+                "commands": [kind.__name__ for kind in reactors.yields()],
+                "schedules": {type_: [every.schedule, every.zone] for type_, every in reactors.schedules.items()},
+                "since": reactors.reaction.since,
+            }
+            for name, reactors in app.reactors.items()
+        ],
     }
+
+
+def _names(kinds: Iterable[type[Message]]) -> str:
+    return ", ".join(kind.__name__ for kind in kinds)
 
 
 def _message(kind: type[Message]) -> dict[str, Any]:

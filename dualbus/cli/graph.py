@@ -1,4 +1,4 @@
-"""The graph of an application in Mermaid: from commands to events, projections and queries."""
+"""The graph of an application in Mermaid: from commands to events, projections, reactions and queries."""
 
 from collections.abc import Iterator
 
@@ -16,6 +16,12 @@ def graph(app: App) -> Iterator[str]:
         yield f'    e_{name}(["{name}"])'
         for subscribed in dict.fromkeys(one.projection for one in app.subscribers[kind]):
             yield f"    e_{name} --> p_{subscribed}"
+    for name, reactors in app.reactors.items():
+        yield f'    r_{name}{{{{"{name}"}}}}'
+        for event in reactors.by_event:
+            yield f"    e_{event.__name__} --> r_{name}"
+        for command in reactors.yields():
+            yield f"    r_{name} --> c_{command.__name__}"
     yield '    subgraph model["read model"]'
     for projection in app.projections:
         yield f'        p_{projection.name}[("{projection.name}")]'

@@ -9,7 +9,7 @@ import typer
 
 import dualbus
 from dualbus.application.causes import own_text
-from dualbus.cli import keys, output
+from dualbus.cli import keys, output, tokens
 from dualbus.cli.backups import backup, restore, upgrade
 from dualbus.cli.building import build
 from dualbus.cli.calling import command, query
@@ -57,6 +57,7 @@ app = typer.Typer(
 for function in COMMANDS:
     app.command(function.__name__.strip("_"))(function)
 app.add_typer(keys.app, name="keys")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(parked, name="parked")
 app.add_typer(timers, name="timers")
 

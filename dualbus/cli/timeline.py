@@ -66,7 +66,7 @@ def _show(found: dict[str, Any]) -> None:
     tries = f", {found['tries']} sendings" if found["tries"] > 1 else ""
     late = "; the client had a timeout before" if found["late"] else ""
     at = f"position {found['position']}"
-    text = f"{found['type']} {found['key']}: {found['outcome']} at {at}, accepted {accepted:%Y-%m-%dT%H:%M:%S.%fZ}"
+    text = f"{found['type']}: {found['outcome']} at {at}, accepted {accepted:%Y-%m-%dT%H:%M:%S.%fZ}"
     rows = []
     before = 0
     for name, time in found["stages"].items():

@@ -28,9 +28,12 @@ class AsyncSession:
 
     _state: SessionState
 
-    def __init__(self, client: "AsyncClient", after: int = 0) -> None:
+    _origin: Mapping[str, Any] = _NONE
+
+    def __init__(self, client: "AsyncClient", after: int = 0, actor: str | None = None) -> None:
         self._client = client
         self._state = SessionState(checked_position(after))
+        self._origin = {} if actor is None else {"actor": actor}
 
     @property
     def position(self) -> int:
@@ -52,7 +55,7 @@ class AsyncSession:
         """Execute a command once; return its events. Raises a `DualbusError`, such as `Rejected`."""
         values = {**fields, **keywords}
         result: CommandResult = await self._call(
-            lambda calls: calls.command(message, values, timeout, idempotency_key, metadata).in_session(
+            lambda calls: calls.command(message, values, timeout, idempotency_key, metadata, self._origin).in_session(
                 self._state, after
             )
         )
@@ -120,9 +123,12 @@ class AsyncClient(AsyncSession):
         self._step_scheduled = False
         self._closed = False
 
-    def session(self, after: int = 0) -> AsyncSession:
-        """Create a session that starts at a position: its answers include all events up to `after`."""
-        return AsyncSession(self, after)
+    def session(self, after: int = 0, *, actor: str | None = None) -> AsyncSession:
+        """Create a session that starts at a position: its answers include all events up to `after`.
+
+        `actor` is the name in which the session sends commands; this needs the keys of the cluster.
+        """
+        return AsyncSession(self, after, actor)
 
     async def status(self, timeout: float | None = None) -> dict[str, Any]:
         """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""

@@ -17,7 +17,7 @@ from dualbus.application.errors import (
     Rejected,
     Unavailable,
 )
-from dualbus.application.forms import json_form
+from dualbus.application.forms import request_form
 from dualbus.application.messages import Message, Query
 from dualbus.application.requests import request_fields
 from dualbus.client.sessions import SessionState
@@ -170,11 +170,15 @@ def _plain(body: dict[str, Any]) -> dict[str, Any]:
         check(body, decimals=True)  # most bodies have plain values
     except WireError as error:
         try:
-            body = json_form(body, request=True)
+            body = {name: _fields(value) if type(value) is dict else value for name, value in body.items()}
         except RecursionError:
             raise error from None
         check(body, decimals=True)
     return body
+
+
+def _fields(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: request_form(value) for name, value in values.items()}
 
 
 def type_and_fields(message: Message | str, fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

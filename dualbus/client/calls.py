@@ -90,7 +90,7 @@ class PendingCalls:
     ) -> Call:
         """Create the call of a command. Its key, also if generated, prevents a second execution on retries.
 
-        `origin` is for the reactor: cause, correlation and trace.
+        `origin` is for processes: actor, cause, correlation and trace.
         """
         type_, payload = type_and_fields(message, fields)
         if key is None:

@@ -156,8 +156,8 @@ class ReadableLog(Protocol):
         """
         ...
 
-    def types(self) -> set[str]:
-        """Return the types of all events in the log; called once per start."""
+    def types(self) -> dict[str, list[RecordedEvent]]:
+        """Return the types of all events, each with its first and its last event; called once per start."""
         ...
 
     def outcomes(self, command_ids: Iterable[str]) -> dict[str, Outcome]:

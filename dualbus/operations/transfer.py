@@ -6,6 +6,7 @@ Earlier exports have lines of events only.
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ from dualbus.log.contract import (
 )
 from dualbus.log.engine import open_log
 from dualbus.log.tags import Tagger
+from dualbus.protocol.codes import WireError
+from dualbus.protocol.numbers import read_number
 from dualbus.runtime.errors import RAISED_UNDER_CTRL_C
 
 CHUNK_COMMANDS = 1000  # per commit
@@ -144,7 +147,9 @@ def _parsed(lines: Iterable[str]) -> Iterator[CommandLine | EventLine]:
         if not text.strip():
             continue
         try:
-            fields: Any = json.loads(text)
+            fields: Any = json.loads(text, parse_float=_exact)
+        except WireError as error:
+            raise NotImported(f"Line {number}: {error}") from None
         except (ValueError, RecursionError):
             raise NotImported(f"Line {number} is not JSON: pass the output of `dualbus export`.") from None
         if isinstance(fields, dict) and "errors" in fields and "position" not in fields:
@@ -158,6 +163,14 @@ def _parsed(lines: Iterable[str]) -> Iterator[CommandLine | EventLine]:
         if wrong:
             raise NotImported(f"Line {number} has no valid {', '.join(wrong)}: pass the output of `dualbus export`.")
         yield EventLine(**{**{name: fields[name] for name in _KINDS}, "data": to_json(fields["data"]).decode()})
+
+
+def _exact(text: str) -> float:
+    """Return a number of JSON; raise WireError if its float has another value."""
+    number = read_number(text)
+    if isinstance(number, Decimal) and number != Decimal(repr(float(text))):
+        raise WireError(f"The number {text} has more digits than a float: write it as text.")
+    return float(text)
 
 
 def _command_line(fields: dict[str, Any], number: int) -> CommandLine:

@@ -56,7 +56,9 @@ class Histories:
 
 
 class ReactionPast:
-    """The `Past` of a run of a reaction. Time and ids derive from the event and the key."""
+    """The `Past` of a run of a reaction. Time and ids derive from the event and the key; a reaction has no actor."""
+
+    actor: str | None = None
 
     def __init__(self, histories: Histories, event: RecordedEvent, key: str) -> None:
         self._histories = histories

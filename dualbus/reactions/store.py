@@ -92,6 +92,14 @@ class Parked(NamedTuple):
     command: str = ""  # RETRY or SKIP
 
 
+class Counts(NamedTuple):
+    """Numbers of a reaction."""
+
+    timers: int = 0
+    parked: int = 0  # events without another try
+    waiting: int = 0  # events with another try, or behind a parked event
+
+
 @dataclass(slots=True)
 class Changes:
     """The changes of a transaction, in order: later changes of the same timer win."""
@@ -200,14 +208,16 @@ class ReactionStore:
         with _usable(self.path):
             return list(map(Parked._make, self._db.execute(sql, (reaction or "",))))
 
-    def counts(self) -> dict[str, tuple[int, int]]:
+    def counts(self) -> dict[str, Counts]:
         """Return the numbers of timers and of parked events of each reaction."""
         sql = (
-            "SELECT name, (SELECT count(*) FROM timers WHERE reaction = reactions.name AND schedule = 0), "
-            "(SELECT count(*) FROM parked WHERE reaction = reactions.name) FROM reactions"
+            "SELECT name, (SELECT count(*) FROM timers WHERE reaction = name_ AND schedule = 0), "
+            "(SELECT count(*) FROM parked WHERE reaction = name_ AND due = 0 AND follows = 0), "
+            "(SELECT count(*) FROM parked WHERE reaction = name_ AND (due > 0 OR follows > 0)) "
+            "FROM (SELECT name, name AS name_ FROM reactions)"
         )
         with _usable(self.path):
-            return {name: (timers, parked) for name, timers, parked in self._db.execute(sql)}
+            return {name: Counts(*numbers) for name, *numbers in self._db.execute(sql)}
 
     def command_timer(self, reaction: str, name: str, command: str) -> bool:
         """Fire or cancel a timer: record the command for the reactor; return whether the timer exists."""

@@ -1,7 +1,7 @@
 """The read model: one SQLite file, a pure function of the log."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,13 @@ READ_PROJECTIONS = f"SELECT projections FROM {CHECKPOINT_TABLE}"  # noqa: S608
 OBJECTS = (
     "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND substr(name, 1, 7) <> 'sqlite_'"
 )
+COLUMNS = (  # as JSON, because a read model in memory reads its own tables by one row
+    "SELECT json_group_array(json_array(tables.name, columns.name, columns.type)) FROM pragma_table_list AS tables "
+    "JOIN pragma_table_info(tables.name) AS columns "
+    "WHERE tables.schema = 'main' AND tables.type = 'table' AND NOT tables.strict"
+)
+# Parts of the names of types, as SQLite reads them. Other types have the affinity NUMERIC, which converts text.
+KEPT_TYPES = ("INT", "CHAR", "CLOB", "TEXT", "BLOB", "REAL", "FLOA", "DOUB", "BOOL", "DATE", "TIME")
 
 
 class Checkpoint(NamedTuple):
@@ -102,7 +109,7 @@ def add_tables(db: apsw.Connection, projections: Sequence[Projection], stored: d
         objects = [[kind, name] for kind, name in _objects(db) if name not in owners]
         owners |= {name: projection.name for _, name in objects}
         stored[projection.name] = Stored(definition(projection), objects, [])
-    if errors:
+    if errors := [*errors, *column_mistakes(db.execute(COLUMNS).get)]:
         raise ConfigError(*errors)
     for name, other in _references(db):
         owner, used = owners.get(name), owners.get(other)
@@ -114,6 +121,17 @@ def add_tables(db: apsw.Connection, projections: Sequence[Projection], stored: d
 def _objects(db: apsw.Connection) -> list[list[str]]:
     rows: list[Any] = db.execute(OBJECTS).fetchall()
     return [[kind, name.lower()] for kind, name, *_ in rows if name != CHECKPOINT_TABLE]
+
+
+def column_mistakes(columns: Any) -> Iterator[str]:
+    """Yield a sentence for each of the COLUMNS whose type makes SQLite convert text that looks like a number."""
+    for table, column, declared in json.loads(columns):
+        kind = declared.upper()
+        if kind and not any(name in kind for name in KEPT_TYPES):
+            yield (
+                f"Column {column} of table {table} has the type {declared}: SQLite converts text such as 0.10 in "
+                "this column to a number of 15 digits. Use TEXT for text and Decimals, INTEGER or REAL for numbers."
+            )
 
 
 def _references(db: apsw.Connection) -> list[tuple[str, str]]:

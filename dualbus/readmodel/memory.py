@@ -10,9 +10,10 @@ import uuid_utils
 
 from dualbus.application.app import Projection
 from dualbus.application.tables import Values
-from dualbus.readmodel.file import ReadModelBusyError
+from dualbus.readmodel.file import COLUMNS, ReadModelBusyError, column_mistakes
 from dualbus.readmodel.functions import refuse_nondeterministic
 from dualbus.readmodel.guard import READ_ACTIONS, WRITE_ACTIONS, Handle
+from dualbus.runtime.errors import ConfigError
 
 
 class ModelInMemory(Handle):
@@ -25,6 +26,8 @@ class ModelInMemory(Handle):
         refuse_nondeterministic(self.db)
         for projection in projections:
             self.execute_internal(projection.tables)
+        if errors := list(column_mistakes(self.execute_internal(COLUMNS))):
+            raise ConfigError(*errors)
 
     def execute(self, sql: str, values: Values = ()) -> None:
         self._rows(sql, values)

@@ -14,6 +14,7 @@ _STATE_GAUGES = {
     "read_model_position": ("dualbus_read_model_position", "Position of the read model."),
     "lag_events": ("dualbus_lag_events", "Events of the log that the read model lacks."),
     "lag_s": ("dualbus_lag_seconds", "Time since the read model had all events of the log."),
+    "reactor_lag_events": ("dualbus_reactor_lag_events", "Events of the log that a reaction has not finished."),
 }
 _GATEWAY_GAUGES = {
     "clients": ("dualbus_clients", "Connections that the gateway remembers."),
@@ -43,6 +44,10 @@ _PROCESS_GAUGES = {
     "listeners": ("dualbus_web_listeners", "Streams of events and live queries."),
     "failed": ("dualbus_read_model_stopped", "1 while the read model cannot apply an event, else 0."),
     "queue": ("dualbus_process_queue", "Requests queued in the process."),
+    "under_way": ("dualbus_reactor_under_way", "Events whose reactions are under way."),
+    "timers": ("dualbus_reactor_timers", "Pending timers of reactions."),
+    "parked": ("dualbus_reactor_parked", "Events whose reactions have failed at every try."),
+    "waiting": ("dualbus_reactor_waiting", "Events that wait for the next try, or behind a parked event."),
 }
 _PROCESS_COUNTERS = {  # by process
     "commandbus": {
@@ -57,6 +62,10 @@ _PROCESS_COUNTERS = {  # by process
         "commits": "Transactions of the read model.",
         "gaps": "Gaps in the publications, read from the log.",
         "refused": "Publications refused, because the log lacks their events.",
+    },
+    "reactor": {
+        "commands": "Commands executed.",
+        "refused": "Commands refused.",
     },
     "querybus": {
         "answered": "Queries answered.",

@@ -4,14 +4,14 @@
         client.command(CreateUser(name="Ada", email="ada@example.org"))
         assert client.query(ListUsers()) == [...]
 
-Commands are decided, appended, projected and answered by the code of the four processes, one after another.
+Commands are decided, appended, projected, reacted to and answered by the code of the processes, one after another.
 """
 
 import logging
 import random
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from dualbus.commandbus.batch import CommandBatch
 from dualbus.commandbus.clock import Clock
 from dualbus.commandbus.node import genesis
 from dualbus.commandbus.state_cache import StateCache
-from dualbus.gateway.access import CLUSTER
+from dualbus.gateway.access import CLUSTER, Holder
 from dualbus.gateway.envelope import BadEnvelope, read_request
 from dualbus.gateway.workers import beyond
 from dualbus.log.contract import Appended, ReadableLog
@@ -34,12 +34,15 @@ from dualbus.log.engine import open_memory_log
 from dualbus.protocol.codec import pack, unpack, unpack_hostile
 from dualbus.protocol.codes import Code, error
 from dualbus.protocol.feed import EVENTS
+from dualbus.protocol.permissions import EVERYTHING
 from dualbus.protocol.records import NO_DETAILS, Job, Progress, Response
 from dualbus.querybus.feed import EventFeed
 from dualbus.querybus.responder import Responder, behind
+from dualbus.reactions.store import Parked
 from dualbus.readmodel.applier import Applier, ProjectionFailed
 from dualbus.readmodel.file import ReadModelBusyError
 from dualbus.readmodel.memory import ModelInMemory
+from dualbus.testing.in_process_reactions import InProcessReactions
 from dualbus.testing.kit import NOW
 
 TIMEOUT_SECONDS = 60.0  # part of each message; no call waits
@@ -50,32 +53,53 @@ logger = logging.getLogger(__name__)
 
 
 class InProcess(Client):
-    """A client of an application in the same process. The clock of its decisions stands at `now`.
+    """A client of an application in the same process. Its decisions have the time `now` and the actor `actor`.
 
     Results and errors are those of a cluster, but no call waits: a query that the read model is behind for raises
     `Unavailable` at once. `events()` ends at the end of the log. No handler is interrupted.
+
+    A command returns when all reactions to its events have ended. `advance` moves the clock and fires timers.
     """
 
-    def __init__(self, app: App, *, now: datetime = NOW) -> None:
+    def __init__(self, app: App, *, now: datetime = NOW, actor: str | None = None) -> None:
+        self._holder = CLUSTER if actor is None else Holder(actor, EVERYTHING)
         self._calls = PendingCalls("memory", None, TIMEOUT_SECONDS, random.random, lambda: secrets.token_urlsafe(12))
         self._state = self._calls.session
         self._lock = threading.Lock()
         self._closed = False
         self._thread = None
-        clock = Clock(lambda: (now - _EPOCH) // timedelta(microseconds=1))
+        self._now = now
+        clock = Clock(lambda: (self._now - _EPOCH) // timedelta(microseconds=1))
         self._decider = _Decider(app, clock)
         self._answerer = _Answerer(app, self._decider.log)
+        log, send = self._decider.log, self._send_for_reaction
+        self._reactions = InProcessReactions(app, log, send, lambda: self._now) if app.reactions else None
 
     def status(self, timeout: float | None = None) -> dict[str, Any]:
         """Return the positions of the log and of the read model; there are no processes."""
         positions = self._decider.log.head().position, self._answerer.position
         return {"log_position": positions[0], "read_model_position": positions[1], "processes": []}
 
+    def advance(self, by: timedelta | None = None, **parts: float) -> None:
+        """Move the clock of the test, such as by `advance(minutes=15)`; fire the timers and retry the effects due."""
+        until = self._now + (by or timedelta(**parts))
+        with self._lock:
+            while self._reactions and (due := self._reactions.next_due()) and due <= until:
+                self._now = max(self._now, due)
+                self._reactions.settle()
+            self._now = until
+
+    def parked(self) -> list[Parked]:
+        """Return the parked events of the reactions, with the reasons."""
+        return self._reactions.parked() if self._reactions else []
+
     def close(self) -> None:
         """Free the log and the read model."""
         with self._lock:
             if not self._closed:
                 self._closed = True
+                if self._reactions:
+                    self._reactions.close()
                 self._answerer.close()
                 self._decider.log.close()
 
@@ -86,16 +110,22 @@ class InProcess(Client):
             call = create(self._calls)
             position, body, details = self._reply(call)
             call.session.position = max(call.session.position, position)
-        outcome, _ = call.outcome(position, unpack(body), unpack(details) if details else {})
-        if isinstance(outcome, DualbusError):
-            raise outcome
-        return outcome
+            if call.dest == COMMANDS and self._reactions:
+                self._reactions.settle()
+        return _result(call, position, body, details)
+
+    async def _send_for_reaction(
+        self, type_: str, payload: Mapping[str, Any], key: str, origin: Mapping[str, Any]
+    ) -> Any:
+        """Execute a command of a reaction; the caller's thread holds the lock."""
+        call = self._calls.command(type_, payload, None, key, None, origin)
+        return _result(call, *self._reply(call))
 
     def _reply(self, call: Call) -> tuple[int, bytes, bytes]:
         """Return position, packed body and packed details of a reply, as the gateway sends it."""
         [message] = unpack_hostile(b"\x91" + call.envelope(int(call.seconds * 1000)))
         try:
-            request = read_request(message, CLUSTER)
+            request = read_request(message, self._holder)
         except BadEnvelope as problem:
             return 0, pack(error(problem.msg_id, Code.MALFORMED, str(problem))), NO_DETAILS
         head = self._decider.log.head().position
@@ -113,6 +143,14 @@ class InProcess(Client):
 
     def _open(self) -> Any:
         """Do not connect."""
+
+
+def _result(call: Call, position: int, body: bytes, details: bytes) -> Any:
+    """Return the result of a call, or raise its error."""
+    outcome, _ = call.outcome(position, unpack(body), unpack(details) if details else {})
+    if isinstance(outcome, DualbusError):
+        raise outcome
+    return outcome
 
 
 class _Decider:

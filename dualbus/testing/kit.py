@@ -134,7 +134,7 @@ class _Past:
     """The Past of a test."""
 
     def __init__(
-        self, app: App, events: list[Event], ids: Iterable[str] | None, now: datetime, actor: str | None
+        self, app: App, events: list[Event], ids: Iterable[str] | None, now: datetime, actor: str | None = None
     ) -> None:
         self.actor = actor
         self._app = app

@@ -125,11 +125,15 @@ class LogContract(ConditionContract):
                 assert before < set(commits)
                 assert len(set(commits)) == 5  # a commit without events has a hash, too
 
-    def test_the_types_are_those_of_the_events(self, engine: Engine) -> None:
+    def test_the_types_are_those_of_the_events_with_the_first_and_the_last_of_each(self, engine: Engine) -> None:
         with engine.writer() as log:
             log.append([decided("c1", event(type_="Done"), event(type_="Undone"), event(type_="Done"))])
 
-            assert log.types() == {"Begun", "Done", "Undone"}
+            log.append([decided("c2", event(type_="Done"))])
+            positions = {name: [event.position for event in events] for name, events in log.types().items()}
+
+            assert positions == {"Begun": [1, 1], "Done": [2, 5], "Undone": [3, 3]}
+            assert log.types()["Done"] == [log.read(1, 1)[0], log.read(4, 1)[0]]
 
     # Outcomes.
 

@@ -11,10 +11,10 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from dualbus.protocol.origin import ACTOR
 from dualbus.protocol.permissions import Permissions, patterns
@@ -156,64 +156,92 @@ class NamedClient(NamedTuple):
     public: str
     permissions: Permissions
 
-    @classmethod
-    def of(cls, name: str, values: Any) -> Self:
-        """Return the client of an entry; raise ValueError for an invalid entry."""
-        scopes = [values[scope] for scope in Permissions._fields] if isinstance(values, dict) else []
-        if not (
-            ACTOR.fullmatch(name) and scopes and isinstance(values["public"], str) and KEY.fullmatch(values["public"])
-        ):
-            raise ValueError(name)
-        if not all(isinstance(scope, list) and all(isinstance(text, str) for text in scope) for scope in scopes):
-            raise ValueError(name)
-        return cls(name, values["public"], Permissions(*map(patterns, scopes)))
-
 
 def read_clients(folder: Path) -> dict[str, NamedClient]:
     """Return the named clients by name; raise ConfigError for an invalid file."""
     path = folder / CLIENTS_FILE
-    if not os.path.exists(path):
-        return {}
-    try:
-        return {name: NamedClient.of(name, values) for name, values in _read_private(path).items()}
-    except (ValueError, KeyError) as error:
-        raise ConfigError(f"{path} has an invalid entry ({error}): restore the file, or remove it.") from None
+    clients = {name: NamedClient(name, *entry) for name, entry in (read_entries(path, "public") or {}).items()}
+    for client in clients.values():
+        if not KEY.fullmatch(client.public):
+            raise _invalid_entry(path, client.name)
+    return clients
 
 
 def write_clients(folder: Path, clients: dict[str, NamedClient]) -> None:
     """Replace the named clients."""
-    entries = {client.name: {"public": client.public, **client.permissions._asdict()} for client in clients.values()}
-    write_private(folder / CLIENTS_FILE, json.dumps(entries, indent=1))
+    write_entries(folder / CLIENTS_FILE, "public", {client.name: client[1:] for client in clients.values()})
 
 
-class ClientTable:
-    """The named clients by public key. `refresh` reads the file after a change."""
+def read_entries(path: Path, identifier: str) -> dict[str, tuple[str, Permissions]] | None:
+    """Return the identifier and the permissions of each name; None without a file. Raises ConfigError."""
+    if not os.path.exists(path):
+        return None
+    found = {}
+    for name, values in _read_private(path).items():
+        if not (ACTOR.fullmatch(name) and isinstance(values, dict) and isinstance(values.get(identifier), str)):
+            raise _invalid_entry(path, name)
+        scopes = [values.get(scope) for scope in Permissions._fields]
+        if not all(isinstance(scope, list) and all(isinstance(text, str) for text in scope) for scope in scopes):
+            raise _invalid_entry(path, name)
+        found[name] = values[identifier], Permissions(*(patterns(scope) for scope in scopes if scope is not None))
+    return found
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+
+def write_entries(path: Path, identifier: str, entries: dict[str, tuple[str, Permissions]]) -> None:
+    """Replace the entries of a file."""
+    values = {name: {identifier: text, **allowed._asdict()} for name, (text, allowed) in entries.items()}
+    write_private(path, json.dumps(values, indent=1))
+
+
+def _invalid_entry(path: Path, name: str) -> ConfigError:
+    return ConfigError(f"{path} has an invalid entry ({name[:64]!r}): restore the file, or remove it.")
+
+
+class FileWatch:
+    """Calls `load` after each change of a file."""
+
+    def __init__(self, path: Path, load: Callable[[], None]) -> None:
+        self._path = path
+        self._load = load
         self._signature: object = None
-        self.by_key: dict[str, NamedClient] = {}
-        self._load()
 
-    def refresh(self) -> bool:
-        """Read a changed file; return whether the clients have changed. An invalid file changes nothing."""
-        try:
-            return self._load()
-        except ConfigError as error:
-            logger.error("%s The clients stay as they were.", error)
-            return False
-
-    def _load(self) -> bool:
+    def read(self) -> bool:
+        """Load the file if it has changed; return whether it has. Raises ConfigError."""
         signature = self._signature_of_file()
         if signature == self._signature:
             return False
         self._signature = signature
-        self.by_key = {client.public: client for client in read_clients(self._folder).values()}
+        self._load()
         return True
+
+    def refresh(self) -> bool:
+        """Load the file if it has changed; return whether it has. An invalid file is logged, and changes nothing."""
+        try:
+            return self.read()
+        except ConfigError as error:
+            logger.error("%s The entries stay as they were.", error)
+            return False
 
     def _signature_of_file(self) -> object:
         try:
-            found = os.stat(self._folder / CLIENTS_FILE)
+            found = os.stat(self._path)
         except OSError as error:
             return error.errno
         return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+class ClientTable:
+    """The named clients by public key. `refresh` reads a changed file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._watch = FileWatch(folder / CLIENTS_FILE, self._load)
+        self.by_key: dict[str, NamedClient] = {}
+        self._watch.read()
+
+    def refresh(self) -> bool:
+        """Read the file if it has changed; return whether it has. An invalid file changes nothing."""
+        return self._watch.refresh()
+
+    def _load(self) -> None:
+        self.by_key = {client.public: client for client in read_clients(self._folder).values()}

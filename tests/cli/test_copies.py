@@ -264,6 +264,14 @@ def test_import_only_makes_new_logs(run: Run, data: Path, tmp_path: Path) -> Non
     [
         (lambda lines: [*lines[:9], *lines[10:]], "Position 10 is missing before 11"),
         (lambda lines: [*lines[:9], "{", *lines[10:]], "is not JSON"),
+        (
+            lambda lines: [
+                *lines[:9],
+                lines[9].replace('"data": {', '"data": {"x": 0.12345678901234567, '),
+                *lines[10:],
+            ],
+            "The number 0.12345678901234567 has more digits than a float: write it as text.",
+        ),
         (lambda lines: [*lines[:9], "{}", *lines[10:]], "has no valid position, type, data"),
         (lambda lines: [*lines[:9], lines[9].replace("User", "Loser", 1)], "cannot read position 10 as Loser"),
         (lambda lines: [*lines[:9], lines[9].replace('"name":', '"nme":')], "cannot read position 10 as User"),

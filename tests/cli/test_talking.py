@@ -317,7 +317,8 @@ def test_a_terminal_shows_how_far_it_is_and_stdout_stays_clean(shared: Cluster) 
 
 
 def test_a_file_dot_env_says_where_the_gateway_is(shared: Cluster, tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text(f"DUALBUS_FRONT={shared.front}\n")
+    keys = os.environ["DUALBUS_KEYS"]
+    (tmp_path / ".env").write_text(f"DUALBUS_FRONT={shared.front}\nDUALBUS_KEYS={keys}\n")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DUALBUS_")}
     environ["PYTHONPATH"] = str(ROOT)
 

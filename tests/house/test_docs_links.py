@@ -9,7 +9,7 @@ import pytest
 import dualbus
 from tests.conftest import ROOT
 
-FOLDERS = (".", ".github", "docs", "examples/bank", "examples/courses")
+FOLDERS = (".", ".github", "docs", "examples/bank", "examples/orders", "examples/courses")
 DOCUMENTS = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

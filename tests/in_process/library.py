@@ -107,6 +107,8 @@ def stumble(command: Stumble, past: Past) -> Iterator[Shelved]:
             raise ZeroDivisionError("secret")
         case "several":
             raise Rejected("First", Problem("Second", field="how", code="second"))
+        case "who":
+            raise Rejected(f"You are {past.actor}")
         case "too large":
             yield Shelved(number=2**63)
 

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import date, datetime
 from decimal import Decimal
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dualbus import Client, ClientClosed, CommandResult, DualbusError, Unavailable
+from dualbus import Client, ClientClosed, CommandResult, DualbusError, Rejected, Unavailable
 from dualbus.testing import NOW, Cluster, InProcess, until
 from tests.conftest import ROOT
 from tests.in_process.library import AddBook, Book, CountShelved, Fail, GetBook, Jam, Shelve, Stumble, app
@@ -33,6 +34,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a rejection": (lambda client: client.command(MATHS, idempotency_key="r"), "book_exists"),
     "a repeated rejection": (lambda client: client.command(MATHS, idempotency_key="r"), "book_exists"),
     "a rejection with several problems": (lambda client: client.command(Stumble(how="several")), "second"),
+    "a decision that names its client": (lambda client: client.command(Stumble(how="who")), "You are None"),
     "a broken rule": (lambda client: client.command("AddBook", {**FIELDS, "title": "1"}), "must not be the ISBN"),
     "wrong fields": (lambda client: client.command("AddBook", isbn=" ", price=-1, more=0), "too_small"),
     "a decision that raises": (lambda client: client.command(Stumble(how="raise")), "ZeroDivisionError"),
@@ -161,11 +163,26 @@ def test_the_clock_stands_at_the_time_of_the_test() -> None:
         )
 
 
+def test_the_actor_is_that_of_the_test() -> None:
+    with InProcess(app, actor="ada") as client:
+        with pytest.raises(Rejected, match="You are ada"):
+            client.command(Stumble(how="who"), idempotency_key="k")
+        with pytest.raises(Rejected, match="You are ada"):
+            client.command(Stumble(how="who"), idempotency_key="k")
+
+
 def test_each_object_has_a_log_of_its_own() -> None:
     with InProcess(app) as one, InProcess(app) as other:
         one.command(Shelve(number=1))
         other.command(Shelve(number=2))
         assert (one.query(CountShelved()), other.query(CountShelved())) == (1, 2)
+
+
+def test_threads_share_it() -> None:
+    with InProcess(app) as client, ThreadPoolExecutor(8) as threads:
+        shelved = list(threads.map(lambda number: client.command(Shelve(number=1)).position, range(200)))
+        assert sorted(shelved) == list(range(2, 202))
+        assert set(threads.map(lambda number: client.query(CountShelved()), range(50))) == {200}
 
 
 def test_events_end_at_the_end_of_the_log() -> None:

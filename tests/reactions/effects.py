@@ -62,6 +62,8 @@ class Office:
 @asynccontextmanager
 async def office() -> AsyncIterator[Office]:
     one = Office(Path(os.environ["OFFICE"]))
+    if (one.folder / "closed").exists():
+        raise OSError("the office is closed")
     one.write("open")
     yield one
     one.write("close")

@@ -44,7 +44,7 @@ def read(folder: Path, world: Path) -> History:
 
 def judge(history: History, orders: Sequence[str]) -> list[str]:
     """Return a sentence for each broken promise; call when nothing is under way any more."""
-    return [*_ends(history, orders), *_commands(history), *_effects(history), *_order(history), *_timers(history)]
+    return [*_ends(history, orders), *_commands(history), *_effects(history), *_order(history), *timers(history)]
 
 
 def order_of(event: RecordedEvent) -> str:
@@ -126,7 +126,7 @@ def _order(history: History) -> list[str]:
     return faults
 
 
-def _timers(history: History) -> list[str]:
+def timers(history: History) -> list[str]:
     """No timer fires before its time, none after an event has cancelled it in time; each other has fired."""
     faults = []
     outcomes = {outcome.command_id: outcome for outcome in history.outcomes}

@@ -5,7 +5,21 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated, Any, Self
 
-from dualbus import App, Cancel, Command, Event, Later, Past, Projection, Query, Reaction, Rejected, Tables, Tag
+from dualbus import (
+    App,
+    Cancel,
+    Command,
+    Event,
+    Every,
+    Later,
+    Past,
+    Projection,
+    Query,
+    Reaction,
+    Rejected,
+    Tables,
+    Tag,
+)
 from dualbus import ReadOnlyTables as Rows
 
 ORDER = Tag("order")
@@ -140,5 +154,8 @@ def list_facts(query: ListFacts, tables: Rows) -> list[str]:
 COMMANDS: list[Any] = [place, request_payment, receive_payment, ship_order, cancel_order]
 FACTS = Projection("facts", version=1, tables="CREATE TABLE facts (name TEXT, type TEXT) STRICT", on=[list_event])
 ORDERS = Reaction("orders", on=[ask_for_payment, ship], since="beginning", on_refused=[payment_refused])
+
+CLEANING = Reaction("cleaning", on=[Every("0 3 1 1 *", CancelOrder(order="old"))], since="now")
+cleaned = App(commands=COMMANDS, projections=[FACTS], reactions=[CLEANING])
 
 app = App(commands=COMMANDS, projections=[FACTS], queries=[list_facts], reactions=[ORDERS])

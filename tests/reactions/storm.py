@@ -5,6 +5,7 @@ python -m tests.reactions.storm --orders 50000 --seed 1
 
 import argparse
 import asyncio
+import os
 import random
 import shutil
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 from dualbus import AsyncClient, DualbusError
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster, until
+from tests import keyring
 from tests.conftest import ROOT
 from tests.raw import RawClient
 from tests.reactions.judge import History, judge, read
@@ -60,7 +62,7 @@ class Storm:
 
     async def _load(self) -> None:
         slots = asyncio.Semaphore(AT_ONCE)
-        async with AsyncClient(self.cluster.front) as client:
+        async with AsyncClient(self.cluster.front, timeout=10) as client:
             await asyncio.gather(*(self._place(client, slots, number) for number in range(len(self.orders))))
 
     async def _place(self, client: AsyncClient, slots: asyncio.Semaphore, number: int) -> None:
@@ -108,7 +110,7 @@ class Storm:
             return False
         for one in reply["data"]["processes"]:
             if one["name"] == "reactor" and one.get("state") == "following":
-                idle = one["timers"] == one["parked"] == one["under_way"] == one["lag_events"] == 0
+                idle = one["timers"] == one["parked"] == one["waiting"] == one["under_way"] == one["lag_events"] == 0
                 return bool(idle and one["position"] == head)
         return False
 
@@ -122,6 +124,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=300.0, help="orders in a second")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="db"))
+    os.environ["DUALBUS_KEYS"] = str(keyring.FOLDER)
     began = time.monotonic()
     storm = Storm(folder, given.orders, given.seed, given.pause, given.rate)
     history = storm.run()
@@ -134,6 +137,7 @@ def main() -> int:
         print(f"The data is in {folder}.")
     else:
         shutil.rmtree(folder)
+    shutil.rmtree(keyring.FOLDER)
     return 1 if broken else 0
 
 

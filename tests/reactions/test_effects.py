@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dualbus.cli.main import main
+from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import until
 from tests.reactions.conftest import Shop
 from tests.reactions.effects import Send
@@ -111,7 +112,7 @@ def test_an_event_is_parked_after_the_last_try_with_what_follows_and_is_retried_
     assert (second["follows"], third["follows"], failed["next_try"]) == (1, 1, None)
     shown = json.loads(run(one, "parked", "show", "delivery", 1))
     assert (shown["blocks"], shown["event"]["payload"]) == ([2, 3], {"parcel": "a", "number": 0})
-    until(lambda: one.status().get("parked") == 3)
+    until(lambda: (one.status().get("parked"), one.status().get("waiting")) == (1, 2))
 
     # And across a restart; what comes later waits, too
     one.cluster.restart("reactor")
@@ -208,6 +209,40 @@ def test_an_effect_under_way_finishes_after_sigterm(shop: Make, office: Path) ->
     one.start("reactor")
     until(lambda: one.status().get("lag_events") == 0)
     assert len(lines(office, "try")) == 1
+
+
+def test_a_lifespan_that_raises_is_tried_again_and_the_process_stays(shop: Make, office: Path) -> None:
+    (office / "closed").touch()
+    one = begun(shop)
+    one.client.command(Send(parcel="a"))
+    until(lambda: one.status().get("state") == "the lifespan of reaction delivery raised OSError")
+
+    (office / "closed").unlink()
+
+    until(lambda: confirmed(one) == ["a0"])
+
+
+def test_effects_continue_after_the_loss_of_the_file_where_the_log_remembers(shop: Make, office: Path) -> None:
+    one = begun(shop)
+    one.client.command(Send(parcel="a"))
+    until(lambda: confirmed(one) == ["a0"])
+    until(lambda: marks(one) != [])
+    assert one.cluster.stop("reactor") == 0
+
+    for path in one.cluster.data.glob("reactor.db*"):
+        path.unlink()
+    one.client.command(Send(parcel="b"))
+    one.cluster.start("reactor")
+
+    until(lambda: confirmed(one) == ["a0", "b0"])
+    assert [line[1] for line in lines(office, "try")] == ["a0", "b0"]
+
+
+def marks(one: Shop) -> list[str]:
+    log = SqliteLogReader(one.cluster.data)
+    found = [outcome.command_id for outcome in log.commands(0, 100) if "/finished/" in outcome.command_id]
+    log.close()
+    return found
 
 
 def test_a_reaction_since_now_ignores_the_past_and_misses_nothing_later(shop: Make, office: Path) -> None:

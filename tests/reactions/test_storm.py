@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from dualbus.log.contract import NO_HASH, Origin, Outcome, RecordedEvent
-from tests.reactions.judge import History, Line, judge
+from tests.reactions.judge import History, Line, judge, timers
+from tests.reactions.overdue import Overdue
 from tests.reactions.storm import Storm
 from tests.reactions.stormy import DECLINED, PAID, SILENT, fate
 
@@ -128,3 +129,12 @@ def test_the_judge_finds_a_broken_promise(kind: str, change: Callable[[History],
     found = judge(change(whole()), list(NAMES.values()))
 
     assert kind in {sentence.partition(":")[0] for sentence in found}
+
+
+def test_timers_that_come_due_while_all_is_down_fire_once_each(folder: Path) -> None:
+    overdue = Overdue(folder, 100, seconds=15)
+
+    history = overdue.run()
+
+    assert timers(history) == []
+    assert [event.type for event in history.events].count("OrderCancelled") == 75

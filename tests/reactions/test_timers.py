@@ -2,15 +2,22 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dualbus import App, Every, Reaction
 from dualbus.cli.main import main
+from dualbus.log.identity import Identity
+from dualbus.reactions.store import Changes, ReactionStore, Removed, Timer
+from dualbus.reactor.timers import Timers
 from dualbus.testing import until
 from tests.reactions.conftest import Shop
-from tests.reactions.shop import PlaceOrder, ReceivePayment
+from tests.reactions.shop import COMMANDS, CancelOrder, PlaceOrder, ReceivePayment
 
+CLOSE = CancelOrder(order="all")
 Make = Callable[..., Shop]
 Dualbus = Callable[..., str]
 
@@ -117,6 +124,76 @@ def test_an_operator_lists_fires_and_cancels_timers_and_the_log_remembers(shop: 
     one.cluster.start("reactor")
     until(lambda: [timer["name"] for timer in timers(one, run)] == ["unpaid/c"])
     assert cancelled(one) == ["a"]
+
+
+def test_a_schedule_executes_the_last_missed_time_once_and_continues_in_the_future(shop: Make, run: Dualbus) -> None:
+    # Given a schedule for each new year, three years ago
+    one = shop("tests.reactions.shop:cleaned")
+    one.start()
+    one.client.command(PlaceOrder(order="old"))
+    until(lambda: len(timers(one, run)) == 1)
+    [before] = timers(one, run)
+    assert before["due"] > datetime.now(UTC).isoformat() and before["due"].endswith("-01-01T03:00:00+00:00")
+    assert one.cluster.stop("reactor") == 0
+    store = ReactionStore(one.cluster.data)
+    [row] = store.timers()
+    store.write(Changes(timers=[row._replace(due=int(datetime(2023, 1, 1, 3, tzinfo=UTC).timestamp() * 1_000_000))]))
+    store.close()
+
+    one.cluster.start("reactor")
+
+    until(lambda: cancelled(one) == ["old"])
+    year = datetime.now(UTC).year
+    assert one.records()[-1][2] == f"cleaning/{year}-01-01T03:00Z/CancelOrder"
+    until(lambda: timers(one, run) == [before])
+
+
+def test_a_schedule_does_not_execute_a_time_before_its_first_start_without_its_file(shop: Make, run: Dualbus) -> None:
+    one = shop("tests.reactions.shop:cleaned")
+    one.start()
+    one.client.command(PlaceOrder(order="old"))
+    until(lambda: len(timers(one, run)) == 1)
+    before = timers(one, run)
+    assert one.cluster.stop("reactor") == 0
+    for path in one.cluster.data.glob("reactor.db*"):
+        path.unlink()
+
+    one.cluster.start("reactor")
+
+    until(lambda: timers(one, run) == before)
+    assert cancelled(one) == []
+
+
+@pytest.mark.parametrize(("started", "due"), [("2026-05-01", "2026-05-03"), ("2026-05-03T04:00", "2026-05-04")])
+def test_without_a_file_a_schedule_begins_with_the_last_time_since_its_start(
+    tmp_path: Path, started: str, due: str
+) -> None:
+    daily = App(commands=COMMANDS, reactions=[Reaction("daily", on=[Every("0 3 * * *", CLOSE)], since="now")])
+    store = ReactionStore(tmp_path, Identity("log", "life"))
+    nothing: Any = None
+    schedules = Timers(daily, nothing, daily.reactors["daily"], store, nothing, nothing, nothing)
+
+    now = datetime(2026, 5, 3, 12, tzinfo=UTC)
+    schedules.begin(now, datetime.fromisoformat(started).replace(tzinfo=UTC))
+    schedules.begin(now + timedelta(days=30), now)  # and an earlier time in the file stays
+
+    assert [row.due / 1e6 for row in store.timers()] == [datetime.fromisoformat(f"{due}T03:00+00:00").timestamp()]
+    store.close()
+
+
+def test_a_fired_timer_does_not_remove_a_later_timer_of_the_same_name(tmp_path: Path) -> None:
+    store = ReactionStore(tmp_path, Identity("log", "life"))
+    first = Timer("orders", 0, "unpaid", 5, "orders/1/0", 1, "CancelOrder", "{}", "{}")
+    second = first._replace(key="orders/2/0", due=9)
+    store.write(Changes(timers=[first, second]))
+
+    store.write(Changes(timers=[Removed("orders", "unpaid", 0, "orders/1/0"), first._replace(due=7, tries=1)]))
+    assert store.timers() == [second]
+    store.write(Changes(timers=[Removed("orders", "unpaid")]))
+
+    assert store.timers() == []
+    assert store.next_due("orders", 0) is None
+    store.close()
 
 
 def test_an_unknown_timer_is_reported(

@@ -14,6 +14,7 @@ from dualbus.log.contract import NO_HASH
 from dualbus.log.identity import Identity
 from dualbus.readmodel.checkpoints import checkpoints
 from dualbus.readmodel.file import Checkpoint, Damaged, NotAllowed, ReadModelBusyError, create, file_name
+from dualbus.readmodel.memory import ModelInMemory
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.runtime.errors import ConfigError
@@ -191,6 +192,42 @@ def test_tables_that_are_not_sql_are_all_named(folder: Path) -> None:
         "The tables of projection one",
         "The tables of projection two",
     ]
+
+
+TYPES = """
+CREATE TABLE things (id STRING PRIMARY KEY, price DECIMAL(10, 2), amount numeric);
+CREATE TABLE kept (a INT, b VARCHAR(5), c TEXT, d REAL, e DOUBLE, f BOOLEAN, g DATE, h DATETIME, i BLOB, j);
+CREATE TABLE anything (a ANY) STRICT;
+CREATE VIEW shown AS SELECT CAST(a AS NUMERIC) AS a FROM kept;
+CREATE VIRTUAL TABLE texts USING fts5(name);
+CREATE VIRTUAL TABLE places USING rtree(id, low, high);
+"""
+
+
+def test_columns_in_which_sqlite_would_change_a_text_are_refused(folder: Path) -> None:
+    projection = Projection("things", 1, TYPES, [])
+    with pytest.raises(ConfigError) as fault:
+        create(folder / "new.db", [projection], LOG)
+    with pytest.raises(ConfigError) as in_memory:
+        ModelInMemory([projection])
+
+    assert fault.value.errors == in_memory.value.errors
+    assert [sentence.partition(": SQLite")[0] for sentence in fault.value.errors] == [
+        "Column id of table things has the type STRING",
+        "Column price of table things has the type DECIMAL(10, 2)",
+        "Column amount of table things has the type numeric",
+    ]
+
+
+def test_columns_of_other_types_keep_a_text(folder: Path) -> None:
+    with closing(ModelInMemory([Projection("kept", 1, TYPES.partition(";")[2], [])])) as model:
+        model.execute(
+            "INSERT INTO kept (b, c, g, h, i, j) VALUES ('0.10', '007', '2026-01-31', '1e5', '0.10', '007')"
+        )
+        model.execute("INSERT INTO anything VALUES ('0.10')")
+        [row] = model.read_only().all("SELECT b, c, g, i, j FROM kept")
+        assert list(row.values()) == ["0.10", "007", "2026-01-31", "0.10", "007"]
+        assert model.read_only().all("SELECT a FROM anything") == [{"a": "0.10"}]
 
 
 def test_a_file_that_is_no_read_model_is_said_to_be_damaged(folder: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from dualbus import Client
@@ -16,10 +17,13 @@ from dualbus.testing import Cluster, until
 from dualbus.transport.keys import Keys, load_keys
 from tests.conftest import ROOT
 from tests.raw import RawClient, create, query
+from tests.web.conftest import wait_until_serving
 
 from .conftest import Operator
 
 SECRET = "secret.address@example.org"
+PATHS = ["/", "/events", "/metrics", "/queries/ListUsers", "/page/cluster", "/page/rates", "/page/events"]
+PATHS += ["/page/events/2", "/page/commands", "/page/rows", "/page/application", "/openapi.json"]
 
 
 def test_every_file_and_socket_is_private_also_with_an_open_umask(keyed: Cluster, operator: Operator) -> None:
@@ -97,8 +101,14 @@ def exits(cluster: Cluster, operator: Operator) -> dict[str, Callable[[], str]]:
                 client.ask(subscription, rename, again, query("ListUsers"), query("GetUser", user_id=1))
             )
 
+    def served() -> str:
+        found = [httpx.get(f"{cluster.http}{path}", timeout=60) for path in PATHS]
+        assert [answer.status_code for answer in found] == [200] * len(PATHS)
+        return "".join(answer.text + str(answer.headers) for answer in found)
+
     return {
         "replies": answered,
+        "pages": served,
         "status": lambda: operator("status", "--json"),
         "events": lambda: operator("events") + operator("events", "--json"),
         "verify": lambda: operator("verify"),
@@ -108,7 +118,8 @@ def exits(cluster: Cluster, operator: Operator) -> dict[str, Callable[[], str]]:
 
 
 def test_a_private_value_leaves_by_no_exit_but_export_and_backup(keyed: Cluster, operator: Operator) -> None:
-    keyed.start()
+    keyed.start("gateway", "commandbus", "projector", "querybus", "web")
+    wait_until_serving(keyed)
     with Client(keyed.front, keys=keyed.data / "keys") as client:
         client.command("CreateUser", name="Ada", email=SECRET, idempotency_key="k")
         assert len(client.query("ListUsers")) == 2

@@ -36,7 +36,8 @@ def test_the_timeline_of_a_command_has_all_stages_in_their_order(running: Cluste
     # Then the timeline of each is found by its key and by its position
     for key, position in (("ada", 2), ("bob", 3), ("eve", 4)):
         found = timeline(client, key=key)
-        assert (found["key"], found["type"], found["outcome"]) == (key, "CreateUser", "success")
+        assert (found["type"], found["outcome"]) == ("CreateUser", "success")
+        assert key not in str(found)  # only the client of the command knows its key
         assert (found["first"], found["position"], found["late"], found["tries"]) == (position, position, False, 1)
         assert timeline(client, position=position) == found
         stages = found["stages"]
@@ -99,14 +100,16 @@ def test_the_answer_to_a_command_that_has_timed_out_is_late(running: Cluster, cl
 def test_a_command_is_found_by_any_of_its_positions() -> None:
     desk = Desk()
     desk.greet_both(position=10)
-    for number, position in ((1, 13), (2, 13), (3, 15)):  # three events, a rejection, two events
+    # Three events, a rejection, a copy of a command at position 12, two events
+    for number, position in ((1, 13), (2, 13), (9, 12), (3, 15)):
         desk.ask(command(number, key=f"k{number}"))
         desk.dispatch()
         answer(desk, position)
 
     found = {position: desk.router.workers.timeline.find(None, position) for position in range(10, 17)}
-    keys = {position: one and one["key"] for position, one in found.items()}
-    assert keys == {10: None, 11: "k1", 12: "k1", 13: "k1", 14: "k3", 15: "k3", 16: None}
+    ranges = {position: one and (one["first"], one["position"]) for position, one in found.items()}
+    first, third = (11, 13), (14, 15)
+    assert ranges == {10: None, 11: first, 12: first, 13: first, 14: third, 15: third, 16: None}
     rejected = desk.router.workers.timeline.find("k2", None)
     assert rejected is not None
     assert (rejected["first"], rejected["position"]) == (None, 13)
@@ -195,6 +198,25 @@ def test_the_rates_of_an_interval() -> None:
     rates = router.rates.as_dict()
     assert rates["time"] == [1002.0, 1004.0]
     assert (rates["commands_per_s"], rates["commands_p99_s"][1]) == ([4.0, 0.0], None)
+
+
+def test_subscriptions_have_no_part_in_the_rates() -> None:
+    # Given a request for events that the gateway holds for its time
+    desk = Desk()
+    desk.greet_both()
+    desk.greet("querybus", b"q", registration=2, types=["Events"])
+    desk.router.sample(desk.now, 1000.0)
+    desk.ask({"dest": "querybus", "body": {"type": "Events", "msg_id": 1}})
+    desk.wait(1.1)
+    desk.dispatch()
+    desk.answer(b"q")
+    assert desk.told() == [(1, "ok")]
+
+    desk.router.sample(desk.now + INTERVAL_SECONDS, 1002.0)
+    assert (desk.router.rates.as_dict()["queries_per_s"], desk.router.rates.as_dict()["queries_p99_s"]) == (
+        [0.0],
+        [None],
+    )
 
 
 def test_ten_minutes_of_rates_are_kept() -> None:

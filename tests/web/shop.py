@@ -103,6 +103,10 @@ class Fail(Query[str]):
     pass
 
 
+class CountItems(Query[int]):
+    item: str
+
+
 def add_item(command: AddItem, past: Past) -> Iterator[ItemAdded]:
     if next(iter(past.events(ITEM(command.item))), None):
         raise Rejected("There is an item of this name", code="item_taken", field="item")
@@ -141,9 +145,17 @@ def fail(query: Fail, tables: ReadOnlyTables) -> str:
     raise RuntimeError("a bug")
 
 
+def count_items(query: CountItems, tables: ReadOnlyTables) -> int:
+    """Fail for two items."""
+    found = [row for row in tables.all("SELECT item FROM items") if row["item"].startswith(query.item)]
+    if len(found) == 2:
+        raise RuntimeError("a bug")
+    return len(found)
+
+
 TABLES = "CREATE TABLE items (item TEXT PRIMARY KEY, price TEXT)"
 app = App(
     commands=[add_item, explode, refuse],
     projections=[Projection("items", version=1, tables=TABLES, on=[insert_item])],
-    queries=[echo, list_items, sleep, fail],
+    queries=[echo, list_items, sleep, fail, count_items],
 )

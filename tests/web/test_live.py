@@ -182,3 +182,16 @@ def test_the_stop_of_the_process_ends_all_streams(cluster: Cluster) -> None:
         assert cluster.stop("web") == 0
         until(lambda: events.ended and live.ended)
     assert cluster.process("web").stderr_text.count("\n") == 1  # the address
+
+
+def test_a_query_that_fails_later_is_a_frame_without_an_id_and_recovers(site: Cluster, browser: httpx.Client) -> None:
+    first = add(browser, "Brittle 1")
+    with Listener(site, "/queries/CountItems?item=Brittle", **{"dualbus-after": str(first)}) as listener:
+        until(lambda: listener.ids == [first])
+        add(browser, "Brittle 2")
+        until(lambda: listener.events == ["problem"])
+        assert listener.ids == [first]
+        assert listener.data[-1]["status"] == 500
+        third = add(browser, "Brittle 3")
+        until(lambda: listener.ids == [first, third])
+        assert listener.data[-1] == 3

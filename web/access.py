@@ -1,0 +1,95 @@
+"""Access by tokens: the holder of a request, and the paths that it permits."""
+
+import asyncio
+from http.cookies import CookieError, SimpleCookie
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Scope
+
+from dualbus.protocol.permissions import EVERYTHING, GATEWAY
+from dualbus.runtime.settings import Settings
+from dualbus.runtime.tokens import Token, TokenTable, hash_of
+
+from .problems import Problem
+from .streams import Streams
+
+OPEN_PATHS = ("/healthz",)
+PARAMETER = "token"  # of the address that a person opens once; then the cookie has the token
+COOKIE_SECONDS = 30 * 86_400
+REFRESH_SECONDS = 0.25
+HOLDER = "dualbus.holder"  # in the scope of a request
+
+
+class Access:
+    """Checks tokens, once the first was created. A browser keeps its token in a cookie."""
+
+    def __init__(self, settings: Settings, streams: Streams) -> None:
+        self._tokens = TokenTable(settings.keys) if settings.keys else None
+        self._streams = streams
+        self._cookie = f"dualbus-token-{settings.http_host_port[1]}"  # browsers send a cookie to all ports of a host
+
+    async def watch(self) -> None:
+        """Read changed tokens, and end all streams after a change: listeners connect again, and are checked."""
+        while self._tokens:
+            if self._tokens.refresh():
+                self._streams.drop()
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    def check(self, scope: Scope) -> Response | None:
+        """Raise Problem without a permitted token; return the response that moves a token into the cookie."""
+        tokens = self._tokens.by_hash if self._tokens else None
+        if tokens is None or scope["path"] in OPEN_PATHS:
+            return None
+        request = Request(scope)
+        if scope["path"] == "/" and (text := request.query_params.get(PARAMETER)):
+            _holder(tokens, text)
+            answer = RedirectResponse("/", 303)
+            answer.set_cookie(self._cookie, text, max_age=COOKIE_SECONDS, httponly=True, samesite="strict")
+            return answer
+        holder = scope[HOLDER] = _holder(tokens, _bearer(request) or self._of_cookie(request))
+        if not _permits(holder, scope["path"], request):
+            raise Problem(403, f"The token of {holder.name} does not permit this: change its permissions.")
+        return None
+
+    def _of_cookie(self, request: Request) -> str:
+        try:
+            cookie = SimpleCookie(request.headers.get("cookie", "")).get(self._cookie)
+        except CookieError:
+            return ""
+        return cookie.value if cookie else ""
+
+
+def actor_of(scope: Scope) -> str | None:
+    """Return the name of the token of a request; None without tokens."""
+    holder: Token | None = scope.get(HOLDER)
+    return holder.name if holder else None
+
+
+def _bearer(request: Request) -> str:
+    texts = request.headers.getlist("authorization")
+    scheme, _, token = texts[0].partition(" ") if len(texts) == 1 else ("", "", "")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _holder(tokens: dict[str, Token], text: str) -> Token:
+    """Return the holder of a token; raise Problem for an unknown token."""
+    if holder := tokens.get(hash_of(text)):
+        return holder
+    text = "Send a token: Authorization: Bearer TOKEN. `dualbus tokens add` creates tokens."
+    raise Problem(401, text, {"www-authenticate": "Bearer"})
+
+
+def _permits(holder: Token, path: str, request: Request) -> bool:
+    """Return whether a token permits a path. Events are checked by their types; all else needs every permission."""
+    allowed = holder.permissions
+    kind, _, name = path.removeprefix("/").partition("/")
+    if kind == "commands":
+        return allowed.allow("commandbus", name)
+    if kind == "queries":
+        return allowed.allow("querybus", name)
+    if path == "/events":
+        return allowed.allow_events({"types": request.query_params.getlist("type")})
+    if path in ("/metrics", "/readyz"):
+        return allowed == EVERYTHING or allowed.allow(GATEWAY, "Status")
+    return allowed == EVERYTHING
