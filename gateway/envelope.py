@@ -68,7 +68,6 @@ def read_request(message: Any, holder: Holder) -> Request:
             _whole(message, "timeout_ms", 1, TIMEOUT_MS_MAX) if "timeout_ms" in message else None,
             (_whole(message, "after", 0, INT_MAX) or 0) if "after" in message else 0,
             packed,
-            body.get("trace"),
         )
         if request.type == EVENTS and not holder.trusted:
             request.events_allowed = holder.permissions.allow_events(body.get("params"))

@@ -5,18 +5,20 @@ The gateway counts, because the gateway answers each request exactly once: no re
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from operator import attrgetter
+from typing import Any
 
+from dualbus.protocol.outcomes import SUCCESS
 from dualbus.telemetry.histogram import SECONDS, Histogram
 
+from .answered import AnsweredBatch
 from .request import Request
 
 GONE = "gone"  # the outcome of a request whose client has disconnected
 UNKNOWN = "unknown"  # the label of every type without a registration, and of every unknown dest
 TYPES_MAX = 10_000
 
-Answered: TypeAlias = tuple[str, float, str]
-"""An answered request: its type, the time of its arrival, its outcome."""
+_TYPE_AND_ARRIVAL = attrgetter("type", "arrived")
 
 
 class TypeMetrics:
@@ -57,16 +59,25 @@ class Metrics:
         known = self._by_type.get((dest, UNKNOWN))
         return known or self._by_type.setdefault((UNKNOWN, UNKNOWN), TypeMetrics(UNKNOWN, UNKNOWN))
 
-    def answered(self, dest: str, answers: Iterable[Answered]) -> None:
-        """Count answers of workers. Requests of a batch are alike, so that few counts change."""
-        for (type_, arrived, outcome), number in Counter(answers).items():
-            counted = self._by_type.get((dest, type_)) or self._unknown(dest)
-            counted.count(outcome, number)
-            counted.duration.observe(self.now - arrived, number)
+    def answered(self, dest: str, batch: AnsweredBatch) -> None:
+        """Count answers of workers. The requests of a batch are alike, so that few counts change."""
+        requests = batch.requests
+        if batch.outcomes or batch.late:
+            for request in requests:
+                if request.id not in batch.late:
+                    self._count(dest, request.type, request.arrived, batch.outcome(request), 1)
+            return
+        for (type_, arrived), number in Counter(map(_TYPE_AND_ARRIVAL, requests)).items():
+            self._count(dest, type_, arrived, SUCCESS, number)
+
+    def _count(self, dest: str, type_: str, arrived: float, outcome: str, number: int) -> None:
+        counted = self._by_type.get((dest, type_)) or self._unknown(dest)
+        counted.count(outcome, number)
+        counted.duration.observe(self.now - arrived, number)
 
     def failed(self, request: Request, outcome: str) -> None:
         """Count an error of the gateway in answer to an accepted request."""
-        self.answered(request.dest, [(request.type, request.arrived, outcome)])
+        self._count(request.dest, request.type, request.arrived, outcome, 1)
 
     def __iter__(self) -> Iterator[TypeMetrics]:
         """Iterate over the types with requests."""

@@ -226,8 +226,8 @@ class Gateway:
         """Record the spans of the requests that this turn has answered."""
         now = time.monotonic()
         for request in answered:
-            if request.trace:
-                tracer.record("request", request.trace, request.type, request.arrived, now)
+            if trace := unpack(request.body).get("trace"):
+                tracer.record("request", trace, request.type, request.arrived, now)
         answered.clear()
 
     def _probe(self, now: float) -> None:

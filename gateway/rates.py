@@ -46,7 +46,7 @@ class Rates:
         if self._last and now < self._last.now + INTERVAL_SECONDS:
             return
         at = positions(router.workers)
-        totals = _totals(router.workers.metrics, at, now)
+        totals = _totals(router.workers.metrics, at, self._last, now)
         if self._last:
             point = {"time": round(time, 3), **_rates(self._last, totals)}
             point |= {"lag_events": at["lag_events"], "lag_s": at["lag_s"], "pending": len(router.pending)}
@@ -58,7 +58,7 @@ class Rates:
         return {"interval_s": INTERVAL_SECONDS, **{name: [point[name] for point in self._points] for name in COLUMNS}}
 
 
-def _totals(metrics: Metrics, at: dict[str, Any], now: float) -> _Totals:
+def _totals(metrics: Metrics, at: dict[str, Any], last: _Totals | None, now: float) -> _Totals:
     """Sum the counts of all types. Subscriptions have no duration: the gateway holds their requests on purpose."""
     durations = {dest: [0] * (len(SECONDS) + 1) for dest in _NAMES}
     failed = 0
@@ -67,7 +67,10 @@ def _totals(metrics: Metrics, at: dict[str, Any], now: float) -> _Totals:
         if counted.dest in durations and counted.type != EVENTS:
             total = durations[counted.dest]
             durations[counted.dest] = [a + b for a, b in zip(total, counted.duration.counts, strict=True)]
-    return _Totals(now, durations, failed, at["log_position"] or 0, at["read_model_position"] or 0)
+    # While a process is not running, its position is that of the last point.
+    written = at["log_position"] or (last.written if last else 0)
+    applied = at["read_model_position"] or (last.applied if last else 0)
+    return _Totals(now, durations, failed, written, applied)
 
 
 def _rates(last: _Totals, totals: _Totals) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def _rates(last: _Totals, totals: _Totals) -> dict[str, Any]:
             found[f"{name}_p{percent}_s"] = quantile(SECONDS, counts, percent / 100)
     found["failed_per_s"] = round((totals.failed - last.failed) / seconds, 2)
     for name in ("written", "applied"):
-        known = getattr(last, name) and getattr(totals, name)  # 0 while the process is not running
+        known = getattr(last, name)  # 0 until the process has reported a position
         count = max(0, getattr(totals, name) - getattr(last, name)) if known else 0
         found[f"{name}_per_s"] = round(count / seconds, 2)
     return found

@@ -19,7 +19,7 @@ class Request:
 
     __slots__ = (
         "after", "answered", "arrived", "body", "client", "deadline", "dest", "events_allowed", "id", "key", "msg_id",
-        "sent", "sent_at", "session", "src", "timeout_ms", "trace", "tries", "type",
+        "sent", "sent_at", "session", "src", "timeout_ms", "tries", "type",
     )  # fmt: skip
 
     # Set by the router on acceptance. Ids rise in the order of arrival.
@@ -27,6 +27,7 @@ class Request:
     client: Client
     session: Session
     arrived: float
+    sent_at: float  # the last sending
     deadline: float
 
     def __init__(
@@ -39,7 +40,6 @@ class Request:
         timeout_ms: int | None,
         after: int,
         body: bytes,
-        trace: str | None = None,
     ) -> None:
         self.src = src
         self.dest = dest
@@ -49,9 +49,7 @@ class Request:
         self.timeout_ms = timeout_ms
         self.after = after
         self.body = body
-        self.trace = trace
         self.tries = 0
-        self.sent_at = 0.0  # the last sending
         self.sent = False  # to a worker, which may have executed the request
         self.events_allowed = True  # false for a subscription to events that the client may not read
         self.answered = False  # an answered request may remain in a queue for a while

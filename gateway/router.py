@@ -250,7 +250,7 @@ class Router:
 
     def _complete(self, request: Request) -> None:
         self.pending.remove(request)
-        if self.traced is not None and request.trace:
+        if self.traced is not None:
             self.traced.append(request)
         self._scheduler.complete_request(request)
 

@@ -6,11 +6,13 @@ projector those of its transactions with its heartbeats.
 
 from collections import deque
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
+from dualbus.protocol.outcomes import SUCCESS
 from dualbus.protocol.records import CommitTimes, Transaction
 
-from .request import Request
+from .answered import AnsweredBatch
 
 COMMANDS_MAX = 5000
 TRANSACTIONS_MAX = 5000  # of the projector
@@ -18,18 +20,17 @@ TRANSACTIONS_MAX = 5000  # of the projector
 SECOND = 1_000_000  # microseconds
 
 
-class _Command(NamedTuple):
-    """A command with the answer of commandbus."""
+_FIELDS = attrgetter("key", "type", "tries", "arrived", "sent_at")
 
-    key: str | None
-    type: str
-    outcome: str
-    first: int  # the position of the first event; above `position` without events
-    position: int
-    late: bool  # the client had been answered before, with a timeout
-    tries: int
-    arrived: float
-    sent_at: float
+
+class _Batch(NamedTuple):
+    """The answers of commandbus in one message."""
+
+    commands: list[tuple[str | None, str, int, float, float]]  # _FIELDS
+    positions: list[int]
+    outcomes: dict[int, str]  # by the number of the command in the batch, if not a success
+    late: set[int]  # the numbers of commands whose clients had been answered before, with a timeout
+    written: int  # the position before the batch
     answered: float
     times: CommitTimes
 
@@ -39,16 +40,26 @@ class Timeline:
 
     def __init__(self) -> None:
         self.written = 0
-        self._commands: deque[tuple[Any, ...]] = deque(maxlen=COMMANDS_MAX)  # the fields of _Command
+        self._count = 0
+        self._batches: deque[_Batch] = deque()  # with COMMANDS_MAX commands, or few more
         self._transactions: deque[Transaction] = deque(maxlen=TRANSACTIONS_MAX)
 
-    def record(self, request: Request, position: int, outcome: str, now: float, times: CommitTimes) -> None:
-        """Record the answer to a command. Answers arrive in the order of the log."""
-        first, self.written = self.written + 1, max(self.written, position)
-        self._commands.append((
-            request.key, request.type, outcome, first, position, request.answered, request.tries,
-            request.arrived, request.sent_at, now, times,
-        ))  # fmt: skip
+    def record(self, batch: AnsweredBatch, now: float, times: CommitTimes) -> None:
+        """Record answers to commands. Answers arrive in the order of the log."""
+        if not batch.requests:
+            return
+        outcomes, late = {}, set()
+        if batch.outcomes or batch.late:
+            for number, request in enumerate(batch.requests):
+                outcomes[number] = batch.outcome(request)
+                if request.id in batch.late:
+                    late.add(number)
+        commands = list(map(_FIELDS, batch.requests))
+        self._batches.append(_Batch(commands, batch.positions, outcomes, late, self.written, now, times))
+        self.written = max(self.written, *batch.positions)
+        self._count += len(commands)
+        while self._count - len(self._batches[0].commands) >= COMMANDS_MAX:
+            self._count -= len(self._batches.popleft().commands)
 
     def projected(self, transactions: Iterable[Transaction]) -> None:
         """Record transactions of the projector."""
@@ -56,40 +67,45 @@ class Timeline:
 
     def clear(self) -> None:
         """Forget all commands, whose positions belonged to another log."""
-        self._commands.clear()
+        self._batches.clear()
         self._transactions.clear()
+        self._count = 0
 
     def find(self, key: str | None, position: int | None) -> dict[str, Any] | None:
         """Return the stages of the first command with a key, or of the command that wrote a position.
 
         The key is not returned: only its client knows it.
         """
-        for command in map(_Command._make, self._commands):
-            if command.key == key if key is not None else command.first <= (position or 0) <= command.position:
-                return self._described(command)
+        for batch in self._batches:
+            written = batch.written
+            for number, (command, last) in enumerate(zip(batch.commands, batch.positions, strict=True)):
+                if command[0] == key if key is not None else written < (position or 0) <= last:
+                    return self._described(batch, number, written + 1)
+                written = max(written, last)
         return None
 
-    def _described(self, command: _Command) -> dict[str, Any]:
+    def _described(self, batch: _Batch, number: int, first: int) -> dict[str, Any]:
         """Return a command for a reply: stages in microseconds since its acceptance, None if unknown."""
-        times = command.times
-        accepted = times.received - round((command.answered - command.arrived) * SECOND)
-        has_events = command.first <= command.position
+        _, type_, tries, arrived, sent_at = batch.commands[number]
+        position, times = batch.positions[number], batch.times
+        accepted = times.received - round((batch.answered - arrived) * SECOND)
+        has_events = first <= position
         stages = {
             "accepted": accepted,
-            "sent": times.received - round((command.answered - command.sent_at) * SECOND),
+            "sent": times.received - round((batch.answered - sent_at) * SECOND),
             "deciding": times.deciding,
             "decided": times.decided,
             "committed": times.committed or None,
             "answered": times.received,
-            "projected": self._projected_at(command.position) if has_events else None,
+            "projected": self._projected_at(position) if has_events else None,
         }
         return {
-            "type": command.type,
-            "outcome": command.outcome,
-            "first": command.first if has_events else None,
-            "position": command.position,
-            "late": command.late,
-            "tries": command.tries + 1,
+            "type": type_,
+            "outcome": batch.outcomes.get(number, SUCCESS),
+            "first": first if has_events else None,
+            "position": position,
+            "late": number in batch.late,
+            "tries": tries + 1,
             "accepted_us": accepted,
             "stages": {name: None if time is None else time - accepted for name, time in stages.items()},
         }

@@ -11,13 +11,14 @@ from typing import Any, Protocol
 from dualbus.log.identity import Identity
 from dualbus.protocol.codec import packed_work
 from dualbus.protocol.codes import Code, error
-from dualbus.protocol.outcomes import outcome_of
+from dualbus.protocol.outcomes import ERROR, outcome_of
 from dualbus.protocol.records import CommitTimes, Heartbeat, Registration, Response, read_transactions
 
+from .answered import AnsweredBatch
 from .bus import COMMANDS, PROJECTOR, QUERIES, REACTOR, SLOW_SECONDS, Bus
 from .clients import Client
 from .deferred import Deferred
-from .metrics import Answered, Metrics
+from .metrics import Metrics
 from .request import TRIES_MAX, Request
 from .timeline import Timeline
 from .worker import Worker
@@ -118,8 +119,8 @@ class Workers:
         worker.last_seen = self.metrics.now = now
         bus, in_flight = self.buses[worker.dest], worker.in_flight
         before = len(in_flight)
-        answered: list[Answered] = []
-        record = self.timeline.record
+        batch = AnsweredBatch()
+        requests, positions = batch.requests, batch.positions
         highest = 0
         for id_, position, body, details in responses:
             if id_ == worker.slow:
@@ -132,13 +133,17 @@ class Workers:
                 highest = position
             if position > request.session.position:
                 request.session.position = position
-            outcome = outcome_of(body, details)
-            if times:
-                record(request, position, outcome, now, times)
-            if not request.answered:
-                answered.append((request.type, request.arrived, outcome))
+            requests.append(request)
+            positions.append(position)
+            if details or body[1:12] == ERROR:
+                batch.outcomes[request.id] = outcome_of(body)
+            if request.answered:
+                batch.late.add(request.id)
+            else:
                 self._answers.deliver(request, position, body, details)
-        self.metrics.answered(worker.dest, answered)
+        self.metrics.answered(worker.dest, batch)
+        if times:
+            self.timeline.record(batch, now, times)
         self.head = max(self.head, highest)
         if self.deferred and worker.dest == QUERIES and highest:
             self._queue_deferred(highest)
@@ -235,7 +240,8 @@ class Workers:
                 self.deferred.add(request)
                 continue
             self._sendings = sending = self._sendings + 1
-            request.sent, request.sent_at = True, now
+            request.sent = True
+            request.sent_at = now
             worker.in_flight[sending] = request
             if request.type in slow_types:
                 worker.slow, worker.slow_since = sending, now

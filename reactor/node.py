@@ -154,7 +154,8 @@ class Reactor:
         reactions = Reactions(self._app, log, store, Commands(client.execute, log), environment)
         self._reactions = reactions
         self._link.identity = log.identity
-        logger.info("Running %d reactions (pid %d).", len(self._app.reactors), os.getpid())
+        names = ", ".join(self._app.reactors) or "none"
+        logger.info("Running the reactions: %s (pid %d).", names, os.getpid())
         try:
             reactions.start()
             await self._react(reactions, store)

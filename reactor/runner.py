@@ -98,7 +98,7 @@ class Runner:
     def _first(self, mark: Outcome) -> Progress:
         """Return the progress without a stored one: at the mark of the first start, or later for effects."""
         start = int(mark.origin.metadata.get(POSITION, mark.position))
-        if mark.origin.metadata[INSTANCE] == self._instance:
+        if mark.origin.metadata.get(INSTANCE) == self._instance:
             return Progress(start, self._log.hash_at(start) or b"", 0)
         if self.effects:
             start = max(start, self._finished())

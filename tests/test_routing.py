@@ -418,5 +418,5 @@ def test_a_commandbus_with_another_log_is_turned_away_and_the_first_keeps_its_wo
 def test_a_worker_of_no_known_dest_is_turned_away() -> None:
     assert (
         Desk().greet("warehouse", b"w")
-        == "Unknown dest 'warehouse': workers register as commandbus, querybus or projector."
+        == "Unknown dest 'warehouse': workers register as commandbus, querybus, projector or reactor."
     )

@@ -1,5 +1,6 @@
 """Problems as RFC 9457: every error of the process is a sentence for people, with codes for programs."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -12,6 +13,7 @@ from dualbus.application.errors import DualbusError, Executed, HandlerError, Key
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
+STATUSES = {"not_supported": 404, "forbidden": 403}  # of refusals by the gateway or a bus, by code
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # of RFC 9110; Python before 3.13 has older ones
 
 
@@ -67,7 +69,7 @@ def problem_of(error: DualbusError) -> Problem:
 
 def _rejected(error: Rejected) -> Problem:
     codes = {problem.code for problem in error.problems}
-    status = 404 if codes == {"not_supported"} else 422
+    status = STATUSES.get(codes.pop(), 422) if len(codes) == 1 else 422
     return Problem(status, str(error), errors=problem_list(error.problems))
 
 
@@ -86,4 +88,4 @@ def problem_list(problems: Sequence[errors.Problem]) -> list[dict[str, Any]]:
 def pointer(path: str) -> str:
     """Return the path of a field, such as `lines[0].amount`, as a JSON pointer in a URI fragment."""
     escaped = path.replace("~", "~0").replace("/", "~1")
-    return "#/" + escaped.replace("[", "/").replace("]", "").replace(".", "/").replace("//", "/")
+    return "#/" + "/".join(step for step in re.split(r"[.\[\]]", escaped) if step)

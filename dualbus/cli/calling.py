@@ -20,6 +20,7 @@ from dualbus.client.client import Client
 from dualbus.protocol.codec import unique
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.numbers import read_number
+from dualbus.runtime.settings import OFF
 
 Fields = Annotated[
     list[str] | None,
@@ -68,7 +69,7 @@ def query(
 def _client(timeout: float | None) -> Iterator[Client]:
     """Provide a client whose errors are those of the command line."""
     ours = settings()
-    with Client(ours.front, timeout=timeout or ours.timeout_ms / 1000) as client:
+    with Client(ours.front, timeout=timeout or ours.timeout_ms / 1000, keys=ours.keys or OFF) as client:
         try:
             yield client
         except Rejected as rejected:

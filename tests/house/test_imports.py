@@ -82,6 +82,7 @@ PURE = [
     "gateway/deferred.py",
     "gateway/followers.py",
     "gateway/metrics.py",
+    "gateway/answered.py",
     "gateway/timeline.py",
     "gateway/rates.py",
     "gateway/positions.py",

@@ -23,6 +23,10 @@ class Shop:
         self.cluster = Cluster(folder, app, cwd=ROOT)
         self.client = Client(self.cluster.front)
 
+    def connect(self) -> Client:
+        """Return a new client: after a restore, an old client expects later positions."""
+        return Client(self.cluster.front)
+
     def start(self, *names: str) -> None:
         """Start processes."""
         self.cluster.start(*(names or NAMES))

@@ -193,6 +193,7 @@ def test_the_latest_commands_are_complete_and_in_order(browser: httpx.Client) ->
     keys = [f"latest-{number}" for number in range(60)]
     for key in keys:
         place(browser, "Nobody" if key.endswith("5") else "Ada", key=key)
+        assert get(browser, "/page/commands").one("tbody").all("tr")[0].all("code")[0].text == key
 
     rows = get(browser, "/page/commands").one("tbody").all("tr")
     assert [row.all("code")[0].text for row in rows] == keys[:9:-1]
