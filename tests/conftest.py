@@ -26,8 +26,9 @@ def pytest_configure() -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Remove the keys."""
-    shutil.rmtree(keyring.FOLDER, ignore_errors=True)
+    """Remove the keys, which the workers of a run share."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(keyring.FOLDER, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,5 +1,6 @@
 """The keys of the tests' clusters, for sockets that tests make by hand."""
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import zmq
 from dualbus.transport.curve import CLUSTER, ZapHandler, secure_client, secure_server
 from dualbus.transport.keys import Keys, load_cluster_keys
 
-FOLDER = Path(tempfile.mkdtemp(prefix="dbkeys"))  # of all clusters and clients of the tests
+# Of all clusters and clients of the tests; a process that a test starts inherits the variable.
+FOLDER = Path(os.environ.get("DUALBUS_KEYS") or tempfile.mkdtemp(prefix="dbkeys"))
 
 
 def keys() -> Keys:

@@ -269,6 +269,7 @@ def test_settings_that_are_wrong_are_told_all_at_once(folder: Path) -> None:
         DUALBUS_TIMEOUT_MS="soon",
         DUALBUS_APP="users",
         DUALBUS_COLOUR="red",
+        DUALBUS_KEYS="off",
     )
     assert len(said) == 7
     assert said[0].startswith("DUALBUS_COLOUR is not a setting. The settings are DUALBUS_FRONT, DUALBUS_BACK, ")
@@ -283,6 +284,6 @@ def test_settings_that_are_wrong_are_told_all_at_once(folder: Path) -> None:
 @pytest.mark.parametrize("process", ["gateway", "commandbus", "projector", "querybus"])
 def test_no_process_uses_an_address_that_other_machines_can_reach(folder: Path, process: str) -> None:
     names = ("DUALBUS_FRONT", "DUALBUS_BACK", "DUALBUS_EVENTS", "DUALBUS_PROGRESS")
-    said = refused(folder, process, **dict.fromkeys(names, "tcp://*:5570"))
+    said = refused(folder, process, DUALBUS_KEYS="off", **dict.fromkeys(names, "tcp://*:5570"))
     assert len(said) == 4
     assert not (folder / "data").exists()

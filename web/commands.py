@@ -22,7 +22,7 @@ def routes(site: Site) -> list[BaseRoute]:
         found = parameters(request)
         timeout = pop_timeout(found)
         refuse_others(found)
-        key, session = key_of(request), site.client.session()  # a command is decided at the head of the log
+        key, session = key_of(request), site.sessions.at_head(request)
         with await site.bodies.read(request) as payload, traced(site.tracer, request):
             result = await session.command(kind.__name__, payload, timeout=timeout, idempotency_key=key)
         headers = site.sessions.headers(request, session)

@@ -24,6 +24,10 @@ class Sessions:
         after = max(_header(request), self._position(request))
         return self._client.session(after, actor=actor_of(request.scope))
 
+    def at_head(self, request: Request) -> AsyncSession:
+        """Return a session for a command, which is decided at the head of the log."""
+        return self._client.session(actor=actor_of(request.scope))
+
     def headers(self, request: Request, session: AsyncSession) -> dict[str, str]:
         """Return the headers with the position of a session, for scripts and for browsers."""
         position = session.position

@@ -22,6 +22,7 @@ from tests.faults.launch import launched
 from tests.faults.load import Load
 from tests.raw import SECONDS, Envelope, RawClient, create
 
+PROCESSES = len((ROOT / "Procfile").read_text().splitlines())
 STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP]
 
 # The tests replace the time that a process has to stop, and the time after which honcho kills it: how much is done in
@@ -131,7 +132,7 @@ def test_under_honcho_everything_ends_in_time_and_what_was_in_flight_is_answered
 ) -> None:
     with RawClient(patient.front) as client:
         client.ask(create("Ada"))
-        until(lambda: len(started_under_honcho(patient)) == 4)  # honcho may say so later than they answer
+        until(lambda: len(started_under_honcho(patient)) == PROCESSES)  # honcho may say so later than they answer
         pids = started_under_honcho(patient)
         sent = in_flight(client, folder / "arm")
 
