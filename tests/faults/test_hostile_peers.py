@@ -40,7 +40,7 @@ def _nearly_right(log: list[str]) -> Iterator[Frames]:
     event = [1, "UserCreated", "{}", "now", "c", b"h" * 16]
     body: dict[str, Any] = {"type": "CreateUser", "msg_id": 1}
     right: dict[bytes, list[Any]] = {
-        b"ready": ["querybus", "life", 1, ["GetUser"], 1024, ["another", "log"], 5],
+        b"ready": ["querybus", "life", 1, 7, ["GetUser"], 1024, ["another", "log"], 5, 0],
         b"beat": [["another", "log"], 5, {"queue": 1}],
         b"done": [1, 5, msgpack.packb({"type": "x", "in_reply_to": 1})],
         b"work": [1, "t", 1000, "key", 0, body],
