@@ -42,7 +42,7 @@ def move(
 
 
 def refill() -> None:
-    """Put the commits that the commit log has lost, from the replica in the data folder.
+    """Put lost commits from this replica into the commit log.
 
     Stop commandbus on all machines, and run the command on the machine with the highest position.
     """

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -28,7 +29,7 @@ PATHS += ["/page/events/2", "/page/commands", "/page/rows", "/page/application",
 
 def test_every_file_and_socket_is_private_also_with_an_open_umask(keyed: Cluster, operator: Operator) -> None:
     for name, line in keyed.commands.items():
-        keyed.commands[name] = ["sh", "-c", f"umask 0; exec {' '.join(line)}"]
+        keyed.commands[name] = ["sh", "-c", f"umask 0; exec {shlex.join(line)}"]
     keyed.start()
     with RawClient(keyed.front, load_keys_when_there(keyed)) as client:
         client.ask(create("Ada"), query("GetUser", user_id="user-123"))

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -230,7 +231,7 @@ def _is_closed(made: socket.socket) -> bool:
 def test_beyond_the_bound_the_longest_waiting_connection_is_closed(cluster: Cluster) -> None:
     """With few descriptors, silent connections make room for clients that send requests."""
     command = cluster.commands["web"]
-    cluster.commands["web"] = ["/bin/sh", "-c", f"ulimit -n 512; exec {' '.join(command)}"]
+    cluster.commands["web"] = ["/bin/sh", "-c", f"ulimit -n 512; exec {shlex.join(command)}"]
     cluster.start()
     cluster.start("web")
     wait_until_serving(cluster)
