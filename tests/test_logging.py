@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -43,7 +44,7 @@ def test_on_a_terminal_lines_are_calm(wrong: dict[str, str]) -> None:
 
 
 def test_under_honcho_lines_have_one_time(wrong: dict[str, str], folder: Path) -> None:
-    (folder / "Procfile").write_text(f"gateway: exec {sys.executable} -m dualbus.gateway")
+    (folder / "Procfile").write_text(f"gateway: exec {shlex.quote(sys.executable)} -m dualbus.gateway")
     honcho = [sys.executable, "-m", "honcho", "start", "-f", str(folder / "Procfile")]
     shown = subprocess.run(honcho, env=wrong, cwd=ROOT, capture_output=True, text=True).stdout
     [line] = [line for line in shown.splitlines() if "nonsense" in line]
