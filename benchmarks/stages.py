@@ -22,6 +22,7 @@ from dualbus.commandbus.state_cache import StateCache
 from dualbus.gateway.router import Router
 from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
+from dualbus.log.latest import LatestLog
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.batches import answer_batches, batch, batches, joined, parts
 from dualbus.protocol.codec import pack, unpack, unpack_hostile
@@ -141,7 +142,7 @@ def querybus(folder: Path) -> Costs:
     """Measure a query in querybus, from the received frame to the frame of the response."""
     watch, app, path = Stopwatch(), load("users:app"), folder / "read.db"
     ids = _filled(folder, app)
-    answering, reader = Responder(app, EventFeed(app, path.parent)), ReadModelReader(path)
+    answering, reader = Responder(app, EventFeed(app, LatestLog(path.parent).open)), ReadModelReader(path)
     for frame in islice(_work("GetUser", "params", lambda number: {"user_id": ids[number % len(ids)]}), BATCHES):
         with watch.stage("unpack"):
             jobs: list[Job] = read_work(unpack(frame), FAR)

@@ -1,8 +1,7 @@
 """Answers the built-in query Events from the log, opened read-only. Query functions cannot access the log."""
 
-import os
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -12,7 +11,6 @@ from dualbus.application.app import App
 from dualbus.application.errors import Problem
 from dualbus.application.messages import Invalid, Query
 from dualbus.log.contract import ReadableLog, RecordedEvent
-from dualbus.log.engine import log_file, open_reader
 from dualbus.protocol.feed import EVENTS, EVENTS_DEFAULT, EVENTS_MAX
 from dualbus.protocol.frames import BATCH_BYTES
 from dualbus.runtime.errors import ConfigError
@@ -33,13 +31,11 @@ class Events(Query):
 class EventFeed:
     """Reads events of the log, without their private fields."""
 
-    def __init__(self, app: App, folder: Path) -> None:
+    def __init__(self, app: App, open_log: Callable[[], ReadableLog]) -> None:
         if EVENTS in app.query_types or EVENTS in app.command_types:
             raise ConfigError(f"{EVENTS} is a query of dualbus itself: rename {EVENTS} in the application.")
         self._app = app
-        self._folder = folder
-        self._log: ReadableLog | None = None
-        self._inode = 0
+        self._open = open_log  # for each request, because a restore may have replaced the log
 
     def check(self, query: Events) -> None:
         """Raise Invalid for a type or a tag that the application does not have, and for a private tag."""
@@ -91,21 +87,6 @@ class EventFeed:
         return log.history([tag], sorted(types), after, READ_EVENTS)
 
     def _shown(self, recorded: RecordedEvent) -> dict[str, Any]:
-        shown = event_json.shown(self._app.decode(recorded.type, recorded.data))
+        event = self._app.decode(recorded.type, recorded.data)
+        shown = event_json.public(type(event), event_json.fields_of(event))
         return {"position": recorded.position, "time": recorded.time, **shown}
-
-    def _open(self) -> ReadableLog:
-        """Open the log, and again after a restore has replaced the file."""
-        path = log_file(self._folder)
-        inode = os.stat(path).st_ino if path.exists() else 0
-        if self._log and inode != self._inode:
-            self.close()
-        if self._log is None:
-            self._log, self._inode = open_reader(self._folder), inode
-        return self._log
-
-    def close(self) -> None:
-        """Close the log."""
-        if self._log:
-            self._log.close()
-        self._log = None

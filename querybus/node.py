@@ -9,6 +9,7 @@ from typing import Any
 
 from dualbus.application.loader import load
 from dualbus.application.tables import Interrupted
+from dualbus.log.latest import LatestLog
 from dualbus.protocol.codec import pack, unpack
 from dualbus.protocol.codes import Code, WireError, error
 from dualbus.protocol.feed import EVENTS
@@ -52,8 +53,9 @@ def serve(settings: Settings, stop: Stop) -> int:
         logger.info("Answering from the read model %s (pid %d).", path, os.getpid())
         interrupt = Interrupt()
         progress = sockets.subscriber(settings.progress)
-        with closing(EventFeed(app, settings.data)) as feed:
-            return QueryBus(Responder(app, feed, interrupt), interrupt, path, progress, link).run(stop)
+        with closing(LatestLog(settings.data)) as log:
+            responder = Responder(app, EventFeed(app, log.open), interrupt)
+            return QueryBus(responder, interrupt, path, progress, link).run(stop)
 
 
 class QueryBus:

@@ -29,7 +29,7 @@ def stored(event: Event) -> tuple[str, dict[str, Any]]:
     kind, values = type(event), event.__dict__
     plain = plain_fields(kind)
     try:
-        data = kind.__pydantic_serializer__.to_json(event, by_alias=False, round_trip=True, warnings=False)
+        data = _json(event)
         if plain and is_plain(values, plain):
             check(values)
             return data.decode(), values
@@ -51,6 +51,10 @@ def to_text(event: Event) -> str:
     return stored(event)[0]
 
 
+def _json(event: Event) -> bytes:
+    return type(event).__pydantic_serializer__.to_json(event, by_alias=False, round_trip=True, warnings=False)
+
+
 def from_text(kind: type[E], data: str | bytes) -> E:
     """Return the event of the JSON of `to_text`; raise ValidationError if the class does not accept the JSON."""
     event: E = _validator(kind).validate_json(data, by_alias=False, by_name=True)
@@ -61,6 +65,12 @@ def from_text(kind: type[E], data: str | bytes) -> E:
 def _validator(kind: type[Event]) -> SchemaValidator:
     own = cast("SchemaValidator", kind.__pydantic_validator__)
     return json_validator(kind, by_name=True) if has_functions(kind) else own
+
+
+def fields_of(event: Event) -> dict[str, Any]:
+    """Return the JSON-like fields of an event of the log, which was read back before it was stored."""
+    fields: dict[str, Any] = from_json(_json(event))
+    return fields
 
 
 def public(kind: type[Event], fields: dict[str, Any]) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def _show(
         name = type(event).__name__
         if types and name not in types:
             continue
-        fields = event_json.stored(event)[1]
+        fields = event_json.fields_of(event)
         data = fields if private else event_json.public(type(event), fields)["payload"]
         if as_json:
             origin = outcomes[recorded.command_id].origin

@@ -13,7 +13,6 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from dualbus.application.app import App
@@ -181,7 +180,7 @@ class _Answerer:
         self._applier = Applier(app, log)
         self._model = ModelInMemory(app.projections)
         self._tables = self._model.read_only()
-        self._responder = Responder(app, _Feed(app, log))
+        self._responder = Responder(app, EventFeed(app, lambda: log))
         self.position = 0
         self._logged = ""  # the last failure of a projection
 
@@ -210,15 +209,3 @@ class _Answerer:
     def close(self) -> None:
         self._tables.close()
         self._model.close()
-
-
-class _Feed(EventFeed):
-    """Reads events of the log in memory."""
-
-    def __init__(self, app: App, log: ReadableLog) -> None:
-        super().__init__(app, Path())
-        self._log = log
-
-    def _open(self) -> ReadableLog:
-        assert self._log  # noqa: S101 - never closed by this class
-        return self._log

@@ -28,6 +28,7 @@ from dualbus.client.calls import PendingCalls
 from dualbus.client.events import Subscription
 from dualbus.gateway.followers import HOLD_SECONDS
 from dualbus.log.contract import GENESIS, Decision, NewEvent
+from dualbus.log.latest import LatestLog
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.batches import batch
 from dualbus.protocol.codec import unpack
@@ -321,7 +322,8 @@ def test_old_events_have_their_current_type_and_a_replaced_log_is_opened_again(f
     old, new = NewEvent("Named", '{"name": "old"}', ()), NewEvent("Renamed", '{"name": "new"}', ())
     write(folder / "one", old, new, old)
     write(folder / "two", new)
-    feed = EventFeed(renaming, folder / "one")
+    log = LatestLog(folder / "one")
+    feed = EventFeed(renaming, log.open)
 
     found = feed.read(Events(types=["Renamed"]))
     assert [(event["type"], event["payload"]["name"]) for event in found["events"]] == [
@@ -335,4 +337,4 @@ def test_old_events_have_their_current_type_and_a_replaced_log_is_opened_again(f
 
     os.replace(folder / "two" / "log.db", folder / "one" / "log.db")
     assert feed.read(Events())["head"] == 1
-    feed.close()
+    log.close()

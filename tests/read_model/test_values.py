@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from dualbus import App, Projection, Query, ReadOnlyTables
 from dualbus.application.tables import Value
 from dualbus.log.identity import Identity
+from dualbus.log.latest import LatestLog
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.records import Job
 from dualbus.querybus.feed import EventFeed
@@ -143,9 +144,9 @@ def answered(returned: Any) -> dict[str, Any]:
         return returned
 
     app = App(queries=[answer])
-    with closing(EventFeed(app, Path("no-log"))) as feed:
-        job = Job(1, 1, 0.0, None, 0, {"type": "Ask", "msg_id": 7})
-        body: dict[str, Any] = unpack(Responder(app, feed).answer(job, ModelInMemory([]))[0])
+    feed = EventFeed(app, LatestLog(Path("no-log")).open)
+    job = Job(1, 1, 0.0, None, 0, {"type": "Ask", "msg_id": 7})
+    body: dict[str, Any] = unpack(Responder(app, feed).answer(job, ModelInMemory([]))[0])
     return body
 
 

@@ -1,7 +1,6 @@
 """The events of the log as people see them: newest first, by filters, without private fields."""
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
 from dualbus.log.contract import LogError, Outcome, ReadableLog, RecordedEvent
-from dualbus.log.engine import log_file, open_reader
+from dualbus.log.latest import LatestLog
 
 CHUNK_EVENTS = 250
 WINDOW_EVENTS_MAX = 2000  # with a tag, in one read
@@ -70,20 +69,7 @@ class History:
 
     def __init__(self, app: App, folder: Path) -> None:
         self._app = app
-        self._folder = folder
-        self._log: ReadableLog | None = None
-        self._inode = 0
-
-    def open(self) -> ReadableLog:
-        """Open the log, and again after a restore has replaced the file."""
-        path = log_file(self._folder)
-        inode = os.stat(path).st_ino if path.exists() else 0
-        if self._log and inode != self._inode:
-            self._log.close()
-            self._log = None
-        if self._log is None:
-            self._log, self._inode = open_reader(self._folder), inode
-        return self._log
+        self.open = LatestLog(folder).open
 
     def head(self) -> int | None:
         """Return the last position; None without a readable log."""
@@ -139,7 +125,7 @@ class History:
         except Unreadable as error:
             return ShownEvent(position, when, type_, {}, (), (), command_id, str(error.cause))
         kind = type(event)
-        _, fields = event_json.stored(event)
+        fields = event_json.fields_of(event)
         public = event_json.public(kind, fields)["payload"]
         hidden = tuple(name for name in fields if name not in public)
         tags = tuple(f"{name}:{text}" for name, text in event_json.tags(event) if name not in self._app.private_tags)
