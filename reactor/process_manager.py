@@ -84,9 +84,8 @@ class ProcessManager:
             job.timers.append(self._timer(job, key, step))
         else:
             command = step.command if isinstance(step, Later) else step
-            if isinstance(
-                step, Later
-            ):  # fired or cancelled; the timer has replaced an earlier timer of the same name
+            if isinstance(step, Later):
+                # Fired or cancelled. The timer has replaced an earlier timer of the same name.
                 job.timers.append(Removed(self.name, step.name or key))
             if refused := await self._refusal(job, key, command, known):
                 await self.refused(job, key, command, refused)

@@ -35,6 +35,7 @@ PROMPT_SECONDS = 0.02  # between announcements of new commits
 POLL_SECONDS = 0.5  # between reads, in case announcements are lost
 TAIL_SECONDS = 2.0  # between checks of the end of the commit log
 LOST_SECONDS = 30.0  # a member of the engine may report an old end for up to 20 seconds
+LOST_PAUSE_SECONDS = 0.2  # between two reads
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class SharedLog(SqliteLog):
                 return
             if time.monotonic() > until:
                 raise self._lost(self._commits.tail() or 0)
-            time.sleep(0.2)
+            time.sleep(LOST_PAUSE_SECONDS)
 
     def _lost(self, tail: int) -> LogDamaged:
         return LogDamaged(
