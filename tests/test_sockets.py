@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 
 from dualbus.testing import until
+from dualbus.transport.curve import CLUSTER, ZapHandler, new_pair, secure_client, secure_server
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import RECEIVE_MESSAGES, Socket, Sockets
 
@@ -130,3 +132,30 @@ def test_who_has_been_woken_at_once_for_a_while_still_sleeps_when_nothing_comes(
     spent, began = time.process_time(), time.monotonic()
     assert line.poll.wait(0.4) == set()
     assert time.process_time() - spent < (time.monotonic() - began) / 4
+
+
+def test_a_failed_check_of_a_key_refuses_one_connection_and_not_the_next() -> None:
+    checked: list[str] = []
+
+    def admits(domain: str, key: str) -> bool:
+        checked.append(key)
+        if len(checked) == 1:
+            raise OSError("The file of the keys cannot be read.")
+        return True
+
+    (server, secret), (public, own) = new_pair(), new_pair()
+    context = zmq.Context()
+    ZapHandler(context, admits)
+    with context.socket(zmq.ROUTER) as router:
+        secure_server(router, secret, CLUSTER)
+        port = router.bind_to_random_port("tcp://127.0.0.1")
+        for number in (1, 2):
+            with context.socket(zmq.DEALER) as dealer:
+                dealer.linger = 0
+                secure_client(dealer, server, public, own)
+                dealer.connect(f"tcp://127.0.0.1:{port}")
+                dealer.send(b"%d" % number)
+                until(lambda: len(checked) >= number)  # noqa: B023 - called before the next number
+                assert number == 1 or router.poll(SECONDS * 1000)
+        assert router.recv_multipart()[-1] == b"2"
+    context.term()

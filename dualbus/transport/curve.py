@@ -4,6 +4,7 @@ A ZAP handler is a thread, so that a busy main thread does not delay handshakes.
 key of each peer during the handshake, and closes the connection if the handler refuses the key.
 """
 
+import logging
 import re
 import threading
 from collections.abc import Callable
@@ -16,6 +17,8 @@ KEY_CHARS = 40
 HANDSHAKE_MS = 10_000  # a connection without a finished handshake closes
 CLIENTS, CLUSTER = "clients", "cluster"  # ZAP domains
 _VERSION = b"1.0"
+
+logger = logging.getLogger(__name__)
 
 Admits = Callable[[str, str], bool]  # domain, public key
 
@@ -70,6 +73,9 @@ class ZapHandler:
         status, text, user = b"400", b"This key is not among the keys of this cluster.", b""
         if mechanism == b"CURVE" and len(credentials) == 1 and len(credentials[0]) == 32:
             user = z85.encode(credentials[0])
-            if self._admits(domain.decode(errors="replace"), user.decode()):
-                status, text = b"200", b"OK"
+            try:
+                if self._admits(domain.decode(errors="replace"), user.decode()):
+                    status, text = b"200", b"OK"
+            except Exception:  # without this thread, nobody could connect any more
+                logger.exception("A key could not be checked, and its connection is refused.")
         return [address, delimiter, _VERSION, id_, status, text, user, b""]
