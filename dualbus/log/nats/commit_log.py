@@ -7,9 +7,7 @@ and a lost answer is resolved by a further attempt, or by reading the sequence.
 
 import asyncio
 import json
-import os
 import time
-from collections import deque
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +18,7 @@ from nats.aio.msg import Msg
 
 from dualbus.log.commits import CommitLogRefused, OutcomeUnknown
 from dualbus.log.contract import LogError, LogUnavailable
+from dualbus.log.inbox import Inbox
 from dualbus.log.nats.address import NatsAddress
 from dualbus.log.nats.servers import server_errors
 from dualbus.log.nats.stream import NOT_FOUND, SILENCE, ApiError, Stream, config_errors
@@ -31,7 +30,6 @@ PAUSE_SECONDS = 0.05
 PING_SECONDS = 1  # two lost answers: the server is stopped, and the client connects to another
 OVERHEAD_BYTES = 4096  # of the headers of a message
 RESULT_SECONDS = 5.0  # beyond the deadline of an operation, for the thread
-ANNOUNCEMENTS_MAX, ANNOUNCEMENT_BYTES_MAX = 1000, 1024
 OTHER_SEQUENCE, FULL = 10071, {10077, 10047, 10023}
 
 
@@ -43,11 +41,11 @@ class NatsCommitLog:
         self.resolved = 0  # puts whose first answer was lost
         self._address = address
         self._announced = b""
-        self._received: deque[bytes] = deque(maxlen=ANNOUNCEMENTS_MAX)
         self._client: Client | None = None  # until connected
         self._stream: Stream
         self._info: dict[str, Any] = {}
-        self.wakeup, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._inbox = Inbox()
+        self.wakeup = self._inbox.wakeup
         self._thread = LoopThread("nats")
         try:
             self._client = client = self._thread.run(self._connect(), CONNECT_SECONDS)
@@ -170,15 +168,10 @@ class NatsCommitLog:
                 await self._stream.announce(message)
 
     async def _receive(self, message: Msg) -> None:
-        if len(message.data) <= ANNOUNCEMENT_BYTES_MAX:
-            self._received.append(message.data)
-            with suppress(BlockingIOError):
-                os.write(self._waker, b"\0")
+        self._inbox.put(message.data)
 
     def announcements(self) -> list[bytes]:
-        with suppress(BlockingIOError):
-            os.read(self.wakeup, 65536)
-        return [self._received.popleft() for _ in range(len(self._received))]
+        return self._inbox.pop_all()
 
     # The leader.
 
@@ -207,8 +200,7 @@ class NatsCommitLog:
             with suppress(*SILENCE):
                 self._thread.run(self._client.close(), RESULT_SECONDS)
         self._thread.stop()
-        os.close(self.wakeup)
-        os.close(self._waker)
+        self._inbox.close()
 
 
 async def _ignore(error: Exception) -> None:

@@ -3,10 +3,8 @@
 PostgreSQL replicates, but does not fail over by itself: an operator or a tool such as Patroni promotes a standby.
 """
 
-import os
 import threading
 import time
-from collections import deque
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -16,6 +14,7 @@ from psycopg import errors
 
 from dualbus.log.commits import CommitLogRefused, OutcomeUnknown
 from dualbus.log.contract import LogUnavailable
+from dualbus.log.inbox import Inbox
 from dualbus.log.postgresql.connection import Connection, ConnectionThread, LostConnection
 
 BODY_BYTES_MAX = 8 << 20  # of one body, and of the bodies of one read
@@ -23,7 +22,6 @@ START_SECONDS = 30.0
 READ_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
 LISTEN_SECONDS = 0.5
-ANNOUNCEMENTS_MAX = 1000
 
 _CREATE = """
 SELECT pg_advisory_xact_lock(hashtext('dualbus_commits'));
@@ -53,11 +51,11 @@ class PostgresCommitLog:
         self._url, self._copies = _without_replicas(url)
         self.name = f"PostgreSQL database {urlsplit(self._url).path.removeprefix('/')}"
         self.body_bytes_max = BODY_BYTES_MAX
-        self._received: deque[bytes] = deque(maxlen=ANNOUNCEMENTS_MAX)
         self._closed = False
         self._listening = threading.Event()
         self.resolved = 0  # puts whose first answer was lost
-        self.wakeup, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._inbox = Inbox()
+        self.wakeup = self._inbox.wakeup
         self._thread = ConnectionThread(self._url, "postgresql")
         self._announcer = ConnectionThread(self._url, "postgresql-announcer")
         self._listener = threading.Thread(target=self._listen, name="postgresql-listener", daemon=True)
@@ -164,14 +162,10 @@ class PostgresCommitLog:
 
     def _receive(self, payload: str) -> None:
         with suppress(ValueError):
-            self._received.append(bytes.fromhex(payload))
-            with suppress(BlockingIOError):
-                os.write(self._waker, b"\0")
+            self._inbox.put(bytes.fromhex(payload))
 
     def announcements(self) -> list[bytes]:
-        with suppress(BlockingIOError):
-            os.read(self.wakeup, 65536)
-        return [self._received.popleft() for _ in range(len(self._received))]
+        return self._inbox.pop_all()
 
     def lead(self) -> None:
         """Do nothing: a primary is not moved without an operator."""
@@ -187,8 +181,7 @@ class PostgresCommitLog:
             self._listener.join()
         self._thread.close()
         self._announcer.close()
-        os.close(self.wakeup)
-        os.close(self._waker)
+        self._inbox.close()
 
 
 def _create(connection: Connection) -> None:
@@ -216,6 +209,5 @@ def _without_replicas(url: str) -> tuple[str, int]:
     options = dict(parse_qsl(parts.query))
     copies = options.pop("replicas", "2")
     options.setdefault("target_session_attrs", "read-write")
-    return urlunsplit(parts._replace(query=urlencode(options, quote_via=quote))), int(
-        copies
-    ) if copies.isdecimal() else 2
+    url = urlunsplit(parts._replace(query=urlencode(options, quote_via=quote)))
+    return url, int(copies) if copies.isdecimal() else 2
