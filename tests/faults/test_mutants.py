@@ -46,7 +46,8 @@ MUTANTS = {
     "dedup in memory only": Mutant(
         "dualbus/log/sqlite/reader.py",
         'found = self._outcomes_where("command_id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))',
-        "since = self.__dict__.setdefault('_since', getattr(self, '_outcomes', 0)); found = self._outcomes_where("
+        "since = self.__dict__.setdefault('_since', self._db.execute('SELECT count(*) FROM outcomes').get)\n"
+        "        found = self._outcomes_where("
         'f"command_id IN (SELECT value FROM json_each(?)) AND number > {since}", (json.dumps(ids),))',
         f"{FAULTS}/test_commits.py::test_what_a_command_came_to_is_known_when_the_log_is_opened_again",
     ),
