@@ -103,7 +103,7 @@ def exits(cluster: Cluster, operator: Operator) -> dict[str, Callable[[], str]]:
             )
 
     def served() -> str:
-        found = [httpx.get(f"{cluster.http}{path}", timeout=60) for path in PATHS]
+        found = [httpx.get(f"{cluster.http}{path}", headers=cluster.http_headers, timeout=60) for path in PATHS]
         assert [answer.status_code for answer in found] == [200] * len(PATHS)
         return "".join(answer.text + str(answer.headers) for answer in found)
 
