@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,23 +16,35 @@ from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.web.conftest import wait_until_serving
 
-from .conftest import Operator
+from .conftest import Operator, command_line
 
 CREATE = {"name": "Ada", "email": "ada@example.org"}
 ALL = ("--commands", "*", "--queries", "*", "--events", "*")
 
 
-def served(keyed: Cluster) -> httpx.Client:
-    """Start a cluster; return a client without a token."""
-    keyed.start("gateway", "commandbus", "projector", "querybus", "web")
-    wait_until_serving(keyed)
-    return httpx.Client(base_url=keyed.http, timeout=60)
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Cluster]:
+    """A running cluster with keys of its own, for the tests that leave the token of the operator valid."""
+    folder = Path(tempfile.mkdtemp(prefix="db"))
+    with Cluster(folder, cwd=ROOT) as made:
+        made.environ.pop("DUALBUS_KEYS", None)
+        made.start("gateway", "commandbus", "projector", "querybus", "web")
+        wait_until_serving(made)
+        yield made
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
-def http(keyed: Cluster) -> Iterator[httpx.Client]:
-    with served(keyed) as made:
+def http(shared: Cluster) -> Iterator[httpx.Client]:
+    """A client without a token."""
+    with httpx.Client(base_url=shared.http, timeout=60) as made:
         yield made
+
+
+@pytest.fixture
+def admin(shared: Cluster) -> Operator:
+    """The command line of the shared cluster."""
+    return command_line(shared)
 
 
 def token(operator: Operator, name: str, *options: str) -> dict[str, str]:
@@ -40,8 +55,8 @@ def token(operator: Operator, name: str, *options: str) -> dict[str, str]:
 PATHS = ["/", "/events", "/metrics", "/docs", "/openapi.json", "/page/static/page.css", "/queries/ListUsers"]
 
 
-def test_every_path_needs_a_token_on_loopback_too(http: httpx.Client, keyed: Cluster, operator: Operator) -> None:
-    own = keyed.http_headers
+def test_every_path_needs_a_token_on_loopback_too(http: httpx.Client, shared: Cluster, admin: Operator) -> None:
+    own = shared.http_headers
     assert {http.get(path).status_code for path in [*PATHS, "/nowhere", "//queries/ListUsers", "/healthz/"]} == {401}
     text = own["authorization"]
     for wrong in ("", "Bearer", "Bearer x", f"Basic {text[7:]}", f"{text}x", text[:-1], text[7:], "Bearer \xff"):
@@ -54,7 +69,7 @@ def test_every_path_needs_a_token_on_loopback_too(http: httpx.Client, keyed: Clu
     assert {http.get(path, headers=own).status_code for path in PATHS} == {200}
     assert {http.get(path).status_code for path in ("/healthz", "/readyz")} == {200}
     # A token with every permission permits the same
-    ada = token(operator, "ada", *ALL)
+    ada = token(admin, "ada", *ALL)
     until(lambda: http.get("/", headers=ada).status_code == 200)
     assert {http.get(path, headers=ada).status_code for path in PATHS} == {200}
 
@@ -62,7 +77,9 @@ def test_every_path_needs_a_token_on_loopback_too(http: httpx.Client, keyed: Clu
 def test_control_with_keys_off_no_path_needs_a_token(keyed: Cluster) -> None:
     keyed.environ["DUALBUS_KEYS"] = "off"
     assert keyed.http_headers == {}
-    with served(keyed) as http:
+    keyed.start("gateway", "commandbus", "projector", "querybus", "web")
+    wait_until_serving(keyed)
+    with httpx.Client(base_url=keyed.http, timeout=60) as http:
         assert {http.get(path).status_code for path in PATHS} == {200}
         assert http.post("/commands/CreateUser", json=CREATE).status_code == 200
         assert "securitySchemes" not in http.get("/openapi.json").json()["components"]
@@ -70,34 +87,25 @@ def test_control_with_keys_off_no_path_needs_a_token(keyed: Cluster) -> None:
 
 
 def test_the_token_of_the_operator_is_kept_until_its_file_is_removed(
-    http: httpx.Client, keyed: Cluster, operator: Operator
+    http: httpx.Client, shared: Cluster, admin: Operator
 ) -> None:
-    path, first = keyed.data / "keys" / "http.header", keyed.http_headers
+    path, first = shared.data / "keys" / "http.header", shared.http_headers
     assert (path.stat().st_mode & 0o777, path.read_text()) == (0o600, f"Authorization: {first['authorization']}\n")
-    keyed.restart("web")
-    wait_until_serving(keyed)
-    assert keyed.http_headers == first
+    shared.restart("web")
+    wait_until_serving(shared)
+    assert shared.http_headers == first
     assert http.get("/", headers=first).status_code == 200
     # When the operator replaces it, the old token has no effect within a second, and the new one has
     path.unlink()
     until(lambda: http.get("/", headers=first).status_code == 401)
-    [address] = operator("tokens", "show").split()
-    until(lambda: http.get("/", headers=keyed.http_headers).status_code == 200)
-    assert address == f"{keyed.http}/?token={keyed.http_headers['authorization'].removeprefix('Bearer ')}"
-    # and a damaged file, or a file that others can read, is refused at the start
-    keyed.stop("web")
-    path.chmod(0o644)
-    assert "is open to other users" in operator("tokens", "show", code=2)
-    path.chmod(0o600)
-    path.write_text("Authorization: Bearer x\n")
-    [web] = keyed.start("web")
-    assert web.wait() == 78
-    assert "http.header is not valid: remove the file" in web.stderr_text
+    [address] = admin("tokens", "show").split()
+    until(lambda: http.get("/", headers=shared.http_headers).status_code == 200)
+    assert address == f"{shared.http}/?token={shared.http_headers['authorization'].removeprefix('Bearer ')}"
 
 
-def test_a_token_permits_its_types_and_is_the_actor(http: httpx.Client, keyed: Cluster, operator: Operator) -> None:
-    shop = token(operator, "shop", "--commands", "Create*", "--queries", "GetUser", "--events", "UserCreated")
-    eve = token(operator, "eve", "--commands", "*", "--queries", "Status")
+def test_a_token_permits_its_types_and_is_the_actor(http: httpx.Client, shared: Cluster, admin: Operator) -> None:
+    shop = token(admin, "shop", "--commands", "Create*", "--queries", "GetUser", "--events", "UserCreated")
+    eve = token(admin, "eve", "--commands", "*", "--queries", "Status")
     until(lambda: http.get("/queries/ListUsers", headers=eve).status_code == 403)
 
     def status(method: str, path: str, **body: object) -> int:
@@ -128,21 +136,21 @@ def test_a_token_permits_its_types_and_is_the_actor(http: httpx.Client, keyed: C
     }
     assert http.get("/queries/ListUsers", headers={**shop, **tricks}).status_code == 403
     # The control: the operator is permitted the paths that exist
-    reached = [http.get(path, headers=keyed.http_headers).status_code for path in forbidden]
+    reached = [http.get(path, headers=shared.http_headers).status_code for path in forbidden]
     assert reached == [200, 200, 200, 200, 200, 200, 404, 200, 200, 404, 200, 422, 404, 404]
     assert http.get("/metrics", headers=eve).status_code == 200
     # another token with the same key has a command of its own
     same = {"Idempotency-Key": '"k"'}
     first, second = (http.post("/commands/CreateUser", json=CREATE, headers={**who, **same}) for who in (shop, eve))
     assert (first.json()["events"] != second.json()["events"], second.headers.get("dualbus-repeated")) == (True, None)
-    assert http.post("/commands/CreateUser", json=CREATE, headers=keyed.http_headers).status_code == 200
-    log = SqliteLogReader(keyed.data)
-    assert [outcome.origin.actor for outcome in log.commands(1, 10)] == ["shop", "shop", "eve", None]
+    assert http.post("/commands/CreateUser", json=CREATE, headers=shared.http_headers).status_code == 200
+    log = SqliteLogReader(shared.data)
+    assert [outcome.origin.actor for outcome in log.commands(1, 10)][-4:] == ["shop", "shop", "eve", None]
     log.close()
 
 
-def test_a_browser_moves_the_token_from_the_address_to_a_cookie(http: httpx.Client, operator: Operator) -> None:
-    [address] = operator("tokens", "show").split()
+def test_a_browser_moves_the_token_from_the_address_to_a_cookie(http: httpx.Client, admin: Operator) -> None:
+    [address] = admin("tokens", "show").split()
 
     assert http.get("/?token=wrong").status_code == 401
     assert http.get(address.replace("/?", "/docs?")).status_code == 401
@@ -155,14 +163,14 @@ def test_a_browser_moves_the_token_from_the_address_to_a_cookie(http: httpx.Clie
     assert http.get("/queries/ListUsers").status_code == 200
 
 
-def test_a_removed_token_ends_its_streams(http: httpx.Client, operator: Operator) -> None:
-    ada = token(operator, "ada", *ALL)
-    until(lambda: http.get("/", headers=ada).status_code == 200)
-    headers = {**ada, "Accept": "text/event-stream"}
+def test_a_removed_token_ends_its_streams(http: httpx.Client, admin: Operator) -> None:
+    bob = token(admin, "bob", *ALL)
+    until(lambda: http.get("/", headers=bob).status_code == 200)
+    headers = {**bob, "Accept": "text/event-stream"}
     with http.stream("GET", "/events", headers=headers) as stream:
         lines = stream.iter_lines()
         assert next(lines).startswith("id: ")
-        operator("tokens", "remove", "ada")
+        admin("tokens", "remove", "bob")
         for _ in lines:
             pass  # until the end of the stream
     assert http.get("/events", headers=headers).status_code == 401
@@ -193,6 +201,18 @@ def test_without_a_terminal_the_log_shows_how_to_read_the_token(keyed: Cluster) 
     wait_until_serving(keyed)
     assert "The page: run `dualbus tokens show`." in keyed.process("web").stderr_text
     assert keyed.http_headers["authorization"].removeprefix("Bearer ") not in keyed.process("web").stderr_text
+
+
+def test_a_damaged_header_and_one_that_others_can_read_are_refused(keyed: Cluster, operator: Operator) -> None:
+    path = keyed.data / "keys" / "http.header"
+    operator("tokens", "show")
+    path.chmod(0o644)
+    assert "is open to other users" in operator("tokens", "show", code=2)
+    path.chmod(0o600)
+    path.write_text("Authorization: Bearer x\n")
+    [web] = keyed.start("web")
+    assert web.wait() == 78
+    assert "http.header is not valid: remove the file" in web.stderr_text
 
 
 def test_only_hashes_of_tokens_are_kept(keyed: Cluster, operator: Operator) -> None:
