@@ -169,6 +169,15 @@ class Cluster:
         """The address of the web process, which `start("web")` starts."""
         return self.environ["DUALBUS_HTTP"]
 
+    @property
+    def http_headers(self) -> dict[str, str]:
+        """The header with the token of the operator, for requests to the web process; empty with keys off."""
+        from dualbus.runtime.tokens import operator_token  # not before: the pytest plugin must not import ZeroMQ
+
+        if (folder := self.environ.get(KEYS, str(self.data / "keys"))) == "off":
+            return {}
+        return {"authorization": f"Bearer {operator_token(Path(folder))}"}
+
     def start(self, *names: str, stdin: int | IO[bytes] = subprocess.DEVNULL, **environ: str) -> list[Process]:
         """Start the named processes, or all but web; `stdin` is the standard input of the gateway."""
         started = []
