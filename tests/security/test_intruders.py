@@ -17,7 +17,7 @@ import zmq
 from dualbus import Client, Unavailable
 from dualbus.testing import Cluster, until
 from dualbus.transport.curve import new_pair, secure_client
-from dualbus.transport.keys import Keys, load_keys
+from dualbus.transport.keys import Keys, load_cluster_keys, load_keys
 from tests.raw import SECONDS, RawClient, create
 
 from .zmtp import READY, connect, greeting, message
@@ -42,7 +42,9 @@ def context() -> Iterator["zmq.Context[Any]"]:
 
 
 def client_of(cluster: Cluster) -> Client:
-    return Client(cluster.front, keys=cluster.environ.get("DUALBUS_KEYS", cluster.data / "keys"), timeout=30)
+    keys = cluster.environ.get("DUALBUS_KEYS", cluster.data / "keys")
+    until(lambda: keys == "off" or Path(keys, "cluster.key").exists())
+    return Client(cluster.front, keys=keys, timeout=30)
 
 
 def ready(cluster: Cluster) -> None:
@@ -111,6 +113,8 @@ def test_an_impostor_in_the_place_of_the_gateway_gets_nothing(
         [worker] = city.start("querybus")
         until(lambda: "Answering from" in worker.stderr_text)
     else:
+        if defended:
+            load_cluster_keys(city.data / "keys")
         with Client(city.front, keys=city.environ.get("DUALBUS_KEYS", city.data / "keys"), timeout=1) as client:
             with pytest.raises(Exception) as failed:
                 client.command("CreateUser", name="Ada", email="secret@example.org")

@@ -29,6 +29,7 @@ def test_whoever_is_first_makes_the_keys_and_all_use_them_without_a_setting(
     keyed.start()
     monkeypatch.delenv("DUALBUS_KEYS")
     monkeypatch.setenv("DUALBUS_DATA", str(keyed.data))
+    until(lambda: (keyed.data / "keys" / "cluster.key").exists())
 
     with Client(keyed.front) as client:
         client.command("CreateUser", name="Ada", email="ada@example.org")
@@ -60,6 +61,7 @@ def test_a_process_that_was_killed_while_it_made_the_keys_hinders_nobody(folder:
 def test_a_secret_is_in_no_log_no_status_no_environment_and_no_repr(keyed: Cluster, operator: Operator) -> None:
     keyed.environ["PYTHONHASHSEED"] = "0"  # so that the processes are not forked: /proc shows their environment
     keyed.start()
+    until(lambda: (keyed.data / "keys" / "cluster.key").exists())
     with RawClient(keyed.front, keys := load_keys(keyed.data / "keys")) as client:
         client.ask(query("GetUser", user_id="user-123"))
     status = operator("status", "--json")
@@ -134,6 +136,7 @@ def test_a_client_with_other_keys_is_told_how_to_get_the_right_ones(keyed: Clust
     keyed.start("gateway")
     until(lambda: Path(keyed.front.removeprefix("ipc://")).exists())
 
+    load_cluster_keys(folder / "others")
     refused = pytest.raises(Unavailable, match="do not accept each other's keys: set DUALBUS_DATA")
     with Client(keyed.front, timeout=1.0, keys=folder / "others") as client, refused:
         client.query("ListUsers")
@@ -159,3 +162,13 @@ def test_the_operator_adds_lists_rotates_and_removes_keys(keyed: Cluster, operat
     assert "exists: move the file" in operator("keys", "add", "shop", code=2)
     assert "shop has no key" in operator("keys", "remove", "shop", code=2)
     assert "is not a name" in operator("keys", "add", "../shop", code=2)
+
+
+def test_a_client_creates_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DUALBUS_KEYS", "")
+    with pytest.raises(ConfigError, match=r"There are no keys in data/keys: start the cluster, or set DUALBUS_DATA"):
+        Client()
+    with pytest.raises(ConfigError, match=r"There are no keys in /nowhere\.key: start"):
+        Client(keys="/nowhere.key")
+    assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ import pytest
 
 from dualbus import Client, DualbusError
 from dualbus.testing import Cluster, until
-from dualbus.transport.keys import load_keys
+from dualbus.transport.keys import load_cluster_keys, load_keys
 from tests.raw import RawClient, command, query
 from tests.telemetry.collector import Collector
 from tests.web.conftest import wait_until_serving
@@ -88,6 +88,7 @@ def test_a_private_value_and_a_secret_leave_by_no_exit_but_export_and_backup(
     keyed.environ |= {"DUALBUS_APP": "tests.security.leaking:app", "DUALBUS_LOG_FORMAT": "json"}
     keyed.environ |= {"DUALBUS_TIMEOUT_MS": "2000"}  # of queries that wait for the stopped projection
     keyed.environ |= {"PYTHONHASHSEED": "0"}  # so that the processes are not forked: /proc shows their environment
+    load_cluster_keys(keyed.data / "keys")
     with Collector() as collector, Client(keyed.front, keys=keyed.data / "keys", timeout=60) as client:
         keyed.environ |= collector.settings
         keyed.start(*NAMES)
