@@ -55,7 +55,7 @@ class Follower:
         self._names = app.stored_names(frozenset(reactors.by_event))  # types in the log
         self._order: TagOrder[Job] = TagOrder()
         self._unfinished: dict[int, Job] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._changes = Changes()
         self._retries: dict[int, int] = {}  # by parked position, the time of the next try
 
@@ -127,9 +127,7 @@ class Follower:
     # Running.
 
     def _start(self, job: Job) -> None:
-        task = asyncio.get_running_loop().create_task(self._react(job))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[job.position] = asyncio.get_running_loop().create_task(self._react(job))
 
     async def _react(self, job: Job) -> None:
         try:
@@ -144,7 +142,9 @@ class Follower:
             self._park(job, Failure(text, final=True))
         else:
             self._finish(job)
-        self._environment.wake()
+        finally:
+            del self._tasks[job.position]
+            self._environment.wake()
 
     def _finish(self, job: Job) -> None:
         job.finished = True
@@ -236,9 +236,10 @@ class Follower:
 
     async def stop(self) -> None:
         """Cancel the reactions under way."""
-        for task in list(self._tasks):
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _now(self) -> int:
         return microseconds(self._environment.clock())

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,12 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """
 TIMER_COLUMNS = "reaction, schedule, name, due, key, position, type, payload, origin, tries, error, command"
+
+SET = "INSERT OR REPLACE INTO timers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+POSTPONE = "UPDATE timers SET due = ?, tries = ?, error = ? WHERE (reaction, schedule, name, key) = (?, ?, ?, ?)"
+REMOVE = "DELETE FROM timers WHERE (reaction, name, schedule) = (?, ?, ?) AND ?4 IN ('', key)"
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # json.dumps would create an encoder for each call
 
 
 class Progress(NamedTuple):
@@ -160,22 +167,10 @@ class ReactionStore:
             with self._db:
                 for name, progress in changes.progress.items():
                     self._db.execute("INSERT OR REPLACE INTO reactions VALUES (?, ?, ?, ?)", (name, *progress))
-                for change in changes.timers:
-                    self._write_timer(change)
+                for sql, group in groupby(changes.timers, _statement):
+                    self._db.executemany(sql, map(_values, group))
                 self._db.executemany("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?)", changes.parked)
                 self._db.executemany("DELETE FROM parked WHERE (reaction, position) = (?, ?)", changes.unparked)
-
-    def _write_timer(self, change: Timer | Removed) -> None:
-        if isinstance(change, Removed):
-            sql = "DELETE FROM timers WHERE (reaction, name, schedule) = (?, ?, ?) AND ?4 IN ('', key)"
-            self._db.execute(sql, change)
-        elif change.tries:
-            sql = (
-                "UPDATE timers SET due = ?, tries = ?, error = ? WHERE (reaction, schedule, name, key) = (?, ?, ?, ?)"
-            )
-            self._db.execute(sql, (change.due, change.tries, change.error, *change.id, change.key))
-        else:
-            self._db.execute("INSERT OR REPLACE INTO timers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", change)
 
     def due(self, reaction: str, now: int, limit: int) -> list[Timer]:
         """Return the due timers of a reaction, oldest first."""
@@ -246,9 +241,21 @@ def remove(folder: Path) -> None:
             (folder / f"{FILE_NAME}{suffix}").unlink()
 
 
+def _statement(change: Timer | Removed) -> str:
+    if isinstance(change, Removed):
+        return REMOVE
+    return POSTPONE if change.tries else SET
+
+
+def _values(change: Timer | Removed) -> tuple[Any, ...]:
+    if isinstance(change, Timer) and change.tries:
+        return (change.due, change.tries, change.error, *change.id, change.key)
+    return change
+
+
 def as_json(value: Any) -> str:
     """Return a value as the text of a column."""
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 @contextmanager
