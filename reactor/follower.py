@@ -57,6 +57,7 @@ class Follower:
         self._unfinished: dict[int, Job] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._changes = Changes()
+        self._loaded: set[int] = set()  # positions of the events parked in the store at the start
         self._retries: dict[int, int] = {}  # by parked position, the time of the next try
 
     @property
@@ -91,13 +92,14 @@ class Follower:
             job.finished = job.was_parked = True
             job.tries = row.tries
             self._order.mark_parked(job)
+            self._loaded.add(row.position)
             if row.due:
                 self._retries[row.position] = row.due
 
     def feed(self, records: Sequence[RecordedEvent]) -> None:
         """Start the reactions of the next events of the log."""
-        parked = self._order.parked
-        wanted = [record for record in records if record.type in self._names and record.position not in parked]
+        # An event parked in the store may lie behind the next event to read, and be under way again.
+        wanted = [one for one in records if one.type in self._names and one.position not in self._loaded]
         causes = self._causes(wanted)
         last = records[-1].position
         for record in wanted:
@@ -189,7 +191,8 @@ class Follower:
         """Start the parked events with a due try."""
         now = self._now()
         for position in [position for position, due in self._retries.items() if due <= now]:
-            self._release(position)
+            if position in self._retries:  # not released with an earlier event
+                self._release(position)
 
     def seconds_to_retry(self) -> float:
         """Return the seconds until the next try of a parked event."""

@@ -100,6 +100,10 @@ class Storm:
     def _settled(self) -> bool:
         """Return whether the reactor is idle at the head of the log, and all timers have fired."""
         time.sleep(0.5)
+        for name in NAMES:
+            process = self.cluster.process(name)
+            if not process.running:
+                raise SystemExit(f"{name} has ended by itself:\n{process.stderr_text[-2000:]}")
         log = SqliteLogReader(self.cluster.data)
         head = log.head().position
         log.close()

@@ -11,6 +11,7 @@ import pytest
 
 from dualbus.cli.main import main
 from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.reactor.reactions import CHUNK
 from dualbus.testing import until
 from tests.reactions.conftest import Shop
 from tests.reactions.effects import Send
@@ -201,6 +202,31 @@ def test_an_effect_that_was_killed_is_repeated_under_the_same_key(shop: Make, of
     until(lambda: confirmed(one) == ["a0"])
     first, second = lines(office, "try")
     assert first[3] == second[3]
+
+
+def test_an_event_that_was_parked_far_behind_an_unfinished_event_is_tried_once_after_a_kill(
+    shop: Make, office: Path, run: Dualbus
+) -> None:
+    # Given an unfinished event, and a failed event that the restarted reactor reads much later
+    for name in ("hold-a-0", "fail-b-0"):
+        (office / name).touch()
+    one = begun(shop, "patient")
+    one.client.command(Send(parcel="a"))
+    for number in range(CHUNK):
+        one.client.command(Send(parcel="c", number=number))
+    one.client.command(Send(parcel="b"))
+    until(lambda: tried(office, "b0") >= 1)
+
+    one.cluster.kill("reactor")
+    before = tried(office, "b0")
+    (office / "fail-b-0").unlink()
+    one.start("reactor")
+
+    until(lambda: "b0" in confirmed(one))
+    (office / "hold-a-0").unlink()
+    until(lambda: "a0" in confirmed(one))
+    until(lambda: parked(one, run) == [] and one.status().get("lag_events") == 0)
+    assert tried(office, "b0") == before + 1
 
 
 def test_an_effect_under_way_finishes_after_sigterm(shop: Make, office: Path) -> None:
