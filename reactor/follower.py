@@ -67,8 +67,8 @@ class Follower:
 
     @property
     def settled(self) -> int:
-        """The position before the first parked event, or the position of the reaction."""
-        return min(self.position, min(self._order.parked, default=self.position + 1) - 1)
+        """The position up to which all events are finished: a parked event may lie behind the reaction's position."""
+        return min(self.position, self._order.first(self.position + 1) - 1)
 
     @property
     def room(self) -> int:

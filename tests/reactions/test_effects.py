@@ -273,6 +273,29 @@ def test_effects_continue_after_the_loss_of_the_file_where_the_log_remembers(sho
     assert [line[1] for line in lines(office, "try")] == ["a0", "b0"]
 
 
+def test_an_event_that_is_tried_again_is_not_lost_with_the_file(shop: Make, office: Path) -> None:
+    # Given an event behind the position of the reaction, whose next try is under way
+    (office / "fail-a-0").touch()
+    one = begun(shop, "patient")
+    one.client.command(Send(parcel="a"))
+    until(lambda: tried(office, "a0") >= 1)
+    (office / "hold-a-0").touch()
+    (office / "fail-a-0").unlink()
+    for parcel in ("b", "c", "d"):
+        one.client.command(Send(parcel=parcel))
+        until(lambda: f"{parcel}0" in confirmed(one))  # noqa: B023
+
+    # When the file is lost
+    one.cluster.kill("reactor")
+    for path in one.cluster.data.glob("reactor.db*"):
+        path.unlink()
+    (office / "hold-a-0").unlink()
+    one.start("reactor")
+
+    # Then the event is tried, also if others are finished for the log
+    until(lambda: "a0" in confirmed(one))
+
+
 def marks(one: Shop) -> list[str]:
     log = SqliteLogReader(one.cluster.data)
     found = [outcome.command_id for outcome in log.commands(0, 100) if "/finished/" in outcome.command_id]
