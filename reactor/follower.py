@@ -16,6 +16,7 @@ from dualbus.reactions.order import TagOrder
 from dualbus.reactions.store import SKIP, Changes, Parked, Progress
 from dualbus.runtime.errors import RAISED, FatalError
 
+from .attempts import Attempts
 from .commands import Cause
 from .environment import MICROSECONDS, Environment, microseconds
 from .job import Failure, Job
@@ -38,6 +39,7 @@ class Follower:
         reactors: Reactors,
         progress: Progress,
         run: Callable[[Job], Awaitable[None]],
+        attempts: Attempts,
         environment: Environment,
     ) -> None:
         self.name = reactors.reaction.name
@@ -51,6 +53,7 @@ class Follower:
         self._reactors = reactors
         self._reaction = reactors.reaction
         self._run = run
+        self._attempts = attempts
         self._environment = environment
         self._names = app.stored_names(frozenset(reactors.by_event))  # types in the log
         self._order: TagOrder[Job] = TagOrder()
@@ -93,8 +96,12 @@ class Follower:
             job.tries = row.tries
             self._order.mark_parked(job)
             self._loaded.add(row.position)
-            if row.due:
+            if failure := self._interrupted(job):
+                self._note_parked(job, str(failure), self._fail(job, failure))
+            elif row.due:
                 self._retries[row.position] = row.due
+            elif row.follows and not self._order.blocked(job):  # was under way, after the earlier event
+                self._retries[row.position] = self._now()
 
     def feed(self, records: Sequence[RecordedEvent]) -> None:
         """Start the reactions of the next events of the log."""
@@ -114,9 +121,20 @@ class Follower:
             if self._order.blocked(job):
                 self._order.mark_parked(job)
                 self._note_parked(job, BLOCKED, follows=self._blocker(job))
+            elif failure := self._interrupted(job):
+                self._order.add(job)
+                self._park(job, failure)
             elif self._order.add(job):
                 self._start(job)
         self.read = last
+
+    def _interrupted(self, job: Job) -> Failure | None:
+        """Return a failure if the process has ended during an attempt of the event."""
+        number = self._attempts.interrupted(job.position, job.tries)
+        if not number:
+            return None
+        job.tries = number - 1
+        return Failure(f"The process ended during attempt {number}.")
 
     def _causes(self, records: Sequence[RecordedEvent]) -> dict[int, Cause]:
         outcomes = self._log.outcomes({record.command_id for record in records})
@@ -150,7 +168,9 @@ class Follower:
 
     def _finish(self, job: Job) -> None:
         job.finished = True
-        self._changes.durable |= self._reactors.is_effect
+        if self._reactors.is_effect:
+            self._changes.durable = True
+            self._attempts.finish(job)
         if job.was_parked:  # behind `position`: the store has passed this event
             self._changes.timers += job.timers
             self._changes.unparked.append((self.name, job.position))
@@ -159,6 +179,15 @@ class Follower:
 
     def _park(self, job: Job, failure: Failure) -> None:
         """Park an event until the next try, or for good; park the blocked events, too."""
+        due = self._fail(job, failure)
+        for parked in self._order.park(job):
+            if parked is job:
+                self._note_parked(job, str(failure), due)
+            else:
+                self._note_parked(parked, BLOCKED, follows=job.position)
+
+    def _fail(self, job: Job, failure: Failure) -> int:
+        """Count a failure; return the time of the next try, or 0 after the last try."""
         job.tries += 1
         due = 0
         if not failure.final and job.tries < self._reaction.tries:
@@ -170,11 +199,7 @@ class Follower:
                 "%s/%d is parked after %d tries: %s Run `dualbus parked list`.",
                 self.name, job.position, job.tries, failure,
             )  # fmt: skip
-        for parked in self._order.park(job):
-            if parked is job:
-                self._note_parked(job, str(failure), due)
-            else:
-                self._note_parked(parked, BLOCKED, follows=job.position)
+        return due
 
     def _note_parked(self, job: Job, reason: str, due: int = 0, follows: int = 0) -> None:
         job.finished = job.was_parked = True
@@ -204,6 +229,7 @@ class Follower:
             return  # under way already
         if row.command == SKIP:
             logger.warning("%s/%d is skipped, by command of an operator.", self.name, row.position)
+            self._attempts.finish(self._order.parked[row.position])
             self._changes.unparked.append((self.name, row.position))
             self._release(row.position, skip=True)
         elif self._order.blocked(self._order.parked[row.position]):

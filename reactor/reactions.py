@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from dualbus.application.app import App
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.store import Changes, Counts, ReactionStore, Timer
+from dualbus.runtime.errors import DataError
 
 from .commands import Commands
 from .environment import Environment
@@ -137,18 +139,14 @@ class Reactions:
         """Write the progress, the timers and the parked events of all reactions in a transaction."""
         whole = Changes()
         for runner in self._runners:
-            for part in (runner.follower, runner.timers):
+            for part in (runner.follower, runner.timers, runner.attempts):
                 if part:
-                    changes = part.collect()
-                    whole.progress |= changes.progress
-                    whole.timers += changes.timers
-                    whole.parked += changes.parked
-                    whole.unparked += changes.unparked
-                    whole.durable |= changes.durable
+                    whole.add(part.collect())
         if whole:
             self._store.write(whole)
             for runner in self._runners:
                 runner.timers.stored(new=any(isinstance(change, Timer) for change in whole.timers))
+                runner.attempts.stored()
 
     def poll(self) -> None:
         """Read the head of the log, and the commands of an operator in the store."""
@@ -174,3 +172,5 @@ class Reactions:
         await asyncio.gather(*self._opening, return_exceptions=True)
         for runner in self._runners:
             await runner.stop()
+        with suppress(DataError):  # of a file that was removed or is full: cancelled attempts count as failed
+            self.store_changes()

@@ -16,6 +16,7 @@ from dualbus.reactions.past import Histories
 from dualbus.reactions.store import Changes, Progress, ReactionStore
 from dualbus.runtime.errors import RAISED
 
+from .attempts import Attempts
 from .commands import Commands
 from .effects import Effects
 from .environment import Environment
@@ -54,7 +55,10 @@ class Runner:
         self._environment = environment
         self._manager = ProcessManager(app, reactors, commands, Histories(app, log), environment)
         self.timers = Timers(app, log, reactors, store, commands, self._manager, environment)
-        self.effects = Effects(app, reactors, commands, self._manager, environment) if reactors.is_effect else None
+        self.attempts = Attempts(self.name, environment.wake)
+        self.effects: Effects | None = None
+        if reactors.is_effect:
+            self.effects = Effects(app, reactors, commands, self._manager, self.attempts, environment)
         self.waiting = f"waiting for commandbus to start reaction {self.name}"
         self._mark_due = 0.0
         self._instance = uuid.uuid4().hex  # of this start
@@ -70,7 +74,8 @@ class Runner:
         self._manager.rebuilt = progress.rebuilt
         self._marked = progress.position
         run = self.effects.run if self.effects else self._manager.run
-        follower = Follower(self._app, self._log, self._reactors, progress, run, self._environment)
+        self.attempts.load(self._store.attempts(self.name))
+        follower = Follower(self._app, self._log, self._reactors, progress, run, self.attempts, self._environment)
         follower.load(self._store.parked(self.name))
         self.timers.begin(self._environment.clock(), datetime.fromisoformat(mark.origin.metadata[TIME]))
         if self.effects:
