@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from dualbus.application import event_json
 from dualbus.application.app import App
@@ -13,7 +13,7 @@ from dualbus.application.messages import Event
 from dualbus.application.reactors import Reactors
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.order import TagOrder
-from dualbus.reactions.store import SKIP, Changes, Parked, Progress
+from dualbus.reactions.store import Changes, Parked, Progress
 from dualbus.runtime.errors import RAISED, FatalError
 
 from .attempts import Attempts
@@ -60,7 +60,7 @@ class Follower:
         self._unfinished: dict[int, Job] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._changes = Changes()
-        self._loaded: set[int] = set()  # positions of the events parked in the store at the start
+        self._loaded: set[int] = set()  # positions not to react to, when they are read: parked or skipped before
         self._retries: dict[int, int] = {}  # by parked position, the time of the next try
 
     @property
@@ -87,8 +87,9 @@ class Follower:
 
     # Reading.
 
-    def load(self, parked: Sequence[Parked]) -> None:
-        """Restore the parked events of the store."""
+    def load(self, parked: Sequence[Parked], skipped: Iterable[int]) -> None:
+        """Restore the parked events of the store, and the events skipped before the store was derived again."""
+        self._loaded.update(skipped)
         for row in parked:
             [record] = self._log.read(row.position - 1, 1)
             job = self._job(record, self._causes([record])[record.position])
@@ -223,20 +224,22 @@ class Follower:
         """Return the seconds until the next try of a parked event."""
         return max(0, min(self._retries.values(), default=1 << 62) - self._now()) / MICROSECONDS
 
-    def command(self, row: Parked) -> None:
-        """Retry or skip a parked event, by command of an operator."""
-        if row.position not in self._order.parked:
-            return  # under way already
-        if row.command == SKIP:
-            logger.warning("%s/%d is skipped, by command of an operator.", self.name, row.position)
-            self._attempts.finish(self._order.parked[row.position])
-            self._changes.unparked.append((self.name, row.position))
-            self._release(row.position, skip=True)
-        elif self._order.blocked(self._order.parked[row.position]):
-            return
-        else:
-            self._order.parked[row.position].tries = 0
-            self._release(row.position)
+    def is_parked(self, position: int) -> bool:
+        """Return whether an event is parked, and not under way."""
+        return position in self._order.parked
+
+    def skip(self, position: int) -> None:
+        """Finish a parked event without its reaction."""
+        logger.warning("%s/%d is skipped, by command of an operator.", self.name, position)
+        self._attempts.finish(self._order.parked[position])
+        self._changes.unparked.append((self.name, position))
+        self._release(position, skip=True)
+
+    def retry(self, position: int) -> None:
+        """Start a parked event, with all its tries, unless an earlier event blocks the event."""
+        if not self._order.blocked(self._order.parked[position]):
+            self._order.parked[position].tries = 0
+            self._release(position)
 
     def _release(self, position: int, *, skip: bool = False) -> None:
         self._retries.pop(position, None)

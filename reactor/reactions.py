@@ -152,10 +152,10 @@ class Reactions:
         """Read the head of the log, and the commands of an operator in the store."""
         self.head = max(self.head, self._log.head().position)
         self._counts = self._store.counts()
-        followers = {runner.name: runner.follower for runner in self._runners if runner.follower}
+        runners = {runner.name: runner for runner in self._runners}
         for row in self._store.parked(commanded=True):
-            if row.reaction in followers:
-                followers[row.reaction].command(row)
+            if row.reaction in runners:
+                runners[row.reaction].command(row)
         for runner in self._runners:
             runner.timers.stored(new=True)
 
