@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from dualbus.application import event_json
@@ -46,6 +47,7 @@ class Follower:
         self.position = progress.position  # all events up to here are finished or parked, and in the store
         self.read = progress.position
         self._unreadable = ""
+        self.counters = {"finished": 0, "failures": 0}
         self.crash: Exception | None = None  # an error of the log, which ends the process
         self._rebuilt = progress.rebuilt
         self._app = app
@@ -151,6 +153,7 @@ class Follower:
         self._tasks[job.position] = asyncio.get_running_loop().create_task(self._react(job))
 
     async def _react(self, job: Job) -> None:
+        began = time.monotonic()
         try:
             await self._run(job)
         except Failure as failure:
@@ -165,10 +168,13 @@ class Follower:
             self._finish(job)
         finally:
             del self._tasks[job.position]
+            if self._environment.tracer and job.cause.trace:
+                self._environment.tracer.record("react", job.cause.trace, job.record.type, began, time.monotonic())
             self._environment.wake()
 
     def _finish(self, job: Job) -> None:
         job.finished = True
+        self.counters["finished"] += 1
         if self._reactors.is_effect:
             self._changes.durable = True
             self._attempts.finish(job)
@@ -190,6 +196,7 @@ class Follower:
     def _fail(self, job: Job, failure: Failure) -> int:
         """Count a failure; return the time of the next try, or 0 after the last try."""
         job.tries += 1
+        self.counters["failures"] += 1
         due = 0
         if not failure.final and job.tries < self._reaction.tries:
             pause = min(self._reaction.pause * 2 ** (job.tries - 1), PAUSE_SECONDS_MAX) * random.uniform(0.5, 1)  # noqa: S311
@@ -205,8 +212,8 @@ class Follower:
     def _note_parked(self, job: Job, reason: str, due: int = 0, follows: int = 0) -> None:
         job.finished = job.was_parked = True
         job.timers.clear()
-        time = self._environment.clock().isoformat(timespec="seconds")
-        self._changes.parked.append(Parked(self.name, job.position, reason, time, job.tries, due, follows))
+        now = self._environment.clock().isoformat(timespec="seconds")
+        self._changes.parked.append(Parked(self.name, job.position, reason, now, job.tries, due, follows))
 
     def _blocker(self, job: Job) -> int:
         return min(position for position, parked in self._order.parked.items() if parked.tags & job.tags)

@@ -98,6 +98,8 @@ class Reactions:
             "lags": {name: max(0, self.head - follower.position) for name, follower in followers.items()},
             **{name: sum(numbers) for name, numbers in zip(Counts._fields, zip(*counts, strict=True), strict=True)},
             "under_way": sum(follower.busy for follower in followers.values()),
+            "finished": sum(follower.counters["finished"] for follower in followers.values()),
+            "failures": sum(follower.counters["failures"] for follower in followers.values()),
             **self._commands.counters,
         }
 
