@@ -126,8 +126,8 @@ class Cluster:
 
     The default application is DUALBUS_APP. Addresses are ipc paths in the folder, and a free port for HTTP, so
     clusters can run side by side. The default deadline of a request is a minute, unless `timeout_ms` is a setting.
-    `reactor`: start a reactor, too. The keys are those of DUALBUS_KEYS; where the variable is not set, the cluster has
-    keys of its own, and the context manager sets the variable, so that clients of this process can connect.
+    `reactor`: start a reactor, too. The keys are those of DUALBUS_KEYS; where the variable is not set, the cluster
+    has keys of its own, and the context manager sets the variable, so that clients of this process can connect.
     """
 
     def __init__(
@@ -158,6 +158,7 @@ class Cluster:
         }  # a test may wrap them
         self.names = (*PROCESSES, REACTOR) if reactor else PROCESSES
         self.processes: list[Process] = []
+        self._own_keys = False
 
     @property
     def front(self) -> str:
