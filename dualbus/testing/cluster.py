@@ -126,8 +126,8 @@ class Cluster:
 
     The default application is DUALBUS_APP. Addresses are ipc paths in the folder, and a free port for HTTP, so
     clusters can run side by side. The default deadline of a request is a minute, unless `timeout_ms` is a setting.
-    `reactor`: start a reactor, too. The keys are those of DUALBUS_KEYS; where the variable is not set, the cluster
-    has keys of its own, and the context manager sets the variable, so that clients of this process can connect.
+    `reactor`: start a reactor, too. The keys are those of DUALBUS_KEYS. If this is not set, the cluster has its own
+    keys, and the context manager sets the variable, so that clients of this process can connect.
     """
 
     def __init__(
@@ -169,6 +169,15 @@ class Cluster:
     def http(self) -> str:
         """The address of the web process, which `start("web")` starts."""
         return self.environ["DUALBUS_HTTP"]
+
+    @property
+    def http_headers(self) -> dict[str, str]:
+        """The header with the token of the operator, for requests to the web process; empty with keys off."""
+        from dualbus.runtime.tokens import operator_token  # not before: the pytest plugin must not import ZeroMQ
+
+        if (folder := self.environ.get(KEYS, str(self.data / "keys"))) == "off":
+            return {}
+        return {"authorization": f"Bearer {operator_token(Path(folder))}"}
 
     def start(self, *names: str, stdin: int | IO[bytes] = subprocess.DEVNULL, **environ: str) -> list[Process]:
         """Start the named processes, or all but web; `stdin` is the standard input of the gateway."""

@@ -43,7 +43,7 @@ def main() -> None:
     ):
         time.sleep(SECONDS)
         position = client.command("Deposit", account_id="account-1", cents=4200).position
-        with page_of(browser, cluster.http, viewport={"width": 1280, "height": 905}) as (page, _):
+        with page_of(browser, cluster, viewport={"width": 1280, "height": 905}) as (page, _):
             for name, path in PICTURES.items():
                 _take(page, path.format(position=position), ROOT / "docs" / f"page-{name}.png")
         _take_parked(browser)
@@ -55,7 +55,7 @@ def _take_parked(browser: Browser) -> None:
         tempfile.TemporaryDirectory(prefix="db") as folder,
         Cluster(Path(folder), "tests.reactions.troubled:failing", cwd=ROOT) as cluster,
         Client(serving(cluster).front) as client,
-        page_of(browser, cluster.http, viewport={"width": 1280, "height": 400}) as (page, _),
+        page_of(browser, cluster, viewport={"width": 1280, "height": 400}) as (page, _),
     ):
         cluster.start("reactor")
         for item, text in (("a", "raise"), ("a", "after"), ("b", "wrong"), ("c", "endless")):
