@@ -53,12 +53,12 @@ def test_an_effect_that_ends_the_process_is_parked_after_the_last_try(shop: Make
     (office / "exit-a-0").touch()
     one = begun(shop)
     one.client.command(Send(parcel="a"))
-    one.client.command(Send(parcel="b"))
     for number in range(1, 4):
         until(lambda: not one.cluster.process("reactor").running)
         assert [line[2] for line in lines(office, "try") if line[1] == "a0"] == [str(n + 1) for n in range(number)]
         one.start("reactor")
 
+    one.client.command(Send(parcel="b"))
     until(lambda: confirmed(one) == ["b0"])
     until(lambda: [(row["tries"], row["next_try"]) for row in parked(one, run)] == [(3, None)])
     [row] = parked(one, run)
