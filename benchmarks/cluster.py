@@ -22,7 +22,7 @@ LOOK_MS = 500
 class Cluster:
     """`front` is the address for clients, with the folder of the keys after #, if the cluster has keys."""
 
-    def __init__(self, folder: Path, source: Path = ROOT, *, keys: bool = True) -> None:
+    def __init__(self, folder: Path, source: Path = ROOT, *, keys: bool = True, app: str = "users:app") -> None:
         self.folder = folder
         self._source = source
         self.data = folder / "data"
@@ -38,7 +38,7 @@ class Cluster:
             "DUALBUS_PROGRESS": progress,
             "DUALBUS_HTTP": f"http://127.0.0.1:{self.http_port}",
             "DUALBUS_DATA": str(self.data),
-            "DUALBUS_APP": "users:app",
+            "DUALBUS_APP": app,
         }
         if not keys:
             self._environment["DUALBUS_KEYS"] = "off"
@@ -116,7 +116,7 @@ class Cluster:
 
     def last_words(self) -> str:
         """Return the last lines of the log of each process."""
-        logs = {name: self.folder / f"{name}.log" for name in NAMES}
+        logs = {name: self.folder / f"{name}.log" for name in (*NAMES, "reactor")}
         return "\n".join(
             f"{name}: {' / '.join(log.read_text(errors='replace').splitlines()[-3:])}"
             for name, log in logs.items()
@@ -134,10 +134,10 @@ def running(folder: Path, source: Path = ROOT, *, keys: bool = True) -> Iterator
 
 
 @contextmanager
-def prepared(folder: Path, source: Path = ROOT, *, keys: bool = True) -> Iterator[Cluster]:
+def prepared(folder: Path, source: Path = ROOT, *, keys: bool = True, app: str = "users:app") -> Iterator[Cluster]:
     """Prepare a cluster without starting processes. If the block raises, add the processes' logs to the error."""
     folder.mkdir(parents=True, exist_ok=True)
-    cluster = Cluster(folder, source, keys=keys)
+    cluster = Cluster(folder, source, keys=keys, app=app)
     try:
         yield cluster
     except Exception as error:

@@ -163,6 +163,27 @@ ROWS = [
         "×",
         AtLeast(1.0),
     ),
+    Row(
+        "reactions", "reactions to a backlog of events", "", ("reactions.per_second",), itself, "/s", AtLeast(10_000)
+    ),
+    Row(
+        "reactions",
+        "event committed to the reaction's command committed, p50",
+        "p50 of a command",
+        ("reactions.latency_ms", "reactions.command_ms"),
+        ratio,
+        "×",
+        AtMost(3),
+    ),
+    Row(
+        "reactions",
+        "processor time of commandbus for a command of a reaction",
+        "for a command of a client",
+        ("reactions.commandbus_us", "reactions.commandbus_client_us"),
+        ratio,
+        "×",
+        AtMost(1.2),
+    ),
     Row("stdin", "standard input, mixed messages", "", ("stdin.per_second",), itself, "/s", AtLeast(20_000)),
     Row(
         "log",

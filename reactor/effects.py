@@ -21,6 +21,7 @@ from dualbus.client.call import type_and_fields
 from dualbus.reactions.steps import STEPS_MAX, BadReaction, check_step
 from dualbus.runtime.errors import RAISED
 
+from .attempts import Attempts
 from .commands import CommandFailed, Commands, OtherCommand
 from .environment import Environment
 from .job import Failure, Job, Running
@@ -48,6 +49,7 @@ class Effects:
         reactors: Reactors,
         commands: Commands,
         manager: ProcessManager,
+        attempts: Attempts,
         environment: Environment,
     ) -> None:
         self.name = reactors.reaction.name
@@ -56,6 +58,7 @@ class Effects:
         self._reactors = reactors
         self._commands = commands
         self._manager = manager  # for refused commands
+        self._attempts = attempts
         self._environment = environment
         self._slots = asyncio.Semaphore(reactors.reaction.concurrency)
         self._stack = AsyncExitStack()
@@ -78,9 +81,13 @@ class Effects:
         number = 0
         for index, reactor in enumerate(self._reactors.by_event[type(job.event)]):
             async with self._slots:
+                await self._attempts.begin(job)
                 self.under_way += 1
                 try:
                     found = await self._attempt(job, index, reactor)
+                except asyncio.CancelledError:
+                    self._attempts.withdraw(job)
+                    raise
                 finally:
                     self.under_way -= 1
             for command in found:

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from dualbus.telemetry.tracing import Tracer
 from dualbus.worker.interrupt import Interrupt
 
 MICROSECONDS = 1_000_000
@@ -27,3 +28,4 @@ class Environment(NamedTuple):
     handling: Callable[[], AbstractContextManager[None]]  # surrounds a running function
     wake: Callable[[], None]  # wakes up the loop of the process
     clock: Callable[[], datetime] = utc_now
+    tracer: Tracer | None = None

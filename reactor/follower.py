@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from dualbus.application import event_json
 from dualbus.application.app import App
@@ -13,9 +14,10 @@ from dualbus.application.messages import Event
 from dualbus.application.reactors import Reactors
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.order import TagOrder
-from dualbus.reactions.store import SKIP, Changes, Parked, Progress
+from dualbus.reactions.store import Changes, Parked, Progress
 from dualbus.runtime.errors import RAISED, FatalError
 
+from .attempts import Attempts
 from .commands import Cause
 from .environment import MICROSECONDS, Environment, microseconds
 from .job import Failure, Job
@@ -38,12 +40,14 @@ class Follower:
         reactors: Reactors,
         progress: Progress,
         run: Callable[[Job], Awaitable[None]],
+        attempts: Attempts,
         environment: Environment,
     ) -> None:
         self.name = reactors.reaction.name
         self.position = progress.position  # all events up to here are finished or parked, and in the store
         self.read = progress.position
         self._unreadable = ""
+        self.counters = {"finished": 0, "failures": 0}
         self.crash: Exception | None = None  # an error of the log, which ends the process
         self._rebuilt = progress.rebuilt
         self._app = app
@@ -51,12 +55,14 @@ class Follower:
         self._reactors = reactors
         self._reaction = reactors.reaction
         self._run = run
+        self._attempts = attempts
         self._environment = environment
         self._names = app.stored_names(frozenset(reactors.by_event))  # types in the log
         self._order: TagOrder[Job] = TagOrder()
         self._unfinished: dict[int, Job] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._changes = Changes()
+        self._loaded: set[int] = set()  # positions not to react to, when they are read: parked or skipped before
         self._retries: dict[int, int] = {}  # by parked position, the time of the next try
 
     @property
@@ -66,8 +72,8 @@ class Follower:
 
     @property
     def settled(self) -> int:
-        """The position before the first parked event, or the position of the reaction."""
-        return min(self.position, min(self._order.parked, default=self.position + 1) - 1)
+        """The position up to which all events are finished: a parked event may lie behind the reaction's position."""
+        return min(self.position, self._order.first(self.position + 1) - 1)
 
     @property
     def room(self) -> int:
@@ -83,21 +89,27 @@ class Follower:
 
     # Reading.
 
-    def load(self, parked: Sequence[Parked]) -> None:
-        """Restore the parked events of the store."""
+    def load(self, parked: Sequence[Parked], skipped: Iterable[int]) -> None:
+        """Restore the parked events of the store, and the events skipped before the store was derived again."""
+        self._loaded.update(skipped)
         for row in parked:
             [record] = self._log.read(row.position - 1, 1)
             job = self._job(record, self._causes([record])[record.position])
             job.finished = job.was_parked = True
             job.tries = row.tries
             self._order.mark_parked(job)
-            if row.due:
+            self._loaded.add(row.position)
+            if failure := self._interrupted(job):
+                self._note_parked(job, str(failure), self._fail(job, failure))
+            elif row.due:
                 self._retries[row.position] = row.due
+            elif row.follows and not self._order.blocked(job):  # was under way, after the earlier event
+                self._retries[row.position] = self._now()
 
     def feed(self, records: Sequence[RecordedEvent]) -> None:
         """Start the reactions of the next events of the log."""
-        parked = self._order.parked
-        wanted = [record for record in records if record.type in self._names and record.position not in parked]
+        # An event parked in the store may lie behind the next event to read, and be under way again.
+        wanted = [one for one in records if one.type in self._names and one.position not in self._loaded]
         causes = self._causes(wanted)
         last = records[-1].position
         for record in wanted:
@@ -112,9 +124,20 @@ class Follower:
             if self._order.blocked(job):
                 self._order.mark_parked(job)
                 self._note_parked(job, BLOCKED, follows=self._blocker(job))
+            elif failure := self._interrupted(job):
+                self._order.add(job)
+                self._park(job, failure)
             elif self._order.add(job):
                 self._start(job)
         self.read = last
+
+    def _interrupted(self, job: Job) -> Failure | None:
+        """Return a failure if the process has ended during an attempt of the event."""
+        number = self._attempts.interrupted(job.position, job.tries)
+        if not number:
+            return None
+        job.tries = number - 1
+        return Failure(f"The process ended during attempt {number}.")
 
     def _causes(self, records: Sequence[RecordedEvent]) -> dict[int, Cause]:
         outcomes = self._log.outcomes({record.command_id for record in records})
@@ -127,11 +150,10 @@ class Follower:
     # Running.
 
     def _start(self, job: Job) -> None:
-        task = asyncio.get_running_loop().create_task(self._react(job))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[job.position] = asyncio.get_running_loop().create_task(self._react(job))
 
     async def _react(self, job: Job) -> None:
+        began = time.monotonic()
         try:
             await self._run(job)
         except Failure as failure:
@@ -144,11 +166,18 @@ class Follower:
             self._park(job, Failure(text, final=True))
         else:
             self._finish(job)
-        self._environment.wake()
+        finally:
+            del self._tasks[job.position]
+            if self._environment.tracer and job.cause.trace:
+                self._environment.tracer.record("react", job.cause.trace, job.record.type, began, time.monotonic())
+            self._environment.wake()
 
     def _finish(self, job: Job) -> None:
         job.finished = True
-        self._changes.durable |= self._reactors.is_effect
+        self.counters["finished"] += 1
+        if self._reactors.is_effect:
+            self._changes.durable = True
+            self._attempts.finish(job)
         if job.was_parked:  # behind `position`: the store has passed this event
             self._changes.timers += job.timers
             self._changes.unparked.append((self.name, job.position))
@@ -157,7 +186,17 @@ class Follower:
 
     def _park(self, job: Job, failure: Failure) -> None:
         """Park an event until the next try, or for good; park the blocked events, too."""
+        due = self._fail(job, failure)
+        for parked in self._order.park(job):
+            if parked is job:
+                self._note_parked(job, str(failure), due)
+            else:
+                self._note_parked(parked, BLOCKED, follows=job.position)
+
+    def _fail(self, job: Job, failure: Failure) -> int:
+        """Count a failure; return the time of the next try, or 0 after the last try."""
         job.tries += 1
+        self.counters["failures"] += 1
         due = 0
         if not failure.final and job.tries < self._reaction.tries:
             pause = min(self._reaction.pause * 2 ** (job.tries - 1), PAUSE_SECONDS_MAX) * random.uniform(0.5, 1)  # noqa: S311
@@ -168,17 +207,13 @@ class Follower:
                 "%s/%d is parked after %d tries: %s Run `dualbus parked list`.",
                 self.name, job.position, job.tries, failure,
             )  # fmt: skip
-        for parked in self._order.park(job):
-            if parked is job:
-                self._note_parked(job, str(failure), due)
-            else:
-                self._note_parked(parked, BLOCKED, follows=job.position)
+        return due
 
     def _note_parked(self, job: Job, reason: str, due: int = 0, follows: int = 0) -> None:
         job.finished = job.was_parked = True
         job.timers.clear()
-        time = self._environment.clock().isoformat(timespec="seconds")
-        self._changes.parked.append(Parked(self.name, job.position, reason, time, job.tries, due, follows))
+        now = self._environment.clock().isoformat(timespec="seconds")
+        self._changes.parked.append(Parked(self.name, job.position, reason, now, job.tries, due, follows))
 
     def _blocker(self, job: Job) -> int:
         return min(position for position, parked in self._order.parked.items() if parked.tags & job.tags)
@@ -189,25 +224,29 @@ class Follower:
         """Start the parked events with a due try."""
         now = self._now()
         for position in [position for position, due in self._retries.items() if due <= now]:
-            self._release(position)
+            if position in self._retries:  # not released with an earlier event
+                self._release(position)
 
     def seconds_to_retry(self) -> float:
         """Return the seconds until the next try of a parked event."""
         return max(0, min(self._retries.values(), default=1 << 62) - self._now()) / MICROSECONDS
 
-    def command(self, row: Parked) -> None:
-        """Retry or skip a parked event, by command of an operator."""
-        if row.position not in self._order.parked:
-            return  # under way already
-        if row.command == SKIP:
-            logger.warning("%s/%d is skipped, by command of an operator.", self.name, row.position)
-            self._changes.unparked.append((self.name, row.position))
-            self._release(row.position, skip=True)
-        elif self._order.blocked(self._order.parked[row.position]):
-            return
-        else:
-            self._order.parked[row.position].tries = 0
-            self._release(row.position)
+    def is_parked(self, position: int) -> bool:
+        """Return whether an event is parked, and not under way."""
+        return position in self._order.parked
+
+    def skip(self, position: int) -> None:
+        """Finish a parked event without its reaction."""
+        logger.warning("%s/%d is skipped, by command of an operator.", self.name, position)
+        self._attempts.finish(self._order.parked[position])
+        self._changes.unparked.append((self.name, position))
+        self._release(position, skip=True)
+
+    def retry(self, position: int) -> None:
+        """Start a parked event, with all its tries, unless an earlier event blocks the event."""
+        if not self._order.blocked(self._order.parked[position]):
+            self._order.parked[position].tries = 0
+            self._release(position)
 
     def _release(self, position: int, *, skip: bool = False) -> None:
         self._retries.pop(position, None)
@@ -236,9 +275,10 @@ class Follower:
 
     async def stop(self) -> None:
         """Cancel the reactions under way."""
-        for task in list(self._tasks):
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _now(self) -> int:
         return microseconds(self._environment.clock())

@@ -22,6 +22,7 @@ from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, DataError
 from dualbus.runtime.files import Lock, lock_data, make_folder
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import GRACE_SECONDS, Stop
+from dualbus.telemetry.tracing import open_tracer
 from dualbus.transport.keys import load_cluster_keys
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Sockets
@@ -59,6 +60,7 @@ class Reactor:
         self._poll = Poll(self._events, self._link.socket, stop=stop)
         self._interrupt = Interrupt()
         self._attendant = Attendant(self._link, self._interrupt, self._status, handler="reaction of")
+        self._tracer = open_tracer("reactor", self._app.event_types)
         self._reactions: Reactions | None = None
         self._state = "starting"
         self._published = False  # since the last turn
@@ -86,6 +88,8 @@ class Reactor:
             loop.remove_reader(descriptor)
         if lock:
             lock.release()
+        if self._tracer:
+            self._tracer.close()
         self._attendant.stop()
         return EXIT_OK
 
@@ -150,7 +154,7 @@ class Reactor:
         """Run the reactions until a stop is requested, or until the reactor's file was removed."""
         store = self._open_store(log)
         client = ReactorClient(self._settings.front, src="reactor", timeout=self._settings.timeout_ms / 1000)
-        environment = Environment(self._interrupt, self._link.handling, self._awake.set)
+        environment = Environment(self._interrupt, self._link.handling, self._awake.set, tracer=self._tracer)
         reactions = Reactions(self._app, log, store, Commands(client.execute, log), environment)
         self._reactions = reactions
         self._link.identity = log.identity

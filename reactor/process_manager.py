@@ -11,6 +11,7 @@ from dualbus.application.errors import Rejected
 from dualbus.application.messages import Command
 from dualbus.application.reactions import Cancel, Later
 from dualbus.application.reactors import Reactor, Reactors
+from dualbus.application.recorded import time_of
 from dualbus.application.signatures import name_of
 from dualbus.application.tables import Interrupted
 from dualbus.client.call import type_and_fields
@@ -131,7 +132,7 @@ class ProcessManager:
             interrupt.running = None
 
     def _timer(self, job: Job, key: str, later: Later) -> Timer:
-        recorded = ReactionPast(self._histories, job.record, key).now()
+        recorded = time_of(job.record.time)
         due = later.due(recorded)
         type_, payload = type_and_fields(later.command, {})
         origin = as_json(job.cause.origin(after_pause=(due - recorded).total_seconds() >= CHAIN_SECONDS))

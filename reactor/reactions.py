@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from dualbus.application.app import App
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.store import Changes, Counts, ReactionStore, Timer
+from dualbus.runtime.errors import DataError
 
 from .commands import Commands
 from .environment import Environment
@@ -96,6 +98,8 @@ class Reactions:
             "lags": {name: max(0, self.head - follower.position) for name, follower in followers.items()},
             **{name: sum(numbers) for name, numbers in zip(Counts._fields, zip(*counts, strict=True), strict=True)},
             "under_way": sum(follower.busy for follower in followers.values()),
+            "finished": sum(follower.counters["finished"] for follower in followers.values()),
+            "failures": sum(follower.counters["failures"] for follower in followers.values()),
             **self._commands.counters,
         }
 
@@ -137,27 +141,23 @@ class Reactions:
         """Write the progress, the timers and the parked events of all reactions in a transaction."""
         whole = Changes()
         for runner in self._runners:
-            for part in (runner.follower, runner.timers):
+            for part in (runner.follower, runner.timers, runner.attempts):
                 if part:
-                    changes = part.collect()
-                    whole.progress |= changes.progress
-                    whole.timers += changes.timers
-                    whole.parked += changes.parked
-                    whole.unparked += changes.unparked
-                    whole.durable |= changes.durable
+                    whole.add(part.collect())
         if whole:
             self._store.write(whole)
             for runner in self._runners:
                 runner.timers.stored(new=any(isinstance(change, Timer) for change in whole.timers))
+                runner.attempts.stored()
 
     def poll(self) -> None:
         """Read the head of the log, and the commands of an operator in the store."""
         self.head = max(self.head, self._log.head().position)
         self._counts = self._store.counts()
-        followers = {runner.name: runner.follower for runner in self._runners if runner.follower}
+        runners = {runner.name: runner for runner in self._runners}
         for row in self._store.parked(commanded=True):
-            if row.reaction in followers:
-                followers[row.reaction].command(row)
+            if row.reaction in runners:
+                runners[row.reaction].command(row)
         for runner in self._runners:
             runner.timers.stored(new=True)
 
@@ -174,3 +174,5 @@ class Reactions:
         await asyncio.gather(*self._opening, return_exceptions=True)
         for runner in self._runners:
             await runner.stop()
+        with suppress(DataError):  # of a file that was removed or is full: cancelled attempts count as failed
+            self.store_changes()

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from dualbus.application.app import App
 from dualbus.application.causes import cause
@@ -13,9 +14,10 @@ from dualbus.application.reactors import Reactors
 from dualbus.log.contract import Outcome, ReadableLog, RecordedEvent
 from dualbus.protocol.origin import MARK
 from dualbus.reactions.past import Histories
-from dualbus.reactions.store import Changes, Progress, ReactionStore
+from dualbus.reactions.store import SKIP, Changes, Parked, Progress, ReactionStore
 from dualbus.runtime.errors import RAISED
 
+from .attempts import Attempts
 from .commands import Commands
 from .effects import Effects
 from .environment import Environment
@@ -23,13 +25,20 @@ from .follower import Follower
 from .process_manager import ProcessManager
 from .timers import Timers
 
-SINCE, FINISHED = "since", "finished"  # parts of the keys of marks
+SINCE, FINISHED, SKIPPED = "since", "finished", "skipped"  # parts of the keys of marks
 POSITION, TIME, INSTANCE = "position", "time", "instance"  # in the metadata of a mark
 OUTCOMES_AT_ONCE = 10_000
 LIFESPAN_PAUSE_SECONDS_MAX = 60.0
 FINISHED_SECONDS = 10.0  # between two marks of an effect's position
 
 logger = logging.getLogger(__name__)
+
+
+class Marks(NamedTuple):
+    """The marks of a reaction in the log, for a reactor without its file."""
+
+    finished: int  # the last position of the effects
+    skipped: set[int]  # positions of the events skipped by an operator
 
 
 class Runner:
@@ -54,24 +63,31 @@ class Runner:
         self._environment = environment
         self._manager = ProcessManager(app, reactors, commands, Histories(app, log), environment)
         self.timers = Timers(app, log, reactors, store, commands, self._manager, environment)
-        self.effects = Effects(app, reactors, commands, self._manager, environment) if reactors.is_effect else None
+        self.attempts = Attempts(self.name, environment.wake)
+        self.effects: Effects | None = None
+        if reactors.is_effect:
+            self.effects = Effects(app, reactors, commands, self._manager, self.attempts, environment)
         self.waiting = f"waiting for commandbus to start reaction {self.name}"
         self._mark_due = 0.0
         self._instance = uuid.uuid4().hex  # of this start
         self._marked = 0  # the position of the last mark
         self._marking: asyncio.Task[None] | None = None
+        self._skipping: dict[int, asyncio.Task[None]] = {}
 
     async def open(self, progress: Progress | None) -> None:
         """Start at the position in the store, else at the position in the log, else as declared."""
         mark = await self._commands.mark(f"{self.name}/{SINCE}", self._declared())
-        if progress is None:
-            progress = self._first(mark)
+        skipped: set[int] = set()
+        if progress is None or progress.position < progress.rebuilt:
+            marks = self._marks(mark)
+            progress, skipped = progress or self._first(mark, marks), marks.skipped
             self._store.write(Changes(progress={self.name: progress}))
         self._manager.rebuilt = progress.rebuilt
         self._marked = progress.position
         run = self.effects.run if self.effects else self._manager.run
-        follower = Follower(self._app, self._log, self._reactors, progress, run, self._environment)
-        follower.load(self._store.parked(self.name))
+        self.attempts.load(self._store.attempts(self.name))
+        follower = Follower(self._app, self._log, self._reactors, progress, run, self.attempts, self._environment)
+        follower.load(self._store.parked(self.name), skipped)
         self.timers.begin(self._environment.clock(), datetime.fromisoformat(mark.origin.metadata[TIME]))
         if self.effects:
             await self._enter_lifespan(self.effects)
@@ -95,24 +111,29 @@ class Runner:
         declared = {TIME: self._environment.clock().isoformat(), INSTANCE: self._instance}
         return declared if since == "now" else {**declared, POSITION: str(0 if since == "beginning" else since)}
 
-    def _first(self, mark: Outcome) -> Progress:
+    def _first(self, mark: Outcome, marks: Marks) -> Progress:
         """Return the progress without a stored one: at the mark of the first start, or later for effects."""
         start = int(mark.origin.metadata.get(POSITION, mark.position))
         if mark.origin.metadata.get(INSTANCE) == self._instance:
             return Progress(start, self._log.hash_at(start) or b"", 0)
         if self.effects:
-            start = max(start, self._finished())
+            start = max(start, marks.finished)
         return Progress(start, self._log.hash_at(start) or b"", self._log.head().position)
 
-    def _finished(self) -> int:
-        """Return the last position of the effects recorded in the log."""
-        found, after, prefix = 0, 0, f"{self.name}/{FINISHED}/"
-        while outcomes := self._log.commands(after, OUTCOMES_AT_ONCE):
+    def _marks(self, since: Outcome) -> Marks:
+        """Read the marks of the reaction in the log; there are none at the first start."""
+        found: dict[str, set[int]] = {FINISHED: {0}, SKIPPED: set()}
+        after = 0
+        while since.origin.metadata.get(INSTANCE) != self._instance and (
+            outcomes := self._log.commands(after, OUTCOMES_AT_ONCE)
+        ):
             after += len(outcomes)
             for outcome in outcomes:
-                if outcome.origin.type == MARK and outcome.command_id.startswith(prefix):
-                    found = max(found, int(outcome.origin.metadata.get(POSITION, "0")))
-        return found
+                if outcome.origin.type == MARK and outcome.command_id.startswith(f"{self.name}/"):
+                    kind = outcome.command_id.split("/")[1]
+                    if kind in found:
+                        found[kind].add(int(outcome.origin.metadata.get(POSITION, "0")))
+        return Marks(max(found[FINISHED]), found[SKIPPED])
 
     def step(self, follower: Follower, records: Sequence[RecordedEvent], head: int) -> None:
         """Start the reactions to the next events, and all due retries and timers."""
@@ -125,14 +146,34 @@ class Runner:
             self._marked = follower.settled
             self._marking = asyncio.get_running_loop().create_task(self._mark(self._marked))
 
+    def command(self, row: Parked) -> None:
+        """Retry or skip a parked event, by command of an operator."""
+        follower = self.follower
+        if follower is None or not follower.is_parked(row.position):
+            return  # under way already
+        if row.command != SKIP:
+            follower.retry(row.position)
+        elif row.position not in self._skipping:
+            task = asyncio.get_running_loop().create_task(self._skip(follower, row.position))
+            self._skipping[row.position] = task
+
+    async def _skip(self, follower: Follower, position: int) -> None:
+        """Record the skip in the log: without the reactor's file, the event is skipped again."""
+        await self._commands.mark(f"{self.name}/{SKIPPED}/{position}", {POSITION: str(position)})
+        del self._skipping[position]
+        if follower.is_parked(position):
+            follower.skip(position)
+        self._environment.wake()
+
     async def _mark(self, position: int) -> None:
         """Record the position of the effects in the log: without the reactor's file, the effects continue there."""
         await self._commands.mark(f"{self.name}/{FINISHED}/{position}", {POSITION: str(position)})
 
     async def stop(self) -> None:
         """Cancel the work under way."""
-        if self._marking:
-            self._marking.cancel()
+        for task in (self._marking, *self._skipping.values()):
+            if task:
+                task.cancel()
         await self.timers.stop()
         if self.follower:
             await self.follower.stop()

@@ -94,7 +94,10 @@ class Timers:
         now = microseconds(self._environment.clock())
         if self._changed:
             self._next_due, self._changed = self._store.next_due(self.name, self._started_until), False
-        if self._next_due is None or self._next_due > now or self.busy > IN_FLIGHT_MAX // 2:
+        if self._next_due is None or self._next_due > now:
+            self._barrier = None  # of a timer that was removed
+            return
+        if self.busy > IN_FLIGHT_MAX // 2:
             return
         if self._barrier is None:
             self._barrier = now, head
@@ -112,8 +115,10 @@ class Timers:
         self._changed = True
 
     def seconds_to_next(self) -> float:
-        """Return the seconds until the next timer is due."""
-        if self._next_due is None or self.busy > IN_FLIGHT_MAX // 2:
+        """Return the seconds until the next call of `fire`, if nothing is stored before."""
+        if self._changed:
+            return 0
+        if self._next_due is None or self._barrier or self.busy > IN_FLIGHT_MAX // 2:
             return float("inf")
         return max(0, self._next_due - microseconds(self._environment.clock())) / MICROSECONDS
 

@@ -8,6 +8,7 @@ from benchmarks.measures.idling import measure_idle
 from benchmarks.measures.long_log import measure_log, measure_memory, measure_rebuild
 from benchmarks.measures.open_loops import measure_latency
 from benchmarks.measures.piped import measure_stdin
+from benchmarks.measures.reactions import measure_reactions
 from benchmarks.measures.side_by_side import (
     measure_dualbus,
     measure_echo,
@@ -50,6 +51,7 @@ MEASURES = {
     "stages": Measure(measure_stages, few),
     "stdin": Measure(measure_stdin, few),
     "latency": Measure(measure_latency, few),
+    "reactions": Measure(measure_reactions, few),
     "idle": Measure(measure_idle, once),
     "memory": Measure(measure_memory, once),
     "log": Measure(measure_log, once),

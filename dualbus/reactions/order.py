@@ -30,6 +30,10 @@ class TagOrder(Generic[J]):
         self._queues: dict[str, deque[J]] = {}
         self._parked_at: dict[str, set[int]] = {}  # positions by tag
 
+    def first(self, default: int) -> int:
+        """Return the position of the first unfinished or parked event."""
+        return min((*self._unfinished, *self.parked), default=default)
+
     def blocked(self, job: J) -> bool:
         """Return whether an earlier event with a tag of this event is parked."""
         positions = (self._parked_at.get(tag) for tag in job.tags)

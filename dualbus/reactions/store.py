@@ -1,6 +1,6 @@
 """The reactor's own file: positions, timers and parked events of the reactions, changed in a transaction.
 
-The content derives from the log, except the attempts of effects. The command line writes orders into the file (fire,
+The content derives from the log, except the numbers of attempts. The command line writes orders into the file (fire,
 cancel, retry, skip) for the reactor.
 """
 
@@ -9,35 +9,21 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain, groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
 
 from dualbus.log.identity import Identity
+from dualbus.reactions.schema import APPLICATION_ID, COUNTS, FORMAT, POSTPONE, REMOVE, SCHEMA, SET, TIMER_COLUMNS
 from dualbus.runtime.errors import DataError
 
 FILE_NAME = "reactor.db"
-APPLICATION_ID = 0x64427263  # "dBrc"
-FORMAT = 1
 RETRY, SKIP, FIRE, CANCEL = "retry", "skip", "fire", "cancel"
 
-SCHEMA = f"""
-CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), log TEXT NOT NULL, incarnation TEXT NOT NULL) STRICT;
-CREATE TABLE reactions (name TEXT PRIMARY KEY, position INTEGER NOT NULL, hash BLOB NOT NULL,
-    rebuilt INTEGER NOT NULL) STRICT;
-CREATE TABLE timers (reaction TEXT NOT NULL, schedule INTEGER NOT NULL, name TEXT NOT NULL, due INTEGER NOT NULL,
-    key TEXT NOT NULL, position INTEGER NOT NULL, type TEXT NOT NULL, payload TEXT NOT NULL, origin TEXT NOT NULL,
-    tries INTEGER NOT NULL, error TEXT NOT NULL, command TEXT NOT NULL,
-    PRIMARY KEY (reaction, schedule, name)) STRICT, WITHOUT ROWID;
-CREATE INDEX due ON timers (reaction, due);
-CREATE TABLE parked (reaction TEXT NOT NULL, position INTEGER NOT NULL, reason TEXT NOT NULL, time TEXT NOT NULL,
-    tries INTEGER NOT NULL, due INTEGER NOT NULL, follows INTEGER NOT NULL, command TEXT NOT NULL,
-    PRIMARY KEY (reaction, position)) STRICT, WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT};
-"""
-TIMER_COLUMNS = "reaction, schedule, name, due, key, position, type, payload, origin, tries, error, command"
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # json.dumps would create an encoder for each call
 
 
 class Progress(NamedTuple):
@@ -92,6 +78,14 @@ class Parked(NamedTuple):
     command: str = ""  # RETRY or SKIP
 
 
+class Attempted(NamedTuple):
+    """The last attempt of an effect: begun, and perhaps not ended."""
+
+    reaction: str
+    position: int
+    number: int
+
+
 class Counts(NamedTuple):
     """Numbers of a reaction."""
 
@@ -108,10 +102,22 @@ class Changes:
     timers: list[Timer | Removed] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     unparked: list[tuple[str, int]] = field(default_factory=list)
+    attempts: list[Attempted] = field(default_factory=list)
+    finished: list[tuple[str, int]] = field(default_factory=list)  # events with attempts
     durable: bool = False  # an effect has finished: a power cut must not repeat the effect
 
     def __bool__(self) -> bool:
-        return bool(self.progress or self.timers or self.parked or self.unparked)
+        return any((self.progress, self.timers, self.parked, self.unparked, self.attempts, self.finished))
+
+    def add(self, other: "Changes") -> None:
+        """Add the changes of another part of the reactor."""
+        self.progress |= other.progress
+        self.timers += other.timers
+        self.parked += other.parked
+        self.unparked += other.unparked
+        self.attempts += other.attempts
+        self.finished += other.finished
+        self.durable |= other.durable
 
 
 class ReactionStore:
@@ -126,12 +132,18 @@ class ReactionStore:
             self._db = apsw.Connection(str(self.path), statementcachesize=64)
             self._db.set_busy_timeout(5000)
             self._db.pragma("journal_mode", "wal")
+            self._db.pragma("recursive_triggers", True)  # a replaced timer is counted as removed
             if identity and not self._db.pragma("application_id"):
                 with self._db:
                     self._db.execute(SCHEMA)
+                    self._db.pragma("application_id", APPLICATION_ID)
+                    self._db.pragma("user_version", FORMAT)
                     self._db.execute("INSERT INTO meta VALUES (1, ?, ?)", identity)
             if (self._db.pragma("application_id"), self._db.pragma("user_version")) != (APPLICATION_ID, FORMAT):
-                raise DataError(f"{self.path} is not a file of this reactor: move it away, and start reactor again.")
+                raise DataError(
+                    f"{self.path} is not a file of this version of reactor: move it away, and start reactor again, "
+                    "which derives the file from the log."
+                )
             self.identity = Identity(*self._db.execute("SELECT log, incarnation FROM meta").get)
             self._inode = self.path.stat().st_ino
 
@@ -160,22 +172,12 @@ class ReactionStore:
             with self._db:
                 for name, progress in changes.progress.items():
                     self._db.execute("INSERT OR REPLACE INTO reactions VALUES (?, ?, ?, ?)", (name, *progress))
-                for change in changes.timers:
-                    self._write_timer(change)
+                for sql, group in groupby(changes.timers, _statement):
+                    self._db.executemany(sql, map(_values, group))
                 self._db.executemany("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?)", changes.parked)
                 self._db.executemany("DELETE FROM parked WHERE (reaction, position) = (?, ?)", changes.unparked)
-
-    def _write_timer(self, change: Timer | Removed) -> None:
-        if isinstance(change, Removed):
-            sql = "DELETE FROM timers WHERE (reaction, name, schedule) = (?, ?, ?) AND ?4 IN ('', key)"
-            self._db.execute(sql, change)
-        elif change.tries:
-            sql = (
-                "UPDATE timers SET due = ?, tries = ?, error = ? WHERE (reaction, schedule, name, key) = (?, ?, ?, ?)"
-            )
-            self._db.execute(sql, (change.due, change.tries, change.error, *change.id, change.key))
-        else:
-            self._db.execute("INSERT OR REPLACE INTO timers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", change)
+                self._db.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?)", changes.attempts)
+                self._db.executemany("DELETE FROM attempts WHERE (reaction, position) = (?, ?)", changes.finished)
 
     def due(self, reaction: str, now: int, limit: int) -> list[Timer]:
         """Return the due timers of a reaction, oldest first."""
@@ -194,7 +196,11 @@ class ReactionStore:
 
     def timers(self, reaction: str | None = None, limit: int = 100) -> list[Timer]:
         """Return the next timers, of a reaction or of all."""
-        return self._timers("? IN ('', reaction) ORDER BY due LIMIT ?", (reaction or "", limit))
+        with _usable(self.path):
+            every = self._db.execute("SELECT DISTINCT reaction FROM pending").fetchall()
+        names = [name for (name,) in every if reaction in (None, name)]
+        found = (self._timers("reaction = ? ORDER BY due LIMIT ?", (name, limit)) for name in names)
+        return sorted(chain.from_iterable(found), key=attrgetter("due"))[:limit]
 
     def _timers(self, condition: str, values: Sequence[Any]) -> list[Timer]:
         with _usable(self.path):
@@ -210,14 +216,15 @@ class ReactionStore:
 
     def counts(self) -> dict[str, Counts]:
         """Return the numbers of timers and of parked events of each reaction."""
-        sql = (
-            "SELECT name, (SELECT count(*) FROM timers WHERE reaction = name_ AND schedule = 0), "
-            "(SELECT count(*) FROM parked WHERE reaction = name_ AND due = 0 AND follows = 0), "
-            "(SELECT count(*) FROM parked WHERE reaction = name_ AND (due > 0 OR follows > 0)) "
-            "FROM (SELECT name, name AS name_ FROM reactions)"
-        )
         with _usable(self.path):
-            return {name: Counts(*numbers) for name, *numbers in self._db.execute(sql)}
+            return {name: Counts(*numbers) for name, *numbers in self._db.execute(COUNTS)}
+
+    def attempts(self, reaction: str) -> dict[int, int]:
+        """Return the number of the last attempt by position, of unfinished events of a reaction."""
+        sql = "SELECT position, number FROM attempts WHERE reaction = ?"
+        with _usable(self.path):
+            found: dict[int, int] = dict(self._db.execute(sql, (reaction,)))
+            return found
 
     def command_timer(self, reaction: str, name: str, command: str) -> bool:
         """Fire or cancel a timer: record the command for the reactor; return whether the timer exists."""
@@ -246,9 +253,21 @@ def remove(folder: Path) -> None:
             (folder / f"{FILE_NAME}{suffix}").unlink()
 
 
+def _statement(change: Timer | Removed) -> str:
+    if isinstance(change, Removed):
+        return REMOVE
+    return POSTPONE if change.tries else SET
+
+
+def _values(change: Timer | Removed) -> tuple[Any, ...]:
+    if isinstance(change, Timer) and change.tries:
+        return (change.due, change.tries, change.error, *change.id, change.key)
+    return change
+
+
 def as_json(value: Any) -> str:
     """Return a value as the text of a column."""
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 @contextmanager

@@ -64,6 +64,8 @@ _PROCESS_COUNTERS = {  # by process
         "refused": "Publications refused, because the log lacks their events.",
     },
     "reactor": {
+        "finished": "Events whose reactions have finished.",
+        "failures": "Runs of reactions that failed, and were tried again or parked.",
         "commands": "Commands executed.",
         "refused": "Commands refused.",
     },
@@ -141,6 +143,13 @@ def _processes(processes: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
         alike = [process for process in processes if process["name"] == name]
         for key, text in counters.items():
             yield _of_processes(CounterMetricFamily(f"dualbus_{name}_{key}", text, labels=labels), key, alike)
+    lags = GaugeMetricFamily(
+        "dualbus_reaction_lag_events", "Events of the log that the reaction has not finished.", labels=["reaction"]
+    )
+    for process in processes:
+        for reaction, lag in process.get("lags", {}).items():
+            lags.add_metric([reaction], lag)
+    yield lags
     for key, (name, text) in _HISTOGRAMS.items():
         histogram = HistogramMetricFamily(name, text, labels=labels)
         for process in processes:

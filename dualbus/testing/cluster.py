@@ -158,6 +158,7 @@ class Cluster:
         }  # a test may wrap them
         self.names = (*PROCESSES, REACTOR) if reactor else PROCESSES
         self.processes: list[Process] = []
+        self._own_keys = False
 
     @property
     def front(self) -> str:

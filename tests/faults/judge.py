@@ -252,7 +252,8 @@ def _answers(history: Iterable[Operation], log: Log) -> Iterator[Fault]:
     names: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for event in log.events:
         data = json.loads(event.data)
-        names[data["id"]].append((event.position, data["name"]))
+        if "name" in data:
+            names[data["id"]].append((event.position, data["name"]))
     for one in history:
         if not one.query or one.answer is not Answer.ACKNOWLEDGED:
             continue

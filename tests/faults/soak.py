@@ -8,8 +8,10 @@ untrue, or otherwise wrong.
 """
 
 import argparse
+import os
 import random
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,21 +26,27 @@ from dualbus.log.contract import LogDamaged, LogError
 from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.reactions.store import FILE_NAME as REACTOR_FILE_NAME
+from dualbus.reactions.store import Counts, ReactionStore
 from dualbus.readmodel.file import file_name
 from dualbus.readmodel.reader import ReadModelReader
+from dualbus.runtime.errors import DataError
 from dualbus.testing import Cluster, Process, until
+from tests import keyring
 from tests.conftest import ROOT
-from tests.faults.apps.sleepy import app
+from tests.faults.apps.greeting import app
 from tests.faults.judge import Answer, Fault, chain, judge, read_log
+from tests.faults.judge_reactions import reactions
 from tests.faults.load import Load, Mix
 from tests.faults.recording import Recording, slow_file
 from tests.faults.rude import RudeClient
 
 ROUND_SECONDS = 20.0
+SETTLE_SECONDS = 60.0
 FAULTS_SECONDS = 0.4  # between two faults, about
-NAMES = ("gateway", "commandbus", "commandbus", "commandbus", "projector", "projector", "querybus")
-STARTED = ("gateway", "commandbus", "projector", "querybus", "querybus", "querybus")
-FAULTS = ("kills", "pauses", "restarts", "stops", "slow disks", "hostile", "power cuts")
+NAMES = ("gateway", "commandbus", "commandbus", "commandbus", "projector", "projector", "querybus", "reactor")
+STARTED = ("gateway", "commandbus", "projector", "querybus", "querybus", "querybus", "reactor")
+FAULTS = ("kills", "pauses", "restarts", "stops", "slow disks", "hostile", "power cuts", "lost files")
 COLUMNS = ("acknowledged", "sent again", "slow", *FAULTS, "lost", "doubled", "stale", "skipped", "untrue")
 BROKEN = ("lost", "doubled", "stale", "skipped", "untrue", "reordered", "broken")
 # Deadlines around the time after which the gateway gives a silent worker up.
@@ -54,7 +62,7 @@ class Round:
         self._folder = folder
         self._totals = totals
         self._cuts = 0
-        self._cluster = Cluster(folder, "tests.faults.apps.sleepy:app", cwd=ROOT)
+        self._cluster = Cluster(folder, "tests.faults.apps.greeting:app", cwd=ROOT)
         self._cluster.environ["PYTHONFAULTHANDLER"] = "1"
         self._load = Load(self._cluster.front, seed, sessions=6, timeout_ms=1000, settle_seconds=60, mix=MIX)
         self._running: list[Process] = []
@@ -64,6 +72,7 @@ class Round:
         """Run for a while, let it come to rest, and judge."""
         acts = [self._kill, self._kill, self._pause, self._restart, self._cut_power]
         acts += [self._stop_around_deadlines, self._stop_around_deadlines, self._slow_disk, self._be_hostile]
+        acts += [self._lose_file]
         with self._cluster, self._hostile:
             self._start()
             with self._load:
@@ -75,6 +84,7 @@ class Round:
                 self._look()
             self._settle()
             self.faults += judge(self._load.history, self._cluster.data, app)
+            self.faults += reactions(read_log(self._cluster.data))
         self._totals["acknowledged"] += self._load.acknowledged
         self._totals["sent again"] += self._load.sent_again
         self._totals["slow"] += self._load.slow
@@ -105,6 +115,16 @@ class Round:
         process.send(signal.SIGKILL)
         process.wait()
         self._totals["kills"] += 1
+        self._replace(process)
+
+    def _lose_file(self) -> None:
+        """The reactor loses its file, and derives it from the log."""
+        process = next(one for one in self._running if one.name == "reactor")
+        process.send(signal.SIGKILL)
+        process.wait()
+        for path in self._cluster.data.glob(f"{REACTOR_FILE_NAME}*"):
+            path.unlink()
+        self._totals["lost files"] += 1
         self._replace(process)
 
     def _pause(self) -> None:
@@ -198,10 +218,20 @@ class Round:
                 log.close()
                 model.close()
 
-        try:
-            until(caught_up)
-        except AssertionError:
-            self.faults.append(Fault("skipped", "The read model never came to the end of the log."))
+        def reacted() -> bool:
+            log, store = SqliteLogReader(self._cluster.data), ReactionStore(self._cluster.data)
+            try:
+                progress, counts = store.progress().get("greeting"), store.counts()
+                return bool(progress and progress.position == log.head().position and counts["greeting"] == Counts())
+            finally:
+                log.close()
+                store.close()
+
+        for at_rest, what in ((reacted, "reactions"), (caught_up, "read model")):
+            try:
+                until(at_rest, SETTLE_SECONDS)
+            except (AssertionError, DataError):
+                self.faults.append(Fault("skipped", f"The {what} never came to the end of the log."))
 
     def _wrong(self, text: str) -> None:
         self.faults.append(Fault("broken", text))
@@ -229,6 +259,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 32))
     given = parser.parse_args()
+    os.environ["DUALBUS_KEYS"] = str(keyring.FOLDER)
     seeds = random.Random(given.seed)
     totals: Counter[str] = Counter()
     end = time.monotonic() + given.minutes * 60
@@ -240,6 +271,7 @@ def main() -> int:
         for fault in one.faults:
             print(f"{fault.kind}: {fault.text}", file=sys.stderr)
         print(f"{left / 60:.1f} minutes left, {totals['acknowledged']:,} acknowledged", file=sys.stderr)
+    shutil.rmtree(keyring.FOLDER)
     print(f"python -m tests.faults.soak --minutes {given.minutes:g} --seed {given.seed}\n\n{table(totals)}")
     return 1 if any(totals[kind] for kind in BROKEN) else 0
 

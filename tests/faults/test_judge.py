@@ -12,7 +12,9 @@ from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.readmodel.file import file_name
-from tests.faults.judge import Answer, Operation, judge
+from tests.faults.apps.greeting import UserGreeted, is_greeted
+from tests.faults.judge import Answer, Fault, Operation, judge, read_log
+from tests.faults.judge_reactions import reactions
 from tests.history import project
 from users import app
 from users.messages import UserCreated
@@ -221,3 +223,39 @@ def test_a_hole_in_the_log_is_found(case: Case) -> None:
     case.tamper(FILE_NAME, "DELETE FROM events WHERE position = 2")
     assert "broken" in case.kinds
     assert "lost" in case.kinds
+
+
+OTHER, GREETED = (
+    next(name for name in map(str, range(100)) if is_greeted(f"{name}-1") == greeted) for greeted in (False, True)
+)
+GREETINGS = {"now": (GREETED, False, 1), "again": (GREETED, True, 2), "early": (GREETED, True, 0)}
+
+
+@pytest.mark.parametrize(
+    ("greetings", "kinds"),
+    [
+        (["now", "again"], []),
+        (["again"], ["skipped"]),
+        (["now"], ["skipped"]),
+        (["now", "again", "now"], ["doubled"]),
+        (["now", "again", "again"], ["doubled"]),
+        (["now", "early"], ["untrue"]),
+        (["now", "again", "nobody"], ["untrue"]),
+    ],
+)
+def test_a_reaction_that_is_missing_doubled_or_early_is_found(
+    folder: Path, greetings: list[str], kinds: list[str]
+) -> None:
+    log = SqliteLog(folder, lambda secret: created(OTHER))
+    user = created(GREETED)
+    log.append([Decision(user.command_id, "2026-01-01T12:00:00Z", user.events)])
+    for number, name in enumerate(greetings):
+        user_name, again, second = GREETINGS.get(name, ("nobody", False, 1))
+        text = to_text(UserGreeted(user=f"{user_name}-1", again=again))
+        time = f"2026-01-01T12:00:{second:02}Z"
+        log.append([Decision(f"greeting/{number}", time, [NewEvent("UserGreeted", text, ())])])
+
+    found: list[Fault] = list(reactions(read_log(folder)))
+
+    assert [fault.kind for fault in found] == kinds
+    log.close()

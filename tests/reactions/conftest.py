@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dualbus import Client
+from dualbus.cli.main import main
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster
 from tests.conftest import ROOT
@@ -64,3 +65,24 @@ def shop(folder: Path) -> Iterator[Callable[..., Shop]]:
     for one in made:
         one.client.close()
         one.cluster.__exit__(None, None, None)
+
+
+@pytest.fixture
+def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the other side of effects."""
+    monkeypatch.setenv("OFFICE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Call `dualbus` on the folder of a shop; return its output."""
+
+    def call(one: Shop, *arguments: object) -> str:
+        monkeypatch.setenv("DUALBUS_DATA", str(one.cluster.data))
+        monkeypatch.setenv("DUALBUS_APP", one.cluster.environ["DUALBUS_APP"])
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return call

@@ -80,6 +80,7 @@ class Storm:
 
     def _fault(self) -> None:
         """Kill or pause a process; once, after half of the orders, remove the reactor's file."""
+        self._check_processes()
         name = self._chance.choice((*NAMES, "reactor", "reactor"))
         if not self.faults["files"] and self._placed > len(self.orders) / 2:
             self.faults["files"] += 1
@@ -97,9 +98,16 @@ class Storm:
             time.sleep(self._chance.uniform(0.2, 2.5))
             process.send(signal.SIGCONT)
 
+    def _check_processes(self) -> None:
+        for name in NAMES:
+            process = self.cluster.process(name)
+            if not process.running:
+                raise SystemExit(f"{name} has ended by itself:\n{process.stderr_text[-2000:]}")
+
     def _settled(self) -> bool:
         """Return whether the reactor is idle at the head of the log, and all timers have fired."""
         time.sleep(0.5)
+        self._check_processes()
         log = SqliteLogReader(self.cluster.data)
         head = log.head().position
         log.close()

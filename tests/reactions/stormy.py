@@ -19,6 +19,7 @@ from tests.reactions.shop import (
     list_facts,
 )
 
+STUMBLES_MAX = 10
 PAID, DECLINED, SILENT = "paid", "declined", "silent"
 
 
@@ -35,14 +36,14 @@ def write(what: str, event: OrderEvent, attempt: Attempt) -> None:
     os.close(file)
 
 
-def stumble() -> None:
-    """Fail half of the time."""
-    if random.random() < 0.5:
+def stumble(attempt: Attempt) -> None:
+    """Fail half of the time, but not so often that the pauses become long."""
+    if attempt.number < STUMBLES_MAX and random.random() < 0.5:
         raise OSError("the service is down")
 
 
 async def pay(event: PaymentRequested, attempt: Attempt) -> AsyncIterator[ReceivePayment | CancelOrder]:
-    stumble()
+    stumble(attempt)
     write("pay", event, attempt)
     match fate(event.order):
         case "paid":
@@ -52,7 +53,7 @@ async def pay(event: PaymentRequested, attempt: Attempt) -> AsyncIterator[Receiv
 
 
 async def mail(event: OrderShipped, attempt: Attempt) -> None:
-    stumble()
+    stumble(attempt)
     write("mail", event, attempt)
 
 

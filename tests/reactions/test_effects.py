@@ -2,67 +2,11 @@
 
 import json
 import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from dualbus.cli.main import main
-from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import until
-from tests.reactions.conftest import Shop
+from tests.reactions.delivery import Dualbus, Make, begun, confirmed, lines, parked, tried
 from tests.reactions.effects import Send
-
-Make = Callable[..., Shop]
-Dualbus = Callable[..., str]
-
-
-@pytest.fixture
-def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the other side."""
-    monkeypatch.setenv("OFFICE", str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def run(shop: Make, office: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Dualbus:
-    """Call `dualbus` on the folder of a shop; return its output."""
-
-    def call(one: Shop, *arguments: object) -> str:
-        monkeypatch.setenv("DUALBUS_DATA", str(one.cluster.data))
-        monkeypatch.setenv("DUALBUS_APP", one.cluster.environ["DUALBUS_APP"])
-        capsys.readouterr()
-        assert main([str(argument) for argument in arguments]) == 0, capsys.readouterr().err
-        return capsys.readouterr().out
-
-    return call
-
-
-def begun(shop: Make, app: str = "app") -> Shop:
-    one = shop(f"tests.reactions.effects:{app}")
-    one.cluster.environ["OFFICE"] = os.environ["OFFICE"]
-    one.start()
-    return one
-
-
-def lines(office: Path, *first: str) -> list[list[str]]:
-    path = office / "lines"
-    found = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
-    return [line for line in found if not first or line[0] in first]
-
-
-def tried(office: Path, parcel: str) -> int:
-    return len([line for line in lines(office, "try") if line[1] == parcel])
-
-
-def confirmed(one: Shop) -> list[str]:
-    return [f"{fields['parcel']}{fields['number']}" for type_, fields, _ in one.records() if type_ == "Confirmed"]
-
-
-def parked(one: Shop, run: Dualbus) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run(one, "parked", "list", "--json").splitlines()]
 
 
 def test_an_effect_runs_in_its_lifespan_and_executes_its_command(shop: Make, office: Path) -> None:
@@ -188,38 +132,6 @@ def test_an_effect_that_blocks_the_event_loop_is_stopped_and_others_continue(
     until(lambda: confirmed(one) == ["a0", "b0"])
 
 
-def test_an_effect_that_was_killed_is_repeated_under_the_same_key(shop: Make, office: Path) -> None:
-    (office / "hold-a-0").touch()
-    one = begun(shop)
-    one.client.command(Send(parcel="a"))
-    until(lambda: lines(office, "try"))
-
-    one.cluster.restart("reactor")
-    until(lambda: len(lines(office, "try")) == 2)
-    (office / "hold-a-0").unlink()
-
-    until(lambda: confirmed(one) == ["a0"])
-    first, second = lines(office, "try")
-    assert first[3] == second[3]
-
-
-def test_an_effect_under_way_finishes_after_sigterm(shop: Make, office: Path) -> None:
-    (office / "hold-a-0").touch()
-    one = begun(shop)
-    one.client.command(Send(parcel="a"))
-    until(lambda: lines(office, "try"))
-
-    reactor = one.cluster.process("reactor")
-    reactor.send(signal.SIGTERM)
-    (office / "hold-a-0").unlink()
-
-    assert reactor.wait() == 0
-    assert confirmed(one) == ["a0"]
-    one.start("reactor")
-    until(lambda: one.status().get("lag_events") == 0)
-    assert len(lines(office, "try")) == 1
-
-
 def test_a_lifespan_that_raises_is_tried_again_and_the_process_stays(shop: Make, office: Path) -> None:
     (office / "closed").touch()
     one = begun(shop)
@@ -229,29 +141,6 @@ def test_a_lifespan_that_raises_is_tried_again_and_the_process_stays(shop: Make,
     (office / "closed").unlink()
 
     until(lambda: confirmed(one) == ["a0"])
-
-
-def test_effects_continue_after_the_loss_of_the_file_where_the_log_remembers(shop: Make, office: Path) -> None:
-    one = begun(shop)
-    one.client.command(Send(parcel="a"))
-    until(lambda: confirmed(one) == ["a0"])
-    until(lambda: marks(one) != [])
-    assert one.cluster.stop("reactor") == 0
-
-    for path in one.cluster.data.glob("reactor.db*"):
-        path.unlink()
-    one.client.command(Send(parcel="b"))
-    one.cluster.start("reactor")
-
-    until(lambda: confirmed(one) == ["a0", "b0"])
-    assert [line[1] for line in lines(office, "try")] == ["a0", "b0"]
-
-
-def marks(one: Shop) -> list[str]:
-    log = SqliteLogReader(one.cluster.data)
-    found = [outcome.command_id for outcome in log.commands(0, 100) if "/finished/" in outcome.command_id]
-    log.close()
-    return found
 
 
 def test_a_reaction_since_now_ignores_the_past_and_misses_nothing_later(shop: Make, office: Path) -> None:

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from dualbus import App, Every, Reaction
 from dualbus.cli.main import main
 from dualbus.log.identity import Identity
-from dualbus.reactions.store import Changes, ReactionStore, Removed, Timer
+from dualbus.reactions.store import Changes, Progress, ReactionStore, Removed, Timer
 from dualbus.reactor.timers import Timers
 from dualbus.testing import until
 from tests.reactions.conftest import Shop
@@ -20,19 +21,6 @@ from tests.reactions.shop import COMMANDS, CancelOrder, PlaceOrder, ReceivePayme
 CLOSE = CancelOrder(order="all")
 Make = Callable[..., Shop]
 Dualbus = Callable[..., str]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Dualbus:
-    """Call `dualbus` on the folder of a shop; return its output."""
-
-    def call(one: Shop, *arguments: object) -> str:
-        monkeypatch.setenv("DUALBUS_DATA", str(one.cluster.data))
-        capsys.readouterr()
-        assert main([str(argument) for argument in arguments]) == 0, capsys.readouterr().err
-        return capsys.readouterr().out
-
-    return call
 
 
 def timers(one: Shop, run: Dualbus) -> list[dict[str, Any]]:
@@ -209,3 +197,55 @@ def test_an_unknown_timer_is_reported(
     until(lambda: one.status().get("state") == "following")
     assert main(["timers", "fire", "orders", "no"]) == 1
     assert "Reaction orders has no pending timer 'no'" in capsys.readouterr().err
+
+
+def test_the_work_for_due_timers_does_not_grow_with_the_pending_timers(folder: Path) -> None:
+    # Given a due timer and a schedule, before and after 100,000 later timers are set
+    store = ReactionStore(folder, Identity("log", "first"))
+    due = Timer("orders", 0, "due", 5, "orders/1/0", 1, "CancelOrder", "{}", "{}")
+    store.write(Changes({"orders": Progress(1, b"", 0)}, timers=[due, due._replace(name="night", schedule=1)]))
+    calls: list[Callable[[], object]] = [
+        lambda: store.due("orders", 10, 1000),
+        lambda: store.next_due("orders", 10),
+        lambda: store.schedules("orders"),
+        lambda: store.timers(limit=1),
+        lambda: store.counts(),
+    ]
+    few = [steps(store, call) for call in calls]
+    store._db.execute(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) INSERT INTO timers "
+        "SELECT 'orders', 0, 'later/' || i, 100 + i, 'orders/2/' || i, 2, 'CancelOrder', '{}', '{}', 0, '', '' FROM n"
+    )
+
+    assert [timer.name for timer in store.due("orders", 10, 1000)] == ["due", "night"]
+    assert store.next_due("orders", 10) == 101
+    assert store.counts()["orders"].timers == 100_001
+    assert all(many <= before + 20 for before, many in zip(few, (steps(store, call) for call in calls), strict=True))
+
+
+def steps(store: ReactionStore, call: Callable[[], object]) -> int:
+    """Return the steps of SQLite's virtual machine for a call."""
+    found: list[int] = []
+
+    def ended(statement: dict[str, Any]) -> None:
+        found.append(statement["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
+
+    store._db.trace_v2(apsw.SQLITE_TRACE_PROFILE, ended)
+    call()
+    store._db.trace_v2(0, None)
+    return sum(found)
+
+
+def test_timers_are_counted_as_they_are_set_replaced_and_removed(folder: Path) -> None:
+    store = ReactionStore(folder, Identity("log", "first"))
+    one = Timer("orders", 0, "one", 5, "orders/1/0", 1, "CancelOrder", "{}", "{}")
+    two = one._replace(name="two", key="orders/1/1")
+
+    def count(*changes: Timer | Removed) -> int:
+        store.write(Changes({"orders": Progress(1, b"", 0)}, timers=list(changes)))
+        return store.counts()["orders"].timers
+
+    assert count(one, one._replace(schedule=1)) == 1
+    assert count(two, one._replace(key="orders/2/0", due=9)) == 2
+    assert count(Removed("orders", "one", 0, "orders/1/0"), one._replace(tries=1)) == 2
+    assert count(Removed("orders", "two"), Removed("orders", "three")) == 1

@@ -115,3 +115,25 @@ def test_after_the_loss_of_the_file_the_commands_of_an_earlier_version_stand(sho
         ("Echoed", {"item": "a", "text": "more"}, "echo/1/1"),
     ]
     assert parked(one) == []
+
+
+def test_a_skipped_event_stays_skipped_without_the_file(shop: Make, parked: Rows, run: Callable[..., str]) -> None:
+    # Given an event whose process manager raises, skipped by an operator
+    one = shop("tests.reactions.troubled:failing")
+    one.start()
+    one.client.command(Note(item="a", text="raise"))
+    one.client.command(Note(item="a", text="after"))
+    until(lambda: [row["position"] for row in parked(one)] == [1, 2])
+    run(one, "parked", "skip", "echo", 1)
+    until(lambda: one.records()[-1][2] == "echo/2/0")
+    until(lambda: parked(one) == [])
+
+    # When the file is derived again
+    assert one.cluster.stop("reactor") == 0
+    for path in one.cluster.data.glob("reactor.db*"):
+        path.unlink()
+    one.client.command(Note(item="a", text="last"))
+    one.cluster.start("reactor")
+
+    until(lambda: one.records()[-1][2] == "echo/4/0")
+    assert parked(one) == []

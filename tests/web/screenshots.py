@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from dualbus import Client, Rejected
-from dualbus.testing import Cluster
+from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.web.chromium import chromium, page_of
 from tests.web.conftest import serving
@@ -46,6 +46,26 @@ def main() -> None:
         with page_of(browser, cluster, viewport={"width": 1280, "height": 905}) as (page, _):
             for name, path in PICTURES.items():
                 _take(page, path.format(position=position), ROOT / "docs" / f"page-{name}.png")
+        _take_parked(browser)
+
+
+def _take_parked(browser: Browser) -> None:
+    """Write a picture of parked events, of another application."""
+    with (
+        tempfile.TemporaryDirectory(prefix="db") as folder,
+        Cluster(Path(folder), "tests.reactions.troubled:failing", cwd=ROOT) as cluster,
+        Client(serving(cluster).front) as client,
+        page_of(browser, cluster, viewport={"width": 1280, "height": 400}) as (page, _),
+    ):
+        cluster.start("reactor")
+        for item, text in (("a", "raise"), ("a", "after"), ("b", "wrong"), ("c", "endless")):
+            client.command("Note", item=item, text=text)
+        until(lambda: _parked(client) == 3)
+        _take(page, "/page/parked", ROOT / "docs" / "page-parked.png")
+
+
+def _parked(client: Client) -> int:
+    return sum(process.get("parked", 0) for process in client.status()["processes"])
 
 
 def _take(page: Page, path: str, into: Path) -> None:

@@ -61,7 +61,7 @@ def status(*changed: dict[str, Any], without: str = "", **more: Any) -> dict[str
         ),
         (
             status({"name": "reactor", "state": "following", "parked": 3}),
-            "warn", "3 events of reactions are parked: their effects failed at every try.", None,
+            "warn", "3 events of reactions are parked: their reactions have failed.", None,
         ),
     ],
 )  # fmt: skip

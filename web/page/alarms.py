@@ -28,6 +28,7 @@ class Alarm(NamedTuple):
     text: str
     advice: str
     position: int | None = None  # of the event concerned
+    parked: bool = False  # the view Parked has the events
 
 
 def alarms(status: dict[str, Any] | None, *, reacts: bool = False) -> list[Alarm]:
@@ -65,8 +66,8 @@ def _of_process(process: dict[str, Any]) -> list[Alarm]:
     elif level_of(state) == "warn":
         found.append(Alarm("warn", f"{name} is {state}.", "See the log of this process if this lasts."))
     if parked := process.get("parked"):
-        text = f"{parked} events of reactions are parked: their effects failed at every try."
-        found.append(Alarm("warn", text, "List them with `dualbus parked`, and retry or skip them."))
+        text = f"{parked} events of reactions are parked: their reactions have failed."
+        found.append(Alarm("warn", text, "Retry or skip them.", parked=True))
     if running := process.get("running"):
         text = (
             f"{name} ({process['pid']}) has been running {running['type'] or 'a handler'} for {running['seconds']} s."

@@ -4,7 +4,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
 from ..site import Site
-from . import application, cluster, commands, events, rows, trying
+from . import application, cluster, commands, events, parked, rows, trying
 from .history import History
 from .html import FOLDER
 from .reading import Reading
@@ -27,5 +27,6 @@ def routes(site: Site) -> list[BaseRoute]:
         *trying.routes(site),
         *application.routes(site),
         *rows.routes(site, tables, model),
+        *parked.routes(site, Reading("reactions")),
         Mount("/page/static", StaticFiles(directory=FOLDER / "static")),
     ]

@@ -160,4 +160,4 @@ def _outcome(row: OutcomeRow) -> Outcome:
     _, id_, fingerprint, first, events, errors, type_, actor, cause, correlation, trace, metadata = row
     given = json.loads(metadata) if metadata else {}
     origin = Origin(type_, actor, cause, correlation or id_, trace, given)
-    return Outcome(id_, fingerprint, first, events, json.loads(errors), origin)
+    return Outcome(id_, fingerprint, first, events, [] if errors == "[]" else json.loads(errors), origin)
