@@ -1,6 +1,7 @@
 """Three hosts: any of them may fail, and clients see what one machine shows them."""
 
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +18,10 @@ from tests.raw import RawClient, create, query
 pytestmark = [needs_nats, pytest.mark.timeout(300)]
 
 
-@pytest.fixture
-def hosts(folder: Path) -> Iterator[Hosts]:
-    with running_hosts(folder) as found:
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Hosts]:
+    """Three hosts for all tests: each test leaves them running."""
+    with tempfile.TemporaryDirectory(prefix="db") as folder, running_hosts(Path(folder)) as found:
         yield found
 
 
@@ -43,8 +45,8 @@ def test_each_gateway_serves_the_same_log_and_a_session_reads_its_writes_at_any(
 def test_an_active_commandbus_that_is_killed_is_replaced_without_a_loss(hosts: Hosts) -> None:
     seed, chance = seeded()
     longest = 0.0
-    with Load(hosts.fronts, seed, timeout_ms=15_000) as load:
-        for _ in range(5):
+    with Load(hosts.fronts, seed, timeout_ms=15_000, name=f"{seed}.") as load:
+        for _ in range(3):
             load.more(chance.randrange(20, 100))
             host = hosts.active()
             began = time.monotonic()
@@ -65,8 +67,8 @@ def gap(load: Load) -> float:
 
 def test_a_stopped_active_commandbus_is_replaced_and_its_next_commit_is_refused(hosts: Hosts) -> None:
     seed, chance = seeded()
-    with Load(hosts.fronts, seed, timeout_ms=15_000) as load:
-        for _ in range(3):
+    with Load(hosts.fronts, seed, timeout_ms=15_000, name=f"{seed}.") as load:
+        for _ in range(2):
             load.more(chance.randrange(20, 100))
             host = hosts.active()
             process = host.process("commandbus")
@@ -81,8 +83,8 @@ def test_a_stopped_active_commandbus_is_replaced_and_its_next_commit_is_refused(
 
 def test_a_host_that_is_killed_is_replaced_and_comes_back(hosts: Hosts) -> None:
     seed, chance = seeded()
-    with Load(hosts.fronts, seed, timeout_ms=15_000) as load:
-        for _ in range(3):
+    with Load(hosts.fronts, seed, timeout_ms=15_000, name=f"{seed}.") as load:
+        for _ in range(2):
             load.more(chance.randrange(20, 100))
             host = hosts.active()
             leads = hosts.servers.leader() is host.server
@@ -97,8 +99,8 @@ def test_a_host_that_is_killed_is_replaced_and_comes_back(hosts: Hosts) -> None:
 
 def test_an_active_commandbus_that_is_stopped_orderly_is_replaced_at_once_without_an_error(hosts: Hosts) -> None:
     seed, chance = seeded()
-    with Load(hosts.fronts, seed, timeout_ms=15_000) as load:
-        for _ in range(3):
+    with Load(hosts.fronts, seed, timeout_ms=15_000, name=f"{seed}.") as load:
+        for _ in range(2):
             load.more(chance.randrange(20, 100))
             host = hosts.active()
             assert host.stop("commandbus") == 0
@@ -119,7 +121,7 @@ def test_with_two_of_three_hosts_down_nothing_is_acknowledged_and_later_everythi
         client.send(*[create(f"n{n}", f"n{n}", key=f"n{n}") | {"timeout_ms": 3000} for n in range(10)])
         replies = client.wait_for([f"n{n}" for n in range(10)])
         assert {reply["body"]["code"] for reply in replies} <= {0, 11, 13}
-        assert client.ask(query("GetUser", user_id="user-123"))[0]["data"]["name"] == "John Doe"
+        assert client.ask(query("GetUser", user_id="user-123"))[0]["data"]["id"] == "user-123"
         for host in others:
             host.start_all()
         hosts.active()
@@ -132,7 +134,7 @@ def test_with_two_of_three_hosts_down_nothing_is_acknowledged_and_later_everythi
 def test_a_client_with_three_addresses_reads_its_writes_while_its_gateways_are_killed(hosts: Hosts) -> None:
     hosts.active()
     with Client(hosts.fronts, timeout=30) as client:
-        for number in range(9):
+        for number in range(6):
             host = hosts.hosts[number % 3]
             host.kill("gateway")
             result = client.command("CreateUser", name=f"u{number}", email="u@example.com")
