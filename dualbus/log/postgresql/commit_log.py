@@ -15,7 +15,7 @@ from psycopg import errors
 from dualbus.log.commits import CommitLogRefused, OutcomeUnknown
 from dualbus.log.contract import LogUnavailable
 from dualbus.log.inbox import Inbox
-from dualbus.log.postgresql.connection import Connection, ConnectionThread, LostConnection
+from dualbus.log.postgresql.connection import Connection, ConnectionThread, LostConnection, shut_down
 
 BODY_BYTES_MAX = 8 << 20  # of one body, and of the bodies of one read
 START_SECONDS = 30.0
@@ -52,6 +52,7 @@ class PostgresCommitLog:
         self.name = f"PostgreSQL database {urlsplit(self._url).path.removeprefix('/')}"
         self.body_bytes_max = BODY_BYTES_MAX
         self._closed = False
+        self._notifier: Connection | None = None  # the connection of the listener
         self._listening = threading.Event()
         self.resolved = 0  # puts whose first answer was lost
         self._inbox = Inbox()
@@ -153,6 +154,7 @@ class PostgresCommitLog:
                 suppress(psycopg.Error),  # the next append or read reports the outage; a notification only saves time
                 psycopg.connect(self._url, autocommit=True, connect_timeout=3) as connection,
             ):
+                self._notifier = connection
                 connection.execute("LISTEN dualbus")
                 self._listening.set()
                 while not self._closed:
@@ -177,6 +179,7 @@ class PostgresCommitLog:
     def close(self) -> None:
         """Disconnect."""
         self._closed = True
+        shut_down(self._notifier)
         if self._listener.is_alive():
             self._listener.join()
         self._thread.close()

@@ -54,9 +54,7 @@ class ConnectionThread:
 
     def abandon(self) -> None:
         """Shut the connection down, without a word to the server."""
-        if self._connection is not None and not self._connection.closed:
-            with suppress(OSError, psycopg.Error), socket.socket(fileno=_duplicate(self._connection)) as duplicate:
-                duplicate.shutdown(socket.SHUT_RDWR)
+        shut_down(self._connection)
 
     def close(self) -> None:
         """Close the connection and end the thread."""
@@ -64,6 +62,13 @@ class ConnectionThread:
         self._thread.shutdown(cancel_futures=True)
         if self._connection is not None:
             self._connection.close()
+
+
+def shut_down(connection: Connection | None) -> None:
+    """Shut a connection down from any thread: the thread that waits for an answer receives an error."""
+    if connection is not None and not connection.closed:
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=_duplicate(connection)) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
 
 
 def _duplicate(connection: Connection) -> int:
