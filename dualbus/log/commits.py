@@ -93,6 +93,10 @@ class SharedLog(Log, Protocol):
         """
         ...
 
+    def stay_active(self) -> None:
+        """Announce this writer while a long decision delays `turn`. May be called from another thread."""
+        ...
+
     def leave(self) -> None:
         """Stand by, and request the other writers to claim at once."""
         ...

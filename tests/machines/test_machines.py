@@ -13,15 +13,16 @@ from dualbus.testing import until
 from tests.faults.load import Load
 from tests.machines.hosts import Hosts, running_hosts, seeded
 from tests.machines.servers import needs_nats
-from tests.raw import RawClient, create, query
+from tests.raw import RawClient, command, create, query
 
+SLEEPY = "tests.faults.apps.sleepy:app"  # the users application, with slow messages
 pytestmark = [needs_nats, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[Hosts]:
     """Three hosts for all tests: each test leaves them running."""
-    with tempfile.TemporaryDirectory(prefix="db") as folder, running_hosts(Path(folder)) as found:
+    with tempfile.TemporaryDirectory(prefix="db") as folder, running_hosts(Path(folder), app=SLEEPY) as found:
         yield found
 
 
@@ -79,6 +80,14 @@ def test_a_stopped_active_commandbus_is_replaced_and_its_next_commit_is_refused(
             assert process.running
         load.more(100)
     hosts.judge(load)
+
+
+def test_an_active_commandbus_stays_active_during_a_slow_decision(hosts: Hosts) -> None:
+    active = hosts.active()
+    with RawClient(active.front) as client:
+        [reply] = client.ask(command("Dawdle", name="slow", email="s@example.com", ms=3000))
+        assert reply["success"]
+    assert hosts.active() is active
 
 
 def test_a_host_that_is_killed_is_replaced_and_comes_back(hosts: Hosts) -> None:

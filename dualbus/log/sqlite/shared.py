@@ -245,6 +245,11 @@ class SharedLog(SqliteLog):
         self.since = None
         self._next_announcement = 0.0
 
+    def stay_active(self) -> None:
+        """Announce this writer while a long decision delays `turn`. May be called from another thread."""
+        if self.since is not None and time.monotonic() >= self._next_announcement:
+            self._announce()
+
     def leave(self) -> None:
         """Stand by, and request the other writers to claim at once."""
         was_active = self.since is not None
