@@ -7,6 +7,7 @@ log with a replica in SQLite.
 `dualbus.testing.commit_log_contract` has the tests for an engine.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from dualbus.log.contract import Log, LogError, RecordedEvent
@@ -21,6 +22,10 @@ class CommitLogRefused(ConfigError):
     """The engine is configured in a way that can lose acknowledged commits, or stores another log."""
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 class CommitLog(Protocol):
     """A log of bodies, numbered from 1 without holes. Each number is assigned once."""
 
@@ -28,9 +33,10 @@ class CommitLog(Protocol):
     body_bytes_max: int
     wakeup: int  # a descriptor, readable after an announcement until the next call of `announcements`
 
-    def put(self, number: int, body: bytes, seconds: float) -> bool:
+    def put(self, number: int, body: bytes, seconds: float, meanwhile: Callable[[], None] = nothing) -> bool:
         """Store the body durably at the next number. Return False if the number has another body.
 
+        `meanwhile` is called once, after the body was sent and before the answer is awaited.
         True: this body is at the number, from this call or an earlier call. False: this body never will be.
         Raises LogUnavailable (nothing was stored and never will be) or OutcomeUnknown (after `seconds`).
         """

@@ -3,13 +3,14 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from dualbus import Event as PublicEvent
+from dualbus.log.commits import OutcomeUnknown
 from dualbus.log.contract import Appended, Log, LogDamaged, RecordedEvent
 from dualbus.log.nats.address import read_address
 from dualbus.log.nats.commit_log import NatsCommitLog
@@ -89,6 +90,33 @@ def follow(log: SharedLog, position: int) -> list[RecordedEvent]:
 
     until(reached)
     return found
+
+
+def test_no_reader_sees_a_commit_before_the_commit_log_has_stored_it(
+    engine: SharedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine.writer() as one, engine.reader() as reader:
+        before, seen = one.head(), []
+        put = one._commits.put
+
+        def observed(number: int, body: bytes, seconds: float, meanwhile: Callable[[], None]) -> bool:
+            stored = put(number, body, seconds, meanwhile)
+            seen.append(reader.head())
+            return stored
+
+        def unanswered(number: int, body: bytes, seconds: float, meanwhile: Callable[[], None]) -> bool:
+            meanwhile()
+            raise OutcomeUnknown("No majority.")
+
+        monkeypatch.setattr(one._commits, "put", unanswered)
+        with pytest.raises(OutcomeUnknown):
+            one.append([decided("c1", event("a"))])
+        assert reader.head() == one.head() == before
+
+        monkeypatch.setattr(one._commits, "put", observed)
+        assert one.append([decided("c1", event("a"))]).decisions == 1
+        assert seen == [before]
+        assert reader.head() == one.head() != before
 
 
 def test_a_replica_has_the_same_log_and_returns_the_events_of_others(engine: SharedEngine, folder: Path) -> None:

@@ -8,6 +8,7 @@ and a lost answer is resolved by a further attempt, or by reading the sequence.
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +17,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from dualbus.log.commits import CommitLogRefused, OutcomeUnknown
+from dualbus.log.commits import CommitLogRefused, OutcomeUnknown, nothing
 from dualbus.log.contract import LogError, LogUnavailable
 from dualbus.log.inbox import Inbox
 from dualbus.log.nats.address import NatsAddress
@@ -105,9 +106,10 @@ class NatsCommitLog:
 
     # Bodies.
 
-    def put(self, number: int, body: bytes, seconds: float) -> bool:
+    def put(self, number: int, body: bytes, seconds: float, meanwhile: Callable[[], None] = nothing) -> bool:
+        put = self._put(number, body, time.monotonic() + seconds)
         try:
-            return self._thread.run(self._put(number, body, time.monotonic() + seconds), seconds + RESULT_SECONDS)
+            return self._thread.run(put, seconds + RESULT_SECONDS, meanwhile)
         except TimeoutError:
             raise self._unknown(number) from None
 

@@ -5,6 +5,7 @@ PostgreSQL replicates, but does not fail over by itself: an operator or a tool s
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -12,7 +13,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import psycopg
 from psycopg import errors
 
-from dualbus.log.commits import CommitLogRefused, OutcomeUnknown
+from dualbus.log.commits import CommitLogRefused, OutcomeUnknown, nothing
 from dualbus.log.contract import LogUnavailable
 from dualbus.log.inbox import Inbox
 from dualbus.log.postgresql.connection import Connection, ConnectionThread, LostConnection, shut_down
@@ -101,12 +102,14 @@ class PostgresCommitLog:
 
     # Bodies.
 
-    def put(self, number: int, body: bytes, seconds: float) -> bool:
+    def put(self, number: int, body: bytes, seconds: float, meanwhile: Callable[[], None] = nothing) -> bool:
         until = time.monotonic() + seconds
         lost, reason = False, ""  # lost: an attempt without an answer, which may still be stored
         while (left := until - time.monotonic()) > 0:
+            once, meanwhile = meanwhile, nothing
             try:
-                if (stored := self._thread.run(lambda connection: _put(connection, number, body), left)) is not None:
+                stored = self._thread.run(lambda connection: _put(connection, number, body), left, once)
+                if stored is not None:
                     self.resolved += lost
                     return stored
             except LostConnection:

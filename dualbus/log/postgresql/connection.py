@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from dualbus.log.commits import nothing
+
 T = TypeVar("T")
 Connection = psycopg.Connection[Any]
 
@@ -30,9 +32,13 @@ class ConnectionThread:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._connection: Connection | None = None
 
-    def run(self, function: Callable[[Connection], T], seconds: float) -> T:
-        """Run a function with the connection. Raises LostConnection, or an error of a statement."""
+    def run(self, function: Callable[[Connection], T], seconds: float, meanwhile: Callable[[], None] = nothing) -> T:
+        """Run a function with the connection, and meanwhile another without it; return the result of the first.
+
+        Raises LostConnection, or an error of a statement.
+        """
         future: Future[T] = self._thread.submit(self._with_connection, function)
+        meanwhile()
         try:
             return future.result(seconds)
         except TimeoutError:
