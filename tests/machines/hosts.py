@@ -48,6 +48,14 @@ class Host(Cluster):
         for process in self.processes:
             process.wait()
 
+    def stop_all(self) -> None:
+        """Stop the host orderly: the command bus first, and the server last."""
+        for name in ("commandbus", "gateway", "projector", "querybus"):
+            assert self.stop(name) == 0
+        self.server.send(signal.SIGTERM)
+        assert self.server.popen
+        self.server.popen.wait()
+
     def start_all(self) -> None:
         """Start the host again."""
         self.server.start()

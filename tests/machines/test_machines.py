@@ -1,14 +1,20 @@
 """Three hosts: any of them may fail, and clients see what one machine shows them."""
 
 import signal
+import sys
 import tempfile
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from dualbus import Client
+from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import until
 from tests.faults.load import Load
 from tests.machines.hosts import Hosts, running_hosts, seeded
@@ -16,6 +22,12 @@ from tests.machines.servers import needs_nats
 from tests.raw import RawClient, command, create, query
 
 SLEEPY = "tests.faults.apps.sleepy:app"  # the users application, with slow messages
+HOUR_NS = 3_600_000_000_000
+SLOW_CLOCK = [
+    *(sys.executable, "-c"),
+    "import runpy, time; now = time.time_ns; "
+    f"time.time_ns = lambda: now() - {HOUR_NS}; runpy.run_module('dualbus.commandbus', run_name='__main__')",
+]
 pytestmark = [needs_nats, pytest.mark.timeout(300)]
 
 
@@ -109,7 +121,7 @@ def test_a_host_that_is_killed_is_replaced_and_comes_back(hosts: Hosts) -> None:
 def test_an_active_commandbus_that_is_stopped_orderly_is_replaced_at_once_without_an_error(hosts: Hosts) -> None:
     seed, chance = seeded()
     with Load(hosts.fronts, seed, timeout_ms=15_000, name=f"{seed}.") as load:
-        for _ in range(2):
+        for _ in range(1):
             load.more(chance.randrange(20, 100))
             host = hosts.active()
             assert host.stop("commandbus") == 0
@@ -118,6 +130,65 @@ def test_an_active_commandbus_that_is_stopped_orderly_is_replaced_at_once_withou
             hosts.active()
     assert [found for found in load.refusals if found["type"] == "error"] == []
     hosts.judge(load)
+
+
+def test_a_restart_of_one_host_after_another_fails_no_call_of_a_client(hosts: Hosts) -> None:
+    hosts.active()
+    ended = threading.Event()
+    counts = [0] * len(hosts.hosts)
+
+    def call(number: int) -> None:
+        fronts = deque(host.front for host in hosts.hosts)
+        fronts.rotate(number)
+        with Client(",".join(fronts), timeout=15) as client:
+            while not ended.is_set():
+                [event] = client.command("CreateUser", name=f"r{number}", email="r@example.com").events
+                assert client.query("GetUser", user_id=event["payload"]["id"]) == event["payload"]
+                counts[number] += 1
+
+    def failed(calling: list[Future[None]]) -> bool:
+        return any(found.done() for found in calling)
+
+    with ThreadPoolExecutor() as pool:
+        calling = [pool.submit(call, number) for number in range(len(counts))]
+        try:
+            for host in hosts.hosts:
+                host.stop_all()
+                host.start_all()
+                hosts.active()
+                hosts.servers.wait()
+                before = list(counts)
+                until(lambda before=before: all(map(int.__gt__, counts, before)) or failed(calling))  # type: ignore[misc]
+        finally:
+            ended.set()
+    for found in calling:
+        found.result()
+    hosts.check_same()
+
+
+def test_times_never_go_back_when_the_clock_of_the_next_writer_is_an_hour_slow(hosts: Hosts) -> None:
+    active = hosts.active()
+    others = [host for host in hosts.hosts if host is not active]
+    for host in others:
+        host.kill("commandbus")
+        command, host.commands["commandbus"] = host.commands["commandbus"], SLOW_CLOCK
+        host.start("commandbus")
+        host.commands["commandbus"] = command
+    hosts.active()
+    with RawClient(active.front) as client:
+        client.ask(create("before"))
+        active.stop("commandbus")
+        [reply] = client.ask(create("after"))
+    assert reply["success"]
+    for host in (active, *others):
+        if host is not active:
+            host.kill("commandbus")
+        host.start("commandbus")
+    hosts.active()
+    with closing(SqliteLogReader(active.data)) as log:
+        times = [event.time for event in log.read(log.head().position - 2, 2)]
+    assert times == sorted(times)
+    assert times[0] < times[1]
 
 
 def test_with_two_of_three_hosts_down_nothing_is_acknowledged_and_later_everything_is(hosts: Hosts) -> None:
