@@ -7,6 +7,7 @@ and a lost answer is resolved by a further attempt, or by reading the sequence.
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,6 +43,8 @@ class NatsCommitLog:
         self.resolved = 0  # puts whose first answer was lost
         self._address = address
         self._announced = b""
+        self._reason = ""  # the last error of the connection
+        self._tls = _tls(address.ca) if address.ca else None
         self._client: Client | None = None  # until connected
         self._stream: Stream
         self._info: dict[str, Any] = {}
@@ -56,7 +59,7 @@ class NatsCommitLog:
             self._thread.run(self._open(client, create), CONNECT_SECONDS)
         except TimeoutError:
             self._stop()
-            servers = ", ".join(address.servers)
+            servers = ", ".join(address.servers) + self._reason
             raise LogUnavailable(
                 f"No majority of the NATS servers answers ({servers}): start them, or correct DUALBUS_LOG."
             ) from None
@@ -72,7 +75,9 @@ class NatsCommitLog:
                     self._address.servers,
                     user=self._address.user or None,
                     password=self._address.password or None,
-                    error_cb=_ignore,
+                    error_cb=self._failed,
+                    tls=self._tls,
+                    tls_handshake_first=self._tls is not None,  # else a server without TLS receives the password
                     dont_randomize=True,  # the first server is on this machine
                     connect_timeout=1,
                     reconnect_time_wait=0.1,
@@ -82,6 +87,10 @@ class NatsCommitLog:
                     pending_size=32 << 20,
                 )
             await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _failed(self, error: Exception) -> None:
+        """Record an error of the connection: each operation has a deadline of its own."""
+        self._reason = f"; {error}" if str(error) else ""
 
     async def _open(self, client: Client, create: bool) -> None:
         while True:
@@ -205,5 +214,11 @@ class NatsCommitLog:
         self._inbox.close()
 
 
-async def _ignore(error: Exception) -> None:
-    """Ignore an error of the connection: each operation has a deadline of its own."""
+def _tls(path: str) -> ssl.SSLContext:
+    """Return the context for servers with a certificate that a file of certificates has signed."""
+    try:
+        return ssl.create_default_context(cafile=path)
+    except (OSError, ssl.SSLError) as error:
+        raise CommitLogRefused(
+            f"DUALBUS_LOG has ca={path}, which has no readable certificates ({error}): correct the path."
+        ) from None
