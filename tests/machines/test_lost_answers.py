@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from dualbus.log.commits import OutcomeUnknown
 from dualbus.log.contract import Appended
 from dualbus.log.nats.address import read_address
 from dualbus.log.nats.commit_log import NatsCommitLog
 from dualbus.log.sqlite.shared import SharedLog
+from dualbus.testing import until
 from dualbus.testing.log_contract import GENESIS, decided, event
 from tests.machines.proxy import Proxy
 from tests.machines.servers import Servers, needs_nats
@@ -62,3 +64,23 @@ def test_a_lost_refusal_is_resolved_to_the_commit_of_the_other_writer(folder: Pa
 
             assert one.append([decided("c1", event("b"))]) == Appended(0, [])
             assert one.outcomes(["c1"]) == two.outcomes(["c1"])
+
+
+def test_a_leader_that_stores_nothing_for_long_is_replaced(
+    three_servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dualbus.log.nats.commit_log.LEADER_SECONDS", 1.0)
+    url = three_servers.new_url()
+    name = read_address(url).name
+    NatsCommitLog(read_address(url), create=True).close()
+    before = three_servers.leader(name)
+    with Proxy(three_servers.port, lambda payload: True) as proxy:
+        query = f"replicas=3&monitor={three_servers.servers[0].monitor}"
+        address = read_address(f"nats://127.0.0.1:{proxy.port}/{name}?{query}")
+        with closing(NatsCommitLog(address, create=False)) as log:
+            with pytest.raises(OutcomeUnknown):
+                log.put(1, b"first", 1.0)
+            until(lambda: three_servers.leader(name) is not before)
+    with closing(NatsCommitLog(read_address(url), create=False)) as log:
+        assert log.put(1, b"first", 20)
+        assert log.get(0, 10) == [b"first"]

@@ -1,6 +1,7 @@
 """A log moves from one machine to several and back, and a lost stream is filled again."""
 
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -103,6 +104,46 @@ def test_a_lost_stream_is_filled_from_a_replica_commit_for_commit(cluster: Clust
         other.environ |= {"DUALBUS_LOG": url, "DUALBUS_BACK": cluster.addresses["back"]}
         other.start("commandbus", "projector")
         until(lambda: (other.data / "log.db").exists())
+        until(lambda: verify(other.data, users_app).position == verify(cluster.data, users_app).position)
+
+
+def test_a_restored_log_continues_on_a_new_stream_and_the_old_replicas_are_refused(
+    cluster: Cluster, url: str, folder: Path, one_server: Servers
+) -> None:
+    cluster.environ["DUALBUS_LOG"] = url
+    cluster.start()
+    with Client(cluster.front) as client, Cluster(folder / "other", cwd=cluster.cwd) as other:
+        events = create(client, range(10))
+        dualbus(cluster, "backup", str(folder / "copy.db"))
+        create(client, range(10, 15))  # after the backup
+        other.folder.mkdir()
+        other.environ |= {"DUALBUS_LOG": url, "DUALBUS_BACK": cluster.addresses["back"]}
+        other.start("commandbus")
+        until(lambda: (other.data / "log.db").exists())
+        other.stop("commandbus")
+        for name in ("commandbus", "projector"):
+            cluster.stop(name)
+        for path in cluster.data.glob("log.db*"):
+            path.unlink()
+
+        dualbus(cluster, "restore", str(folder / "copy.db"))
+        refused = cluster.start("commandbus")[0]
+        assert refused.wait() == 74
+        assert "incarnation" in refused.stderr_text
+        new = one_server.new_url()
+        assert "The log has moved" in dualbus(cluster, "move", new)
+        cluster.environ["DUALBUS_LOG"] = new
+        cluster.start("commandbus", "projector")
+        assert create(client, range(10)) == events
+        create(client, range(20, 21))
+
+        other.environ["DUALBUS_LOG"] = new
+        refused = other.start("commandbus")[0]
+        assert refused.wait() == 74
+        assert "incarnation" in refused.stderr_text
+        shutil.rmtree(other.data)
+        other.start("commandbus", "projector")
+        until(lambda: (other.data / "log.db").exists() and list(other.data.glob("read-*.db")))
         until(lambda: verify(other.data, users_app).position == verify(cluster.data, users_app).position)
 
 

@@ -7,6 +7,7 @@ and a lost answer is resolved by a further attempt, or by reading the sequence.
 
 import asyncio
 import json
+import logging
 import ssl
 import time
 from collections.abc import Callable
@@ -29,10 +30,13 @@ from dualbus.log.nats.thread import LoopThread
 CONNECT_SECONDS = 30.0  # for the servers to start and elect a leader
 TRY_SECONDS, TRY_SECONDS_MAX = 0.25, 2.0  # of one publication, before the next attempt; doubled each time
 PAUSE_SECONDS = 0.05
+LEADER_SECONDS = 12.0  # an election takes up to 9 seconds
 PING_SECONDS = 1  # two lost answers: the server is stopped, and the client connects to another
 OVERHEAD_BYTES = 4096  # of the headers of a message
 RESULT_SECONDS = 5.0  # beyond the deadline of an operation, for the thread
 OTHER_SEQUENCE, FULL = 10071, {10077, 10047, 10023}
+
+logger = logging.getLogger(__name__)
 
 
 class NatsCommitLog:
@@ -43,6 +47,7 @@ class NatsCommitLog:
         self.resolved = 0  # puts whose first answer was lost
         self._address = address
         self._announced = b""
+        self._unanswered = 0.0  # seconds of puts without an answer, since the last answer
         self._reason = ""  # the last error of the connection
         self._tls = _tls(address.ca) if address.ca else None
         self._client: Client | None = None  # until connected
@@ -118,9 +123,21 @@ class NatsCommitLog:
     def put(self, number: int, body: bytes, seconds: float, meanwhile: Callable[[], None] = nothing) -> bool:
         put = self._put(number, body, time.monotonic() + seconds)
         try:
-            return self._thread.run(put, seconds + RESULT_SECONDS, meanwhile)
-        except TimeoutError:
+            stored = self._thread.run(put, seconds + RESULT_SECONDS, meanwhile)
+        except (OutcomeUnknown, TimeoutError):
+            self._unanswered += seconds
+            if self._unanswered >= LEADER_SECONDS:
+                self._unanswered = 0.0
+                self._thread.start(self._replace_leader(number))
             raise self._unknown(number) from None
+        self._unanswered = 0.0
+        return stored
+
+    async def _replace_leader(self, number: int) -> None:
+        """Request an election: a leader that is up and stores nothing would keep its role (nats-server #8519)."""
+        with suppress(ApiError, *SILENCE):
+            await self._stream.step_down()
+            logger.error("The leader of %s has not stored commit %d: requested another.", self._stream.name, number)
 
     async def _put(self, number: int, body: bytes, until: float) -> bool:
         seconds = TRY_SECONDS

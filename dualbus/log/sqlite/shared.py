@@ -97,6 +97,8 @@ class SharedLog(SqliteLog):
         """Raise LogDamaged if the commit log differs from the last commit of the replica, or lacks this commit."""
         number = self._end.number
         until = time.monotonic() + LOST_SECONDS
+        for first in self._commits.get(0, 1):  # a shorter commit log, such as of a restored log, has lost nothing
+            check_identity(unpacked(first, 1), self.identity)
         while number:
             if found := self._commits.get(number - 1, 1):
                 body = unpacked(found[0], number)
