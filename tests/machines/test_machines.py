@@ -1,5 +1,6 @@
 """Three hosts: any of them may fail, and clients see what one machine shows them."""
 
+import re
 import signal
 import sys
 import tempfile
@@ -11,13 +12,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from dualbus import Client
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import until
 from tests.faults.load import Load
-from tests.machines.hosts import Hosts, running_hosts, seeded
+from tests.machines.hosts import NUMBER, Hosts, running_hosts, seeded
 from tests.machines.servers import needs_nats
 from tests.raw import RawClient, command, create, query
 
@@ -53,6 +55,24 @@ def test_each_gateway_serves_the_same_log_and_a_session_reads_its_writes_at_any(
             [found] = reader.ask(query("GetUser", user_id=event["payload"]["id"]) | {"after": position})
             assert found["data"] == event["payload"]
     hosts.check_same()
+
+
+def test_the_page_shows_the_machines_their_roles_and_the_leader_of_the_stream(hosts: Hosts) -> None:
+    active = hosts.active()
+    hosts.hosts[0].start("web")
+
+    def rows() -> dict[str, str]:
+        try:
+            text = httpx.get(hosts.hosts[0].http, timeout=5).text
+        except httpx.TransportError:
+            return {}
+        found = dict(re.findall(r'<th scope="row">(h\d)</th>\s*<td>(\w+)</td>', text))
+        assert re.search(r"The server n\d leads the stream", text)
+        return found
+
+    shown = until(lambda: len(rows()) == NUMBER and rows())
+    hosts.hosts[0].stop("web")
+    assert shown == {f"h{host.number}": "active" if host is active else "standby" for host in hosts.hosts}
 
 
 def test_an_active_commandbus_that_is_killed_is_replaced_without_a_loss(hosts: Hosts) -> None:
