@@ -147,7 +147,7 @@ def test_an_active_commandbus_that_is_stopped_orderly_is_replaced_at_once_withou
             assert host.stop("commandbus") == 0
             print(f"next acknowledgement after {gap(load):.2f} s")
             host.start("commandbus")
-            hosts.active()
+            until(lambda: hosts.servers.leader() is hosts.active().server, 60)  # the leader follows the writer
     assert [found for found in load.refusals if found["type"] == "error"] == []
     hosts.judge(load)
 
