@@ -2,7 +2,10 @@
 
 import json
 import re
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nats
@@ -11,6 +14,7 @@ import pytest
 from dualbus.log.commits import CommitLogRefused, OutcomeUnknown
 from dualbus.log.nats.address import read_address
 from dualbus.log.nats.commit_log import NatsCommitLog
+from dualbus.log.nats.servers import server_errors
 from dualbus.log.nats.thread import LoopThread
 from dualbus.runtime.errors import ConfigError
 from dualbus.testing.commit_log_contract import CommitLogContract, Opener
@@ -39,6 +43,44 @@ def test_a_server_that_syncs_late_and_limits_messages_is_refused_for_both(folder
         text = refused(servers.url())
     assert "at 127.0.0.1 can lose acknowledged commits at a power cut: set sync_interval: always" in text
     assert "at 127.0.0.1 limits messages to 1048576 bytes: set max_payload: 8MB." in text
+
+
+@contextmanager
+def monitoring(*answers: dict[str, object]) -> Iterator[int]:
+    """Serve the answers of a monitoring port one after another, the last again and again; yield the port."""
+    left = list(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(left.pop(0) if len(left) > 1 else left[0]).encode())
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_a_server_that_has_not_started_jetstream_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    starting: dict[str, object] = {"max_payload": 8 << 20, "jetstream": {}}
+    ready = starting | {"jetstream": {"config": {"sync_always": True}}}
+    late = starting | {"jetstream": {"config": {"sync_interval": 120_000_000_000}}}
+
+    def errors(*answers: dict[str, object]) -> list[str]:
+        with monitoring(*answers) as port:
+            return server_errors(read_address(f"nats://127.0.0.1/test?monitor={port}"))
+
+    assert errors(starting, starting, ready) == []
+    [error] = errors(starting, late)
+    assert "set sync_interval: always" in error
+    monkeypatch.setattr("dualbus.log.nats.servers.START_SECONDS", 0.1)
+    assert errors(starting) == [
+        "The NATS server at 127.0.0.1 has no JetStream: add a jetstream block to its configuration."
+    ]
 
 
 def test_a_server_without_its_monitoring_port_is_refused(one_server: Servers) -> None:

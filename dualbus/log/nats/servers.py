@@ -5,6 +5,7 @@ then lose every commit since their start; so an unchecked server is refused.
 """
 
 import json
+import time
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -12,12 +13,18 @@ from urllib.request import urlopen
 from dualbus.log.nats.address import NatsAddress
 
 SECONDS = 2.0
+START_SECONDS = 10.0  # between the monitoring port and JetStream
+PAUSE_SECONDS = 0.1
 PAYLOAD_BYTES_MIN = 4 << 20
 
 
 def server_errors(address: NatsAddress) -> list[str]:
     """Return a sentence for each problem of a server. A server that does not answer may be down."""
-    answers = {host: _read(host, address.monitor) for host, _ in address.hosts}
+    until = time.monotonic() + START_SECONDS
+    answers = _answers(address)
+    while any(found and not _config(found) for found in answers.values()) and time.monotonic() < until:
+        time.sleep(PAUSE_SECONDS)
+        answers = _answers(address)
     errors = [text for host, found in answers.items() if found for text in _problems(host, found, address)]
     if not any(answers.values()):
         errors.append(
@@ -25,6 +32,16 @@ def server_errors(address: NatsAddress) -> list[str]:
             "checked: set http: 127.0.0.1:8222 in the server's configuration and list 127.0.0.1 in DUALBUS_LOG."
         )
     return errors
+
+
+def _answers(address: NatsAddress) -> dict[str, dict[str, Any] | None]:
+    return {host: _read(host, address.monitor) for host, _ in address.hosts}
+
+
+def _config(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of JetStream; empty while a server starts."""
+    config = (found.get("jetstream") or {}).get("config")
+    return config if isinstance(config, dict) else {}
 
 
 def _read(host: str, port: int) -> dict[str, Any] | None:
@@ -39,7 +56,9 @@ def _read(host: str, port: int) -> dict[str, Any] | None:
 def _problems(host: str, found: dict[str, Any], address: NatsAddress) -> list[str]:
     errors = []
     server = f"The NATS server at {host}"
-    if not (found.get("jetstream", {}).get("config") or {}).get("sync_always"):
+    if not _config(found):
+        errors.append(f"{server} has no JetStream: add a jetstream block to its configuration.")
+    elif not _config(found).get("sync_always"):
         errors.append(
             f"{server} can lose acknowledged commits at a power cut: set sync_interval: always in its "
             "jetstream block."
