@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from contextlib import ExitStack, closing
@@ -64,33 +65,42 @@ def clusters(folder: Path) -> None:
         one.start()
         active = hosts.active()
         with RawClient(one.front) as first, RawClient(active.front) as second:
-            clients = {"one machine": first, "three hosts": second}
-            for title, send, size, rounds in (
-                ("commands at once", create_many, 2000, 12),
-                ("command alone", create_many, 1, 300),
-                ("queries at once", get_many, 2000, 12),
-            ):
-                seconds: dict[str, list[float]] = {name: [] for name in clients}
-                for number in range(rounds):
-                    for name, client in clients.items():
-                        began = time.perf_counter()
-                        send(client, number, size)
-                        seconds[name].append(time.perf_counter() - began)
-                shown = {name: median(found) for name, found in seconds.items()}
-                each = ", ".join(f"{name} {value * 1000:.2f} ms" for name, value in shown.items())
-                print(f"{size} {title}: {each}; ratio {shown['one machine'] / shown['three hosts']:.2f}")
+            compare({"one machine": first, "three hosts": second}, "all")
+            for host in hosts.hosts:
+                for process in host.processes if host is not active else ():
+                    process.send(signal.SIGSTOP)
+            compare({"one machine": first, "three hosts": second}, "standbys paused")
 
 
-def create_many(client: RawClient, number: int, size: int) -> None:
+def compare(clients: dict[str, RawClient], title: str) -> None:
+    """Print the median times of commands and queries, in turns."""
+    for what, send, size, rounds in (
+        ("commands at once", create_many, 2000, 12),
+        ("command alone", create_many, 1, 300),
+        ("queries at once", get_many, 2000, 12),
+    ):
+        seconds: dict[str, list[float]] = {name: [] for name in clients}
+        for number in range(rounds):
+            for name, client in clients.items():
+                began = time.perf_counter()
+                send(client, f"{title}.{size}.{number}", size)
+                seconds[name].append(time.perf_counter() - began)
+        one, three = (median(found) * 1000 for found in seconds.values())
+        print(
+            f"{title}, {size} {what}: one machine {one:.2f} ms, three hosts {three:.2f} ms; ratio {one / three:.2f}"
+        )
+
+
+def create_many(client: RawClient, name: str, size: int) -> None:
     """Send commands in one batch, and wait for the answers."""
-    ids = [f"{size}.{number}.{n}" for n in range(size)]
+    ids = [f"c{name}.{n}" for n in range(size)]
     client.send(*[create("Somebody", id_) for id_ in ids])
     assert all(reply["body"].get("success") for reply in client.wait_for(ids))
 
 
-def get_many(client: RawClient, number: int, size: int) -> None:
+def get_many(client: RawClient, name: str, size: int) -> None:
     """Send queries in one batch, and wait for the answers."""
-    ids = [f"q{size}.{number}.{n}" for n in range(size)]
+    ids = [f"q{name}.{n}" for n in range(size)]
     client.send(*[query("GetUser", id_, user_id="user-123") for id_ in ids])
     assert all(reply["body"].get("data") for reply in client.wait_for(ids))
 
