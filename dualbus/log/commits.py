@@ -10,12 +10,20 @@ log with a replica in SQLite.
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from dualbus.log.contract import Log, LogError, RecordedEvent
-from dualbus.runtime.errors import ConfigError
+from dualbus.log.contract import Log, LogError, LogUnavailable, RecordedEvent
+from dualbus.runtime.errors import EXIT_UNAVAILABLE, ConfigError
 
 
 class OutcomeUnknown(LogError):
     """No majority answered before the deadline: the body is stored, or will be, or never will be."""
+
+    exit_code = EXIT_UNAVAILABLE  # at the start of a process: a supervisor starts the process again
+
+
+class CommitLogUnreachable(LogUnavailable):
+    """The engine does not answer. Nothing was written."""
+
+    exit_code = EXIT_UNAVAILABLE
 
 
 class CommitLogRefused(ConfigError):

@@ -11,7 +11,7 @@ from pathlib import Path
 import nats
 import pytest
 
-from dualbus.log.commits import CommitLogRefused, OutcomeUnknown
+from dualbus.log.commits import CommitLogRefused, CommitLogUnreachable, OutcomeUnknown
 from dualbus.log.nats.address import read_address
 from dualbus.log.nats.commit_log import NatsCommitLog
 from dualbus.log.nats.servers import server_errors
@@ -83,10 +83,18 @@ def test_a_server_that_has_not_started_jetstream_yet_is_waited_for(monkeypatch: 
     ]
 
 
-def test_a_server_without_its_monitoring_port_is_refused(one_server: Servers) -> None:
-    url = one_server.new_url().replace(f"monitor={one_server.port + 1}", "monitor=1")
+def test_without_a_monitoring_port_or_a_server_the_process_is_to_be_started_again(
+    one_server: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dualbus.log.nats.servers.START_SECONDS", 0.1)
+    monkeypatch.setattr("dualbus.log.nats.commit_log.CONNECT_SECONDS", 0.5)
+    url = one_server.new_url()
 
-    assert "No NATS server answers on its monitoring port 1, so that sync_interval cannot" in refused(url)
+    with pytest.raises(CommitLogUnreachable, match="No NATS server answers on its monitoring port 1, so that") as one:
+        NatsCommitLog(read_address(url.replace(f"monitor={one_server.port + 1}", "monitor=1")), create=True)
+    with pytest.raises(CommitLogUnreachable, match="No majority of the NATS servers answers") as other:
+        NatsCommitLog(read_address(url.replace(f":{one_server.port}/", ":1/")), create=True)
+    assert (one.value.exit_code, other.value.exit_code) == (69, 69)  # systemd starts again, except after 74 and 78
 
 
 def test_a_stream_with_fewer_copies_than_the_address_names_is_refused(one_server: Servers) -> None:

@@ -19,7 +19,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from dualbus.log.commits import CommitLogRefused, OutcomeUnknown, nothing
+from dualbus.log.commits import CommitLogRefused, CommitLogUnreachable, OutcomeUnknown, nothing
 from dualbus.log.contract import LogError, LogUnavailable
 from dualbus.log.inbox import Inbox
 from dualbus.log.nats.address import NatsAddress
@@ -65,7 +65,7 @@ class NatsCommitLog:
         except TimeoutError:
             self._stop()
             servers = ", ".join(address.servers) + self._reason
-            raise LogUnavailable(
+            raise CommitLogUnreachable(
                 f"No majority of the NATS servers answers ({servers}): start them, or correct DUALBUS_LOG."
             ) from None
         except BaseException:
@@ -172,7 +172,7 @@ class NatsCommitLog:
         try:
             return self._thread.run(self._stream.read(after, limit), RESULT_SECONDS)
         except SILENCE:
-            raise LogUnavailable(f"No NATS server with the stream {self._stream.name} answers.") from None
+            raise CommitLogUnreachable(f"No NATS server with the stream {self._stream.name} answers.") from None
 
     def tail(self) -> int | None:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from dualbus.log.commits import CommitLogUnreachable
 from dualbus.log.nats.address import NatsAddress
 
 SECONDS = 2.0
@@ -17,24 +18,35 @@ START_SECONDS = 10.0  # between the monitoring port and JetStream
 PAUSE_SECONDS = 0.1
 PAYLOAD_BYTES_MIN = 4 << 20
 
+Answers = dict[str, dict[str, Any] | None]  # by host
+
 
 def server_errors(address: NatsAddress) -> list[str]:
-    """Return a sentence for each problem of a server. A server that does not answer may be down."""
+    """Return a sentence for each problem of a server. A server that does not answer may be down.
+
+    Raises CommitLogUnreachable if no server answers.
+    """
     until = time.monotonic() + START_SECONDS
     answers = _answers(address)
-    while any(found and not _config(found) for found in answers.values()) and time.monotonic() < until:
+    while not _complete(answers) and time.monotonic() < until:
         time.sleep(PAUSE_SECONDS)
         answers = _answers(address)
-    errors = [text for host, found in answers.items() if found for text in _problems(host, found, address)]
     if not any(answers.values()):
-        errors.append(
+        raise CommitLogUnreachable(
             f"No NATS server answers on its monitoring port {address.monitor}, so that sync_interval cannot be "
-            "checked: set http: 127.0.0.1:8222 in the server's configuration and list 127.0.0.1 in DUALBUS_LOG."
+            "checked: start the server, set http: 127.0.0.1:8222 in its configuration, and list 127.0.0.1 in "
+            "DUALBUS_LOG."
         )
-    return errors
+    return [text for host, found in answers.items() if found for text in _problems(host, found, address)]
 
 
-def _answers(address: NatsAddress) -> dict[str, dict[str, Any] | None]:
+def _complete(answers: Answers) -> bool:
+    """Return whether a server answers, and each answer has the configuration of JetStream."""
+    found = [answer for answer in answers.values() if answer]
+    return bool(found) and all(map(_config, found))
+
+
+def _answers(address: NatsAddress) -> Answers:
     return {host: _read(host, address.monitor) for host, _ in address.hosts}
 
 

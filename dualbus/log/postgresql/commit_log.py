@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import psycopg
 from psycopg import errors
 
-from dualbus.log.commits import CommitLogRefused, OutcomeUnknown, nothing
+from dualbus.log.commits import CommitLogRefused, CommitLogUnreachable, OutcomeUnknown, nothing
 from dualbus.log.contract import LogUnavailable
 from dualbus.log.inbox import Inbox
 from dualbus.log.postgresql.connection import Connection, ConnectionThread, LostConnection, shut_down
@@ -80,7 +80,7 @@ class PostgresCommitLog:
                 return
             except LostConnection as lost:
                 if time.monotonic() > until:
-                    raise LogUnavailable(
+                    raise CommitLogUnreachable(
                         f"PostgreSQL does not answer ({lost}): start the server, or correct DUALBUS_LOG."
                     ) from None
                 time.sleep(PAUSE_SECONDS)
@@ -132,7 +132,7 @@ class PostgresCommitLog:
         except errors.UndefinedTable:
             return []
         except (LostConnection, psycopg.Error) as error:
-            raise LogUnavailable(f"PostgreSQL does not answer ({error}).") from None
+            raise CommitLogUnreachable(f"PostgreSQL does not answer ({error}).") from None
         return [body for expected, (number, body) in enumerate(rows, after + 1) if number == expected]
 
     def tail(self) -> int | None:

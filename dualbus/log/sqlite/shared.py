@@ -13,7 +13,7 @@ from typing import Any
 import uuid_utils
 
 from dualbus.log.body import BEGINNING, NewCommit, check_identity, packed, unpacked, verified
-from dualbus.log.commits import CommitLog, OutcomeUnknown
+from dualbus.log.commits import CommitLog, CommitLogUnreachable, OutcomeUnknown
 from dualbus.log.contract import (
     Appended,
     CommitFailed,
@@ -76,7 +76,7 @@ class SharedLog(SqliteLog):
                 self._begin()
             first = self._commits.get(0, 1)
         if not first:
-            raise LogUnavailable("The first commit of the commit log cannot be read: start commandbus again.")
+            raise CommitLogUnreachable("The first commit of the commit log cannot be read: start commandbus again.")
         body = unpacked(first[0], 1)
         with usable(folder), self._new_file(body.identity, body.secret):
             self._catch_up()
