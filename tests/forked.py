@@ -1,7 +1,7 @@
 """Processes of clusters, forked from an interpreter that has imported their modules: a fifth of the time of a start.
 
 The server forks twice, and the process between ends at once. The kernel then makes the worker of the test run, which
-is a "child subreaper" (prctl(2)), the parent of the process: the worker waits for it as for any child.
+is a "child subreaper" (prctl(2)) meanwhile, the parent of the process: the worker waits for it as for any child.
 """
 
 import ctypes
@@ -48,9 +48,7 @@ class Server:
     """The interpreter from which processes are forked."""
 
     def __init__(self) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-            raise OSError(ctypes.get_errno(), "prctl")
+        self._libc = ctypes.CDLL(None)
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             line = [sys.executable, "-m", "tests.forked", str(theirs.fileno())]
@@ -59,8 +57,11 @@ class Server:
     def fork(self, module: str, environ: Mapping[str, str], cwd: Path, files: Sequence[int]) -> int:
         """Run a module in a new process with these standard streams; return its process id."""
         request = json.dumps({"module": module, "environ": dict(environ), "cwd": str(cwd)}).encode()
+        self._libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
         socket.send_fds(self._connection, [request], files)
-        return int(self._connection.recv(32))
+        pid = int(self._connection.recv(32))
+        self._libc.prctl(PR_SET_CHILD_SUBREAPER, 0)  # orphans of other processes are for init
+        return pid
 
 
 @cache

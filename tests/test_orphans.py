@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import shlex
 import signal
 import subprocess
@@ -144,11 +145,18 @@ def in_a_terminal(cluster: Cluster, line: str) -> tuple[int, int]:
     return pid, terminal
 
 
+def handles_hangup(pid: int) -> bool:
+    """Return whether a process has a handler for SIGHUP: the others may serve before it has started."""
+    [mask] = re.findall(r"^SigCgt:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(mask, 16) & 1 << signal.SIGHUP - 1)
+
+
 @pytest.mark.parametrize("name", PROCESSES)
 def test_a_closed_terminal_is_an_orderly_end(watched: Cluster, name: str) -> None:
     watched.start(*(one for one in PROCESSES if one != name))
     pid, terminal = in_a_terminal(watched, f"{PYTHON} -m dualbus.{name} 2>{watched.folder}/said")
     assert serves(watched)
+    until(lambda: handles_hangup(pid))
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert "Traceback" not in (watched.folder / "said").read_text()

@@ -4,12 +4,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from dualbus.application.answer_types import AnswerTypes
 from dualbus.application.app import App
 from dualbus.application.messages import Message, Query, result_type
 from dualbus.protocol.feed import EVENTS_DEFAULT, EVENTS_MAX
 from dualbus.protocol.values import INT_MAX
 
-from .answer_schemas import AnswerTypes
 from .components import OWN_SCHEMAS, PARAMETERS, POSITION_TEXT, PROBLEMS, QUERY_PROBLEMS, REF_RESULT, RESPONSES
 from .examples import example, message_example
 from .parameters import TIMEOUT, field_forms

@@ -6,16 +6,18 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
+import typing_extensions
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import CoreConfig, to_json
 
+from dualbus.application.answer_types import AnswerTypes
 from dualbus.application.causes import cause
 from dualbus.application.errors import HandlerError
 from dualbus.application.messages import Query, R, result_type
 from dualbus.application.schemas import Config, Node, changed, validator_of
 from dualbus.application.tags import plain_type
 
-_JSON_TYPES = (str, int, float, bool, NoneType, dict, list)
+_JSON_TYPES = (str, int, float, NoneType, dict, list)  # not bool: a column of SQLite has 0 and 1
 
 _BASE64 = CoreConfig(val_json_bytes="base64")
 
@@ -40,7 +42,8 @@ def _converter(kind: type[Query[Any]]) -> Callable[[Any], Any] | None:
     result = result_type(kind)
     if result is Any or all(map(_is_json, _leaves(result))):
         return None
-    validator = validator_of(changed(TypeAdapter(result).core_schema, _with_base64), _BASE64)
+    schema = TypeAdapter(AnswerTypes().readable(result)).core_schema
+    validator = validator_of(changed(schema, _with_base64), _BASE64)
     return lambda data: validator.validate_json(to_json(data))
 
 
@@ -55,7 +58,7 @@ def _leaves(annotation: Any) -> Iterator[Any]:
     """Yield the classes in an annotation, and the classes of the fields of its TypedDicts."""
     annotation = plain_type(annotation)
     origin = get_origin(annotation) or annotation
-    if typing.is_typeddict(origin):
+    if typing_extensions.is_typeddict(origin):
         for part in (*typing.get_type_hints(origin).values(), *get_args(annotation)):
             yield from _leaves(part)
     elif origin is Literal:

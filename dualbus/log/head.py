@@ -83,7 +83,7 @@ def check_head(folder: Path, log: ReadableLog | None) -> None:
         raise LogDamaged(
             f"The log has lost acknowledged events: there is no log in {folder}, and {FILE_NAME} there belongs to "
             f"{acknowledged.identity.log}, of which position {acknowledged.head.position} was acknowledged. Put the "
-            "log back or use `dualbus restore`; to start with an empty log, move the whole folder away."
+            "log back or use `dualbus restore`; to start with an empty log, move all but the folder `keys` away."
         )
     if acknowledged and log:
         acknowledged.check(log, folder)

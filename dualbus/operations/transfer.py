@@ -7,6 +7,7 @@ Earlier exports have lines of events only.
 import json
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,19 +118,19 @@ def import_lines(lines: Iterable[str], folder: Path, app: App, progress: Callabl
     """Create a log from lines, a decision for each command; return the last position."""
     groups = _groups(_parsed(lines))
     first = next(groups, None)
-    if first is None or not first.events:
-        raise NotImported("The input does not begin with events: pass the output of `dualbus export`.")
+    if first is None:
+        raise NotImported("The input is empty: pass the output of `dualbus export`.")
     has_genesis = first.command_id == GENESIS
 
     def genesis(secret: bytes) -> Decision:
         tagger = Tagger(app.private_tags, secret)
-        return _decision(first, app, tagger) if has_genesis else Decision(GENESIS, first.events[0].time)
+        return _decision(first, app, tagger) if has_genesis else Decision(GENESIS, "")
 
     log = open_log(folder, genesis)
     try:
         tagger = Tagger(app.private_tags, log.secret)
-        decisions = [] if has_genesis else [_decision(first, app, tagger)]
-        for group in groups:
+        decisions: list[Decision] = []
+        for group in groups if has_genesis else chain([first], groups):
             decisions.append(_decision(group, app, tagger))
             if len(decisions) == CHUNK_COMMANDS:
                 log.append(decisions)

@@ -238,6 +238,19 @@ def test_a_rejection_keeps_the_field_and_the_code_of_its_problems(tmp_path: Path
         assert log.outcomes(["k"])["k"].errors == ["First", {"text": "Second", "field": "how", "code": "second"}]
 
 
+def test_a_log_whose_first_commands_have_no_events_is_imported(tmp_path: Path) -> None:
+    shelve = {"type": "Shelve", "payload": {"number": 2}, "idempotency_key": "k"}
+    with closing(SqliteLog(tmp_path / "one", lambda secret: Decision(GENESIS, ""))) as log:
+        Bus(log, library).send({"type": "Stumble", "payload": {"how": "who"}}, shelve)
+        lines = list(export_lines(log, lambda position, head: None))
+    assert [json.loads(line).get("events") for line in lines] == [0, 0, 2, None, None]
+
+    assert import_lines(lines, tmp_path / "two", library, lambda position: None) == 2
+
+    with closing(SqliteLogReader(tmp_path / "two")) as log:
+        assert list(export_lines(log, lambda position, head: None)) == lines
+
+
 def test_an_earlier_export_with_lines_of_events_only_is_imported(run: Run, data: Path, tmp_path: Path) -> None:
     file, target = tmp_path / "events.jsonl", tmp_path / "target"
     lines = events_of(run("export").out)
@@ -276,7 +289,7 @@ def test_import_only_makes_new_logs(run: Run, data: Path, tmp_path: Path) -> Non
         (lambda lines: [*lines[:9], lines[9].replace("User", "Loser", 1)], "cannot read position 10 as Loser"),
         (lambda lines: [*lines[:9], lines[9].replace('"name":', '"nme":')], "cannot read position 10 as User"),
         (lambda lines: [*lines[:9], lines[9].replace('"key-', '"genesis" ,"x": "')], "'genesis' appears again"),
-        (lambda lines: [], "The input does not begin with events"),
+        (lambda lines: [], "The input is empty: pass the output of"),
     ],
 )
 @pytest.mark.parametrize("commands", [True, False], ids=["with commands", "events only"])

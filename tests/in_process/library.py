@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from pydantic import BaseModel, Field
 
@@ -79,6 +79,16 @@ class GetBook(Query[Book | None]):
     isbn: Text
 
 
+class Label(TypedDict):
+    title: str
+    price: Decimal
+    new: bool
+
+
+class GetLabel(Query[Label]):
+    isbn: Text
+
+
 class CountShelved(Query[int]):
     pass
 
@@ -131,6 +141,10 @@ def get_book(query: GetBook, tables: ReadOnlyTables) -> Any:
     return tables.one("SELECT title, price, bought, added, by FROM books WHERE isbn = ?", (query.isbn,))
 
 
+def get_label(query: GetLabel, tables: ReadOnlyTables) -> Any:
+    return tables.one("SELECT title, price, added > '2000' AS new FROM books WHERE isbn = ?", (query.isbn,))
+
+
 def shelved(query: CountShelved, tables: ReadOnlyTables) -> int:
     return int(tables.all("SELECT shelved FROM shelves")[0]["shelved"])
 
@@ -160,7 +174,7 @@ app = App(
     projections=[
         Projection("books", version=1, tables=BOOKS, on=[insert_book, count_shelved, fail_to_project]),
     ],
-    queries=[get_book, shelved, fail],
+    queries=[get_book, get_label, shelved, fail],
     genesis=[
         BookAdded(isbn="0", title="Zero", price=Decimal("0.10"), bought=date(2026, 1, 1), supplier="founder"),
     ],

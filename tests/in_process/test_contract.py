@@ -15,7 +15,7 @@ import pytest
 from dualbus import Client, ClientClosed, CommandResult, DualbusError, Rejected, Unavailable
 from dualbus.testing import NOW, Cluster, InProcess, until
 from tests.conftest import ROOT
-from tests.in_process.library import AddBook, Book, CountShelved, Fail, GetBook, Jam, Shelve, Stumble, app
+from tests.in_process.library import AddBook, Book, CountShelved, Fail, GetBook, GetLabel, Jam, Shelve, Stumble, app
 
 MATHS = AddBook(isbn="1", title="Mathematics", price=Decimal("12.30"), bought=date(2026, 1, 2), supplier="Ada")
 FIELDS = {"isbn": "1", "title": "Mathematics", "price": "12.30", "bought": "2026-01-02"}
@@ -51,6 +51,10 @@ CASES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a value without a form": (lambda client: client.command("Shelve", number=float("nan")), "not finite"),
     "a message that is too large": (lambda client: client.command("Stumble", how="x" * (1 << 20)), "1048576"),
     "a typed answer": (lambda client: client.query(GetBook(isbn="1")), "Decimal('12.30')"),
+    "an answer as a dictionary": (
+        lambda client: client.query(GetLabel(isbn="1")),
+        "'price': Decimal('12.30'), 'new': True}",
+    ),
     "an answer with its origin": (lambda client: client.query(GetBook(isbn="1")).by, "u"),
     "an answer by name": (lambda client: client.query("GetBook", isbn="0")["price"], "0.10"),
     "no answer": (lambda client: client.query(GetBook(isbn="2")), "None"),

@@ -11,9 +11,9 @@ from openapi_spec_validator import validate
 from pydantic import BaseModel
 
 from dualbus import App, Command, Event, Past, Projection, Query, ReadOnlyTables, page
+from dualbus.application.answer_types import AnswerTypes
 from dualbus.application.messages import parse
 from dualbus.testing import Cluster
-from web.answer_schemas import AnswerTypes
 from web.openapi import Document
 
 APPLICATIONS = ["users", "examples.bank", "examples.courses", "tests.web.shop", "tests.clients.orders", "tests.doors"]

@@ -1,10 +1,10 @@
-"""JSON schemas of answers. Before Python 3.12, pydantic reads no TypedDict of `typing`: each is copied."""
+"""Types of answers for pydantic, which reads no TypedDict of `typing` before Python 3.12: each is copied."""
 
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typing_extensions
@@ -21,11 +21,11 @@ class AnswerTypes:
     def adapter(self, annotation: Any) -> TypeAdapter[Any]:
         """Return the adapter of a type; of any value for a type without a schema."""
         try:
-            return TypeAdapter(self._readable(annotation, {}))
+            return TypeAdapter(self.readable(annotation))
         except (PydanticUserError, TypeError, NameError):
             return TypeAdapter(Any)
 
-    def _readable(self, annotation: Any, bound: dict[Any, Any]) -> Any:
+    def readable(self, annotation: Any, bound: Mapping[Any, Any] = MappingProxyType({})) -> Any:
         """Return a type with copied TypedDicts, and with the types of its type variables."""
         origin, args = get_origin(annotation), get_args(annotation)
         if isinstance(annotation, TypeVar):
@@ -35,22 +35,22 @@ class AnswerTypes:
         if origin is None or origin is Literal:
             return annotation
         if origin is Annotated:
-            return Annotated[self._readable(args[0], bound), *args[1:]]
-        parts = [self._readable(part, bound) for part in args]
+            return Annotated[self.readable(args[0], bound), *args[1:]]
+        parts = [self.readable(part, bound) for part in args]
         if origin in (Union, UnionType):
             return reduce(or_, parts)
         return origin[tuple(parts)]
 
-    def _copy(self, kind: Any, args: Sequence[Any], bound: dict[Any, Any]) -> Any:
-        arguments = tuple(self._readable(arg, bound) for arg in args)
+    def _copy(self, kind: Any, args: Sequence[Any], bound: Mapping[Any, Any]) -> Any:
+        arguments = tuple(self.readable(arg, bound) for arg in args)
         key = kind, str(arguments)
         if key not in self._copies:
             self._copies[key] = dict[str, Any]  # for a type inside itself
             inner = dict(zip(getattr(kind, "__parameters__", ()), arguments, strict=False))
             fields = {
-                name: self._readable(field, inner)
+                name: self.readable(field, inner)
                 if name in kind.__required_keys__
-                else typing_extensions.NotRequired[self._readable(field, inner)]
+                else typing_extensions.NotRequired[self.readable(field, inner)]
                 for name, field in typing.get_type_hints(kind).items()
             }
             copy: Any = typing_extensions.TypedDict
