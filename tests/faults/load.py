@@ -68,7 +68,8 @@ class Session:
         for msg_id in list(self.open):
             self._not_known(msg_id)
         self._resumed = True
-        self._fronts.rotate(-1)
+        if len(self._fronts) > 1:  # to either of the others, so that the sessions do not all meet at a gateway
+            self._fronts.rotate(-self._chance.randrange(1, len(self._fronts)))
         self.connect()
 
     def send(self) -> None:

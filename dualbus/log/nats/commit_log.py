@@ -30,7 +30,7 @@ from dualbus.log.nats.thread import LoopThread
 CONNECT_SECONDS = 30.0  # for the servers to start and elect a leader
 TRY_SECONDS, TRY_SECONDS_MAX = 0.25, 2.0  # of one publication, before the next attempt; doubled each time
 PAUSE_SECONDS = 0.05
-LEADER_SECONDS = 12.0  # an election takes up to 9 seconds
+LEADER_SECONDS = 20.0  # an election takes up to 9 seconds
 PING_SECONDS = 1  # two lost answers: the server is stopped, and the client connects to another
 OVERHEAD_BYTES = 4096  # of the headers of a message
 RESULT_SECONDS = 5.0  # beyond the deadline of an operation, for the thread
