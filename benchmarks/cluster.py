@@ -44,6 +44,12 @@ class Cluster:
             self._environment["DUALBUS_KEYS"] = "off"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
+    @property
+    def http_headers(self) -> str:
+        """The header with the token for HTTP; empty for a version without tokens."""
+        path = self.data / "keys" / "http.header"
+        return path.read_text().replace("\n", "\r\n") if path.exists() else ""
+
     def start(self, *names: str, stdin: int = subprocess.DEVNULL, stdout: IO[bytes] | None = None) -> None:
         for name in names or NAMES:
             with (self.folder / f"{name}.log").open("ab") as log:

@@ -317,5 +317,6 @@ class Workers:
 def beyond(after: int, head: int) -> str:
     """Return the refusal of a position beyond the end of the log."""
     return (
-        f"The log has not reached position {after}: it ends at {head}. Send a position from a reply of this cluster."
+        f"The log has not reached position {after}: it ends at {head}. Send a position from a reply of this cluster; "
+        "after a restore of an earlier log, create a new client."
     )

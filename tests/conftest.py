@@ -23,6 +23,7 @@ def pytest_configure() -> None:
     """Give the clients and processes of the tests the deadline of test clusters, unless the test sets another."""
     os.environ["DUALBUS_TIMEOUT_MS"] = str(TIMEOUT_MS)
     os.environ["DUALBUS_KEYS"] = str(keyring.FOLDER)
+    keyring.keys()
     Process.start = forked.Forked
 
 

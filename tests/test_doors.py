@@ -91,7 +91,8 @@ class Doors:
         """Send a JSON body over HTTP."""
         path, key = ("commands", "events") if type_ == "Keep" else ("queries", "data")
         url = f"{self.cluster.http}/{path}/{type_}"
-        answer = httpx.post(url, content=JSON, headers={"Content-Type": "application/json"}, timeout=60).json()
+        headers = {"Content-Type": "application/json", **self.cluster.http_headers}
+        answer = httpx.post(url, content=JSON, headers=headers, timeout=60).json()
         return answer[key] if type_ == "Keep" else answer
 
     def run(self, *arguments: str) -> str:

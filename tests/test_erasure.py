@@ -13,7 +13,7 @@ from dualbus.application.loader import load
 from dualbus.commandbus.node import genesis
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.writer import SqliteLog
-from dualbus.transport.keys import load_keys
+from dualbus.transport.keys import load_cluster_keys
 from tests.conftest import ROOT
 from tests.drain import Bus
 from tests.history import project
@@ -48,7 +48,7 @@ def test_a_person_is_erased_from_an_export_and_nothing_else_changes(tmp_path: Pa
         rename = {"type": "RenameUser", "payload": {"user_id": "id-1", "name": "Quirinius II"}}
         bus.send({**rename, "idempotency_key": "k3"})
         before = log.read(0, 100)
-    load_keys(data / "keys")
+    load_cluster_keys(data / "keys")
     keys = (data / "keys" / "cluster.key").read_text()
     [script] = re.findall(r"```python title=erase.py\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "erase.py").write_text(script)

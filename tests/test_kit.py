@@ -280,12 +280,17 @@ def test_events_that_differ_are_shown_field_by_field() -> None:
     assert differences([1], [2]) is None
 
 
-def test_a_cluster_without_a_folder_runs_and_leaves_nothing() -> None:
+@pytest.mark.parametrize("own_keys", [True, False], ids=["own keys", "keys of the environment"])
+def test_a_cluster_without_a_folder_runs_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, own_keys: bool) -> None:
+    if own_keys:
+        monkeypatch.delenv("DUALBUS_KEYS")
+    before = dict(os.environ)
     with Cluster(app="users:app", cwd=ROOT) as cluster, Client(cluster.front, timeout=60) as client:
         client.command(CreateUser(name="Ada", email="ada@example.org"))
         assert [user["name"] for user in client.query(ListUsers())] == ["Ada", "John Doe"]
     assert not cluster.folder.exists()
     assert not any(process.running for process in cluster.processes)
+    assert os.environ == before
 
 
 def test_a_cluster_of_an_application_with_mistakes_reports_them(tmp_path: Path) -> None:

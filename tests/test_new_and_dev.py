@@ -1,6 +1,7 @@
 """dualbus new makes an application that is tested and runs; dualbus dev runs it again when it changes."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ DUALBUS = [sys.executable, "-m", "dualbus"]
 
 
 def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    """Run a command without the settings of these tests, which its users do not have."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("DUALBUS_")}
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

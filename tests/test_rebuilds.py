@@ -187,7 +187,7 @@ def test_an_operator_builds_again_and_goes_back(shop: Shop) -> None:
         # When the version is deployed, then there is no more to build, and the way back is as short
         shop.restart("projector", "querybus")
         assert client.ask(query("Report"))[0]["data"]["version"] == 2
-        assert shop.build().stdout.startswith("No build is needed. Another process writes the read model")
+        assert shop.build().stdout.startswith("No build is needed: another process writes read-")
         client.ask(command("Sell", item="newer"))
         shop.restart("projector", "querybus", version=1)
         assert client.ask(query("Report"))[0]["data"] == {"version": 1, "counted": FEW + 4, "listed": FEW + 4}

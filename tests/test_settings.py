@@ -84,6 +84,9 @@ NAMES = [
     "EVENTS",
     "PROGRESS",
     "HTTP",
+    "HTTP_CERT",
+    "HTTP_KEY",
+    "HTTP_ORIGIN",
     "APP",
     "DATA",
     "KEYS",
@@ -205,12 +208,44 @@ def test_the_address_of_http_is_on_this_machine(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1:5580", "https://127.0.0.1:5580", "http://127.0.0.1", "http://127.0.0.1:0", "http://a:1/x"]
+    "address", ["127.0.0.1:5580", "ftp://127.0.0.1:5580", "http://127.0.0.1", "http://127.0.0.1:0", "http://a:1/x"]
 )
 def test_another_form_of_an_address_of_http_is_refused(address: str) -> None:
-    assert problems(http=address) == [f"DUALBUS_HTTP is {address!r}; give http://127.0.0.1:PORT."]
+    assert problems(http=address) == [
+        f"DUALBUS_HTTP is {address!r}; give http://127.0.0.1:PORT or https://HOST:PORT."
+    ]
 
 
-def test_an_address_of_http_that_other_machines_can_reach_is_refused() -> None:
-    [sentence] = problems(http="http://0.0.0.0:80")
-    assert sentence.startswith("DUALBUS_HTTP is 'http://0.0.0.0:80', which other machines can reach")
+FILES = {"http_cert": "cert.pem", "http_key": "key.pem"}
+OPEN = "http://0.0.0.0:80"
+PROXY = "https://shop.example.org"
+
+
+def test_http_off_loopback_needs_tls_and_tokens() -> None:
+    assert problems(http="https://0.0.0.0:443", **FILES) == problems(http=OPEN, http_origin=PROXY) == []
+
+    refused = [
+        (f"DUALBUS_HTTP is {OPEN!r}, which other machines can reach without TLS", {"http": OPEN}),
+        ("DUALBUS_HTTP is 'https://a:443', which other", {"http": "https://a:443", **FILES, "keys": "off"}),
+        (f"DUALBUS_HTTP_ORIGIN is {PROXY!r}, which other", {"http": OPEN, "http_origin": PROXY, "keys": "off"}),
+        (f"DUALBUS_HTTP_ORIGIN is {PROXY!r}, which other", {"http_origin": PROXY, "keys": "off"}),
+        ("DUALBUS_HTTP is 'https://a:443': set DUALBUS_HTTP_CERT and", {"http": "https://a:443"}),
+        ("DUALBUS_HTTP is 'https://a:443': set", {"http": "https://a:443", "http_cert": "c", "http_origin": PROXY}),
+        ("DUALBUS_HTTP_CERT or DUALBUS_HTTP_KEY is set, and DUALBUS_HTTP is", FILES),
+    ]
+    for beginning, values in refused:
+        [sentence] = problems(**values)
+        assert sentence.startswith(beginning)
+
+
+@pytest.mark.parametrize("origin", ["http://a", "https://a/b", "https://:1", "a", "https://u@a", "https://a:x", "*"])
+def test_another_form_of_an_origin_is_refused(origin: str) -> None:
+    assert problems(http_origin=origin) == [
+        f"DUALBUS_HTTP_ORIGIN is {origin!r}; give the address in browsers, such as https://HOST."
+    ]
+
+
+def test_the_address_in_browsers_is_the_origin_or_the_address() -> None:
+    shop = Settings.from_env({"DUALBUS_HTTP_ORIGIN": "https://Shop.example.org:443/"})
+    assert (shop.browser_origin, shop.has_tls) == ("https://shop.example.org", True)
+    assert (Settings().browser_origin, Settings().has_tls) == ("http://127.0.0.1:5580", False)

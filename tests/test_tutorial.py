@@ -30,6 +30,7 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environ = Cluster(folder, "library:app").environ | {"DUALBUS_DATA": "data", "COLUMNS": "80"}
+        del self.environ["DUALBUS_KEYS"]  # the keys of the data folder
         self.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         self.dev: subprocess.Popen[bytes] | None = None
         self.said = folder / "said"
@@ -111,6 +112,7 @@ def test_every_block_of_the_page_on_writing_runs(tmp_path: Path, monkeypatch: py
     assert {language for language, _, _ in blocks} == {"python"}
     (tmp_path / "members.py").write_text("\n".join(text for _, _, text in blocks))
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("DUALBUS_KEYS")
 
     written = importlib.import_module("members")
     monkeypatch.chdir(tmp_path)

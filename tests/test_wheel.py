@@ -50,7 +50,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*command: object, cwd: Path = ROOT, **environ: str) -> str:
     """Run a command that must do; return its standard output."""
-    clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "DUALBUS_APP")}
+    clean = {
+        name: value for name, value in os.environ.items() if name != "PYTHONPATH" and not name.startswith("DUALBUS_")
+    }
     done = subprocess.run(
         [*map(str, command)], cwd=cwd, env=clean | environ, capture_output=True, text=True, check=False
     )

@@ -14,7 +14,7 @@ from dualbus.runtime.tokens import Token, TokenTable, hash_of
 from .problems import Problem
 from .streams import Streams
 
-OPEN_PATHS = ("/healthz",)
+OPEN_PATHS = ("/healthz", "/readyz")  # for probes
 PARAMETER = "token"  # of the address that a person opens once; then the cookie has the token
 COOKIE_SECONDS = 30 * 86_400
 REFRESH_SECONDS = 0.25
@@ -22,12 +22,13 @@ HOLDER = "dualbus.holder"  # in the scope of a request
 
 
 class Access:
-    """Checks tokens, once the first was created. A browser keeps its token in a cookie."""
+    """Checks tokens, unless keys are off. A browser keeps its token in a cookie."""
 
     def __init__(self, settings: Settings, streams: Streams) -> None:
         self._tokens = TokenTable(settings.keys) if settings.keys else None
         self._streams = streams
         self._cookie = f"dualbus-token-{settings.http_host_port[1]}"  # browsers send a cookie to all ports of a host
+        self._secure = settings.has_tls
 
     async def watch(self) -> None:
         """Read changed tokens, and end all streams after a change: listeners connect again, and are checked."""
@@ -38,19 +39,22 @@ class Access:
 
     def check(self, scope: Scope) -> Response | None:
         """Raise Problem without a permitted token; return the response that moves a token into the cookie."""
-        tokens = self._tokens.by_hash if self._tokens else None
-        if tokens is None or scope["path"] in OPEN_PATHS:
+        if self._tokens is None or scope["path"] in OPEN_PATHS:
             return None
-        request = Request(scope)
+        tokens, request = self._tokens.by_hash, Request(scope)
         if scope["path"] == "/" and (text := request.query_params.get(PARAMETER)):
             _holder(tokens, text)
-            answer = RedirectResponse("/", 303)
-            answer.set_cookie(self._cookie, text, max_age=COOKIE_SECONDS, httponly=True, samesite="strict")
-            return answer
+            return self._moved(text)
         holder = scope[HOLDER] = _holder(tokens, _bearer(request) or self._of_cookie(request))
         if not _permits(holder, scope["path"], request):
             raise Problem(403, f"The token of {holder.name} does not permit this: change its permissions.")
         return None
+
+    def _moved(self, text: str) -> Response:
+        """Return the response that moves a token from the address to the cookie."""
+        answer = RedirectResponse("/", 303, {"cache-control": "no-store"})
+        answer.set_cookie(self._cookie, text, COOKIE_SECONDS, secure=self._secure, httponly=True, samesite="strict")
+        return answer
 
     def _of_cookie(self, request: Request) -> str:
         try:
@@ -61,9 +65,9 @@ class Access:
 
 
 def actor_of(scope: Scope) -> str | None:
-    """Return the name of the token of a request; None without tokens."""
+    """Return the name of the token of a request; None for the operator, and if keys are off."""
     holder: Token | None = scope.get(HOLDER)
-    return holder.name if holder else None
+    return holder.name or None if holder else None
 
 
 def _bearer(request: Request) -> str:
@@ -76,7 +80,7 @@ def _holder(tokens: dict[str, Token], text: str) -> Token:
     """Return the holder of a token; raise Problem for an unknown token."""
     if holder := tokens.get(hash_of(text)):
         return holder
-    text = "Send a token: Authorization: Bearer TOKEN. `dualbus tokens add` creates tokens."
+    text = "Send a token: Authorization: Bearer TOKEN. In a browser, open the address of `dualbus tokens show`."
     raise Problem(401, text, {"www-authenticate": "Bearer"})
 
 
@@ -90,6 +94,6 @@ def _permits(holder: Token, path: str, request: Request) -> bool:
         return allowed.allow("querybus", name)
     if path == "/events":
         return allowed.allow_events({"types": request.query_params.getlist("type")})
-    if path in ("/metrics", "/readyz"):
+    if path == "/metrics":
         return allowed == EVERYTHING or allowed.allow(GATEWAY, "Status")
     return allowed == EVERYTHING

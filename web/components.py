@@ -11,6 +11,8 @@ from .problems import MEDIA_TYPE as PROBLEM_TYPE
 Json = dict[str, Any]
 PROBLEMS = {
     "400": "The request does not have the form of this document.",
+    "401": "The request has no valid token.",
+    "403": "The token does not permit this.",
     "404": "The cluster does not have this type.",
     "409": "The idempotency key belongs to another command, or the events of the executed command cannot be read.",
     "413": "The body is too large.",

@@ -13,6 +13,7 @@ from .problems import Problem
 HEAD_BYTES_MAX = 32_768  # of the request line and the headers
 HEAD_SECONDS = 10.0  # from the connection, or the first byte of a further request, to the end of the headers
 BODY_SECONDS = 20.0  # from the headers to the end of the body
+SMALL_BODY_BYTES = 65_536  # of a refused body that is discarded
 LINGER_SECONDS = 2.0  # to discard the rest of a refused body: a reset of the connection would destroy the response
 UNREAD_SECONDS = 30.0  # for a client that does not read
 UNREAD_BYTES_MAX = 256 << 20  # of all clients that do not read
@@ -51,7 +52,8 @@ class CorkedTransport:
     def write_eof(self) -> None:
         """Write all data, and close the sending half."""
         self._flush()
-        self._transport.write_eof()
+        if self._transport.can_write_eof():  # not over TLS
+            self._transport.write_eof()
 
     def _flush(self) -> None:
         if self._written:
@@ -149,7 +151,8 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+        unread = self.cycle.response_complete and self.cycle.more_body and not self._is_small_body()
+        if unread and not self.transport.is_closing():
             self._linger()
             return
         super().on_response_complete()
@@ -184,6 +187,11 @@ class Connection(HttpToolsProtocol):
     def drop(self) -> None:
         """Close the connection at once."""
         self.transport.abort()
+
+    def _is_small_body(self) -> bool:
+        """Return whether the rest of the body arrives soon: uvicorn then discards it, and the connection stays."""
+        lengths = [value for name, value in self.headers if name == b"content-length"]
+        return len(lengths) == 1 and int(lengths[0]) <= SMALL_BODY_BYTES
 
     def _linger(self) -> None:
         """Close the connection after the client has had time to read the response."""

@@ -47,7 +47,9 @@ class Pages:
     @cached_property
     def _document(self) -> Json:
         name = self._site.settings.app.partition(":")[0]
-        return Document(self._site.app).as_json(name, metadata.version("dualbus"))
+        return Document(self._site.app, secured=self._site.settings.keys is not None).as_json(
+            name, metadata.version("dualbus")
+        )
 
     @cached_property
     def openapi(self) -> bytes:
@@ -114,7 +116,7 @@ class Pages:
     def _call(self, method: str, path: str, parameters: list[Json], body: Any) -> str:
         """Return a request for curl."""
         values = [(each["name"], each["example"]) for each in parameters if each.get("required")]
-        url = f"{self._site.settings.http}{path}" + (f"?{urlencode(values)}" if values else "")
+        url = f"{self._site.settings.browser_origin}{path}" + (f"?{urlencode(values)}" if values else "")
         if method == "GET":
-            return f"curl {shlex.quote(url)}"
-        return f"curl {shlex.quote(url)} --json {shlex.quote(json.dumps(body))}"
+            return f"{self._site.curl} {shlex.quote(url)}"
+        return f"{self._site.curl} {shlex.quote(url)} --json {shlex.quote(json.dumps(body))}"

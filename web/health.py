@@ -26,8 +26,8 @@ def routes(site: Site) -> list[BaseRoute]:
     async def readyz(request: Request) -> Response:
         try:
             problems = unready(await site.client.status(STATUS_SECONDS))
-        except DualbusError as error:
-            problems = [str(error)]
+        except DualbusError:
+            problems = ["The gateway does not respond: run `dualbus status`."]  # no address: probes have no token
         if problems:
             return JSONResponse({"status": "not ready", "problems": problems}, 503)
         return JSONResponse({"status": "ready"})

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import socket
+import ssl
 import threading
 
 from dualbus.application.app import App
@@ -15,12 +16,14 @@ from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, ConfigError, Fa
 from dualbus.runtime.files import raise_descriptor_limit, refusal
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.signals import Stop, stop_signals
+from dualbus.runtime.streams import write_to_terminal
+from dualbus.runtime.tokens import operator_token
 from dualbus.transport.poller import Poll
 
 try:
     from .app import WebApp
     from .connections import connections_max
-    from .server import Server
+    from .server import Server, tls_context
     from .site import Site
 except ModuleNotFoundError as missing:
     MISSING = (missing.name or "").partition(".")[0]
@@ -38,19 +41,31 @@ def serve(settings: Settings, stop: Stop) -> int:
             f"The web process needs the package {MISSING}: install dualbus[web], or start the cluster without web."
         )
     app = load(settings.app)
+    token = operator_token(settings.keys) if settings.keys else ""
+    tls = tls_context(settings)
     raise_descriptor_limit()
     with _bound(settings) as listener:
-        logger.info("Serving HTTP on %s (pid %d).", settings.http, os.getpid())
-        asyncio.run(_run(app, settings, listener, stop))
+        _announce(settings, token)
+        asyncio.run(_run(app, settings, listener, tls, stop))
     return EXIT_OK
 
 
-async def _run(app: App, settings: Settings, listener: socket.socket, stop: Stop) -> None:
+def _announce(settings: Settings, token: str) -> None:
+    """Log the address; write the address with the token to the terminal only, because a log is no place for it."""
+    text = f"Serving HTTP on {settings.http} (pid {os.getpid()})."
+    if not token:
+        text += " DUALBUS_KEYS is off: every user of this machine can send requests."
+    elif not write_to_terminal(f"web: The page: {settings.page_address(token)}\n"):
+        text += " The page: run `dualbus tokens show`."
+    logger.info("%s", text)
+
+
+async def _run(app: App, settings: Settings, listener: socket.socket, tls: ssl.SSLContext | None, stop: Stop) -> None:
     loop = asyncio.get_running_loop()
     client = AsyncClient(settings.front, timeout=settings.timeout_ms / 1000)
     site = Site(app, settings, client, streams_max=connections_max() // 2)
     web_app = WebApp(site)
-    server = Server(web_app, site.ending)
+    server = Server(web_app, site.ending, tls)
 
     def end() -> None:
         stop.requested = True

@@ -20,10 +20,11 @@ REF = "#/components/schemas/{model}"
 
 
 class Document:
-    """The OpenAPI 3.1 document of an application."""
+    """The OpenAPI 3.1 document of an application. `secured`: requests need a token."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, *, secured: bool = False) -> None:
         self._app = app
+        self._secured = secured
         types = AnswerTypes()
         inputs: list[Any] = [(kind, "validation", TypeAdapter(kind)) for kind in (*app.decisions, *app.answers)]
         inputs += [(("answer", kind), "serialization", types.adapter(result_type(kind))) for kind in app.answers]
@@ -41,7 +42,11 @@ class Document:
         paths["/readyz"] = {"get": _check("readyz", "The cluster executes commands and queries.", "503")}
         components = {"schemas": self._shared | OWN_SCHEMAS, "parameters": PARAMETERS, "responses": RESPONSES}
         info = {"title": title, "version": version, "description": "Commands, queries and events of a cluster."}
-        return {"openapi": "3.1.0", "info": info, "paths": paths, "components": components}
+        document: Json = {"openapi": "3.1.0", "info": info, "paths": paths, "components": components}
+        if self._secured:
+            components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"token": []}]
+        return document
 
     def _command(self, kind: type[Message]) -> Json:
         return {
@@ -148,11 +153,11 @@ def _events(types: list[str]) -> Json:
             {"name": "limit", "in": "query", "schema": limit, "description": "Not for a stream."},
             {"name": "Last-Event-ID", "in": "header", "schema": position, "description": "For a stream."},
         ],
-        "responses": {"200": page, **_problems("400", "422", "500", "503", "504")},
+        "responses": {"200": page, **_problems("400", "401", "403", "422", "500", "503", "504")},
     }
 
 
 def _check(name: str, text: str, *others: str) -> Json:
     answer = {"application/json": {"schema": {"type": "object"}}}
     responses = {status: {"description": text, "content": answer} for status in ("200", *others)}
-    return {"operationId": name, "tags": ["health"], "summary": text, "responses": responses}
+    return {"operationId": name, "tags": ["health"], "summary": text, "security": [], "responses": responses}

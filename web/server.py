@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import os
 import socket
+import ssl
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +13,10 @@ from typing import Any
 from uvicorn import Config
 from uvicorn import Server as UvicornServer
 
-from .connections import ACCEPTED_MAX, Connection, ConnectionTable
+from dualbus.runtime.errors import ConfigError
+from dualbus.runtime.settings import Settings
+
+from .connections import ACCEPTED_MAX, HEAD_SECONDS, Connection, ConnectionTable
 
 BACKLOG = 2048  # connections that wait in the system
 TICK_SECONDS = 1.0  # between updates of the Date header
@@ -18,10 +24,31 @@ KEEP_ALIVE_SECONDS = 75  # longer than the usual 60 s of a proxy, so that the pr
 GRACE_SECONDS = 2  # after the request to stop, for responses in progress
 
 
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return the TLS of the address; None for http. Raises ConfigError for unusable files."""
+    if not settings.http_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    files = f"DUALBUS_HTTP_CERT {settings.http_cert} and DUALBUS_HTTP_KEY {settings.http_key}"
+    try:
+        context.load_cert_chain(settings.http_cert, settings.http_key, password=_no_password)
+        if os.stat(settings.http_key).st_mode & stat.S_IROTH:
+            raise ConfigError(f"{settings.http_key} can be read by every user: run chmod 640 on the file.")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigError(f"{files} cannot be used ({reason}): give a certificate and its key, in PEM.") from None
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a password")
+
+
 class Server(UvicornServer):
     """Serves an ASGI application until the event `ending`."""
 
-    def __init__(self, app: Any, ending: asyncio.Event) -> None:
+    def __init__(self, app: Any, ending: asyncio.Event, tls: ssl.SSLContext | None) -> None:
         for name in ("uvicorn.error", "uvicorn.access"):
             logging.getLogger(name).setLevel(logging.ERROR)  # requests are not logged, nor refused bytes
         super().__init__(
@@ -43,12 +70,22 @@ class Server(UvicornServer):
         )
         self.server_state = ConnectionTable()
         self._ending = ending
+        self._tls = tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept connections."""
-        await super().startup(sockets)
+        """Start to accept connections. uvicorn itself waits a minute for a TLS handshake."""
+        loop = asyncio.get_running_loop()
+        self.servers = []
         for listener in sockets or ():
+            options: Any = {"ssl": self._tls, "ssl_handshake_timeout": HEAD_SECONDS} if self._tls else {}
+            self.servers.append(
+                await loop.create_server(self._connection, sock=listener, backlog=ACCEPTED_MAX, **options)
+            )
             listener.listen(BACKLOG)  # again, because asyncio has one number for accepted and for waiting connections
+        self.started = True
+
+    def _connection(self) -> Connection:
+        return Connection(self.config, self.server_state, {})
 
     async def main_loop(self) -> None:
         """Wait for the end. uvicorn itself checks for the end ten times a second."""

@@ -3,6 +3,7 @@
 from starlette.requests import Request
 
 from dualbus.client.async_client import AsyncClient, AsyncSession
+from dualbus.runtime.settings import Settings
 
 from .access import actor_of
 from .positions import position_of
@@ -15,9 +16,12 @@ COOKIE_SECONDS = 60  # a read model is behind for less; after a restore, no brow
 class Sessions:
     """Creates a session for each request."""
 
-    def __init__(self, client: AsyncClient, port: int) -> None:
+    def __init__(self, client: AsyncClient, settings: Settings) -> None:
         self._client = client
-        self._cookie = f"{POSITION}-{port}"  # browsers send a cookie to all ports of a host
+        self._cookie = f"{POSITION}-{settings.http_host_port[1]}"  # browsers send a cookie to all ports of a host
+        self._attributes = f"Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Lax"
+        if settings.has_tls:
+            self._attributes += "; Secure"
 
     def of(self, request: Request) -> AsyncSession:
         """Return a session after the position of the header and of the cookie. Raises Problem."""
@@ -33,8 +37,7 @@ class Sessions:
         position = session.position
         if position <= self._position(request):
             return {POSITION: str(position)}
-        cookie = f"{self._cookie}={position}; Path=/; Max-Age={COOKIE_SECONDS}; HttpOnly; SameSite=Lax"
-        return {POSITION: str(position), "set-cookie": cookie}
+        return {POSITION: str(position), "set-cookie": f"{self._cookie}={position}; {self._attributes}"}
 
     def _position(self, request: Request) -> int:
         """Return the position of the cookie; 0 without a valid cookie."""

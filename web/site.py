@@ -1,10 +1,12 @@
 """The parts that all routes share: the application, the settings, the client of the gateway, and the listeners."""
 
 import asyncio
+import shlex
 
 from dualbus.application.app import App
 from dualbus.client.async_client import AsyncClient
 from dualbus.runtime.settings import Settings
+from dualbus.runtime.tokens import HEADER_FILE
 from dualbus.telemetry.tracing import open_tracer
 
 from .bodies import Bodies
@@ -22,9 +24,10 @@ class Site:
         self.app = app
         self.settings = settings
         self.client = client
+        self.curl = f"curl -H @{shlex.quote(str(settings.keys / HEADER_FILE))}" if settings.keys else "curl"
         self.timeout_seconds = settings.timeout_ms / 1000
         self.bodies = Bodies()
-        self.sessions = Sessions(client, settings.http_host_port[1])
+        self.sessions = Sessions(client, settings)
         self.streams = Streams(streams_max)
         self.head = Head(client)
         self.live = LiveQueries(client, self.head)

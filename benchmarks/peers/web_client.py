@@ -77,19 +77,23 @@ def wait_until_serving(port: int) -> None:
             sleep(0.02)
 
 
-def throughput(port: int, work: Work, clients: int, seconds: float, application: Application = "FastAPI") -> float:
+def throughput(
+    port: int, work: Work, clients: int, seconds: float, application: Application = "FastAPI", headers: str = ""
+) -> float:
     """Return the requests per second with a single request in flight per client."""
     with _connections(port, clients) as connections:
-        requests = _requests(work, connections[0], application)
+        requests = _requests(work, connections[0], application, headers)
         for connection in connections:
             connection.send(next(requests))
         return clock.per_second(lambda: _trade(connections, requests), seconds)
 
 
-def one_at_a_time(port: int, work: Work, seconds: float, application: Application = "FastAPI") -> float:
+def one_at_a_time(
+    port: int, work: Work, seconds: float, application: Application = "FastAPI", headers: str = ""
+) -> float:
     """Return the median latency of a request in milliseconds."""
     with _connections(port, 1) as [connection]:
-        requests = _requests(work, connection, application)
+        requests = _requests(work, connection, application, headers)
         return clock.median_ms(lambda: connection.ask(next(requests)), seconds)
 
 
@@ -144,13 +148,15 @@ def _connections(port: int, number: int) -> Iterator[list[Connection]]:
             connection.close()
 
 
-def _requests(work: Work, connection: Connection, application: Application = "FastAPI") -> Iterator[bytes]:
-    creates = _creates(application)
+def _requests(
+    work: Work, connection: Connection, application: Application = "FastAPI", headers: str = ""
+) -> Iterator[bytes]:
+    creates = _creates(application, headers)
     if work == "create":
         return creates
     ids = [_created_id(connection.ask(request)) for request, _ in zip(creates, range(USERS), strict=False)]
     paths = [GET_PATHS[application].format(user_id) for user_id in ids]
-    return cycle([f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode() for path in paths])
+    return cycle([f"GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n".encode() for path in paths])
 
 
 def _created_id(body: bytes) -> str:
@@ -158,8 +164,8 @@ def _created_id(body: bytes) -> str:
     return str(created["events"][0]["payload"]["id"] if "events" in created else created["id"])
 
 
-def _creates(application: Application) -> Iterator[bytes]:
+def _creates(application: Application, headers: str) -> Iterator[bytes]:
     for number in count():
         body = f'{{"name": "user {number:08d}", "email": "user{number:08d}@example.com"}}'
         head = f"POST {CREATE_PATHS[application]} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-        yield f"{head}content-length: {len(body)}\r\n\r\n{body}".encode()
+        yield f"{head}{headers}content-length: {len(body)}\r\n\r\n{body}".encode()

@@ -93,6 +93,11 @@ class Message(BaseModel):
         """
         return ()
 
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        hidden = private_fields(type(self))
+        for name, value in super().__repr_args__():
+            yield name, _Hidden() if name in hidden else value
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Return the strict schema for the class itself; in other schemas, objects are validated in JSON mode.
@@ -190,11 +195,6 @@ class Query(Message, Generic[R]):
 class Event(Message):
     """A fact; the class name is the type in the log."""
 
-    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        hidden = private_fields(type(self))
-        for name, value in super().__repr_args__():
-            yield name, _Hidden() if name in hidden else value
-
 
 @cache
 def tag_fields(kind: type[Event]) -> tuple[tuple[str, str], ...]:
@@ -204,7 +204,7 @@ def tag_fields(kind: type[Event]) -> tuple[tuple[str, str], ...]:
 
 
 @cache
-def private_fields(kind: type[Event]) -> frozenset[str]:
+def private_fields(kind: type[Message]) -> frozenset[str]:
     """Return the names of the private fields."""
     fields = kind.model_fields.items()
     return frozenset(name for name, field in fields if any(map(is_private, field.metadata)))

@@ -42,7 +42,7 @@ class Tag:
 
 
 class Private:
-    """Marks a private field of an event: stored in the log, hidden from replies and `repr`."""
+    """Marks a private field: of an event, in the log and in no reply; of every message, hidden in `repr`."""
 
 
 def tag_text(value: Taggable) -> str:

@@ -21,7 +21,7 @@ from dualbus.readmodel.builder import Builder
 from dualbus.readmodel.checkpoints import check_log_is_complete
 from dualbus.readmodel.comparison import Comparison, TableDifference
 from dualbus.readmodel.file import file_name
-from dualbus.readmodel.folder import KEEP, lock_writer, other_read_models
+from dualbus.readmodel.folder import KEEP, is_written, lock_writer, other_read_models
 from dualbus.runtime.errors import AlreadyRunningError
 from dualbus.runtime.logging import TextFormatter
 from dualbus.worker.interrupt import Interrupt
@@ -55,8 +55,11 @@ def build(
             _build(path, app, log, keep, compare)
         finally:
             lock.release()
-    except AlreadyRunningError as running:
-        output.line(f"No build is needed. {running}")
+    except AlreadyRunningError:
+        output.line(
+            f"No build is needed: another process writes {path.name}, the read model of these projections. If only "
+            "the code of a function has changed, raise the version of its projection."
+        )
     finally:
         os.umask(before)
 
@@ -74,7 +77,7 @@ def _build(path: Path, app: App, log: ReadableLog, keep: int, compare: bool) -> 
             return builder.position
 
         if compare and others:
-            _compare(step, builder, others[0])
+            _compare(step, builder, next(filter(is_written, others), others[0]))
         while not builder.done or not builder.updater or builder.updater.behind:
             step()
         builder.updater.writer.close()
@@ -116,7 +119,8 @@ def _compare(step: Step, builder: Builder, before: Path) -> None:
                 f"{before.name} stays at position {comparison.position}, and the new read model is at position "
                 f"{builder.position}: start the projector of the earlier version, or leave out --compare."
             )
-        output.line(f"Compared with {before.name} at position {comparison.position}:")
+        use = "" if is_written(before) else ", which no process writes,"
+        output.line(f"Compared with {before.name}{use} at position {comparison.position}:")
         for difference in comparison.differences():
             _show(difference)
 

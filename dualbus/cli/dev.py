@@ -12,6 +12,7 @@ from types import FrameType
 import watchfiles
 
 from dualbus.cli import output
+from dualbus.runtime.errors import EXIT_UNAVAILABLE
 from dualbus.runtime.signals import stop_signals
 
 POLL_MS = 200  # between checks for the end of the cluster
@@ -23,7 +24,7 @@ def dev() -> None:
     """Run the cluster and restart it after every file change.
 
     Runs the Procfile of this folder. The gateway reads standard input, as with honcho; the end of the input ends the
-    cluster.
+    cluster. /dev/null is no input.
     """
     folder = Path.cwd()
     if not (folder / "Procfile").exists():
@@ -40,6 +41,10 @@ def dev() -> None:
                 cluster, reported = _start(), False
             elif cluster.poll() == 0:
                 return
+            elif cluster.poll() == EXIT_UNAVAILABLE:
+                raise output.CliError(
+                    "Another cluster runs here: stop it, or set other addresses and another folder."
+                )
             elif cluster.poll() is not None and not reported:
                 reported = True
                 output.note(f"The cluster has ended with exit code {cluster.returncode}: waiting for a change.")

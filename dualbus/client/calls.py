@@ -262,7 +262,9 @@ class PendingCalls:
             text = f"The connection was lost after {call.type} was sent. The outcome is not known."
             return call.unknown(DeadlineExceeded, text)
         if self.connected:
-            return Unavailable("Too many earlier calls are queued, and this call was not sent. Retry later.")
+            return Unavailable(
+                "This call waited behind earlier calls until its deadline, and was not sent: retry later."
+            )
         return Unavailable(self.unreachable())
 
     def unreachable(self) -> str:

@@ -186,6 +186,7 @@ def _bad_read_model(position: int, damaged: Damaged) -> VerificationError:
         position,
         f"The log is valid up to position {position}, but the read model differs from a replay. {damaged} "
         "Stop the projector, move the file away and start the projector: it builds the file again. If verify then "
-        "reports a difference again, a projection uses more than the events, such as the clock, random numbers or "
-        "the order of a set: correct this projection and raise its version.",
+        "reports a difference again, a function was changed and the version of its projection was not raised, or a "
+        "projection uses more than the events, such as the clock, random numbers or the order of a set: correct this "
+        "projection and raise its version.",
     )

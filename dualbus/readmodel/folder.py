@@ -20,6 +20,15 @@ def lock_writer(path: Path) -> Lock:
     return lock_data(path.parent, path.stem, f"process writes the read model {path.name}")
 
 
+def is_written(path: Path) -> bool:
+    """Return whether a process writes a read model: the projector of the running version, or a build."""
+    try:
+        lock_writer(path).release()
+    except AlreadyRunningError:
+        return True
+    return False
+
+
 def remove_others(path: Path, keep: int = KEEP) -> None:
     """Remove all other read models except the last written, and except those that a process writes."""
     kept = {other.name for other in other_read_models(path)[:keep]} | {path.name}

@@ -19,7 +19,9 @@ OFF = "off"  # DUALBUS_KEYS without encryption and authentication
 _IPC = "ipc://"
 _IPC_BYTES_MAX = 107 if sys.platform == "linux" else 103  # the system's limit for the path of a socket
 _HOST_PORT = r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+):(?P<port>[0-9]{1,5})"
-_TCP, _HTTP = re.compile(f"tcp://{_HOST_PORT}"), re.compile(f"http://{_HOST_PORT}/?")
+_TCP, _HTTP = re.compile(f"tcp://{_HOST_PORT}"), re.compile(f"https?://{_HOST_PORT}")
+_ORIGIN = re.compile(r"https://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?")
+HTTPS = "https://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ class Settings:
     events: str = "tcp://127.0.0.1:5572"
     progress: str = "tcp://127.0.0.1:5573"
     http: str = "http://127.0.0.1:5580"
+    http_cert: str = ""  # files of the certificate and its key, for https
+    http_key: str = ""
+    http_origin: str = ""  # the address in browsers, of a proxy with TLS or of a name
     app: str = "users:app"
     data: Path = Path("data")
     keys: Path | None = Path("data/keys")  # None: off
@@ -67,8 +72,12 @@ class Settings:
             values[name] = _expanded(values[name])
             for address in (values[name], *lists.get(name, ())):
                 errors += _address_errors(f"DUALBUS_{name.upper()}", address, keyed=keys != OFF)
-        values["http"] = values["http"].removesuffix("/")
-        errors += _network_errors("DUALBUS_HTTP", values["http"], _HTTP, "http://127.0.0.1:PORT")
+        for name in ("http", "http_origin"):
+            values[name] = values[name].removesuffix("/")
+        values["http_origin"] = values["http_origin"].lower().removesuffix(":443")  # as in the headers of browsers
+        errors += _http_errors(
+            **{name: value for name, value in values.items() if name.startswith("http")}, keys=keys
+        )
         timeout = values.pop("timeout_ms")
         if not re.fullmatch(r"[0-9]{1,7}", timeout) or int(timeout) == 0:
             errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.")
@@ -95,15 +104,29 @@ class Settings:
     @property
     def http_host_port(self) -> tuple[str, int]:
         """The host and the port of `http`."""
-        host, _, port = self.http.removeprefix("http://").rpartition(":")
+        host, _, port = self.http.partition("//")[2].rpartition(":")
         return host.strip("[]"), int(port)
+
+    @property
+    def browser_origin(self) -> str:
+        """The address in browsers."""
+        return self.http_origin or self.http
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether browsers reach the address over TLS."""
+        return self.browser_origin.startswith(HTTPS)
+
+    def page_address(self, token: str) -> str:
+        """Return the address that moves a token into the cookie of a browser, and opens the page."""
+        return f"{self.browser_origin}/?token={token}"
 
     def __str__(self) -> str:
         values = {field.name: getattr(self, field.name) for field in fields(self) if not field.metadata}
         values["front"] = ",".join((self.front, *self.other_fronts))
         values["back"] = ",".join((self.back, *self.other_backs))
         values["log"] = re.sub(r"//.*@", "//…@", self.log)  # without the password
-        return ", ".join(f"{name}={OFF if value is None else value}" for name, value in values.items())
+        return ", ".join(f"{name}={OFF if value is None else value}" for name, value in values.items() if value != "")
 
 
 def _expanded(address: str) -> str:
@@ -114,22 +137,53 @@ def _expanded(address: str) -> str:
 def _address_errors(variable: str, address: str, *, keyed: bool) -> list[str]:
     if address.startswith(_IPC) and len(address) > len(_IPC):
         return [f"{variable} is {address!r}, {problem}." for problem in _path_problems(address.removeprefix(_IPC))]
-    return _network_errors(variable, address, _TCP, "tcp://127.0.0.1:PORT", " or ipc://PATH", keyed=keyed)
-
-
-def _network_errors(
-    variable: str, address: str, form: re.Pattern[str], example: str, other: str = "", *, keyed: bool = False
-) -> list[str]:
-    match = form.fullmatch(address)
-    if match is None or not 0 < int(match["port"]) < 65536:
-        return [f"{variable} is {address!r}; give {example}{other}."]
-    if keyed or _is_loopback(match["host"].strip("[]")):
+    match = _match(_TCP, address)
+    if match is None:
+        return [f"{variable} is {address!r}; give tcp://127.0.0.1:PORT or ipc://PATH."]
+    if keyed or _is_loopback(match["host"]):
         return []
-    reason = "its clients are not authenticated:" if form is _HTTP else "DUALBUS_KEYS is off: remove DUALBUS_KEYS, or"
-    return [
-        f"{variable} is {address!r}, which other machines can reach, and {reason} "
-        f"give a loopback address such as {example}."
-    ]
+    return [_open_without_keys(variable, address, "tcp://127.0.0.1:PORT")]
+
+
+def _http_errors(http: str, http_cert: str, http_key: str, http_origin: str, keys: str) -> list[str]:
+    """Return the problems of the settings of HTTP: off loopback, it needs tokens and TLS."""
+    match, tls = _match(_HTTP, http), http.startswith(HTTPS)
+    if match is None:
+        return [f"DUALBUS_HTTP is {http!r}; give http://127.0.0.1:PORT or https://HOST:PORT."]
+    if tls and not (http_cert and http_key):
+        return [
+            f"DUALBUS_HTTP is {http!r}: set DUALBUS_HTTP_CERT and DUALBUS_HTTP_KEY to the files of a certificate."
+        ]
+    if not tls and (http_cert or http_key):
+        return [
+            f"DUALBUS_HTTP_CERT or DUALBUS_HTTP_KEY is set, and DUALBUS_HTTP is {http!r}: give https://HOST:PORT."
+        ]
+    if http_origin and not _ORIGIN.fullmatch(http_origin):
+        return [f"DUALBUS_HTTP_ORIGIN is {http_origin!r}; give the address in browsers, such as https://HOST."]
+    if http_origin and keys == OFF:
+        return [_open_without_keys("DUALBUS_HTTP_ORIGIN", http_origin, "http://127.0.0.1:PORT in DUALBUS_HTTP only")]
+    if _is_loopback(match["host"]):
+        return []
+    if keys == OFF:
+        return [_open_without_keys("DUALBUS_HTTP", http, "http://127.0.0.1:PORT")]
+    if not tls and not http_origin:
+        return [
+            f"DUALBUS_HTTP is {http!r}, which other machines can reach without TLS: give https://HOST:PORT, or set "
+            "DUALBUS_HTTP_ORIGIN to the https address of a proxy."
+        ]
+    return []
+
+
+def _match(form: re.Pattern[str], address: str) -> re.Match[str] | None:
+    match = form.fullmatch(address)
+    return match if match and 0 < int(match["port"]) < 65536 else None
+
+
+def _open_without_keys(variable: str, address: str, example: str) -> str:
+    return (
+        f"{variable} is {address!r}, which other machines can reach, and DUALBUS_KEYS is off: remove DUALBUS_KEYS, "
+        f"or give a loopback address such as {example}."
+    )
 
 
 def _path_problems(path: str) -> list[str]:
@@ -148,6 +202,6 @@ def _path_problems(path: str) -> list[str]:
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"

@@ -1,19 +1,34 @@
-"""Bearer tokens for HTTP: kept as hashes in `tokens.json` in the folder of the keys."""
+"""Bearer tokens for HTTP, in the folder of the keys.
 
+`http.header` has the token of the operator, as a header for curl; the first process that needs the token creates the
+file. `tokens.json` has the hashes of the tokens of others.
+"""
+
+import re
 import secrets
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from dualbus.protocol.permissions import Permissions
-from dualbus.transport.keys import FileWatch, read_entries, write_entries
+from dualbus.protocol.permissions import EVERYTHING, Permissions
+from dualbus.runtime.errors import ConfigError
+from dualbus.transport.keys import (
+    FileWatch,
+    load_cluster_keys,
+    locked,
+    read_entries,
+    read_private,
+    write_entries,
+    write_private,
+)
 
-TOKENS_FILE = "tokens.json"
+HEADER_FILE, TOKENS_FILE = "http.header", "tokens.json"
 PREFIX = "dualbus_"  # scanners for leaked secrets find tokens by their prefix
+_HEADER = re.compile(rf"Authorization: Bearer ({PREFIX}[\w-]{{43}})\n", re.ASCII)
 
 
 class Token(NamedTuple):
-    """A token: the name of its holder, the hash of its text, and what it permits."""
+    """A token: the name of its holder, the hash of its text, and what it permits. The operator has no name."""
 
     name: str
     hash: str
@@ -31,30 +46,51 @@ def hash_of(text: str) -> str:
     return sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
-def read_tokens(folder: Path) -> dict[str, Token] | None:
-    """Return the tokens by name, or None if no token was ever created; raise ConfigError for an invalid file."""
-    entries = read_entries(folder / TOKENS_FILE, "hash")
-    return None if entries is None else {name: Token(name, *entry) for name, entry in entries.items()}
+def operator_token(folder: Path) -> str:
+    """Return the text of the operator's token; create the token, and the keys, if they are missing."""
+    load_cluster_keys(folder)
+    path = folder / HEADER_FILE
+    if not path.exists():
+        with locked(folder):
+            if not path.exists():
+                write_private(path, f"Authorization: Bearer {new_token()[0]}")
+    return _read_header(path)
+
+
+def _read_header(path: Path) -> str:
+    match = _HEADER.fullmatch(read_private(path).decode("latin-1"))
+    if match is None:
+        raise ConfigError(f"{path} is not valid: remove the file, and run `dualbus tokens show`.")
+    return match[1]
+
+
+def read_tokens(folder: Path) -> dict[str, Token]:
+    """Return the tokens of others by name; raise ConfigError for an invalid file."""
+    return {name: Token(name, *entry) for name, entry in read_entries(folder / TOKENS_FILE, "hash").items()}
 
 
 def write_tokens(folder: Path, tokens: dict[str, Token]) -> None:
-    """Replace the tokens."""
+    """Replace the tokens of others."""
     write_entries(folder / TOKENS_FILE, "hash", {token.name: token[1:] for token in tokens.values()})
 
 
 class TokenTable:
-    """The tokens by hash. `refresh` reads a changed file."""
+    """The tokens by hash. `refresh` reads changed files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._watch = FileWatch(folder / TOKENS_FILE, self._load)
-        self.by_hash: dict[str, Token] | None = None  # None: no token was ever created
-        self._watch.read()
+        self._watches = [FileWatch(folder / name, self._load) for name in (HEADER_FILE, TOKENS_FILE)]
+        self.by_hash: dict[str, Token] = {}
+        for watch in self._watches:
+            watch.read()
 
     def refresh(self) -> bool:
-        """Read the file if it has changed; return whether it has. An invalid file changes nothing."""
-        return self._watch.refresh()
+        """Read the files if one has changed; return whether one has. An invalid file changes nothing."""
+        changed = [watch.refresh() for watch in self._watches]
+        return any(changed)
 
     def _load(self) -> None:
-        tokens = read_tokens(self._folder)
-        self.by_hash = None if tokens is None else {token.hash: token for token in tokens.values()}
+        tokens = list(read_tokens(self._folder).values())
+        if (path := self._folder / HEADER_FILE).exists():
+            tokens.append(Token("", hash_of(_read_header(path)), EVERYTHING))
+        self.by_hash = {token.hash: token for token in tokens}

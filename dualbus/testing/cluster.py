@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self, TypeVar
 
@@ -25,6 +26,7 @@ WEB = "web"  # started by name only: it needs dualbus[web]
 TIMEOUT_MS = 60_000  # the default deadline of requests
 UNTIL_SECONDS = 30.0
 STOP_SECONDS = 30.0
+KEYS = "DUALBUS_KEYS"
 STATUS_SECONDS = 0.2  # for one answer of a gateway that may not run yet
 
 
@@ -124,7 +126,8 @@ class Cluster:
 
     The default application is DUALBUS_APP. Addresses are ipc paths in the folder, and a free port for HTTP, so
     clusters can run side by side. The default deadline of a request is a minute, unless `timeout_ms` is a setting.
-    `reactor`: start a reactor, too. The keys are those of DUALBUS_KEYS, if the variable is set.
+    `reactor`: start a reactor, too. The keys are those of DUALBUS_KEYS. If this is not set, the cluster has its own
+    keys, and the context manager sets the variable, so that clients of this process can connect.
     """
 
     def __init__(
@@ -148,7 +151,7 @@ class Cluster:
         self.environ |= {f"DUALBUS_{name.upper()}": address for name, address in self.addresses.items()}
         self.environ |= {"DUALBUS_HTTP": f"http://127.0.0.1:{_free_port()}"}
         self.environ |= {"DUALBUS_APP": app, "DUALBUS_DATA": str(self.data), "DUALBUS_TIMEOUT_MS": str(TIMEOUT_MS)}
-        self.environ |= {"DUALBUS_KEYS": keys} if (keys := os.environ.get("DUALBUS_KEYS")) else {}
+        self.environ[KEYS] = os.environ.get(KEYS) or str(self.data / "keys")
         self.environ |= {f"DUALBUS_{name.upper()}": value for name, value in settings.items()}
         self.commands = {
             name: [sys.executable, "-m", f"dualbus.{name}"] for name in (*PROCESSES, REACTOR, WEB)
@@ -165,6 +168,15 @@ class Cluster:
     def http(self) -> str:
         """The address of the web process, which `start("web")` starts."""
         return self.environ["DUALBUS_HTTP"]
+
+    @property
+    def http_headers(self) -> dict[str, str]:
+        """The header with the token of the operator, for requests to the web process; empty with keys off."""
+        from dualbus.runtime.tokens import operator_token  # not before: the pytest plugin must not import ZeroMQ
+
+        if (folder := self.environ.get(KEYS, str(self.data / "keys"))) == "off":
+            return {}
+        return {"authorization": f"Bearer {operator_token(Path(folder))}"}
 
     def start(self, *names: str, stdin: int | IO[bytes] = subprocess.DEVNULL, **environ: str) -> list[Process]:
         """Start the named processes, or all but web; `stdin` is the standard input of the gateway."""
@@ -205,8 +217,10 @@ class Cluster:
 
         deadline = time.monotonic() + UNTIL_SECONDS
         latest = {process.name: process for process in self.processes}
-        with Client(self.front, timeout=STATUS_SECONDS) as client:
-            while not self._ready(client):
+        reason = "the cluster has no keys yet"
+        with ExitStack() as closing:
+            client: Client | None = None
+            while reason:
                 for process in latest.values():
                     if not process.running:
                         raise AssertionError(
@@ -214,20 +228,37 @@ class Cluster:
                         )
                 if time.monotonic() > deadline:
                     logs = "".join(process.stderr_text for process in latest.values())
-                    raise AssertionError(f"The cluster is not ready within {UNTIL_SECONDS:g} s:\n{logs}")
+                    raise AssertionError(f"The cluster is not ready within {UNTIL_SECONDS:g} s ({reason}):\n{logs}")
+                if client:
+                    reason = self._reason_to_wait(client)
+                elif self._has_keys():
+                    client = closing.enter_context(
+                        Client(self.front, timeout=STATUS_SECONDS, keys=self.environ[KEYS])
+                    )
+                else:
+                    time.sleep(0.01)
 
-    def _ready(self, client: "Client") -> bool:
+    def _has_keys(self) -> bool:
+        return self.environ[KEYS] == "off" or Path(self.environ[KEYS], "cluster.key").exists()
+
+    def _reason_to_wait(self, client: "Client") -> str:
+        """Return what is missing of a cluster that is ready, or an empty text."""
         try:
             status = client.status()
-        except DualbusError:
-            return False
-        started = {process.name for process in self.processes if process.name != WEB}
-        seen = {process["name"] for process in status["processes"]}
+        except DualbusError as error:
+            return str(error)
+        missing = {process.name for process in self.processes if process.name != WEB}
+        missing -= {process["name"] for process in status["processes"]}
         projected = status["lag_events"] == 0 and any(Path(self.environ["DUALBUS_DATA"]).glob("read-*.db"))
-        return started <= seen and (projected or PROJECTOR not in started)
+        if not projected and any(process.name == PROJECTOR for process in self.processes):
+            return "the projector has not applied all events"
+        return f"no heartbeat of {', '.join(sorted(missing))}" if missing else ""
 
     def __enter__(self) -> Self:
         __tracebackhide__ = True
+        self._own_keys = KEYS not in os.environ
+        if self._own_keys:
+            os.environ[KEYS] = self.environ[KEYS]
         if self._temporary:
             try:
                 self.start()
@@ -241,6 +272,8 @@ class Cluster:
         self._end()
 
     def _end(self) -> None:
+        if self._own_keys:
+            del os.environ[KEYS]
         for process in self.processes:
             process.end()
         if self._temporary:

@@ -42,10 +42,17 @@ class Keys(NamedTuple):
 
 
 def load_keys(path: Path | None) -> Keys | None:
-    """Return the keys of a client: of a key file, or of the cluster's folder; None if keys are off."""
+    """Return the keys of a client: of a key file, or of the cluster's folder; None if keys are off.
+
+    Only processes create keys: a client in a wrong folder would have keys that no gateway accepts.
+    """
     if path is None:
         return None
-    return _read(path) if os.path.isfile(path) else load_cluster_keys(path)
+    if os.path.isfile(path):
+        return _read(path)
+    if not os.path.exists(path / CLUSTER_FILE):
+        raise ConfigError(f"There are no keys in {path}: start the cluster, or set DUALBUS_DATA or DUALBUS_KEYS.")
+    return load_cluster_keys(path)
 
 
 def load_cluster_keys(folder: Path | None) -> Keys | None:
@@ -125,19 +132,24 @@ def _read(path: Path) -> Keys:
 def _read_private(path: Path) -> dict[str, Any]:
     """Return the JSON object of a private file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            _check_private(path, found)
-            values = json.loads(file.read(FILE_BYTES_MAX))
-    except OSError as error:
-        text = f"{path} cannot be read ({error.strerror}): set DUALBUS_DATA or DUALBUS_KEYS to keys of this user."
-        raise ConfigError(text) from None
+        values = json.loads(read_private(path))
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not valid: restore the file, or remove it.")
     return values
+
+
+def read_private(path: Path) -> bytes:
+    """Return the content of a file; raise ConfigError for an unreadable file, and for a file that others can read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block
+        with os.fdopen(descriptor, "rb") as file:
+            _check_private(path, os.fstat(descriptor))
+            return file.read(FILE_BYTES_MAX)
+    except OSError as error:
+        text = f"{path} cannot be read ({error.strerror}): set DUALBUS_DATA or DUALBUS_KEYS to keys of this user."
+        raise ConfigError(text) from None
 
 
 def _check_private(path: Path, found: os.stat_result) -> None:
@@ -160,7 +172,7 @@ class NamedClient(NamedTuple):
 def read_clients(folder: Path) -> dict[str, NamedClient]:
     """Return the named clients by name; raise ConfigError for an invalid file."""
     path = folder / CLIENTS_FILE
-    clients = {name: NamedClient(name, *entry) for name, entry in (read_entries(path, "public") or {}).items()}
+    clients = {name: NamedClient(name, *entry) for name, entry in read_entries(path, "public").items()}
     for client in clients.values():
         if not KEY.fullmatch(client.public):
             raise _invalid_entry(path, client.name)
@@ -172,10 +184,10 @@ def write_clients(folder: Path, clients: dict[str, NamedClient]) -> None:
     write_entries(folder / CLIENTS_FILE, "public", {client.name: client[1:] for client in clients.values()})
 
 
-def read_entries(path: Path, identifier: str) -> dict[str, tuple[str, Permissions]] | None:
-    """Return the identifier and the permissions of each name; None without a file. Raises ConfigError."""
+def read_entries(path: Path, identifier: str) -> dict[str, tuple[str, Permissions]]:
+    """Return the identifier and the permissions of each name. Raises ConfigError."""
     if not os.path.exists(path):
-        return None
+        return {}
     found = {}
     for name, values in _read_private(path).items():
         if not (ACTOR.fullmatch(name) and isinstance(values, dict) and isinstance(values.get(identifier), str)):

@@ -24,7 +24,12 @@ def keyed(folder: Path) -> Iterator[Cluster]:
 
 @pytest.fixture
 def operator(keyed: Cluster) -> Operator:
-    """Run `dualbus` on this cluster, from its folder; return the output."""
+    """The command line of this cluster."""
+    return command_line(keyed)
+
+
+def command_line(keyed: Cluster) -> Operator:
+    """Return a function that runs `dualbus` on a cluster, from its folder, and returns the output."""
 
     def run(*arguments: str, code: int = 0) -> str:
         command = [sys.executable, "-m", "dualbus", *arguments]

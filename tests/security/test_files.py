@@ -6,10 +6,8 @@ import shlex
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
 from dualbus import Client
@@ -18,7 +16,6 @@ from dualbus.testing import Cluster, until
 from dualbus.transport.keys import Keys, load_keys
 from tests.conftest import ROOT
 from tests.raw import RawClient, create, query
-from tests.web.conftest import wait_until_serving
 
 from .conftest import Operator
 
@@ -88,50 +85,6 @@ def test_control_a_lock_that_follows_links_empties_the_file(tmp_path: Path, monk
     monkeypatch.setattr(os, "O_NOFOLLOW", 0)
     Lock(link, "test").release()
     assert "precious" not in victim.read_text()
-
-
-def exits(cluster: Cluster, operator: Operator) -> dict[str, Callable[[], str]]:
-    """Return the ways by which values leave a cluster, without `export` and `backup`."""
-
-    def answered() -> str:
-        with RawClient(cluster.front, load_keys(cluster.data / "keys")) as client:
-            subscription = {"src": "t", "body": {"type": "Events", "params": {}}}
-            rename = {"src": "t", "dest": "commandbus", "body": {"type": "CreateUser", "payload": {"email": SECRET}}}
-            again = create("Ada", key="k", email=SECRET)
-            return json.dumps(
-                client.ask(subscription, rename, again, query("ListUsers"), query("GetUser", user_id=1))
-            )
-
-    def served() -> str:
-        found = [httpx.get(f"{cluster.http}{path}", timeout=60) for path in PATHS]
-        assert [answer.status_code for answer in found] == [200] * len(PATHS)
-        return "".join(answer.text + str(answer.headers) for answer in found)
-
-    return {
-        "replies": answered,
-        "pages": served,
-        "status": lambda: operator("status", "--json"),
-        "events": lambda: operator("events") + operator("events", "--json"),
-        "verify": lambda: operator("verify"),
-        "logs": lambda: "".join(process.stderr_text for process in cluster.processes),
-        "export without private": lambda: operator("export", "--without-private"),
-    }
-
-
-def test_a_private_value_leaves_by_no_exit_but_export_and_backup(keyed: Cluster, operator: Operator) -> None:
-    keyed.start("gateway", "commandbus", "projector", "querybus", "web")
-    wait_until_serving(keyed)
-    with Client(keyed.front, keys=keyed.data / "keys") as client:
-        client.command("CreateUser", name="Ada", email=SECRET, idempotency_key="k")
-        assert len(client.query("ListUsers")) == 2
-    # The control: the value is in the log, and in what is said to have it.
-    assert SECRET in operator("export")
-    operator("backup", str(keyed.folder / "copy.db"))
-    assert SECRET.encode() in (keyed.folder / "copy.db").read_bytes()
-
-    leaks = [name for name, read in exits(keyed, operator).items() if SECRET in read()]
-
-    assert leaks == []
 
 
 def test_an_export_without_private_fields_has_all_else_and_no_hash_of_them(

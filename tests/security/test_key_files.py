@@ -58,6 +58,7 @@ def test_a_process_that_was_killed_while_it_made_the_keys_hinders_nobody(folder:
 
 
 def test_a_secret_is_in_no_log_no_status_no_environment_and_no_repr(keyed: Cluster, operator: Operator) -> None:
+    keyed.environ["PYTHONHASHSEED"] = "0"  # so that the processes are not forked: /proc shows their environment
     keyed.start()
     with RawClient(keyed.front, keys := load_keys(keyed.data / "keys")) as client:
         client.ask(query("GetUser", user_id="user-123"))

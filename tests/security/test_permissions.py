@@ -58,7 +58,11 @@ def test_a_client_sends_what_its_key_permits_and_nothing_else(keyed: Cluster, ke
         [said] = client.ask(rename)
         assert said["text"] == "shop may not send RenameUser: change the permissions of this key."
         [found] = own.ask(query("GetUser", user_id="user-123"))
-    assert found["data"]["name"] == "John Doe"
+        assert found["data"]["name"] == "John Doe"
+        # The control: the key of the cluster sends the same, and renames the user
+        assert 16 not in [code(body) for body in own.ask(*forbidden)]
+        [found] = own.ask(query("GetUser", user_id="user-123"))
+        assert found["data"]["name"] == "X"
 
 
 def test_a_client_reads_the_events_that_its_key_permits(keyed: Cluster, key_of: KeyOf) -> None:

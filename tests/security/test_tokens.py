@@ -1,28 +1,50 @@
 """Tokens of HTTP: without, with a wrong and with a limited token; in a header, and in the cookie of a browser."""
 
 import json
+import os
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster, until
+from tests.conftest import ROOT
 from tests.web.conftest import wait_until_serving
 
-from .conftest import Operator
+from .conftest import Operator, command_line
 
 CREATE = {"name": "Ada", "email": "ada@example.org"}
 ALL = ("--commands", "*", "--queries", "*", "--events", "*")
 
 
-@pytest.fixture
-def http(keyed: Cluster) -> Iterator[httpx.Client]:
-    keyed.start("gateway", "commandbus", "projector", "querybus", "web")
-    wait_until_serving(keyed)
-    with httpx.Client(base_url=keyed.http, timeout=60) as made:
-        assert made.get("/queries/ListUsers").status_code == 200  # the control: no token was ever created
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Cluster]:
+    """A running cluster with keys of its own, for the tests that leave the token of the operator valid."""
+    folder = Path(tempfile.mkdtemp(prefix="db"))
+    with Cluster(folder, cwd=ROOT) as made:
+        made.environ.pop("DUALBUS_KEYS", None)
+        made.start("gateway", "commandbus", "projector", "querybus", "web")
+        wait_until_serving(made)
         yield made
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def http(shared: Cluster) -> Iterator[httpx.Client]:
+    """A client without a token."""
+    with httpx.Client(base_url=shared.http, timeout=60) as made:
+        yield made
+
+
+@pytest.fixture
+def admin(shared: Cluster) -> Operator:
+    """The command line of the shared cluster."""
+    return command_line(shared)
 
 
 def token(operator: Operator, name: str, *options: str) -> dict[str, str]:
@@ -30,33 +52,60 @@ def token(operator: Operator, name: str, *options: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {operator('tokens', 'add', name, *options).strip()}"}
 
 
-def closed(http: httpx.Client) -> bool:
-    return http.get("/queries/ListUsers").status_code == 401
+PATHS = ["/", "/events", "/metrics", "/docs", "/openapi.json", "/page/static/page.css", "/queries/ListUsers"]
 
 
-def test_from_the_first_token_on_every_path_needs_one(http: httpx.Client, operator: Operator) -> None:
-    all_ = token(operator, "ada", *ALL)
-    until(lambda: closed(http))
-
-    paths = ["/", "/events", "/metrics", "/readyz", "/docs", "/openapi.json", "/page/static/page.css", "/nowhere"]
-    assert {http.get(path).status_code for path in [*paths, "//queries/ListUsers", "/healthz/"]} == {401}
-    text = all_["Authorization"]
-    for wrong in ("", "Bearer", "Bearer x", f"Basic {text[7:]}", f"{text}x", "Bearer \xff"):
+def test_every_path_needs_a_token_on_loopback_too(http: httpx.Client, shared: Cluster, admin: Operator) -> None:
+    own = shared.http_headers
+    assert {http.get(path).status_code for path in [*PATHS, "/nowhere", "//queries/ListUsers", "/healthz/"]} == {401}
+    text = own["authorization"]
+    for wrong in ("", "Bearer", "Bearer x", f"Basic {text[7:]}", f"{text}x", text[:-1], text[7:], "Bearer \xff"):
         answer = http.get("/queries/ListUsers", headers=httpx.Headers({"Authorization": wrong}, "latin-1"))
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-    assert httpx.post(f"{http.base_url}/commands/CreateUser", json=CREATE).status_code == 401
-    twice = httpx.Headers([("Authorization", all_["Authorization"])] * 2)
-    assert http.get("/queries/ListUsers", headers=twice).status_code == 401
-    assert http.get("/healthz").status_code == 200
-    assert {http.get(path, headers=all_).status_code for path in ("/", "/events", "/metrics", "/docs")} == {200}
-    # also after the last token was removed
-    operator("tokens", "remove", "ada")
-    until(lambda: http.get("/", headers=all_).status_code == 401)
+    assert http.post("/commands/CreateUser", json=CREATE).status_code == 401
+    assert http.get("/queries/ListUsers", headers=httpx.Headers([("Authorization", text)] * 2)).status_code == 401
+    assert http.get("/queries/ListUsers", params={"token": text[7:]}).status_code == 401
+    # The control: the same with the token of the operator, and probes without
+    assert {http.get(path, headers=own).status_code for path in PATHS} == {200}
+    assert {http.get(path).status_code for path in ("/healthz", "/readyz")} == {200}
+    # A token with every permission permits the same
+    ada = token(admin, "ada", *ALL)
+    until(lambda: http.get("/", headers=ada).status_code == 200)
+    assert {http.get(path, headers=ada).status_code for path in PATHS} == {200}
 
 
-def test_a_token_permits_its_types_and_is_the_actor(http: httpx.Client, keyed: Cluster, operator: Operator) -> None:
-    shop = token(operator, "shop", "--commands", "Create*", "--queries", "GetUser", "--events", "UserCreated")
-    eve = token(operator, "eve", "--commands", "*")
+def test_control_with_keys_off_no_path_needs_a_token(keyed: Cluster) -> None:
+    keyed.environ["DUALBUS_KEYS"] = "off"
+    assert keyed.http_headers == {}
+    keyed.start("gateway", "commandbus", "projector", "querybus", "web")
+    wait_until_serving(keyed)
+    with httpx.Client(base_url=keyed.http, timeout=60) as http:
+        assert {http.get(path).status_code for path in PATHS} == {200}
+        assert http.post("/commands/CreateUser", json=CREATE).status_code == 200
+        assert "securitySchemes" not in http.get("/openapi.json").json()["components"]
+    assert "DUALBUS_KEYS is off: every user of this machine can send" in keyed.process("web").stderr_text
+
+
+def test_the_token_of_the_operator_is_kept_until_its_file_is_removed(
+    http: httpx.Client, shared: Cluster, admin: Operator
+) -> None:
+    path, first = shared.data / "keys" / "http.header", shared.http_headers
+    assert (path.stat().st_mode & 0o777, path.read_text()) == (0o600, f"Authorization: {first['authorization']}\n")
+    shared.restart("web")
+    wait_until_serving(shared)
+    assert shared.http_headers == first
+    assert http.get("/", headers=first).status_code == 200
+    # When the operator replaces it, the old token has no effect within a second, and the new one has
+    path.unlink()
+    until(lambda: http.get("/", headers=first).status_code == 401)
+    [address] = admin("tokens", "show").split()
+    until(lambda: http.get("/", headers=shared.http_headers).status_code == 200)
+    assert address == f"{shared.http}/?token={shared.http_headers['authorization'].removeprefix('Bearer ')}"
+
+
+def test_a_token_permits_its_types_and_is_the_actor(http: httpx.Client, shared: Cluster, admin: Operator) -> None:
+    shop = token(admin, "shop", "--commands", "Create*", "--queries", "GetUser", "--events", "UserCreated")
+    eve = token(admin, "eve", "--commands", "*", "--queries", "Status")
     until(lambda: http.get("/queries/ListUsers", headers=eve).status_code == 403)
 
     def status(method: str, path: str, **body: object) -> int:
@@ -66,43 +115,104 @@ def test_a_token_permits_its_types_and_is_the_actor(http: httpx.Client, keyed: C
     assert status("GET", "/queries/GetUser?user_id=user-123") == 200
     assert status("GET", "/events?type=UserCreated") == 200
     forbidden = ["/queries/ListUsers", "/events", "/events?type=UserRenamed", "/metrics", "/", "/docs", "/events/"]
-    assert {status("GET", path) for path in [*forbidden, "/events?type=UserCreated&type=UserRenamed"]} == {403}
+    forbidden += [
+        "/events?type=UserCreated&type=UserRenamed",
+        "/queries/%4cistUsers",
+        "/queries/GetUser%2F..%2FListUsers",
+    ]
+    forbidden += [
+        "/queries/GetUser/../ListUsers",
+        "/queries/ListUsers?user_id=x",
+        "/queries//ListUsers",
+        "/QUERIES/GetUser",
+    ]
+    assert {status("GET", path) for path in forbidden} == {403}
     assert status("POST", "/commands/RenameUser", user_id="user-123", name="X") == 403
+    tricks = {
+        "X-Original-URL": "/healthz",
+        "X-Rewrite-URL": "/healthz",
+        "X-Forwarded-User": "root",
+        "X-HTTP-Method": "GET",
+    }
+    assert http.get("/queries/ListUsers", headers={**shop, **tricks}).status_code == 403
+    # The control: the operator is permitted the paths that exist
+    reached = [http.get(path, headers=shared.http_headers).status_code for path in forbidden]
+    assert reached == [200, 200, 200, 200, 200, 200, 404, 200, 200, 404, 200, 422, 404, 404]
+    assert http.get("/metrics", headers=eve).status_code == 200
     # another token with the same key has a command of its own
     same = {"Idempotency-Key": '"k"'}
     first, second = (http.post("/commands/CreateUser", json=CREATE, headers={**who, **same}) for who in (shop, eve))
     assert (first.json()["events"] != second.json()["events"], second.headers.get("dualbus-repeated")) == (True, None)
-    log = SqliteLogReader(keyed.data)
-    assert [outcome.origin.actor for outcome in log.commands(1, 10)] == ["shop", "shop", "eve"]
+    assert http.post("/commands/CreateUser", json=CREATE, headers=shared.http_headers).status_code == 200
+    log = SqliteLogReader(shared.data)
+    assert [outcome.origin.actor for outcome in log.commands(1, 10)][-4:] == ["shop", "shop", "eve", None]
     log.close()
 
 
-def test_a_browser_moves_the_token_from_the_address_to_a_cookie(http: httpx.Client, operator: Operator) -> None:
-    text = token(operator, "ada", *ALL)["Authorization"].removeprefix("Bearer ")
-    until(lambda: closed(http))
+def test_a_browser_moves_the_token_from_the_address_to_a_cookie(http: httpx.Client, admin: Operator) -> None:
+    [address] = admin("tokens", "show").split()
 
     assert http.get("/?token=wrong").status_code == 401
-    moved = http.get(f"/?token={text}")
-    assert (moved.status_code, moved.headers["location"]) == (303, "/")
+    assert http.get(address.replace("/?", "/docs?")).status_code == 401
+    moved = http.get(address)
+    assert (moved.status_code, moved.headers["location"], moved.text) == (303, "/", "")
+    assert (moved.headers["referrer-policy"], moved.headers["cache-control"]) == ("same-origin", "no-store")
     cookie = moved.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
     assert http.get("/queries/ListUsers").status_code == 200
-    foreign = http.post("/commands/CreateUser", json=CREATE, headers={"Origin": "http://evil.example"})
-    assert foreign.status_code == 403
 
 
-def test_a_removed_token_ends_its_streams(http: httpx.Client, operator: Operator) -> None:
-    ada = token(operator, "ada", *ALL)
-    until(lambda: closed(http))
-    headers = {**ada, "Accept": "text/event-stream"}
+def test_a_removed_token_ends_its_streams(http: httpx.Client, admin: Operator) -> None:
+    bob = token(admin, "bob", *ALL)
+    until(lambda: http.get("/", headers=bob).status_code == 200)
+    headers = {**bob, "Accept": "text/event-stream"}
     with http.stream("GET", "/events", headers=headers) as stream:
         lines = stream.iter_lines()
         assert next(lines).startswith("id: ")
-        operator("tokens", "remove", "ada")
+        admin("tokens", "remove", "bob")
         for _ in lines:
             pass  # until the end of the stream
     assert http.get("/events", headers=headers).status_code == 401
+
+
+def test_the_token_is_on_the_terminal_and_in_no_log(keyed: Cluster) -> None:
+    ours, theirs = os.openpty()  # as under honcho: standard input is the terminal, standard error a pipe
+    web = subprocess.Popen(
+        keyed.commands["web"], cwd=ROOT, env=keyed.environ, stdin=theirs, stderr=subprocess.PIPE, text=True
+    )
+    shown = os.read(ours, 10_000).decode()
+    assert web.stderr
+    logged = web.stderr.readline()
+    web.terminate()
+    logged += web.stderr.read()
+    text = keyed.http_headers["authorization"].removeprefix("Bearer ")
+    assert shown.strip() == f"web: The page: {keyed.http}/?token={text}"
+    assert f"Serving HTTP on {keyed.http}" in logged
+    assert text not in logged
+    web.stderr.close()
+    os.close(ours)
+    os.close(theirs)
+    assert web.wait() == 0
+
+
+def test_without_a_terminal_the_log_shows_how_to_read_the_token(keyed: Cluster) -> None:
+    keyed.start("web")
+    wait_until_serving(keyed)
+    assert "The page: run `dualbus tokens show`." in keyed.process("web").stderr_text
+    assert keyed.http_headers["authorization"].removeprefix("Bearer ") not in keyed.process("web").stderr_text
+
+
+def test_a_damaged_header_and_one_that_others_can_read_are_refused(keyed: Cluster, operator: Operator) -> None:
+    path = keyed.data / "keys" / "http.header"
+    operator("tokens", "show")
+    path.chmod(0o644)
+    assert "is open to other users" in operator("tokens", "show", code=2)
+    path.chmod(0o600)
+    path.write_text("Authorization: Bearer x\n")
+    [web] = keyed.start("web")
+    assert web.wait() == 78
+    assert "http.header is not valid: remove the file" in web.stderr_text
 
 
 def test_only_hashes_of_tokens_are_kept(keyed: Cluster, operator: Operator) -> None:

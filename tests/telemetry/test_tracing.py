@@ -129,7 +129,7 @@ def test_the_trace_of_an_http_request(traced: Cluster, collector: Collector) -> 
     created = httpx.post(
         f"{traced.http}/commands/CreateUser",
         json={"name": "Ada", "email": "ada@example.com"},
-        headers={"traceparent": TRACEPARENT},
+        headers={"traceparent": TRACEPARENT, **traced.http_headers},
     )
     assert created.status_code == 200
 
@@ -139,7 +139,10 @@ def test_the_trace_of_an_http_request(traced: Cluster, collector: Collector) -> 
     assert {span.parent_span_id for span in spans.values()} == {web.span_id}
     # a request without a header, or with an invalid one, starts a trace of its own
     for header in ({}, {"traceparent": "nonsense"}):
-        assert httpx.get(f"{traced.http}/queries/ListUsers", headers=header).status_code == 200
+        assert (
+            httpx.get(f"{traced.http}/queries/ListUsers", headers={**header, **traced.http_headers}).status_code
+            == 200
+        )
     until(lambda: collector.text.count("web GET /queries/ListUsers") == 2)
 
 
@@ -149,7 +152,8 @@ def test_without_a_collector_the_log_keeps_the_trace_of_an_http_request(cluster:
     wait_until_serving(cluster)
     url, body = f"{cluster.http}/commands/CreateUser", {"name": "Ada", "email": "ada@example.com"}
     for key, header in (("a", TRACEPARENT), ("b", "nonsense")):
-        answer = httpx.post(url, json=body, headers={"traceparent": header, "idempotency-key": key})
+        headers = {"traceparent": header, "idempotency-key": key, **cluster.http_headers}
+        answer = httpx.post(url, json=body, headers=headers)
         assert answer.status_code == 200
 
     log = open_reader(cluster.data)

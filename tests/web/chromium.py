@@ -6,6 +6,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from dualbus.testing import Cluster
 from tests.faults.needs import need_chromium
 
 # Without the last ones, Chromium sends requests of its own to the network.
@@ -54,13 +55,15 @@ class Faults:
 
 
 @contextmanager
-def page_of(browser: Browser, http: str, **options: Any) -> Iterator[tuple[Page, Faults]]:
-    """Provide a page without cookies, and check at the end that the page had no fault."""
+def page_of(browser: Browser, site: Cluster, **options: Any) -> Iterator[tuple[Page, Faults]]:
+    """Provide a page with the token in its cookie, and check at the end that the page had no fault."""
     options = {"viewport": {"width": 1280, "height": 860}, **options}
-    context = browser.new_context(base_url=http, reduced_motion="reduce", **options)
+    context = browser.new_context(base_url=site.http, reduced_motion="reduce", **options)
     context.set_default_timeout(TIMEOUT_MS)
+    token = site.http_headers["authorization"].removeprefix("Bearer ")
+    context.request.get(f"/?token={token}", max_redirects=0)
     page = context.new_page()
-    faults = Faults(page, http)
+    faults = Faults(page, site.http)
     yield page, faults
     context.close()
     faults.check()

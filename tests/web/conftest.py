@@ -33,6 +33,11 @@ def wait_until_serving(cluster: Cluster) -> None:
     until(answers, what="the web process serves")
 
 
+def head(cluster: Cluster) -> bytes:
+    """Return the headers of a request over a socket: the host and the token."""
+    return f"Host: localhost\r\nAuthorization: {cluster.http_headers['authorization']}\r\n".encode()
+
+
 @pytest.fixture(scope="module")
 def app() -> str:
     """The application of the cluster; a file of tests may have another."""
@@ -51,5 +56,5 @@ def site(app: str) -> Iterator[Cluster]:
 @pytest.fixture
 def browser(site: Cluster) -> Iterator[httpx.Client]:
     """A client that keeps cookies."""
-    with httpx.Client(base_url=site.http, timeout=60) as made:
+    with httpx.Client(base_url=site.http, headers=site.http_headers, timeout=60) as made:
         yield made

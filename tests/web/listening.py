@@ -20,7 +20,7 @@ class Listener:
         self.data: list[Any] = []
         self.events: list[str] = []  # the names of the frames that have one
         self.comments = 0
-        self._client = httpx.Client(base_url=site.http, timeout=60)
+        self._client = httpx.Client(base_url=site.http, headers=site.http_headers, timeout=60)
         request = self._client.build_request("GET", path, headers={"accept": "text/event-stream", **headers})
         self._response = self._client.send(request, stream=True)
         self.headers = self._response.headers

@@ -43,7 +43,7 @@ def main() -> None:
     ):
         time.sleep(SECONDS)
         position = client.command("Deposit", account_id="account-1", cents=4200).position
-        with page_of(browser, cluster.http, viewport={"width": 1280, "height": 905}) as (page, _):
+        with page_of(browser, cluster, viewport={"width": 1280, "height": 905}) as (page, _):
             for name, path in PICTURES.items():
                 _take(page, path.format(position=position), ROOT / "docs" / f"page-{name}.png")
 

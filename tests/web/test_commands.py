@@ -156,7 +156,7 @@ def test_fields_of_a_command_are_not_parameters(browser: httpx.Client) -> None:
 
 def test_a_browser_and_a_script_read_their_own_writes(site: Cluster, browser: httpx.Client) -> None:
     # Given a second web worker of the same cluster, and no projector
-    with httpx.Client(base_url=site.http, timeout=60) as script:
+    with httpx.Client(base_url=site.http, headers=site.http_headers, timeout=60) as script:
         for number in range(20):
             item = f"Mine {number}"
             written = add(browser, item)
@@ -181,7 +181,7 @@ def test_an_answer_is_not_older_than_the_position_of_header_or_cookie(site: Clus
 
         # When a caller knows the position, then the answer waits, and is refused at the deadline
         assert browser.get(query).status_code == 503
-        with httpx.Client(base_url=site.http) as script:
+        with httpx.Client(base_url=site.http, headers=site.http_headers) as script:
             late = script.get(query, headers={"Dualbus-After": str(position)})
             assert (late.status_code, late.headers["retry-after"]) == (503, "1")
 
@@ -200,7 +200,7 @@ def test_a_position_in_another_form_is_refused_in_a_header_and_ignored_in_a_cook
     assert (answer.status_code, answer.json()["title"]) == (400, "Bad Request")
 
     port = site.http.rpartition(":")[2]
-    with httpx.Client(base_url=site.http) as other:
+    with httpx.Client(base_url=site.http, headers=site.http_headers) as other:
         cookies = {"cookie": f"dualbus-position-{port}={text}; dualbus-position-1=999999"}
         assert other.get("/queries/Echo", headers=cookies).status_code == 200
 
@@ -210,7 +210,7 @@ def test_without_a_command_bus_the_outcome_is_unknown_and_the_key_tells_it(clust
     cluster.start()
     cluster.start("web")
     wait_until_serving(cluster)
-    with httpx.Client(base_url=cluster.http, timeout=60) as browser:
+    with httpx.Client(base_url=cluster.http, headers=cluster.http_headers, timeout=60) as browser:
         assert add(browser, "First").status_code == 200
 
         # Given a command bus that does not respond

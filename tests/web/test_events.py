@@ -110,7 +110,7 @@ def test_a_listener_resumes_with_nothing_missed_and_nothing_twice(site: Cluster,
     written: list[int] = []
 
     def write() -> None:
-        with httpx.Client(base_url=site.http, timeout=60) as writer:
+        with httpx.Client(base_url=site.http, headers=site.http_headers, timeout=60) as writer:
             while not stop.is_set():
                 written.append(add(writer, f"Resume {len(written)}"))
 
@@ -134,7 +134,10 @@ def test_a_stream_survives_the_death_of_any_process(cluster: Cluster) -> None:
     cluster.start()
     cluster.start("web")
     wait_until_serving(cluster)
-    with httpx.Client(base_url=cluster.http, timeout=60) as browser, Listener(cluster, "/events") as listener:
+    with (
+        httpx.Client(base_url=cluster.http, headers=cluster.http_headers, timeout=60) as browser,
+        Listener(cluster, "/events") as listener,
+    ):
         for number, name in enumerate(("querybus", "gateway", "commandbus", "projector")):
             assert add(browser, f"Before {name}") == 2 * number + 1
             cluster.restart(name)

@@ -19,7 +19,7 @@ def app() -> str:
 @pytest.fixture(scope="module")
 def api(site: Cluster) -> schemathesis.BaseSchema:
     """The client."""
-    return schemathesis.openapi.from_url(f"{site.http}/openapi.json")
+    return schemathesis.openapi.from_url(f"{site.http}/openapi.json", headers=site.http_headers)
 
 
 AFTER = ("Dualbus-After", "Last-Event-ID")
@@ -27,7 +27,9 @@ NAMES = ("not_a_server_error", "content_type_conformance", "response_schema_conf
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
-def test_every_response_is_one_of_the_document(api: schemathesis.BaseSchema, mode: GenerationMode) -> None:
+def test_every_response_is_one_of_the_document(
+    site: Cluster, api: schemathesis.BaseSchema, mode: GenerationMode
+) -> None:
     checks: Any = [schemathesis.checks.CHECKS.get_one(name) for name in NAMES]
     tried = 0
     for found in api.get_all_operations():
@@ -39,7 +41,7 @@ def test_every_response_is_one_of_the_document(api: schemathesis.BaseSchema, mod
             nonlocal tried
             tried += 1
             _answerable(case)
-            case.call_and_validate(checks=checks, timeout=60)
+            case.call_and_validate(checks=checks, timeout=60, headers=site.http_headers)
 
         try:
             check()
@@ -57,10 +59,14 @@ def _answerable(case: Any) -> None:
         case.query["timeout_ms"] = 60_000
 
 
-def test_the_client_executes_a_command_and_a_query(api: schemathesis.BaseSchema) -> None:
+def test_the_client_executes_a_command_and_a_query(site: Cluster, api: schemathesis.BaseSchema) -> None:
     create, get = api["/commands/CreateUser"]["POST"], api["/queries/GetUser"]["GET"]
-    created = create.Case(body={"name": "Ada", "email": "ada@example.org"}, media_type="application/json").call()
+    created = create.Case(body={"name": "Ada", "email": "ada@example.org"}, media_type="application/json").call(
+        headers=site.http_headers
+    )
     [event] = created.json()["events"]
     query = {"user_id": event["payload"]["id"]}
-    found = get.Case(query=query, headers={"Dualbus-After": created.headers["dualbus-position"][0]}).call()
+    found = get.Case(query=query, headers={"Dualbus-After": created.headers["dualbus-position"][0]}).call(
+        headers=site.http_headers
+    )
     assert found.json() == {"id": event["payload"]["id"], "name": "Ada"}

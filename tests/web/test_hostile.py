@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from dualbus.testing import Cluster, until
-from tests.web.conftest import wait_until_serving
+from tests.web.conftest import head, wait_until_serving
 
 GOOD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /commands/AddItem HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -29,10 +29,15 @@ def connection(site: Cluster) -> Iterator[socket.socket]:
         yield made
 
 
+def with_token(site: Cluster, request: bytes) -> bytes:
+    """Return a request with a token."""
+    return request.replace(b"Host: localhost\r\n", head(site))
+
+
 def reply(site: Cluster, request: bytes) -> bytes:
     """Return everything that the process sends before it closes the connection, or a complete response."""
     with connection(site) as made:
-        made.sendall(request)
+        made.sendall(with_token(site, request))
         received = b""
         while not received or b"\r\n\r\n" not in received or received.endswith(b"\r\n\r\n"):
             try:
@@ -56,7 +61,7 @@ def memory_mb(site: Cluster) -> float:
 
 
 def serves(site: Cluster) -> bool:
-    return httpx.get(f"{site.http}/queries/ListItems", timeout=60).status_code == 200
+    return httpx.get(f"{site.http}/queries/ListItems", headers=site.http_headers, timeout=60).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -151,14 +156,14 @@ def test_markup_in_names_is_text(browser: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [b"Content-Length: 104857600\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"], ids=["length", "chunked"]
+    "length", [b"Content-Length: 104857600\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"], ids=["length", "chunked"]
 )
-def test_a_body_of_100_mb_is_refused_in_bounded_memory(site: Cluster, head: bytes) -> None:
+def test_a_body_of_100_mb_is_refused_in_bounded_memory(site: Cluster, length: bytes) -> None:
     before = memory_mb(site)
     chunk = b"x" * 65_536
-    piece = chunk if b"Length" in head else b"10000\r\n" + chunk + b"\r\n"
+    piece = chunk if b"Length" in length else b"10000\r\n" + chunk + b"\r\n"
     with connection(site) as made:
-        made.sendall(POST + head)
+        made.sendall(with_token(site, POST + length))
         try:
             for _ in range(1600):
                 made.sendall(piece)
@@ -175,7 +180,9 @@ def test_a_body_of_100_mb_is_refused_in_bounded_memory(site: Cluster, head: byte
 
 def test_a_client_reads_the_refusal_of_a_large_body(site: Cluster) -> None:
     with connection(site) as made:
-        made.sendall(POST + b"Content-Length: 20000000\r\n\r\n" + b"x" * 20_000_000)  # without an error
+        made.sendall(
+            with_token(site, POST + b"Content-Length: 20000000\r\n\r\n") + b"x" * 20_000_000
+        )  # without an error
         received = made.recv(65_536)
     assert status(received) == 413
     assert b"The body has more than 1048576 bytes" in received
@@ -186,7 +193,7 @@ def test_slow_requests_do_not_delay_others_and_are_closed(site: Cluster) -> None
     with ExitStack() as stack:
         slow = [stack.enter_context(connection(site)) for _ in range(100)]
         for number, made in enumerate(slow):
-            made.sendall(POST + b"Content-Length: 1000\r\n\r\n" if number % 2 else GOOD[:20])
+            made.sendall(with_token(site, POST) + b"Content-Length: 1000\r\n\r\n" if number % 2 else GOOD[:20])
         opened = {made.fileno() for made in slow}
 
         def all_closed() -> bool:
@@ -247,7 +254,7 @@ def test_a_client_that_does_not_read_holds_bounded_memory(site: Cluster, browser
     for number in range(100):
         browser.post("/commands/AddItem", json={"item": f"Big {number} {'x' * 5000}"})
     before = memory_mb(site)
-    request = b"GET /queries/ListItems?prefix=Big HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    request = with_token(site, b"GET /queries/ListItems?prefix=Big HTTP/1.1\r\nHost: localhost\r\n\r\n")
     with ExitStack() as stack:
         for _ in range(20):
             made = stack.enter_context(connection(site))
@@ -261,9 +268,7 @@ def test_pipelined_requests_are_answered_in_order(site: Cluster) -> None:
     with connection(site) as made:
         numbers = range(50)
         made.sendall(
-            b"".join(
-                b"GET /queries/Echo?number=%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % number for number in numbers
-            )
+            b"".join(b"GET /queries/Echo?number=%d HTTP/1.1\r\n%b\r\n" % (number, head(site)) for number in numbers)
         )
         received = b""
         while received.count(b'{"number":') < len(numbers):
@@ -279,6 +284,8 @@ def test_descriptors_do_not_leak(site: Cluster) -> None:
     before = until(descriptors)
     for _ in range(100):
         with connection(site) as made:
-            made.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+            made.sendall(
+                with_token(site, b"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+            )
             made.recv(100)
     until(lambda: descriptors() <= before + 2)

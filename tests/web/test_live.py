@@ -10,7 +10,7 @@ import pytest
 
 from dualbus import AsyncClient
 from dualbus.testing import Cluster, until
-from tests.web.conftest import wait_until_serving
+from tests.web.conftest import head, wait_until_serving
 from tests.web.listening import Listener
 
 
@@ -26,8 +26,8 @@ def add(browser: httpx.Client, item: str) -> int:
     return position
 
 
-def stream_request(host: str, path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n".encode()
+def stream_request(site: Cluster, path: str) -> bytes:
+    return b"GET %b HTTP/1.1\r\n%bAccept: text/event-stream\r\n\r\n" % (path.encode(), head(site))
 
 
 def names(answer: Any) -> list[str]:
@@ -94,7 +94,7 @@ async def _thousand(cluster: Cluster) -> None:
 
     async def listen() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(stream_request(host, "/queries/ListItems?prefix=Many"))
+        writer.write(stream_request(cluster, "/queries/ListItems?prefix=Many"))
         assert await next_answer(reader) == []
         return reader, writer
 
@@ -134,7 +134,7 @@ def test_a_slow_reader_gets_the_newest_answer_and_never_a_queue(site: Cluster, b
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect((host, int(port)))
-        slow.sendall(stream_request(host, "/queries/ListItems?prefix=Slow"))
+        slow.sendall(stream_request(site, "/queries/ListItems?prefix=Slow"))
         before = memory(site)
         with Listener(site, "/queries/ListItems?prefix=Slow") as quick:
             for number in range(300):
@@ -163,7 +163,10 @@ def test_a_live_query_survives_the_death_of_any_process(cluster: Cluster) -> Non
     cluster.start()
     cluster.start("web")
     wait_until_serving(cluster)
-    with httpx.Client(base_url=cluster.http, timeout=60) as browser, Listener(cluster, "/queries/ListItems") as live:
+    with (
+        httpx.Client(base_url=cluster.http, headers=cluster.http_headers, timeout=60) as browser,
+        Listener(cluster, "/queries/ListItems") as live,
+    ):
         for number, name in enumerate(("querybus", "projector", "commandbus", "gateway")):
             cluster.restart(name)
             last = add(browser, f"After {name}")

@@ -143,6 +143,14 @@ def test_names_of_the_application_do_not_replace_those_of_the_document() -> None
     validate(found)
 
 
+def test_the_document_requires_a_token_but_for_probes(browser: httpx.Client) -> None:
+    document = browser.get("/openapi.json").json()
+    assert document["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+    assert document["security"] == [{"token": []}]
+    operations = {path: operation for path, methods in document["paths"].items() for operation in methods.values()}
+    assert [path for path, each in operations.items() if each.get("security") == []] == ["/healthz", "/readyz"]
+
+
 def test_the_page_shows_every_operation_without_a_script_and_without_the_network(
     site: Cluster, browser: httpx.Client
 ) -> None:
@@ -153,7 +161,7 @@ def test_the_page_shows_every_operation_without_a_script_and_without_the_network
     assert "default-src 'self'" in answer.headers["content-security-policy"]
     for path in browser.get("/openapi.json").json()["paths"]:
         assert path in answer.text
-    assert f"curl {site.http}/commands/AddItem --json" in answer.text
+    assert f"http.header {site.http}/commands/AddItem --json" in answer.text
     sources = re.findall(r'(?:src|href)="([^"#]*)"', answer.text)
     assert sources
     for source in sources:

@@ -42,7 +42,7 @@ def page(opened: tuple[Page, Faults]) -> Page:
 
 @pytest.fixture
 def opened(program: Browser, site: Cluster) -> Iterator[tuple[Page, Faults]]:
-    with page_of(program, site.http, permissions=["clipboard-read", "clipboard-write"]) as opened:
+    with page_of(program, site, permissions=["clipboard-read", "clipboard-write"]) as opened:
         yield opened
 
 
@@ -325,7 +325,7 @@ def test_the_keyboard_reaches_every_view(page: Page) -> None:
 
 
 def test_every_view_shows_and_a_form_works_without_scripts(program: Browser, site: Cluster) -> None:
-    with page_of(program, site.http, java_script_enabled=False) as (page, _):
+    with page_of(program, site, java_script_enabled=False) as (page, _):
         for path in VIEWS:
             page.goto(path)
             assert page.locator("main .panel").first.is_visible(), path
@@ -339,7 +339,7 @@ def test_every_view_shows_and_a_form_works_without_scripts(program: Browser, sit
 @pytest.mark.parametrize("width", [360, 768])
 def test_no_view_is_wider_than_a_small_screen(program: Browser, site: Cluster, client: Client, width: int) -> None:
     position = place(client, "A long name " * 20)
-    with page_of(program, site.http, viewport={"width": width, "height": 740}) as (page, _):
+    with page_of(program, site, viewport={"width": width, "height": 740}) as (page, _):
         for path in (*VIEWS, f"/page/events/{position}", f"/page/commands?position={position}"):
             page.goto(path)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
@@ -348,7 +348,7 @@ def test_no_view_is_wider_than_a_small_screen(program: Browser, site: Cluster, c
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_have_contrast_in_both_color_schemes(program: Browser, site: Cluster, scheme: str) -> None:
-    with page_of(program, site.http, color_scheme=scheme) as (page, _):
+    with page_of(program, site, color_scheme=scheme) as (page, _):
         page.goto("/")
         shown = page.evaluate(
             """() => ["body", ".muted, .tile dt", "header nav a", ".alarm"].map((name) => {

@@ -184,10 +184,10 @@ def test_a_text_becomes_the_value_that_the_field_can_have(texts: dict[str, str],
 
 
 def test_a_number_keeps_its_digits_in_each_sample() -> None:
-    found = samples("http://host", "Read", {"x": {"y": Decimal("0.10")}}, is_command=True)
+    found = samples("curl -H @file", "http://host", "Read", {"x": {"y": Decimal("0.10")}}, is_command=True)
 
     assert [text for _, text in found] == [
-        "curl http://host/commands/Read \\\n  -H 'Content-Type: application/json' \\\n"
+        "curl -H @file http://host/commands/Read \\\n  -H 'Content-Type: application/json' \\\n"
         '  --data-raw \'{"x": {"y": 0.10}}\'',
         "dualbus command Read 'x={\"y\": 0.10}'",
         "from decimal import Decimal\n\nfrom dualbus import Client\n\nwith Client() as client:\n"

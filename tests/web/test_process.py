@@ -11,14 +11,14 @@ import pytest
 from dualbus import Client
 from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
-from tests.web.conftest import wait_until_serving
+from tests.web.conftest import head, wait_until_serving
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP])
 def test_a_signal_is_an_orderly_stop_also_without_a_gateway(cluster: Cluster, number: signal.Signals) -> None:
     cluster.start("web")
     wait_until_serving(cluster)
-    with httpx.Client(base_url=cluster.http) as browser:
+    with httpx.Client(base_url=cluster.http, headers=cluster.http_headers) as browser:
         browser.get("/healthz")  # the connection stays open
         assert cluster.stop("web", number) == 0
     assert "Serving HTTP on " + cluster.http in cluster.process("web").stderr_text
@@ -43,7 +43,7 @@ def test_the_address_can_be_ipv6(cluster: Cluster) -> None:
     cluster.environ["DUALBUS_HTTP"] = f"http://[::1]:{port}"
     cluster.start("web")
     wait_until_serving(cluster)
-    with httpx.Client(base_url=cluster.http) as browser:
+    with httpx.Client(base_url=cluster.http, headers=cluster.http_headers) as browser:
         assert browser.post("/queries/Nothing", json={}, headers={"origin": cluster.http}).status_code == 404
 
 
@@ -52,10 +52,10 @@ def test_a_stop_waits_for_the_response_in_progress(cluster: Cluster) -> None:
     cluster.start()
     cluster.start("web")
     wait_until_serving(cluster)
-    httpx.get(f"{cluster.http}/queries/Echo", timeout=60)  # the cluster works
+    httpx.get(f"{cluster.http}/queries/Echo", headers=cluster.http_headers, timeout=60)  # the cluster works
     host, port = cluster.http.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=60) as slow:
-        slow.sendall(b"GET /queries/Sleep?seconds=0.5 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        slow.sendall(b"GET /queries/Sleep?seconds=0.5 HTTP/1.1\r\n" + head(cluster) + b"\r\n")
         until(lambda: _running(cluster))
         cluster.process("web").send(signal.SIGTERM)
         received = b""

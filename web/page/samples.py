@@ -18,16 +18,16 @@ class Sample(NamedTuple):
     text: str
 
 
-def samples(http: str, type_: str, values: Mapping[str, Any], *, is_command: bool) -> list[Sample]:
-    """Return the call for curl, for the command line of dualbus, and for Python."""
+def samples(curl: str, http: str, type_: str, values: Mapping[str, Any], *, is_command: bool) -> list[Sample]:
+    """Return the call for curl, with the token, for the command line of dualbus, and for Python."""
     return [
-        Sample("curl", _curl(http, type_, values, is_command)),
+        Sample("curl", _curl(curl, http, type_, values, is_command)),
         Sample("dualbus", _dualbus(type_, values, is_command)),
         Sample("Python", _python(type_, values, is_command)),
     ]
 
 
-def _curl(http: str, type_: str, values: Mapping[str, Any], is_command: bool) -> str:
+def _curl(curl: str, http: str, type_: str, values: Mapping[str, Any], is_command: bool) -> str:
     simple = (
         all(isinstance(value, str | int | float | Decimal) for value in values.values())
         and "timeout_ms" not in values
@@ -35,10 +35,10 @@ def _curl(http: str, type_: str, values: Mapping[str, Any], is_command: bool) ->
     if not is_command and simple:
         pairs = {name: value if isinstance(value, str) else _json(value) for name, value in values.items()}
         query = urlencode(pairs, quote_via=quote)
-        return f"curl {shlex.quote(f'{http}/queries/{type_}' + (f'?{query}' if query else ''))}"
+        return f"{curl} {shlex.quote(f'{http}/queries/{type_}' + (f'?{query}' if query else ''))}"
     url = f"{http}/{'commands' if is_command else 'queries'}/{type_}"
     body = shlex.quote(_json(values))
-    return f"curl {shlex.quote(url)} \\\n  -H 'Content-Type: application/json' \\\n  --data-raw {body}"
+    return f"{curl} {shlex.quote(url)} \\\n  -H 'Content-Type: application/json' \\\n  --data-raw {body}"
 
 
 def _dualbus(type_: str, values: Mapping[str, Any], is_command: bool) -> str:

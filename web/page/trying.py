@@ -20,7 +20,7 @@ from ..problems import Problem
 from ..site import Site
 from .fields import fields_of, texts_of, values_of
 from .html import html, view
-from .samples import samples
+from .samples import Sample, samples
 
 PATH = "/page/try"
 KEY, RUN = "key", "run"
@@ -104,10 +104,14 @@ class Forms:
             "errors": {each.name: [one.text for one in problems if _root(one.field) == each.name] for each in fields},
             "result": result,
             "key": result.get("key") or str(uuid7()),
-            "samples": samples(self._site.settings.http, name, values, is_command=name in self._commands),
+            "samples": self._samples(name, values),
             "commands": list(self._commands),
             "queries": list(self._queries),
         }
+
+    def _samples(self, name: str, values: dict[str, Any]) -> list[Sample]:
+        site = self._site
+        return samples(site.curl, site.settings.browser_origin, name, values, is_command=name in self._commands)
 
 
 async def _result(call: Any, key: str = "") -> dict[str, Any]:
