@@ -108,7 +108,12 @@ class CommandBus:
         self._start_clock()
         self._interrupt = Interrupt()
         self._attendant = Attendant(
-            link, self._interrupt, self._status, handler="decision", give_up_seconds=GIVE_UP_SECONDS
+            link,
+            self._interrupt,
+            self._status,
+            handler="decision",
+            give_up_seconds=GIVE_UP_SECONDS,
+            attend=shared.stay_active if shared else None,
         )
         self._tracer = open_tracer("commandbus", app.command_types)
         self._spans = BatchSpans(self._tracer) if self._tracer else None

@@ -207,9 +207,13 @@ class Router:
                 self.answer(request, error(request.msg_id, Code.UNAVAILABLE, text))
 
     def give_up(self) -> None:
-        """Time out all pending requests."""
+        """Time out the pending commands; refuse the pending queries, which clients send to another gateway."""
+        text = "The gateway is shutting down, and the query was not answered. Retry later."
         for request in self.pending:
-            self.time_out(request)
+            if request.dest == QUERIES:
+                self.answer(request, error(request.msg_id, Code.UNAVAILABLE, text))
+            else:
+                self.time_out(request)
 
     def pop_leaving(self) -> list[bytes]:
         """Remove and return the leaving workers with nothing in flight."""

@@ -281,7 +281,7 @@ def test_a_gateway_ends_in_time_and_answers_though_a_bus_hangs_and_a_client_does
         printed, _ = gateway.communicate()
     assert gateway.returncode == 0
     [reply] = printed.splitlines()
-    assert (json.loads(reply)["in_reply_to"], json.loads(reply)["code"]) == (7, 0)
+    assert (json.loads(reply)["in_reply_to"], json.loads(reply)["code"]) == (7, 11)
 
 
 def marked(cluster: Cluster) -> set[int]:

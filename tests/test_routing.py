@@ -230,12 +230,13 @@ def test_stopping_refuses_what_no_bus_has_seen_and_waits_for_the_rest() -> None:
 def test_giving_up_answers_all_that_is_left_as_what_it_is() -> None:
     desk = Desk()
     desk.greet("commandbus", b"c", credit=1)
-    desk.ask(command(1), command(2))
+    desk.greet("querybus", b"q")
+    desk.ask(command(1), command(2), query(3))
     desk.dispatch()
 
     desk.router.give_up()
 
-    assert desk.told() == [(1, UNKNOWN), (2, REFUSED)]
+    assert desk.told() == [(1, UNKNOWN), (2, REFUSED), (3, REFUSED)]
 
 
 # Workers that die.

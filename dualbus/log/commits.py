@@ -7,18 +7,31 @@ log with a replica in SQLite.
 `dualbus.testing.commit_log_contract` has the tests for an engine.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from dualbus.log.contract import Log, LogError, RecordedEvent
-from dualbus.runtime.errors import ConfigError
+from dualbus.log.contract import Log, LogError, LogUnavailable, RecordedEvent
+from dualbus.runtime.errors import EXIT_UNAVAILABLE, ConfigError
 
 
 class OutcomeUnknown(LogError):
     """No majority answered before the deadline: the body is stored, or will be, or never will be."""
 
+    exit_code = EXIT_UNAVAILABLE  # at the start of a process: a supervisor starts the process again
+
+
+class CommitLogUnreachable(LogUnavailable):
+    """The engine does not answer. Nothing was written."""
+
+    exit_code = EXIT_UNAVAILABLE
+
 
 class CommitLogRefused(ConfigError):
     """The engine is configured in a way that can lose acknowledged commits, or stores another log."""
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 class CommitLog(Protocol):
@@ -28,9 +41,10 @@ class CommitLog(Protocol):
     body_bytes_max: int
     wakeup: int  # a descriptor, readable after an announcement until the next call of `announcements`
 
-    def put(self, number: int, body: bytes, seconds: float) -> bool:
+    def put(self, number: int, body: bytes, seconds: float, meanwhile: Callable[[], None] = nothing) -> bool:
         """Store the body durably at the next number. Return False if the number has another body.
 
+        `meanwhile` is called once, after the body was sent and before the answer is awaited.
         True: this body is at the number, from this call or an earlier call. False: this body never will be.
         Raises LogUnavailable (nothing was stored and never will be) or OutcomeUnknown (after `seconds`).
         """
@@ -91,6 +105,10 @@ class SharedLog(Log, Protocol):
 
         Raises LogDamaged if the commit log differs from the replica, or has lost commits.
         """
+        ...
+
+    def stay_active(self) -> None:
+        """Announce this writer while a long decision delays `turn`. May be called from another thread."""
         ...
 
     def leave(self) -> None:

@@ -41,7 +41,10 @@ class Running(Protocol):
 
 
 class Attendant:
-    """Watches `interrupt.running`. `returns`: return the jobs behind a slow handler, for other workers."""
+    """Watches `interrupt.running`. `returns`: return the jobs behind a slow handler, for other workers.
+
+    `attend` is called often during a slow handler, from the attendant's thread.
+    """
 
     def __init__(
         self,
@@ -52,6 +55,7 @@ class Attendant:
         handler: str,
         returns: bool = False,
         give_up_seconds: float = float("inf"),
+        attend: Callable[[], None] | None = None,
     ) -> None:
         self._link = link
         self._interrupt = interrupt
@@ -59,6 +63,7 @@ class Attendant:
         self._handler = handler  # "decision", "query", "projection": for the log
         self._returns = returns
         self._give_up_seconds = give_up_seconds  # beyond its deadline, for an unstoppable handler
+        self._attend_more = attend
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="attendant", daemon=True)
         self._running: Running | None = None
@@ -141,6 +146,8 @@ class Attendant:
             link.jobs.clear()
             link.return_jobs(queued, link.position)
         link.send_heartbeat(self._status, now=first, running=running.id)
+        if self._attend_more:
+            self._attend_more()
 
     def _give_up(self, running: Any) -> None:
         """End a process with an unstoppable handler. Answer its request, so that no other worker runs the handler."""

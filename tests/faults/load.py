@@ -68,7 +68,8 @@ class Session:
         for msg_id in list(self.open):
             self._not_known(msg_id)
         self._resumed = True
-        self._fronts.rotate(-1)
+        if len(self._fronts) > 1:  # to either of the others, so that the sessions do not all meet at a gateway
+            self._fronts.rotate(-self._chance.randrange(1, len(self._fronts)))
         self.connect()
 
     def send(self) -> None:
@@ -205,6 +206,7 @@ class Load:
         timeout_ms: int = 2000,
         settle_seconds: float = 20,
         mix: Mix = Mix(),  # noqa: B008 - it cannot change
+        name: str = "s",  # of the sessions, different for each load of a cluster
     ) -> None:
         self.history: list[Operation] = []
         self.refusals: list[dict[str, Any]] = []  # the bodies of definite errors and refusals
@@ -217,6 +219,7 @@ class Load:
         self.stopping = False
         self.marks = itertools.count(1)
         self._front = front
+        self._name = name
         self._seed = seed
         self._count = sessions
         self._settle_seconds = settle_seconds
@@ -240,7 +243,9 @@ class Load:
         try:
             chance = random.Random(self._seed)
             sessions = [
-                Session(f"s{number}", context, self._front_of(number), random.Random(chance.random()), self)
+                Session(
+                    f"{self._name}{number}", context, self._front_of(number), random.Random(chance.random()), self
+                )
                 for number in range(self._count)
             ]
             at_end = bool(self.mix.again)

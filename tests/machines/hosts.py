@@ -24,11 +24,13 @@ NUMBER = 3
 class Host(Cluster):
     """The processes of one host."""
 
-    def __init__(self, folder: Path, number: int, backs: list[str], server: Server, url: str) -> None:
+    def __init__(
+        self, folder: Path, number: int, backs: list[str], server: Server, url: str, app: str | None = None
+    ) -> None:
         folder.mkdir()
         others = [back for back in backs if back != backs[number]]
         back = ",".join([backs[number], *others])
-        super().__init__(folder, cwd=ROOT, back=back, log=url, host=f"h{number}", timeout_ms="15000")
+        super().__init__(folder, app, cwd=ROOT, back=back, log=url, host=f"h{number}", timeout_ms="15000")
         self.number = number
         self.server = server
 
@@ -46,6 +48,14 @@ class Host(Cluster):
         for process in self.processes:
             process.wait()
 
+    def stop_all(self) -> None:
+        """Stop the host orderly: the command bus first, and the server last."""
+        for name in ("commandbus", "gateway", "projector", "querybus"):
+            assert self.stop(name) == 0
+        self.server.send(signal.SIGTERM)
+        assert self.server.popen
+        self.server.popen.wait()
+
     def start_all(self) -> None:
         """Start the host again."""
         self.server.start()
@@ -61,11 +71,11 @@ class Host(Cluster):
 class Hosts:
     """The hosts."""
 
-    def __init__(self, folder: Path, servers: Servers) -> None:
+    def __init__(self, folder: Path, servers: Servers, app: str | None = None) -> None:
         self.servers = servers
         backs = [f"ipc://{folder}/h{number}/back" for number in range(NUMBER)]
         self.hosts = [
-            Host(folder / f"h{number}", number, backs, server, servers.url(first=number))
+            Host(folder / f"h{number}", number, backs, server, servers.url(first=number), app)
             for number, server in enumerate(servers.servers * (NUMBER // len(servers.servers)))
         ]
 
@@ -121,10 +131,10 @@ class Hosts:
 
 
 @contextmanager
-def running_hosts(folder: Path, servers: Servers | None = None) -> Iterator[Hosts]:
+def running_hosts(folder: Path, servers: Servers | None = None, app: str | None = None) -> Iterator[Hosts]:
     """Start three hosts, with their servers unless given, all processes included."""
     with nullcontext(servers) if servers else running_servers(folder, NUMBER) as found:
-        hosts = Hosts(folder, found)
+        hosts = Hosts(folder, found, app)
         for host in hosts.hosts:
             host.commands = {name: [*host.server.launcher, *command] for name, command in host.commands.items()}
             if host.server.launcher:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,9 +97,17 @@ class Servers:
         hosts = ",".join(f"{server.host}:{server.port}" for server in servers)
         return f"nats://{self._user}{hosts}/{name}?replicas={self.replicas}&monitor={self.port + 1}"
 
+    def new_url(self) -> str:
+        """Return the address of a new log."""
+        return self.url(f"log-{uuid.uuid4().hex}")
+
     def start(self) -> Self:
         for server in self.servers:
             server.start()
+        return self.wait()
+
+    def wait(self) -> Self:
+        """Wait until all servers are ready."""
         for server in self.servers:
             until(lambda server=server: server.ready, 60)  # type: ignore[misc]
         return self

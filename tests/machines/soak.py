@@ -90,6 +90,7 @@ class Gaps:
 
     def __init__(self, load: Load) -> None:
         self.longest = 0.0
+        self.fault = self.worst = ""  # the present fault, and that of the longest time
         self._load = load
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -101,7 +102,8 @@ class Gaps:
             now = time.monotonic()
             if self._load.acknowledged != count:
                 count, since = self._load.acknowledged, now
-            self.longest = max(self.longest, now - since)
+            if now - since > self.longest:
+                self.longest, self.worst = now - since, self.fault
 
     def stop(self) -> None:
         self._ended.set()
@@ -121,6 +123,7 @@ def soak(folder: Path, seed: int, minutes: float, faults: list[Fault]) -> int:
                 load.more(chance.randrange(50, 500))
                 fault = chance.choice(faults)
                 host = hosts.active() if chance.random() < 0.6 else chance.choice(hosts.hosts)
+                gaps.fault = fault.__name__
                 fault(hosts, host, chance)
                 counts[fault.__name__] += 1
                 until(lambda: all(server.ready for server in hosts.servers.servers), 60)
@@ -143,7 +146,7 @@ def soak(folder: Path, seed: int, minutes: float, faults: list[Fault]) -> int:
         "head on 3 hosts",
     ]
     other = sum(kinds.values()) - kinds["lost"] - kinds["doubled"] - kinds["stale"]
-    values = [done, sum(counts.values()), len(load.unknown), f"{gaps.longest:.1f} s"]
+    values = [done, sum(counts.values()), len(load.unknown), f"{gaps.longest:.1f} s ({gaps.worst})"]
     values += [kinds["lost"], kinds["doubled"], kinds["stale"], other, head.position]
     print(f"| {' | '.join(columns)} |\n|{'---:|' * len(columns)}\n| {' | '.join(map(str, values))} |")
     for found in broken[:10]:

@@ -1,15 +1,21 @@
 """The commit log on NATS: the contract of every commit log, and what refuses to start."""
 
-import uuid
+import json
+import re
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import nats
 import pytest
 
-from dualbus.log.commits import CommitLogRefused
+from dualbus.log.commits import CommitLogRefused, CommitLogUnreachable, OutcomeUnknown
 from dualbus.log.nats.address import read_address
 from dualbus.log.nats.commit_log import NatsCommitLog
+from dualbus.log.nats.servers import server_errors
+from dualbus.log.nats.thread import LoopThread
 from dualbus.runtime.errors import ConfigError
 from dualbus.testing.commit_log_contract import CommitLogContract, Opener
 from tests.machines.servers import Servers, needs_nats, running_servers
@@ -18,53 +24,84 @@ pytestmark = needs_nats
 SECONDS = 20.0
 
 
-@pytest.fixture(scope="module", params=[1, 3])
-def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    with running_servers(tmp_path_factory.mktemp("nats"), request.param) as found:
-        yield found
-
-
 class TestNatsCommitLog(CommitLogContract):
     @pytest.fixture
     def opener(self, servers: Servers) -> Opener:
-        url = servers.url(f"log-{uuid.uuid4().hex}")
+        url = servers.new_url()
         return lambda: NatsCommitLog(read_address(url), create=True)
 
 
-def refused(servers: Servers, url: str = "") -> str:
+def refused(url: str) -> str:
     """Return the sentences with which a server is refused."""
     with pytest.raises(CommitLogRefused) as refusal:
-        NatsCommitLog(read_address(url or servers.url()), create=True)
+        NatsCommitLog(read_address(url), create=True)
     return str(refusal.value)
 
 
-def test_a_server_that_syncs_late_is_refused(folder: Path) -> None:
-    with running_servers(folder, 1, sync_interval="") as servers:
-        assert "at 127.0.0.1 can lose acknowledged commits at a power cut: set sync_interval: always" in refused(
-            servers
-        )
+def test_a_server_that_syncs_late_and_limits_messages_is_refused_for_both(folder: Path) -> None:
+    with running_servers(folder, 1, sync_interval="", max_payload="1MB") as servers:
+        text = refused(servers.url())
+    assert "at 127.0.0.1 can lose acknowledged commits at a power cut: set sync_interval: always" in text
+    assert "at 127.0.0.1 limits messages to 1048576 bytes: set max_payload: 8MB." in text
 
 
-def test_a_server_of_small_messages_is_refused(folder: Path) -> None:
-    with running_servers(folder, 1, max_payload="1MB") as servers:
-        assert "at 127.0.0.1 limits messages to 1048576 bytes: set max_payload: 8MB." in refused(servers)
+@contextmanager
+def monitoring(*answers: dict[str, object]) -> Iterator[int]:
+    """Serve the answers of a monitoring port one after another, the last again and again; yield the port."""
+    left = list(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(left.pop(0) if len(left) > 1 else left[0]).encode())
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield server.server_port
+        server.shutdown()
 
 
-def test_a_server_without_its_monitoring_port_is_refused(folder: Path) -> None:
-    with running_servers(folder, 1) as servers:
-        url = servers.url().replace(f"monitor={servers.port + 1}", "monitor=1")
-        assert "No NATS server answers on its monitoring port 1, so that sync_interval cannot" in refused(
-            servers, url
-        )
+def test_a_server_that_has_not_started_jetstream_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    starting: dict[str, object] = {"max_payload": 8 << 20, "jetstream": {}}
+    ready = starting | {"jetstream": {"config": {"sync_always": True}}}
+    late = starting | {"jetstream": {"config": {"sync_interval": 120_000_000_000}}}
+
+    def errors(*answers: dict[str, object]) -> list[str]:
+        with monitoring(*answers) as port:
+            return server_errors(read_address(f"nats://127.0.0.1/test?monitor={port}"))
+
+    assert errors(starting, starting, ready) == []
+    [error] = errors(starting, late)
+    assert "set sync_interval: always" in error
+    monkeypatch.setattr("dualbus.log.nats.servers.START_SECONDS", 0.1)
+    assert errors(starting) == [
+        "The NATS server at 127.0.0.1 has no JetStream: add a jetstream block to its configuration."
+    ]
 
 
-def test_a_stream_with_fewer_copies_than_the_address_names_is_refused(folder: Path) -> None:
-    with running_servers(folder, 1) as servers:
-        NatsCommitLog(read_address(servers.url()), create=True).close()
+def test_without_a_monitoring_port_or_a_server_the_process_is_to_be_started_again(
+    one_server: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dualbus.log.nats.servers.START_SECONDS", 0.1)
+    monkeypatch.setattr("dualbus.log.nats.commit_log.CONNECT_SECONDS", 0.5)
+    url = one_server.new_url()
 
-        assert "has 1 replica, and a majority of 3 servers" in refused(
-            servers, servers.url().replace("replicas=1", "replicas=3")
-        )
+    with pytest.raises(CommitLogUnreachable, match="No NATS server answers on its monitoring port 1, so that") as one:
+        NatsCommitLog(read_address(url.replace(f"monitor={one_server.port + 1}", "monitor=1")), create=True)
+    with pytest.raises(CommitLogUnreachable, match="No majority of the NATS servers answers") as other:
+        NatsCommitLog(read_address(url.replace(f":{one_server.port}/", ":1/")), create=True)
+    assert (one.value.exit_code, other.value.exit_code) == (69, 69)  # systemd starts again, except after 74 and 78
+
+
+def test_a_stream_with_fewer_copies_than_the_address_names_is_refused(one_server: Servers) -> None:
+    url = one_server.new_url()
+    NatsCommitLog(read_address(url), create=True).close()
+
+    assert "has 1 replica, and a majority of 3 servers" in refused(url.replace("replicas=1", "replicas=3"))
 
 
 @pytest.mark.parametrize(
@@ -73,19 +110,17 @@ def test_a_stream_with_fewer_copies_than_the_address_names_is_refused(folder: Pa
         ({"discard": "old"}, "has discard='old', and a log needs 'new'"),
         ({"deny_delete": False}, "has deny_delete=None, and a log needs True|has deny_delete=False"),
         ({"max_age": 3_600_000_000_000}, "has max_age=3600000000000, and a log needs 0"),
-        ({"subjects": ["orders"]}, "was not created by dualbus: give DUALBUS_LOG another name"),
+        ({"subjects": ["orders-of-others"]}, "was not created by dualbus: give DUALBUS_LOG another name"),
     ],
 )
 def test_a_stream_that_could_lose_commits_is_refused(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], text: str
+    one_server: Servers, change: dict[str, object], text: str
 ) -> None:
-    import nats
-
-    from dualbus.log.nats.thread import LoopThread
-
+    url = one_server.new_url()
+    name = f"dualbus-{read_address(url).name}"
     config = {
-        "name": "dualbus-test",
-        "subjects": ["dualbus-test.commits"],
+        "name": name,
+        "subjects": [f"{name}.commits"],
         "storage": "file",
         "retention": "limits",
         "discard": "new",
@@ -93,22 +128,17 @@ def test_a_stream_that_could_lose_commits_is_refused(
         "deny_purge": True,
         "allow_direct": True,
     } | change
-    with running_servers(folder, 1) as servers:
-        thread = LoopThread("test")
+    thread = LoopThread("test")
 
-        async def create() -> None:
-            import json
+    async def create() -> None:
+        client = await nats.connect(f"127.0.0.1:{one_server.port}")
+        await client.request(f"$JS.API.STREAM.CREATE.{name}", json.dumps(config).encode(), timeout=5)
+        await client.close()
 
-            client = await nats.connect(f"127.0.0.1:{servers.port}")
-            await client.request("$JS.API.STREAM.CREATE.dualbus-test", json.dumps(config).encode(), timeout=5)
-            await client.close()
+    thread.run(create(), 10)
+    thread.stop()
 
-        thread.run(create(), 10)
-        thread.stop()
-
-        import re
-
-        assert re.search(text, refused(servers))
+    assert re.search(text, refused(url))
 
 
 @pytest.mark.parametrize(
@@ -132,20 +162,20 @@ def test_an_address_has_servers_name_and_options() -> None:
     assert not read_address("nats://127.0.0.1,10.0.0.2/orders").local
 
 
-def test_with_two_of_three_servers_down_nothing_is_stored_and_the_same_body_is_stored_later(folder: Path) -> None:
-    from dualbus.log.commits import OutcomeUnknown
-
-    with (
-        running_servers(folder, 3) as servers,
-        closing(NatsCommitLog(read_address(servers.url()), create=True)) as log,
-    ):
+def test_with_two_of_three_servers_down_nothing_is_stored_and_the_same_body_is_stored_later(
+    three_servers: Servers,
+) -> None:
+    with closing(NatsCommitLog(read_address(three_servers.new_url()), create=True)) as log:
         assert log.put(1, b"first", SECONDS)
-        for server in servers.servers[1:]:
+        for server in three_servers.servers[1:]:
             server.kill()
-        with pytest.raises(OutcomeUnknown, match="No majority of the NATS servers has answered for commit 2"):
-            log.put(2, b"second", 2.0)
-        for server in servers.servers[1:]:
-            server.start()
+        try:
+            with pytest.raises(OutcomeUnknown, match="No majority of the NATS servers has answered for commit 2"):
+                log.put(2, b"second", 2.0)
+        finally:
+            for server in three_servers.servers[1:]:
+                server.start()
 
         assert log.put(2, b"second", 60.0)
         assert log.get(0, 10) == [b"first", b"second"]
+    three_servers.wait()

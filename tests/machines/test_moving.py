@@ -1,9 +1,9 @@
 """A log moves from one machine to several and back, and a lost stream is filled again."""
 
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,16 +14,16 @@ from dualbus.log.nats.address import read_address
 from dualbus.log.nats.commit_log import NatsCommitLog
 from dualbus.operations.verify import verify
 from dualbus.testing import Cluster, until
-from tests.machines.servers import Servers, needs_nats, running_servers
+from tests.machines.servers import Servers, needs_nats
 from users import app as users_app
 
 pytestmark = [needs_nats, pytest.mark.timeout(120)]
 
 
 @pytest.fixture
-def servers(folder: Path) -> Iterator[Servers]:
-    with running_servers(folder, 1) as found:
-        yield found
+def url(one_server: Servers) -> str:
+    """The address of a new log."""
+    return one_server.new_url()
 
 
 def dualbus(cluster: Cluster, *arguments: str) -> str:
@@ -48,16 +48,16 @@ def delete_stream(url: str) -> None:
         commits._thread.run(commits._stream._request(f"STREAM.DELETE.{commits._stream.name}", None), 10)
 
 
-def test_a_log_moves_while_its_cluster_runs_with_its_keys_and_back(cluster: Cluster, servers: Servers) -> None:
+def test_a_log_moves_while_its_cluster_runs_with_its_keys_and_back(cluster: Cluster, url: str) -> None:
     cluster.start()
     with Client(cluster.front) as client:
         first = create(client, range(30))
-        assert "commandbus is running: stop it, and run this command again" in dualbus(cluster, "move", servers.url())
+        assert "commandbus is running: stop it, and run this command again" in dualbus(cluster, "move", url)
         more = create(client, range(30, 40))
         cluster.stop("commandbus")
-        assert "The log has moved, with " in dualbus(cluster, "move", servers.url())
+        assert "The log has moved, with " in dualbus(cluster, "move", url)
         before = verify(cluster.data, users_app)
-        cluster.environ["DUALBUS_LOG"] = servers.url()
+        cluster.environ["DUALBUS_LOG"] = url
         cluster.stop("gateway")
         cluster.start("gateway", "commandbus")
 
@@ -70,8 +70,9 @@ def test_a_log_moves_while_its_cluster_runs_with_its_keys_and_back(cluster: Clus
         del cluster.environ["DUALBUS_LOG"]
         refused = cluster.start("commandbus")[0]
         assert refused.wait() == 74
-        assert "is a replica of NATS stream dualbus-test: set DUALBUS_LOG to its address." in refused.stderr_text
-        cluster.environ["DUALBUS_LOG"] = servers.url()
+        name = read_address(url).stream
+        assert f"is a replica of NATS stream {name}: set DUALBUS_LOG to its address." in refused.stderr_text
+        cluster.environ["DUALBUS_LOG"] = url
         assert "belongs to this machine alone" in dualbus(cluster, "move", "sqlite:")
         del cluster.environ["DUALBUS_LOG"]
         cluster.start("commandbus")
@@ -80,19 +81,19 @@ def test_a_log_moves_while_its_cluster_runs_with_its_keys_and_back(cluster: Clus
     assert until(lambda: verify(cluster.data, users_app).position == before.position + 20)
 
 
-def test_a_lost_stream_is_filled_from_a_replica_commit_for_commit(cluster: Cluster, servers: Servers) -> None:
-    cluster.environ["DUALBUS_LOG"] = servers.url()
+def test_a_lost_stream_is_filled_from_a_replica_commit_for_commit(cluster: Cluster, url: str) -> None:
+    cluster.environ["DUALBUS_LOG"] = url
     cluster.start()
     with Client(cluster.front) as client:
         events = create(client, range(20))
         cluster.stop("commandbus")
-        with closing(NatsCommitLog(read_address(servers.url()), create=False)) as commits:
+        with closing(NatsCommitLog(read_address(url), create=False)) as commits:
             before = commits.get(0, 1000)
-        delete_stream(servers.url())
+        delete_stream(url)
 
         assert f"has all {len(before)} commits" in dualbus(cluster, "refill")
         assert "has all" in dualbus(cluster, "refill")  # nothing is missing
-        with closing(NatsCommitLog(read_address(servers.url()), create=False)) as commits:
+        with closing(NatsCommitLog(read_address(url), create=False)) as commits:
             after = commits.get(0, 1000)
         assert [len(body) for body in after[:1]] and len(after) == len(before)
         cluster.start("commandbus")
@@ -100,23 +101,63 @@ def test_a_lost_stream_is_filled_from_a_replica_commit_for_commit(cluster: Clust
     # A host with an empty folder copies the filled stream, and verifies it.
     with Cluster(cluster.folder / "new", cwd=cluster.cwd) as other:
         other.folder.mkdir()
-        other.environ |= {"DUALBUS_LOG": servers.url(), "DUALBUS_BACK": cluster.addresses["back"]}
+        other.environ |= {"DUALBUS_LOG": url, "DUALBUS_BACK": cluster.addresses["back"]}
         other.start("commandbus", "projector")
         until(lambda: (other.data / "log.db").exists())
         until(lambda: verify(other.data, users_app).position == verify(cluster.data, users_app).position)
 
 
-def test_a_commit_log_of_another_log_is_not_filled(cluster: Cluster, servers: Servers, folder: Path) -> None:
+def test_a_restored_log_continues_on_a_new_stream_and_the_old_replicas_are_refused(
+    cluster: Cluster, url: str, folder: Path, one_server: Servers
+) -> None:
+    cluster.environ["DUALBUS_LOG"] = url
+    cluster.start()
+    with Client(cluster.front) as client, Cluster(folder / "other", cwd=cluster.cwd) as other:
+        events = create(client, range(10))
+        dualbus(cluster, "backup", str(folder / "copy.db"))
+        create(client, range(10, 15))  # after the backup
+        other.folder.mkdir()
+        other.environ |= {"DUALBUS_LOG": url, "DUALBUS_BACK": cluster.addresses["back"]}
+        other.start("commandbus")
+        until(lambda: (other.data / "log.db").exists())
+        other.stop("commandbus")
+        for name in ("commandbus", "projector"):
+            cluster.stop(name)
+        for path in cluster.data.glob("log.db*"):
+            path.unlink()
+
+        dualbus(cluster, "restore", str(folder / "copy.db"))
+        refused = cluster.start("commandbus")[0]
+        assert refused.wait() == 74
+        assert "incarnation" in refused.stderr_text
+        new = one_server.new_url()
+        assert "The log has moved" in dualbus(cluster, "move", new)
+        cluster.environ["DUALBUS_LOG"] = new
+        cluster.start("commandbus", "projector")
+        assert create(client, range(10)) == events
+        create(client, range(20, 21))
+
+        other.environ["DUALBUS_LOG"] = new
+        refused = other.start("commandbus")[0]
+        assert refused.wait() == 74
+        assert "incarnation" in refused.stderr_text
+        shutil.rmtree(other.data)
+        other.start("commandbus", "projector")
+        until(lambda: (other.data / "log.db").exists() and list(other.data.glob("read-*.db")))
+        until(lambda: verify(other.data, users_app).position == verify(cluster.data, users_app).position)
+
+
+def test_a_commit_log_of_another_log_is_not_filled(cluster: Cluster, url: str, folder: Path) -> None:
     cluster.start("commandbus")
     until(lambda: (cluster.data / "log.db").exists())
-    dualbus(cluster, "move", servers.url())
+    dualbus(cluster, "move", url)
     with Cluster(folder / "other", cwd=cluster.cwd) as other:
         other.folder.mkdir()
         other.start("commandbus")
         until(lambda: (other.data / "log.db").exists())
 
         with pytest.raises(AssertionError, match=r"The commit log has the log .*, and the replica here is of"):
-            dualbus(other, "move", servers.url())
+            dualbus(other, "move", url)
 
 
 def test_the_one_machine_cluster_has_no_log_to_fill(cluster: Cluster) -> None:

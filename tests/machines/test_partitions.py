@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,25 +15,37 @@ from dualbus.testing import until
 from tests.faults.load import Load
 from tests.machines.hosts import Host, Hosts, running_hosts, seeded
 from tests.machines.networks import Network, needs_namespaces, networked_servers
-from tests.machines.servers import needs_nats
+from tests.machines.servers import Servers, needs_nats
 
 pytestmark = [needs_nats, needs_namespaces, pytest.mark.timeout(300)]
-CUT_SECONDS = 12.0
+CUT_SECONDS = 12.0  # longer than a cut-off leader takes to step down
 
 
-def test_a_host_that_is_cut_off_acknowledges_nothing_and_comes_back_in_line(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def networked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Network, Servers]]:
+    """Servers in namespaces, without dualbus."""
+    with networked_servers(tmp_path_factory.mktemp("nats")) as found:
+        yield found
+
+
+def test_a_host_that_is_cut_off_acknowledges_nothing_and_comes_back_in_line(
+    networked: tuple[Network, Servers], folder: Path
+) -> None:
     seed, chance = seeded()
-    with networked_servers(folder) as (network, servers), running_hosts(folder, servers) as hosts:
+    network, servers = networked
+    with running_hosts(folder, servers) as hosts:
         with Load(hosts.fronts, seed, timeout_ms=15_000) as load:
             load.more(100)
-            cut_off(hosts, network, load, hosts.active().number)  # the writer, and the leader of the stream
-            cut_off(hosts, network, load, (hosts.active().number + chance.randrange(1, 3)) % 3)  # a standby
+            cut_off(
+                hosts, network, load, hosts.active().number, CUT_SECONDS
+            )  # the writer, and the leader of the stream
+            cut_off(hosts, network, load, (hosts.active().number + chance.randrange(1, 3)) % 3, 0)  # a standby
         hosts.judge(load)
         assert all(process.running for host in hosts.hosts for process in host.processes)
 
 
-def cut_off(hosts: Hosts, network: Network, load: Load, number: int) -> None:
-    """Cut a host off for a while under load."""
+def cut_off(hosts: Hosts, network: Network, load: Load, number: int, seconds: float) -> None:
+    """Cut a host off under load, for so many seconds at least."""
     assert inside(hosts.hosts[number]) == "acknowledged"
     network.cut(number)
     began = time.monotonic()
@@ -40,7 +53,7 @@ def cut_off(hosts: Hosts, network: Network, load: Load, number: int) -> None:
     print(f"h{number} cut off: next acknowledgement after {time.monotonic() - began:.1f} s")
     load.more(100)
     assert "acknowledged" not in inside(hosts.hosts[number])
-    until(lambda: time.monotonic() - began > CUT_SECONDS)
+    until(lambda: time.monotonic() - began > seconds)
     network.mend(number)
     mended = time.monotonic()
     hosts.active()
@@ -55,13 +68,18 @@ def inside(host: Host) -> str:
     return "acknowledged" if ran.returncode == 0 else ran.stderr
 
 
-def test_a_server_off_loopback_without_authentication_is_refused(folder: Path) -> None:
-    with networked_servers(folder) as (_, servers):
-        url = servers.url()
-        server = servers.servers[0]
-        server.kill()
-        server.config["authorization"] = ""
-        server.start()
-        until(lambda: server.ready)
+def test_a_server_off_loopback_without_authentication_is_refused(networked: tuple[Network, Servers]) -> None:
+    _, servers = networked
+    server = servers.servers[0]
+    config = server.config
+    server.kill()
+    server.config = config | {"authorization": ""}
+    server.start()
+    until(lambda: server.ready)
+    try:
         with pytest.raises(CommitLogRefused, match="is reachable from other machines and accepts everybody"):
-            NatsCommitLog(read_address(url), create=True)
+            NatsCommitLog(read_address(servers.url()), create=True)
+    finally:
+        server.kill()
+        server.config = config
+        server.start()

@@ -120,36 +120,33 @@ def test_a_commit_cannot_be_changed_or_deleted(server: Postgres) -> None:
         assert log.get(0, 10) == [b"first"]
 
 
-def test_a_put_goes_on_when_the_server_is_restarted_and_is_unknown_while_it_is_stopped() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="pg"))
-    with running_postgres(folder) as server:
-        until(lambda: not reason_of(lambda: psycopg.connect(server.url().replace("&replicas=1", "")).close()))
-        with closing(PostgresCommitLog(server.url(), create=True)) as log:
-            assert log.put(1, b"first", SECONDS)
-            assert server.popen
-            server.popen.send_signal(signal.SIGINT)
-            server.popen.wait()
-            with pytest.raises(OutcomeUnknown, match="PostgreSQL has not answered for commit 2"):
-                log.put(2, b"second", 0.5)
-            assert log.tail() is None
+def test_a_put_goes_on_when_the_server_is_restarted_and_is_unknown_while_it_is_stopped(server: Postgres) -> None:
+    with closing(PostgresCommitLog(server.new_url(), create=True)) as log:
+        assert log.put(1, b"first", SECONDS)
+        assert server.popen
+        server.popen.send_signal(signal.SIGINT)
+        server.popen.wait()
+        with pytest.raises(OutcomeUnknown, match="PostgreSQL has not answered for commit 2"):
+            log.put(2, b"second", 0.5)
+        assert log.tail() is None
 
-            threading.Timer(0.5, server.start).start()
-            assert log.put(2, b"second", SECONDS)
-            assert log.get(0, 10) == [b"first", b"second"]
-    shutil.rmtree(folder)
+        threading.Timer(0.5, server.start).start()
+        assert log.put(2, b"second", SECONDS)
+        assert log.get(0, 10) == [b"first", b"second"]
 
 
-def test_a_commit_that_no_standby_has_is_not_acknowledged() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="pg"))
-    with running_postgres(folder) as server:
-        until(lambda: not reason_of(lambda: psycopg.connect(server.url().replace("&replicas=1", "")).close()))
-        PostgresCommitLog(server.url(), create=True).close()
-        with psycopg.connect(server.url().replace("&replicas=1", ""), autocommit=True) as connection:
+def test_a_commit_that_no_standby_has_is_not_acknowledged(server: Postgres) -> None:
+    url = server.new_url()
+    PostgresCommitLog(url, create=True).close()
+    with psycopg.connect(url.replace("&replicas=1", ""), autocommit=True) as connection:
+        try:
             connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
             connection.execute("SELECT pg_reload_conf()")
-        with closing(PostgresCommitLog(server.url(replicas=2), create=False)) as log:
-            began = time.monotonic()
-            with pytest.raises(OutcomeUnknown):
-                log.put(1, b"first", 1.0)
-            assert time.monotonic() - began < SECONDS
-    shutil.rmtree(folder)
+            with closing(PostgresCommitLog(url.replace("replicas=1", "replicas=2"), create=False)) as log:
+                began = time.monotonic()
+                with pytest.raises(OutcomeUnknown):
+                    log.put(1, b"first", 1.0)
+                assert time.monotonic() - began < SECONDS
+        finally:
+            connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            connection.execute("SELECT pg_reload_conf()")

@@ -1,4 +1,4 @@
-"""The address of a log on NATS: nats://HOST[:PORT],…/NAME, optionally ?replicas=1&monitor=8222."""
+"""The address of a log on NATS: nats://HOST[:PORT],…/NAME, optionally ?replicas=1&monitor=8222&ca=/PATH."""
 
 import ipaddress
 import re
@@ -22,6 +22,7 @@ class NatsAddress(NamedTuple):
     password: str
     replicas: int
     monitor: int  # the port of the servers' monitoring
+    ca: str  # the file of the certificates that sign those of the servers; empty without TLS
 
     @property
     def servers(self) -> list[str]:
@@ -46,6 +47,7 @@ def read_address(url: str) -> NatsAddress:
     user, _, password = credentials.partition(":")
     found = [_HOST.fullmatch(host) for host in hosts.split(",")]
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    ca = options.pop("ca", "")
     numbers = {name: options.pop(name, str(default)) for name, default in _OPTIONS.items()}
     name = parts.path.removeprefix("/")
     if not all(found) or not _NAME.fullmatch(name) or options or not all(map(str.isdecimal, numbers.values())):
@@ -54,7 +56,7 @@ def read_address(url: str) -> NatsAddress:
     if replicas not in (1, 3, 5):
         raise ConfigError(f"DUALBUS_LOG has replicas={replicas}: give 3 or 5, or 1 for a log without a copy.")
     servers = [(match[1], int(match[2] or PORT)) for match in found if match]
-    return NatsAddress(servers, name, user, password, replicas, int(numbers["monitor"]))
+    return NatsAddress(servers, name, user, password, replicas, int(numbers["monitor"]), ca)
 
 
 _OPTIONS = {"replicas": REPLICAS, "monitor": MONITOR_PORT}

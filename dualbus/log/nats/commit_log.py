@@ -7,7 +7,10 @@ and a lost answer is resolved by a further attempt, or by reading the sequence.
 
 import asyncio
 import json
+import logging
+import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +19,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from dualbus.log.commits import CommitLogRefused, OutcomeUnknown
+from dualbus.log.commits import CommitLogRefused, CommitLogUnreachable, OutcomeUnknown, nothing
 from dualbus.log.contract import LogError, LogUnavailable
 from dualbus.log.inbox import Inbox
 from dualbus.log.nats.address import NatsAddress
@@ -27,10 +30,13 @@ from dualbus.log.nats.thread import LoopThread
 CONNECT_SECONDS = 30.0  # for the servers to start and elect a leader
 TRY_SECONDS, TRY_SECONDS_MAX = 0.25, 2.0  # of one publication, before the next attempt; doubled each time
 PAUSE_SECONDS = 0.05
+LEADER_SECONDS = 20.0  # an election takes up to 9 seconds
 PING_SECONDS = 1  # two lost answers: the server is stopped, and the client connects to another
 OVERHEAD_BYTES = 4096  # of the headers of a message
 RESULT_SECONDS = 5.0  # beyond the deadline of an operation, for the thread
 OTHER_SEQUENCE, FULL = 10071, {10077, 10047, 10023}
+
+logger = logging.getLogger(__name__)
 
 
 class NatsCommitLog:
@@ -41,6 +47,9 @@ class NatsCommitLog:
         self.resolved = 0  # puts whose first answer was lost
         self._address = address
         self._announced = b""
+        self._unanswered = 0.0  # seconds of puts without an answer, since the last answer
+        self._reason = ""  # the last error of the connection
+        self._tls = _tls(address.ca) if address.ca else None
         self._client: Client | None = None  # until connected
         self._stream: Stream
         self._info: dict[str, Any] = {}
@@ -55,8 +64,8 @@ class NatsCommitLog:
             self._thread.run(self._open(client, create), CONNECT_SECONDS)
         except TimeoutError:
             self._stop()
-            servers = ", ".join(address.servers)
-            raise LogUnavailable(
+            servers = ", ".join(address.servers) + self._reason
+            raise CommitLogUnreachable(
                 f"No majority of the NATS servers answers ({servers}): start them, or correct DUALBUS_LOG."
             ) from None
         except BaseException:
@@ -71,7 +80,9 @@ class NatsCommitLog:
                     self._address.servers,
                     user=self._address.user or None,
                     password=self._address.password or None,
-                    error_cb=_ignore,
+                    error_cb=self._failed,
+                    tls=self._tls,
+                    tls_handshake_first=self._tls is not None,  # else a server without TLS receives the password
                     dont_randomize=True,  # the first server is on this machine
                     connect_timeout=1,
                     reconnect_time_wait=0.1,
@@ -81,6 +92,10 @@ class NatsCommitLog:
                     pending_size=32 << 20,
                 )
             await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _failed(self, error: Exception) -> None:
+        """Record an error of the connection: each operation has a deadline of its own."""
+        self._reason = f"; {error}" if str(error) else ""
 
     async def _open(self, client: Client, create: bool) -> None:
         while True:
@@ -105,11 +120,24 @@ class NatsCommitLog:
 
     # Bodies.
 
-    def put(self, number: int, body: bytes, seconds: float) -> bool:
+    def put(self, number: int, body: bytes, seconds: float, meanwhile: Callable[[], None] = nothing) -> bool:
+        put = self._put(number, body, time.monotonic() + seconds)
         try:
-            return self._thread.run(self._put(number, body, time.monotonic() + seconds), seconds + RESULT_SECONDS)
-        except TimeoutError:
+            stored = self._thread.run(put, seconds + RESULT_SECONDS, meanwhile)
+        except (OutcomeUnknown, TimeoutError):
+            self._unanswered += seconds
+            if self._unanswered >= LEADER_SECONDS:
+                self._unanswered = 0.0
+                self._thread.start(self._replace_leader(number))
             raise self._unknown(number) from None
+        self._unanswered = 0.0
+        return stored
+
+    async def _replace_leader(self, number: int) -> None:
+        """Request an election: a leader that is up and stores nothing would keep its role (nats-server #8519)."""
+        with suppress(ApiError, *SILENCE):
+            await self._stream.step_down()
+            logger.error("The leader of %s has not stored commit %d: requested another.", self._stream.name, number)
 
     async def _put(self, number: int, body: bytes, until: float) -> bool:
         seconds = TRY_SECONDS
@@ -144,7 +172,7 @@ class NatsCommitLog:
         try:
             return self._thread.run(self._stream.read(after, limit), RESULT_SECONDS)
         except SILENCE:
-            raise LogUnavailable(f"No NATS server with the stream {self._stream.name} answers.") from None
+            raise CommitLogUnreachable(f"No NATS server with the stream {self._stream.name} answers.") from None
 
     def tail(self) -> int | None:
         try:
@@ -203,5 +231,11 @@ class NatsCommitLog:
         self._inbox.close()
 
 
-async def _ignore(error: Exception) -> None:
-    """Ignore an error of the connection: each operation has a deadline of its own."""
+def _tls(path: str) -> ssl.SSLContext:
+    """Return the context for servers with a certificate that a file of certificates has signed."""
+    try:
+        return ssl.create_default_context(cafile=path)
+    except (OSError, ssl.SSLError) as error:
+        raise CommitLogRefused(
+            f"DUALBUS_LOG has ca={path}, which has no readable certificates ({error}): correct the path."
+        ) from None

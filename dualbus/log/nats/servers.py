@@ -5,26 +5,55 @@ then lose every commit since their start; so an unchecked server is refused.
 """
 
 import json
+import time
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from dualbus.log.commits import CommitLogUnreachable
 from dualbus.log.nats.address import NatsAddress
 
 SECONDS = 2.0
+START_SECONDS = 10.0  # between the monitoring port and JetStream
+PAUSE_SECONDS = 0.1
 PAYLOAD_BYTES_MIN = 4 << 20
+
+Answers = dict[str, dict[str, Any] | None]  # by host
 
 
 def server_errors(address: NatsAddress) -> list[str]:
-    """Return a sentence for each problem of a server. A server that does not answer may be down."""
-    answers = {host: _read(host, address.monitor) for host, _ in address.hosts}
-    errors = [text for host, found in answers.items() if found for text in _problems(host, found, address)]
+    """Return a sentence for each problem of a server. A server that does not answer may be down.
+
+    Raises CommitLogUnreachable if no server answers.
+    """
+    until = time.monotonic() + START_SECONDS
+    answers = _answers(address)
+    while not _complete(answers) and time.monotonic() < until:
+        time.sleep(PAUSE_SECONDS)
+        answers = _answers(address)
     if not any(answers.values()):
-        errors.append(
+        raise CommitLogUnreachable(
             f"No NATS server answers on its monitoring port {address.monitor}, so that sync_interval cannot be "
-            "checked: set http: 127.0.0.1:8222 in the server's configuration and list 127.0.0.1 in DUALBUS_LOG."
+            "checked: start the server, set http: 127.0.0.1:8222 in its configuration, and list 127.0.0.1 in "
+            "DUALBUS_LOG."
         )
-    return errors
+    return [text for host, found in answers.items() if found for text in _problems(host, found, address)]
+
+
+def _complete(answers: Answers) -> bool:
+    """Return whether a server answers, and each answer has the configuration of JetStream."""
+    found = [answer for answer in answers.values() if answer]
+    return bool(found) and all(map(_config, found))
+
+
+def _answers(address: NatsAddress) -> Answers:
+    return {host: _read(host, address.monitor) for host, _ in address.hosts}
+
+
+def _config(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of JetStream; empty while a server starts."""
+    config = (found.get("jetstream") or {}).get("config")
+    return config if isinstance(config, dict) else {}
 
 
 def _read(host: str, port: int) -> dict[str, Any] | None:
@@ -39,7 +68,9 @@ def _read(host: str, port: int) -> dict[str, Any] | None:
 def _problems(host: str, found: dict[str, Any], address: NatsAddress) -> list[str]:
     errors = []
     server = f"The NATS server at {host}"
-    if not (found.get("jetstream", {}).get("config") or {}).get("sync_always"):
+    if not _config(found):
+        errors.append(f"{server} has no JetStream: add a jetstream block to its configuration.")
+    elif not _config(found).get("sync_always"):
         errors.append(
             f"{server} can lose acknowledged commits at a power cut: set sync_interval: always in its "
             "jetstream block."

@@ -62,6 +62,10 @@ class Stream:
         if server in {peer["name"] for peer in cluster.get("replicas", ()) if peer.get("current")}:
             await self._request(f"STREAM.LEADER.STEPDOWN.{self.name}", {"placement": {"preferred": server}})
 
+    async def step_down(self) -> None:
+        """Request an election of another leader."""
+        await self._request(f"STREAM.LEADER.STEPDOWN.{self.name}", None)
+
     async def publish(self, body: bytes, headers: dict[str, str], seconds: float) -> Msg:
         """Publish a body, and return the answer. Raises an exception of SILENCE without an answer."""
         return await self._client.request(self.subject, body, timeout=seconds, headers=headers)

@@ -2,9 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
 from typing import Any, TypeVar
+
+from dualbus.log.commits import nothing
 
 T = TypeVar("T")
 
@@ -17,10 +19,11 @@ class LoopThread:
         self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
         self._thread.start()
 
-    def run(self, coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run a coroutine and return its result. Raises TimeoutError."""
+    def run(self, coroutine: Coroutine[Any, Any, T], seconds: float, meanwhile: Callable[[], None] = nothing) -> T:
+        """Run a coroutine, and meanwhile a function; return the result of the coroutine. Raises TimeoutError."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
+            meanwhile()
             return future.result(seconds)
         except CancelledError:
             raise TimeoutError from None

@@ -5,6 +5,7 @@ PostgreSQL replicates, but does not fail over by itself: an operator or a tool s
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -12,10 +13,10 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import psycopg
 from psycopg import errors
 
-from dualbus.log.commits import CommitLogRefused, OutcomeUnknown
+from dualbus.log.commits import CommitLogRefused, CommitLogUnreachable, OutcomeUnknown, nothing
 from dualbus.log.contract import LogUnavailable
 from dualbus.log.inbox import Inbox
-from dualbus.log.postgresql.connection import Connection, ConnectionThread, LostConnection
+from dualbus.log.postgresql.connection import Connection, ConnectionThread, LostConnection, shut_down
 
 BODY_BYTES_MAX = 8 << 20  # of one body, and of the bodies of one read
 START_SECONDS = 30.0
@@ -52,6 +53,7 @@ class PostgresCommitLog:
         self.name = f"PostgreSQL database {urlsplit(self._url).path.removeprefix('/')}"
         self.body_bytes_max = BODY_BYTES_MAX
         self._closed = False
+        self._notifier: Connection | None = None  # the connection of the listener
         self._listening = threading.Event()
         self.resolved = 0  # puts whose first answer was lost
         self._inbox = Inbox()
@@ -78,7 +80,7 @@ class PostgresCommitLog:
                 return
             except LostConnection as lost:
                 if time.monotonic() > until:
-                    raise LogUnavailable(
+                    raise CommitLogUnreachable(
                         f"PostgreSQL does not answer ({lost}): start the server, or correct DUALBUS_LOG."
                     ) from None
                 time.sleep(PAUSE_SECONDS)
@@ -100,12 +102,14 @@ class PostgresCommitLog:
 
     # Bodies.
 
-    def put(self, number: int, body: bytes, seconds: float) -> bool:
+    def put(self, number: int, body: bytes, seconds: float, meanwhile: Callable[[], None] = nothing) -> bool:
         until = time.monotonic() + seconds
         lost, reason = False, ""  # lost: an attempt without an answer, which may still be stored
         while (left := until - time.monotonic()) > 0:
+            once, meanwhile = meanwhile, nothing
             try:
-                if (stored := self._thread.run(lambda connection: _put(connection, number, body), left)) is not None:
+                stored = self._thread.run(lambda connection: _put(connection, number, body), left, once)
+                if stored is not None:
                     self.resolved += lost
                     return stored
             except LostConnection:
@@ -128,7 +132,7 @@ class PostgresCommitLog:
         except errors.UndefinedTable:
             return []
         except (LostConnection, psycopg.Error) as error:
-            raise LogUnavailable(f"PostgreSQL does not answer ({error}).") from None
+            raise CommitLogUnreachable(f"PostgreSQL does not answer ({error}).") from None
         return [body for expected, (number, body) in enumerate(rows, after + 1) if number == expected]
 
     def tail(self) -> int | None:
@@ -153,6 +157,7 @@ class PostgresCommitLog:
                 suppress(psycopg.Error),  # the next append or read reports the outage; a notification only saves time
                 psycopg.connect(self._url, autocommit=True, connect_timeout=3) as connection,
             ):
+                self._notifier = connection
                 connection.execute("LISTEN dualbus")
                 self._listening.set()
                 while not self._closed:
@@ -177,6 +182,7 @@ class PostgresCommitLog:
     def close(self) -> None:
         """Disconnect."""
         self._closed = True
+        shut_down(self._notifier)
         if self._listener.is_alive():
             self._listener.join()
         self._thread.close()

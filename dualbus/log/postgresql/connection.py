@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from dualbus.log.commits import nothing
+
 T = TypeVar("T")
 Connection = psycopg.Connection[Any]
 
@@ -30,9 +32,13 @@ class ConnectionThread:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._connection: Connection | None = None
 
-    def run(self, function: Callable[[Connection], T], seconds: float) -> T:
-        """Run a function with the connection. Raises LostConnection, or an error of a statement."""
+    def run(self, function: Callable[[Connection], T], seconds: float, meanwhile: Callable[[], None] = nothing) -> T:
+        """Run a function with the connection, and meanwhile another without it; return the result of the first.
+
+        Raises LostConnection, or an error of a statement.
+        """
         future: Future[T] = self._thread.submit(self._with_connection, function)
+        meanwhile()
         try:
             return future.result(seconds)
         except TimeoutError:
@@ -54,9 +60,7 @@ class ConnectionThread:
 
     def abandon(self) -> None:
         """Shut the connection down, without a word to the server."""
-        if self._connection is not None and not self._connection.closed:
-            with suppress(OSError, psycopg.Error), socket.socket(fileno=_duplicate(self._connection)) as duplicate:
-                duplicate.shutdown(socket.SHUT_RDWR)
+        shut_down(self._connection)
 
     def close(self) -> None:
         """Close the connection and end the thread."""
@@ -64,6 +68,13 @@ class ConnectionThread:
         self._thread.shutdown(cancel_futures=True)
         if self._connection is not None:
             self._connection.close()
+
+
+def shut_down(connection: Connection | None) -> None:
+    """Shut a connection down from any thread: the thread that waits for an answer receives an error."""
+    if connection is not None and not connection.closed:
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=_duplicate(connection)) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
 
 
 def _duplicate(connection: Connection) -> int:

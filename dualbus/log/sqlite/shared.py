@@ -12,13 +12,14 @@ from typing import Any
 
 import uuid_utils
 
-from dualbus.log.body import BEGINNING, check_identity, packed, unpacked, verified
-from dualbus.log.commits import CommitLog, OutcomeUnknown
+from dualbus.log.body import BEGINNING, NewCommit, check_identity, packed, unpacked, verified
+from dualbus.log.commits import CommitLog, CommitLogUnreachable, OutcomeUnknown
 from dualbus.log.contract import (
     Appended,
     CommitFailed,
     Decision,
     LogDamaged,
+    LogError,
     LogUnavailable,
     RecordedEvent,
 )
@@ -75,7 +76,7 @@ class SharedLog(SqliteLog):
                 self._begin()
             first = self._commits.get(0, 1)
         if not first:
-            raise LogUnavailable("The first commit of the commit log cannot be read: start commandbus again.")
+            raise CommitLogUnreachable("The first commit of the commit log cannot be read: start commandbus again.")
         body = unpacked(first[0], 1)
         with usable(folder), self._new_file(body.identity, body.secret):
             self._catch_up()
@@ -96,6 +97,8 @@ class SharedLog(SqliteLog):
         """Raise LogDamaged if the commit log differs from the last commit of the replica, or lacks this commit."""
         number = self._end.number
         until = time.monotonic() + LOST_SECONDS
+        for first in self._commits.get(0, 1):  # a shorter commit log, such as of a restored log, has lost nothing
+            check_identity(unpacked(first, 1), self.identity)
         while number:
             if found := self._commits.get(number - 1, 1):
                 body = unpacked(found[0], number)
@@ -137,7 +140,8 @@ class SharedLog(SqliteLog):
         for body in bodies:
             new.append(verified(unpacked(body, end.number + 1), self.identity, end))
             end = new[-1].end
-        self._apply(new)
+        self._prepare(new)
+        self._finish(end)
         for commit in new:
             self._followed += commit.events
         self._writers.active_sign(now)
@@ -158,22 +162,42 @@ class SharedLog(SqliteLog):
         if len(body) > self._commits.body_bytes_max and len(decisions) > 1:
             return self._put(decisions[: len(decisions) // 2], seconds)
         began = time.monotonic()
-        try:
-            stored = self._commits.put(commit.end.number, body, seconds)
-        except OutcomeUnknown:
-            self._stand_by("no majority answers")
-            raise
-        if not stored:
+        if not self._store(commit, body, seconds):
             self._stand_by("another writer has appended a commit")
             self._follow()
             return Appended(0, [])
+        self._next_announcement = min(self._next_announcement, self._announced_at + PROMPT_SECONDS)
+        return Appended(len(decisions), commit.events, time.monotonic() - began)
+
+    def _store(self, commit: NewCommit, body: bytes, seconds: float) -> bool:
+        """Put a body, meanwhile write its rows, and commit the rows after the engine has stored the body."""
+        problems: list[LogError] = []
+
+        def prepare() -> None:
+            try:
+                self._prepare([commit])
+            except LogError as problem:
+                problems.append(problem)
+
+        stored = False
         try:
-            self._apply([commit])
+            stored = self._commits.put(commit.end.number, body, seconds, prepare)
+        except OutcomeUnknown:
+            self._stand_by("no majority answers")
+            raise
+        finally:
+            if not stored:
+                self._roll_back()
+        if not stored:
+            return False
+        try:
+            for problem in problems:
+                raise problem
+            self._finish(commit.end)
         except LogUnavailable as full:
             lacks = f"The commit log has commit {commit.end.number}, and the replica lacks it."
             raise CommitFailed(f"{lacks} {full}") from None
-        self._next_announcement = min(self._next_announcement, self._announced_at + PROMPT_SECONDS)
-        return Appended(len(decisions), commit.events, time.monotonic() - began)
+        return True
 
     # Roles.
 
@@ -244,6 +268,11 @@ class SharedLog(SqliteLog):
             logger.warning("This commandbus stands by (active since commit %d): %s.", self.since, reason)
         self.since = None
         self._next_announcement = 0.0
+
+    def stay_active(self) -> None:
+        """Announce this writer while a long decision delays `turn`. May be called from another thread."""
+        if self.since is not None and time.monotonic() >= self._next_announcement:
+            self._announce()
 
     def leave(self) -> None:
         """Stand by, and request the other writers to claim at once."""

@@ -176,16 +176,22 @@ class SqliteLog(SqliteLogReader):
         self._advance(commit.end)
         return Appended(accepted, commit.events, sync_seconds)
 
-    def _apply(self, commits: Sequence[NewCommit]) -> None:
-        """Write commits in one transaction. Raises LogUnavailable or CommitFailed."""
+    def _prepare(self, commits: Sequence[NewCommit]) -> None:
+        """Write commits in a transaction that stays open. Raises LogUnavailable or CommitFailed."""
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for commit in commits:
                 self._write(commit)
+        except apsw.Error as error:
+            raise self._failure(error) from None
+
+    def _finish(self, end: End) -> None:
+        """Make the open transaction durable. Raises LogUnavailable or CommitFailed."""
+        try:
             self._db.execute("COMMIT")
         except apsw.Error as error:
             raise self._failure(error) from None
-        self._advance(commits[-1].end)
+        self._advance(end)
 
     def _failure(self, error: apsw.Error) -> LogError:
         """Return the error of a transaction that failed: definite if SQLite has rolled back."""

@@ -1,0 +1,89 @@
+"""A log of a million events moves to three servers, and a new host copies it: python -m tests.machines.million."""
+
+import argparse
+import os
+import tempfile
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+from dualbus import Client
+from dualbus.application.errors import DualbusError
+from dualbus.commandbus.fingerprint import fingerprint
+from dualbus.commandbus.node import genesis
+from dualbus.log.contract import Decision
+from dualbus.log.engine import open_commit_log, open_log, open_reader
+from dualbus.log.tags import Tagger
+from dualbus.operations.moving import fill
+from dualbus.testing import Cluster, until
+from tests import keyring
+from tests.conftest import ROOT
+from tests.machines.servers import running_servers
+from users import app
+from users.messages import UserCreated
+
+COMMIT_COMMANDS = 256
+TIME = "2026-01-31T12:00:00.000000Z"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    events = parser.parse_args().events
+    os.environ["DUALBUS_KEYS"] = str(keyring.FOLDER)
+    with tempfile.TemporaryDirectory(prefix="db") as name, running_servers(Path(name), 3) as servers:
+        folder, url = Path(name), servers.url()
+        (folder / "one").mkdir()
+        write(folder / "one" / "data", events)
+        began = time.monotonic()
+        with closing(open_commit_log(url, create=True)) as commits:
+            fill(commits, folder / "one" / "data", lambda done, total: None)
+        print(f"{events} events moved in {time.monotonic() - began:.1f} s", flush=True)
+        (folder / "new").mkdir()
+        new = Cluster(folder / "new", cwd=ROOT, log=url, host="new", timeout_ms="15000")
+        began = time.monotonic()
+        with new, Client(new.front) as client:
+            new.start()
+            until(lambda: answers(client, events), 600)
+            print(f"a new host answers {time.monotonic() - began:.1f} s after its start", flush=True)
+            middle = events // 2
+            again = client.command("CreateUser", payload_of(middle), idempotency_key=f"k{middle}")
+            print(f"a key of the log gets its first answer: {again.events[0]['payload']['id'] == f'u{middle}'}")
+        heads = set()
+        for host in ("one", "new"):
+            with closing(open_reader(folder / host / "data")) as log:
+                heads.add(log.read(events, 1)[0].hash)
+        print(f"equal hashes at position {events + 1}: {len(heads) == 1}")
+
+
+def write(folder: Path, events: int) -> None:
+    """Write a log of one machine."""
+    with closing(open_log(folder, lambda secret: genesis(app, secret))) as log:
+        tagger = Tagger(app.private_tags, log.secret)
+        for first in range(0, events, COMMIT_COMMANDS):
+            numbers = range(first, min(first + COMMIT_COMMANDS, events))
+            log.append([decision(n, tagger) for n in numbers])
+
+
+def decision(number: int, tagger: Tagger) -> Decision:
+    """Return the decision of a command with a key."""
+    payload = payload_of(number)
+    event = tagger.new_event(UserCreated(id=f"u{number}", **payload))
+    mark = fingerprint("CreateUser", payload, None)
+    return Decision(f"k{number}", TIME, [event], fingerprint=mark)
+
+
+def payload_of(number: int) -> dict[str, str]:
+    """Return the payload of a command."""
+    return {"name": f"name {number}", "email": "u@example.com"}
+
+
+def answers(client: Client, events: int) -> bool:
+    """Return whether a query finds the last user."""
+    with suppress(DualbusError):
+        return client.query("GetUser", user_id=f"u{events - 1}") is not None
+    return False
+
+
+if __name__ == "__main__":
+    main()
