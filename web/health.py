@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 from dualbus.application.errors import DualbusError
 
 from .endpoints import route
+from .page.alarms import FOLLOWING, level_of
 from .site import Site
 
 STATUS_SECONDS = 2.0
@@ -39,6 +40,9 @@ def unready(status: dict[str, Any]) -> list[str]:
     """Return the reasons why a cluster with this status is not ready."""
     seen = {each["name"] for each in status["processes"] if each.get("seen_s", 0) <= SILENT_SECONDS}
     problems = [f"No {name} responds." for name in NEEDED if name not in seen]
+    states = [each.get("state", FOLLOWING) for each in status["processes"] if each["name"] == "projector"]
+    if any(level_of(state) == "stop" for state in states):
+        problems.append("The projector has stopped: run `dualbus status`.")
     lag = status["lag_s"] or 0.0
     if lag > LAG_SECONDS_MAX:
         problems.append(f"The read model is {lag:.0f} s behind the log.")

@@ -13,9 +13,10 @@ from tests.conftest import ROOT
 
 
 def serving(cluster: Cluster) -> Cluster:
-    """Start a cluster with its web process, and wait until the process accepts connections."""
+    """Start a cluster with its web process, and wait until all are ready."""
     cluster.start()
     cluster.start("web")
+    cluster.wait_until_ready()
     wait_until_serving(cluster)
     return cluster
 

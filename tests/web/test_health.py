@@ -39,6 +39,11 @@ BUSES = [{"name": name, "seen_s": 0.1} for name in ("commandbus", "projector", "
         ({"processes": BUSES, "lag_s": 0.5}, []),
         ({"processes": BUSES, "lag_s": None}, []),
         ({"processes": BUSES, "lag_s": 11.0}, ["The read model is 11 s behind the log."]),
+        (
+            {"processes": [*BUSES, {"name": "projector", "state": "Position 5: KeyError"}], "lag_s": 0.0},
+            ["The projector has stopped: run `dualbus status`."],
+        ),
+        ({"processes": [*BUSES, {"name": "projector", "state": "building"}], "lag_s": 0.0}, []),
         ({"processes": [{**BUSES[0], "seen_s": 3.0}, *BUSES[1:]], "lag_s": 0.0}, ["No commandbus responds."]),
         ({"processes": [{**BUSES[0], "seen_s": 3.0}, *BUSES], "lag_s": 0.0}, []),
     ],
