@@ -1,7 +1,7 @@
 """The `Past` of a reaction: the history up to and including the event, for the same result in every run."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, NamedTuple, cast
@@ -16,6 +16,7 @@ from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.log.tags import Tagger
 
 STATES_MAX = 10_000
+CHUNK_EVENTS = 256
 
 Key = tuple[Any, tuple[str, ...], frozenset[str]]  # an initial state, tags, types
 
@@ -36,10 +37,19 @@ class Histories:
         self._log = log
         self._states: OrderedDict[Key, _Folded] = OrderedDict()
 
-    def events(self, tags: tuple[str, ...], types: frozenset[str], after: int, until: int) -> Iterable[Event]:
-        """Return the events of these types with all tags, after a position and up to another."""
-        found = self._log.history(tags, types, after)
-        return [self.app.decode(event.type, event.data) for event in found if event.position <= until]
+    def events(self, tags: tuple[str, ...], types: frozenset[str], after: int, until: int) -> Iterator[Event]:
+        """Yield the events of these types with all tags, after a position and up to another.
+
+        A reaction that is behind reads few of the later events, of which a tag may have many.
+        """
+        while found := self._log.history(tags, types, after, CHUNK_EVENTS):
+            for event in found:
+                if event.position > until:
+                    return
+                yield self.app.decode(event.type, event.data)
+            after = found[-1].position
+            if len(found) < CHUNK_EVENTS:
+                return
 
     def fold(self, key: Key, until: int) -> Any:
         """Return the state of the events up to a position."""

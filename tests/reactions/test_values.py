@@ -2,19 +2,21 @@
 
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dualbus import App, Cancel, Command, Event, Later, Past, Reaction, Rejected
 from dualbus.application.messages import parse
-from dualbus.log.contract import Decision
+from dualbus.log.contract import Decision, RecordedEvent
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.log.tags import Tagger
 from dualbus.reactions.order import TagOrder
-from dualbus.reactions.past import Histories, ReactionPast
+from dualbus.reactions.past import CHUNK_EVENTS, Histories, ReactionPast
 from dualbus.testing import NOW, react
 from tests.reactions import shop
 from tests.reactions.shop import (
@@ -92,6 +94,27 @@ def test_the_past_of_a_reaction_ends_with_its_event(log: SqliteLog) -> None:
     past = ReactionPast(histories, records[2], "orders/3")
     assert past.events(ORDER("a"), of=(OrderPlaced, OrderShipped)) == [PLACED]
     assert past.now().isoformat() == "2026-01-31T12:00:02+00:00"
+
+
+def test_the_past_of_an_early_event_reads_few_of_a_thousand_later_ones(tmp_path: Path) -> None:
+    read: list[int] = []
+
+    class Counted(SqliteLog):
+        def history(self, *args: Any, **options: Any) -> list[RecordedEvent]:
+            found = super().history(*args, **options)
+            read.extend(event.position for event in found)
+            return found
+
+    with closing(Counted(tmp_path, lambda secret: Decision("genesis", NOW.isoformat()))) as log:
+        tagger = Tagger(app.private_tags, log.secret)
+        log.append([Decision("k", NOW.isoformat(), [tagger.new_event(PLACED), *[tagger.new_event(PAID)] * 999])])
+        histories = Histories(app, log)
+
+        early, last = (ReactionPast(histories, log.read(at - 1, 1)[0], "orders") for at in (2, 1000))
+        assert early.events(ORDER("a")) == [PLACED, PAID]
+        assert len(read) == CHUNK_EVENTS < 999
+        assert len(last.events(ORDER("a"))) == 1000
+        assert read == [*range(1, CHUNK_EVENTS + 1), *range(1, 1001)]
 
 
 def test_ids_of_a_reaction_are_the_same_in_every_run_and_differ_from_all_others(log: SqliteLog) -> None:
