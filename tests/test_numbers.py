@@ -121,7 +121,7 @@ def test_a_number_arrives_as_its_field_wants_it(fields: str, name: str, value: s
         ('{"price": [0.10]}', "Price is not valid"),
         (f'{{"most": {LONGER}}}', f"Most must be at most {LONG}"),
         (f'{{"even": {LONG}}}', "Even must be a multiple of 0.02"),
-        ('{"line": {"price": 0.123}}', "Line price is not valid: decimal input should have no more than 2 decimal"),
+        ('{"line": {"price": 0.123}}', "Line price must have at most 2 decimal places"),
         ('{"day": 0.10}', "Day is not valid"),
         (f'{{"anything": [{LONG}, {LONGER}]}}', "Two numbers differ only in digits that are lost"),
     ],

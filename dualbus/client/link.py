@@ -13,6 +13,7 @@ from dualbus.transport.keys import load_keys
 from dualbus.transport.sockets import Connection
 
 CONNECT_SECONDS = 1.0  # to connect to a gateway, before the next address
+KEYS_SECONDS = 5.0  # that a client waits for the first start of its cluster
 
 
 def new_calls(
@@ -24,7 +25,7 @@ def new_calls(
     seconds = settings.timeout_ms / 1000 if timeout is None else timeout
     calls = PendingCalls(settings.front, src, seconds, random.random, lambda: secrets.token_urlsafe(12))
     calls.addresses += settings.other_fronts
-    calls.keys = load_keys(settings.keys)
+    calls.keys = load_keys(settings.keys, min(seconds, KEYS_SECONDS))
     return calls
 
 

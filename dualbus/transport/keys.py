@@ -41,18 +41,20 @@ class Keys(NamedTuple):
         return f"Keys(public={self.public!r})"
 
 
-def load_keys(path: Path | None) -> Keys | None:
+def load_keys(path: Path | None, seconds: float = 0.0) -> Keys | None:
     """Return the keys of a client: of a key file, or of the cluster's folder; None if keys are off.
 
-    Only processes create keys: a client in a wrong folder would have keys that no gateway accepts.
+    Wait up to `seconds` for the first start of the cluster. Only processes create keys: a client in a wrong folder
+    would have keys that no gateway accepts.
     """
     if path is None:
         return None
-    if os.path.isfile(path):
-        return _read(path)
-    if not os.path.exists(path / CLUSTER_FILE):
-        raise ConfigError(f"There are no keys in {path}: start the cluster, or set DUALBUS_DATA or DUALBUS_KEYS.")
-    return load_cluster_keys(path)
+    deadline = time.monotonic() + seconds
+    while not (os.path.isfile(path) or os.path.exists(path / CLUSTER_FILE)):
+        if time.monotonic() >= deadline:
+            raise ConfigError(f"There are no keys in {path}: start the cluster, or set DUALBUS_DATA or DUALBUS_KEYS.")
+        time.sleep(0.05)
+    return _read(path) if os.path.isfile(path) else load_cluster_keys(path)
 
 
 def load_cluster_keys(folder: Path | None) -> Keys | None:

@@ -147,8 +147,8 @@ MUTANTS = {
     ),
     "replica before the commit log": Mutant(
         "dualbus/log/sqlite/shared.py",
-        "stored = self._commits.put(commit.end.number, body, seconds)",
-        "self._apply([commit]); stored = self._commits.put(commit.end.number, body, seconds)",
+        "stored = self._commits.put(commit.end.number, body, seconds, prepare)",
+        "prepare(); self._finish(commit.end); stored = self._commits.put(commit.end.number, body, seconds)",
         f"{MACHINES}::test_of_two_writers_the_second_appends_nothing_and_then_knows_what_the_first_appended",
     ),
     "hash of a followed commit not checked": Mutant(

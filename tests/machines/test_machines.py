@@ -63,7 +63,7 @@ def test_the_page_shows_the_machines_their_roles_and_the_leader_of_the_stream(ho
 
     def rows() -> dict[str, str]:
         try:
-            text = httpx.get(hosts.hosts[0].http, timeout=5).text
+            text = httpx.get(hosts.hosts[0].http, headers=hosts.hosts[0].http_headers, timeout=5).text
         except httpx.TransportError:
             return {}
         found = dict(re.findall(r'<th scope="row">(h\d)</th>\s*<td>(\w+)</td>', text))

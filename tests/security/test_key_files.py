@@ -168,7 +168,7 @@ def test_a_client_creates_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DUALBUS_KEYS", "")
     with pytest.raises(ConfigError, match=r"There are no keys in data/keys: start the cluster, or set DUALBUS_DATA"):
-        Client()
+        Client(timeout=0.1)
     with pytest.raises(ConfigError, match=r"There are no keys in /nowhere\.key: start"):
-        Client(keys="/nowhere.key")
+        Client(keys="/nowhere.key", timeout=0.1)
     assert list(tmp_path.iterdir()) == []
