@@ -217,11 +217,11 @@ def source(folder: Path) -> Path:
     return folder
 
 
-def run(source: Path, *tests: str) -> subprocess.CompletedProcess[str]:
-    """Run tests on a copy of the source."""
+def run(source: Path, *tests: str, seconds: int = 60) -> subprocess.CompletedProcess[str]:
+    """Run tests on a copy of the source; each fails after some seconds."""
     environ = {**os.environ, "PYTHONPATH": str(source)}
     without = [part for plugin in UNUSED for part in ("-p", f"no:{plugin}")]
-    arguments = [sys.executable, "-m", "pytest", "-x", "-n0", *without, "--timeout=20", *tests]
+    arguments = [sys.executable, "-m", "pytest", "-x", "-n0", *without, f"--timeout={seconds}", *tests]
     return subprocess.run(arguments, cwd=source, env=environ, capture_output=True, text=True)
 
 
@@ -241,5 +241,5 @@ def test_a_fault_that_is_put_in_is_caught(source: Path, fault: str) -> None:
     compile(mutated, mutant.file, "exec")
     (source / mutant.file).write_text(mutated)
     # when the test that must catch it is run, then it fails
-    done = run(source, mutant.test)
+    done = run(source, mutant.test, seconds=10)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, f"{fault} survives:\n{done.stdout[-3000:]}"
