@@ -36,10 +36,11 @@ class Cluster:
             "DUALBUS_BACK": back,
             "DUALBUS_EVENTS": events,
             "DUALBUS_PROGRESS": progress,
-            "DUALBUS_HTTP": f"http://127.0.0.1:{self.http_port}",
             "DUALBUS_DATA": str(self.data),
             "DUALBUS_APP": app,
         }
+        if (source / "web").exists():  # an earlier version refuses settings that it does not have
+            self._environment["DUALBUS_HTTP"] = f"http://127.0.0.1:{self.http_port}"
         if not keys:
             self._environment["DUALBUS_KEYS"] = "off"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
