@@ -5,6 +5,7 @@ A decision sees the earlier decisions of its batch: a batch is equivalent to its
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from pydantic_core import from_json
@@ -145,7 +146,7 @@ class CommandBatch:
             except Rejected as rejected:
                 problems = rejected.problems
         errors = stored_errors(problems) if problems else ()
-        if sum(len(str(error)) for error in errors) > DATA_CHARS_MAX:
+        if errors and sum(len(str(error)) for error in errors) > DATA_CHARS_MAX:
             raise WireError(f"The refusal holds more than {DATA_CHARS_MAX} characters.")
         decision = Decision(job.key, self._history.now, new, errors, past.conditions, fingerprint, _origin(job.body))
         self._decided[job.key] = len(self.decisions), self._history.position + len(new)
@@ -157,8 +158,10 @@ class CommandBatch:
 
         Only the reactor sends a correlation. A client's command under a key of a reaction would replace its command.
         """
-        reaction, slash, _ = key.partition("/")
-        if "correlation" not in body and (body["type"] == MARK or (slash and reaction in self._app.reactors)):
+        if "correlation" in body or ("/" not in key and body["type"] != MARK):
+            return
+        reaction = key.partition("/")[0]
+        if body["type"] == MARK or reaction in self._app.reactors:
             text = f"The idempotency_key {key!r} belongs to the reaction {reaction}: give the command another key."
             raise CommandError(error(msg_id, Code.MALFORMED, text))
 
@@ -250,7 +253,7 @@ def _fingerprint(body: dict[str, Any], command: Command | None) -> bytes | None:
 
 def _origin(body: dict[str, Any]) -> Origin:
     if _ORIGIN.isdisjoint(body):
-        return Origin(body["type"])
+        return _origin_of(body["type"])
     return Origin(
         body["type"],
         body.get("actor"),
@@ -259,6 +262,11 @@ def _origin(body: dict[str, Any]) -> Origin:
         body.get("trace"),
         body.get("metadata") or {},
     )
+
+
+@lru_cache(1024)  # by the types of the application's commands
+def _origin_of(type_: str) -> Origin:
+    return Origin(type_)
 
 
 def _key_used(msg_id: MessageId) -> dict[str, Any]:

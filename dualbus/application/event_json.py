@@ -31,7 +31,6 @@ def stored(event: Event) -> tuple[str, dict[str, Any]]:
     try:
         data = _json(event)
         if plain and is_plain(values, plain):
-            check(values)
             return data.decode(), values
         read = from_text(kind, data)
     except PydanticSerializationError as error:

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from datetime import datetime
 from functools import cache
 from itertools import islice
+from types import GeneratorType
 from typing import Any, Protocol, Self, TypeVar
 
 from dualbus.application.messages import Event
@@ -120,7 +121,8 @@ def initial(state: type[S] | S) -> S:
 
 def limited(events: Any, function: object, kinds: Collection[type[Event]]) -> list[Event]:
     """Return the events of a decision; raise WireError for too many, or for another value than these events."""
-    if isinstance(events, Event) or not (events is None or hasattr(events, "__iter__")):
+    is_generator = type(events) is GeneratorType  # of most decisions; pydantic's isinstance is slow
+    if not is_generator and (isinstance(events, Event) or not (events is None or hasattr(events, "__iter__"))):
         raise WireError(f"{name_of(function)} returned {type(events).__name__}: yield the events.")
     found = list(islice(events or (), EVENTS_MAX + 1))
     if len(found) > EVENTS_MAX:
