@@ -182,6 +182,8 @@ class DecisionPast:
     @property
     def conditions(self) -> list[AppendCondition]:
         """The conditions under which the events of the decision may be appended."""
+        if not self._after:
+            return []
         return [AppendCondition(tags, types, after) for (tags, types), after in self._after.items()]
 
     def new_id(self) -> str:
