@@ -84,8 +84,11 @@ class Commands:
             except Rejected as refused:
                 return self._refused(refused, key)
             except HandlerError as failed:
-                if failed.outcome_known:
+                # Several command buses may have died during the command, and one of them perhaps after the commit.
+                outcome = None if failed.outcome_known else self.log.outcomes([key]).get(key)
+                if outcome is None:
                     raise self._failure(failed, key) from None
+                return self.known(type_, outcome)
             except (Unavailable, DeadlineExceeded, ClientClosed) as unavailable:
                 if tries == 1:
                     logger.warning("%s waits for the cluster: %s", key, unavailable)

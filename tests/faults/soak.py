@@ -231,7 +231,10 @@ class Round:
             try:
                 until(at_rest, SETTLE_SECONDS)
             except (AssertionError, DataError):
-                self.faults.append(Fault("skipped", f"The {what} never came to the end of the log."))
+                states = "".join(
+                    one.stderr_text[-1500:] for one in self._running if one.name in ("reactor", "projector")
+                )
+                self.faults.append(Fault("skipped", f"The {what} never came to the end of the log: {states}"))
 
     def _wrong(self, text: str) -> None:
         self.faults.append(Fault("broken", text))

@@ -1,5 +1,6 @@
 """Reactions on values: the test kit, the past of a reaction, the order of events by tag."""
 
+import asyncio
 import random
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from dualbus import App, Cancel, Command, Event, Later, Past, Reaction, Rejected
+from dualbus.application.errors import HandlerError
 from dualbus.application.messages import parse
 from dualbus.log.contract import Decision, RecordedEvent
 from dualbus.log.sqlite.writer import SqliteLog
@@ -18,6 +20,7 @@ from dualbus.log.tags import Tagger
 from dualbus.reactions.order import TagOrder
 from dualbus.reactions.past import CHUNK_EVENTS, Histories, ReactionPast
 from dualbus.testing import NOW, react
+from reactor.commands import CommandFailed, Commands
 from tests.reactions import shop
 from tests.reactions.shop import (
     ORDER,
@@ -115,6 +118,16 @@ def test_the_past_of_an_early_event_reads_few_of_a_thousand_later_ones(tmp_path:
         assert len(read) == CHUNK_EVENTS < 999
         assert len(last.events(ORDER("a"))) == 1000
         assert read == [*range(1, CHUNK_EVENTS + 1), *range(1, 1001)]
+
+
+def test_a_command_during_which_command_buses_died_counts_as_done_only_if_the_log_has_it(log: SqliteLog) -> None:
+    async def died(*command: Any) -> None:
+        raise HandlerError("commandbus died 3 times", outcome_known=False)
+
+    commands = Commands(died, log)
+    with pytest.raises(CommandFailed, match="died 3 times"):
+        asyncio.run(commands.execute("ShipOrder", {}, "orders/9/0", {}))
+    assert asyncio.run(commands.execute("", {}, "k1", {})) is None
 
 
 def test_ids_of_a_reaction_are_the_same_in_every_run_and_differ_from_all_others(log: SqliteLog) -> None:

@@ -47,7 +47,7 @@ def key_of(keyed: Cluster, operator: Operator) -> Callable[..., Keys]:
 
     def add(name: str, *options: str) -> Keys:
         operator("keys", "add", name, *options)
-        keys = load_keys(keyed.folder / f"{name}.key")
+        keys = load_keys(keyed.folder / f"{name}.key", 30)
         assert keys
         return keys
 

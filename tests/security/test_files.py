@@ -41,7 +41,7 @@ def test_every_file_and_socket_is_private_also_with_an_open_umask(keyed: Cluster
 
 def load_keys_when_there(keyed: Cluster) -> Keys | None:
     until((keyed.data / "keys" / "cluster.key").exists)
-    return load_keys(keyed.data / "keys")
+    return load_keys(keyed.data / "keys", 30)
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o707, 0o702])

@@ -149,7 +149,7 @@ def test_the_wrong_key_opens_no_door(city: Cluster, defended: bool) -> None:
     # Given own keys with each public key of this cluster, and keys of another cluster
     city.start()
     ready(city)
-    own = load_keys(city.data / "keys") if defended else None
+    own = load_keys(city.data / "keys", 30) if defended else None
     tried = (
         [Keys(own.gateway, *new_pair()), Keys(own.public, *new_pair()), Keys(*new_pair(), own.public)]
         if own
@@ -170,7 +170,7 @@ def test_a_key_of_a_client_opens_only_the_door_for_clients(
     shop = key_of("shop", "--commands", "*") if defended else None
     city.start()
     ready(city)
-    own = load_keys(city.data / "keys") if defended else None
+    own = load_keys(city.data / "keys", 30) if defended else None
     for server in (shop.gateway, own.public) if shop and own else ("",):  # also if the cluster's public key leaks
         keys = shop._replace(gateway=server) if shop else None
         back = stranger(context, zmq.DEALER, city.addresses["back"], keys)
@@ -219,7 +219,7 @@ def test_a_recorded_conversation_that_is_replayed_or_cut_changes_nothing(
 ) -> None:
     city.start()
     ready(city)
-    chunks = recorded(city.front, load_keys(city.data / "keys") if defended else None, folder)
+    chunks = recorded(city.front, load_keys(city.data / "keys", 30) if defended else None, folder)
     assert any(b"Ada" in chunk for chunk in chunks) is not defended
     for count in range(1, len(chunks) + 1):
         replay(city.front, chunks[:count])

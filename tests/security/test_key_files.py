@@ -62,7 +62,7 @@ def test_a_secret_is_in_no_log_no_status_no_environment_and_no_repr(keyed: Clust
     keyed.environ["PYTHONHASHSEED"] = "0"  # so that the processes are not forked: /proc shows their environment
     keyed.start()
     until(lambda: (keyed.data / "keys" / "cluster.key").exists())
-    with RawClient(keyed.front, keys := load_keys(keyed.data / "keys")) as client:
+    with RawClient(keyed.front, keys := load_keys(keyed.data / "keys", 30)) as client:
         client.ask(query("GetUser", user_id="user-123"))
     status = operator("status", "--json")
     assert keys
@@ -127,7 +127,7 @@ def test_an_address_that_other_machines_can_reach_serves_those_with_keys(keyed: 
     keyed.start()
     until(lambda: (keyed.data / "keys" / "cluster.key").exists())
 
-    with RawClient("tcp://127.0.0.1:15997", load_keys(keyed.data / "keys")) as client:
+    with RawClient("tcp://127.0.0.1:15997", load_keys(keyed.data / "keys", 30)) as client:
         [created] = client.ask(create("Ada"))
     assert created["success"]
 

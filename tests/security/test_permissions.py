@@ -26,7 +26,7 @@ def events(*types: str) -> dict[str, Any]:
 def started(keyed: Cluster) -> Iterator[RawClient]:
     """Start the cluster; yield a client with the keys of the cluster, once everything answers."""
     keyed.start()
-    with RawClient(keyed.front, load_keys(keyed.data / "keys")) as own:
+    with RawClient(keyed.front, load_keys(keyed.data / "keys", 30)) as own:
         assert own.ask(query("GetUser", user_id="user-123"))[0]["data"]
         yield own
 
@@ -156,7 +156,7 @@ def test_an_added_and_a_rotated_key_work_without_a_restart(keyed: Cluster, key_o
         with RawClient(keyed.front, shop) as old:
             assert old.ask(create("Ada"))[0]["success"]
             operator("keys", "rotate", "shop", "--file", "new.key")
-            with RawClient(keyed.front, load_keys(keyed.folder / "new.key")) as new:
+            with RawClient(keyed.front, load_keys(keyed.folder / "new.key", 30)) as new:
                 assert new.ask(create("Ada"))[0]["success"]
             until(lambda: code(old.ask(create("Ada"), seconds=2)[0]) == 16)  # a command may be lost with its key
 

@@ -33,7 +33,7 @@ def prepared(keyed: Cluster, key_of: KeyOf) -> Path:
     """Start the cluster; return the key file of a client, once everything answers."""
     key_of("shop", "--commands", "RenameUser", "--queries", "GetUser")
     keyed.start()
-    with RawClient(keyed.front, load_keys(keyed.data / "keys")) as own:
+    with RawClient(keyed.front, load_keys(keyed.data / "keys", 30)) as own:
         own.ask(query("GetUser", user_id="user-123"))
     return keyed.folder / "shop.key"
 

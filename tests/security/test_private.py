@@ -41,7 +41,7 @@ def exits(cluster: Cluster, operator: Operator, collector: Collector) -> dict[st
     def answered() -> str:
         events = {"src": "t", "body": {"type": "Events", "params": {}}}
         timeline = {"src": "t", "dest": "gateway", "body": {"type": "Timeline", "params": {"key": "k"}}}
-        with RawClient(cluster.front, load_keys(cluster.data / "keys")) as client:
+        with RawClient(cluster.front, load_keys(cluster.data / "keys", 30)) as client:
             sent = [events, timeline, command("Save", key="k", **VALUES), command("Spoil", **VALUES)]
             return json.dumps(client.ask(*sent, query("List")))
 
@@ -109,7 +109,7 @@ def test_a_private_value_and_a_secret_leave_by_no_exit_but_export_and_backup(
 
         read = {name: exit_() for name, exit_ in exits(keyed, operator, collector).items()}
 
-    keys = load_keys(keyed.data / "keys")
+    keys = load_keys(keyed.data / "keys", 30)
     assert keys
     token = keyed.http_headers["authorization"].removeprefix("Bearer ")
     private = {"value": SECRET, "key": keys.secret, "gateway's key": keys.gateway_secret, "token": token}
