@@ -163,18 +163,10 @@ class SqliteLog(SqliteLogReader):
         sync_folder(final.parent)
 
     def append(self, decisions: Sequence[Decision]) -> Appended:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            accepted = self._first_conflict(decisions)
-            commit = new_commit(self._end, decisions[:accepted])
-            self._write(commit)
-            began = monotonic()
-            self._db.execute("COMMIT")
-            sync_seconds = monotonic() - began
-        except apsw.Error as error:
-            raise self._failure(error) from None
-        self._advance(commit.end)
-        return Appended(accepted, commit.events, sync_seconds)
+        accepted = self._first_conflict(decisions)
+        commit = new_commit(self._end, decisions[:accepted])
+        self._prepare([commit])
+        return Appended(accepted, commit.events, self._finish(commit.end))
 
     def _prepare(self, commits: Sequence[NewCommit]) -> None:
         """Write commits in a transaction that stays open. Raises LogUnavailable or CommitFailed."""
@@ -185,13 +177,16 @@ class SqliteLog(SqliteLogReader):
         except apsw.Error as error:
             raise self._failure(error) from None
 
-    def _finish(self, end: End) -> None:
-        """Make the open transaction durable. Raises LogUnavailable or CommitFailed."""
+    def _finish(self, end: End) -> float:
+        """Make the open transaction durable; return the seconds. Raises LogUnavailable or CommitFailed."""
+        began = monotonic()
         try:
             self._db.execute("COMMIT")
         except apsw.Error as error:
             raise self._failure(error) from None
+        seconds = monotonic() - began
         self._advance(end)
+        return seconds
 
     def _failure(self, error: apsw.Error) -> LogError:
         """Return the error of a transaction that failed: definite if SQLite has rolled back."""
@@ -239,13 +234,19 @@ class SqliteLog(SqliteLogReader):
             for condition in conditions:
                 if not _holds(condition, added):
                     return number
-                if condition.after < before and index.exists(self._db, *condition):
+                if condition.after < before and self._exists(condition):
                     return number
             for event in events:
                 position += 1
                 for tag in event.tags:
                     added.setdefault(tag, []).append((position, event))
         return len(decisions)
+
+    def _exists(self, condition: AppendCondition) -> bool:
+        try:
+            return index.exists(self._db, *condition)
+        except apsw.Error as error:
+            raise self._failure(error) from None
 
     def when_idle(self) -> None:
         if self._head_file:
