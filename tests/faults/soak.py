@@ -18,7 +18,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -219,7 +221,7 @@ class Round:
                 model.close()
 
         def reacted() -> bool:
-            log, store = SqliteLogReader(self._cluster.data), ReactionStore(self._cluster.data)
+            store, log = ReactionStore(self._cluster.data), SqliteLogReader(self._cluster.data)
             try:
                 progress, counts = store.progress().get("greeting"), store.counts()
                 return bool(progress and progress.position == log.head().position and counts["greeting"] == Counts())
@@ -229,8 +231,8 @@ class Round:
 
         for at_rest, what in ((reacted, "reactions"), (caught_up, "read model")):
             try:
-                until(at_rest, SETTLE_SECONDS)
-            except (AssertionError, DataError):
+                until(partial(_holds, at_rest), SETTLE_SECONDS)
+            except AssertionError:
                 states = "".join(
                     one.stderr_text[-1500:] for one in self._running if one.name in ("reactor", "projector")
                 )
@@ -238,6 +240,14 @@ class Round:
 
     def _wrong(self, text: str) -> None:
         self.faults.append(Fault("broken", text))
+
+
+def _holds(at_rest: Callable[[], bool]) -> bool:
+    """Return a condition; False while a process has lost its file, and has not created another."""
+    try:
+        return at_rest()
+    except DataError:
+        return False
 
 
 def _no_genesis(secret: bytes) -> NoReturn:
