@@ -74,8 +74,8 @@ def test_a_name_that_cannot_be_is_refused(
 class Dev:
     """A `dualbus dev` that runs."""
 
-    def __init__(self, made: Path) -> None:
-        self.said = made.parent / "said"
+    def __init__(self, made: Path, said: str = "said") -> None:
+        self.said = made.parent / said
         environ = Cluster(made.parent, "shop:app").environ | {"DUALBUS_DATA": "data"}
         with self.said.open("wb") as out:
             self.process = subprocess.Popen(
@@ -129,6 +129,20 @@ def test_the_end_of_the_input_is_the_end(made: Path, dev: Dev) -> None:
     # And the command line knows the application from the folder, as the cluster did
     done = run([*DUALBUS, "verify"], made)
     assert "The log is whole: positions 1 to 1" in done.stdout, done.stderr
+
+
+def test_a_second_one_in_the_folder_ends_and_leaves_the_first(made: Path, dev: Dev) -> None:
+    dev.send(type="AddItem", msg_id=1, payload={"name": "Lamp"})
+    dev.wait_for('"in_reply_to": 1, "success": true')
+
+    second = Dev(made, "said by the second")
+    assert second.process.wait() == 1
+    second.wait_for("Another cluster runs here: stop it, or set other addresses and another folder.")
+    assert second.process.stdin
+    second.process.stdin.close()
+
+    dev.send(type="AddItem", msg_id=2, payload={"name": "Desk"})
+    dev.wait_for('"in_reply_to": 2, "success": true')
 
 
 def test_a_folder_without_a_procfile_is_told(folder: Path) -> None:

@@ -70,7 +70,7 @@ class Shop:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.folder = cluster.folder
-        for version in ("1", "2"):
+        for version in ("1", "2", "3"):
             (self.folder / f"shop{version}.py").write_text(SOURCE.replace("VERSION", version))
         cluster.environ["DUALBUS_APP"] = "shop1:app"
 
@@ -83,12 +83,12 @@ class Shop:
             log.append([Decision(f"k{at}", "2026-01-01", [one]) for at, one in zip(sales, events, strict=True)])
         log.close()
 
-    def build(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """Run `dualbus build` with the second version."""
+    def build(self, *options: str, version: int = 2) -> subprocess.CompletedProcess[str]:
+        """Run `dualbus build` with the second version, or another."""
         return subprocess.run(
             [sys.executable, "-m", "dualbus", "build", *options],
             cwd=self.folder,
-            env=self.cluster.environ | {"DUALBUS_APP": "shop2:app"},
+            env=self.cluster.environ | {"DUALBUS_APP": f"shop{version}:app"},
             capture_output=True,
             text=True,
         )
@@ -192,6 +192,24 @@ def test_an_operator_builds_again_and_goes_back(shop: Shop) -> None:
         shop.restart("projector", "querybus", version=1)
         assert client.ask(query("Report"))[0]["data"] == {"version": 1, "counted": FEW + 4, "listed": FEW + 4}
         assert len(shop.read_models()) == 2
+
+
+def test_a_build_is_compared_with_the_read_model_in_use_and_not_with_an_earlier_build(shop: Shop) -> None:
+    # Given a running version, and a build of another that was never deployed
+    shop.fill(FEW)
+    shop.cluster.start()
+    with RawClient(shop.cluster.front) as client:
+        client.ask(query("Report"))
+    [running] = shop.read_models()
+    assert shop.build().returncode == 0
+
+    # When a third version is built, then it is compared with the running version
+    built = shop.build("--compare", "--keep", "2", version=3)
+    assert f"Compared with {running} at position {FEW}:" in built.stdout, built
+
+    # And without a projector, the comparison says that no process writes the other read model
+    shop.cluster.stop("projector")
+    assert ", which no process writes, at position" in shop.build("--compare", "--keep", "2", version=3).stdout
 
 
 def test_while_a_new_projector_builds_the_querybus_of_before_answers_from_its_rows(shop: Shop) -> None:
