@@ -55,9 +55,8 @@ def _free_port() -> int:
 class Process:
     """A process of a cluster. Its stderr is written to a file."""
 
-    start: "Callable[..., subprocess.Popen[bytes]]" = (
-        subprocess.Popen
-    )  # a test run may start processes in another way
+    # A test run may start processes in another way.
+    start: "Callable[..., subprocess.Popen[bytes]]" = subprocess.Popen
 
     def __init__(
         self,
