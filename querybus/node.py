@@ -97,6 +97,8 @@ class QueryBus:
             link.receive()
             if link.cancelled:
                 self._return_cancelled()
+            if stop.requested:
+                self._return_deferred()
             if self._deferred:
                 self._requeue_deferred()
             if link.jobs:
@@ -138,6 +140,11 @@ class QueryBus:
         self._deferred = [job for job in self._deferred if job.id not in cancelled]
         cancelled.clear()
         self._link.return_jobs(returned, self._position)
+
+    def _return_deferred(self) -> None:
+        """Return all deferred queries: the projector may be stopped too, and another querybus can wait for it."""
+        self._link.return_jobs(self._deferred, self._position)
+        self._deferred.clear()
 
     def _requeue_deferred(self) -> None:
         """Queue the deferred queries again if the read model may have moved."""

@@ -15,6 +15,7 @@ import pytest
 from dualbus.log.contract import Decision, NewEvent
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.testing import Cluster, until
+from tests.faults.seeing import process_status
 from tests.raw import RawClient, command, query
 
 SOURCE = """
@@ -168,6 +169,23 @@ def test_every_query_is_answered_through_a_deployment_with_another_read_model(sh
     assert all(answer["counted"] == answer["listed"] for answer in answers)
     # And the projector had nothing to build
     assert "Building" not in shop.cluster.process("projector").stderr_text
+
+
+def test_a_stopped_querybus_returns_the_queries_that_wait_for_a_stopped_projector(shop: Shop) -> None:
+    # Given a query for the position of a command, which the stopped projector has not reached
+    shop.cluster.start()
+    with RawClient(shop.cluster.front) as client, RawClient(shop.cluster.front) as other:
+        client.ask(query("Report"))
+        shop.cluster.stop("projector")
+        client.ask(command("Sell", item="new"))
+        client.send(query("Report", "waits"))
+        until(lambda: process_status(other, "querybus")["in_flight"] == 1)
+
+        # When querybus is stopped and both are started again, then the query is answered, and querybus had returned it
+        shop.restart("querybus", version=1)
+        shop.cluster.start("projector")
+        assert client.wait_for(["waits"])[0]["body"]["data"] == {"version": 1, "counted": 1, "listed": 1}
+        assert "with 1 in flight" not in shop.cluster.process("gateway").stderr_text
 
 
 def test_an_operator_builds_again_and_goes_back(shop: Shop) -> None:
