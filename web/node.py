@@ -21,6 +21,8 @@ from dualbus.runtime.tokens import operator_token
 from dualbus.transport.poller import Poll
 
 try:
+    from uvloop import new_event_loop
+
     from .app import WebApp
     from .connections import connections_max
     from .server import Server, tls_context
@@ -46,7 +48,8 @@ def serve(settings: Settings, stop: Stop) -> int:
     raise_descriptor_limit()
     with _bound(settings) as listener:
         _announce(settings, token)
-        asyncio.run(_run(app, settings, listener, tls, stop))
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_run(app, settings, listener, tls, stop))
     return EXIT_OK
 
 
