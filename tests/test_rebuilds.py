@@ -181,7 +181,7 @@ def test_a_stopped_querybus_returns_the_queries_that_wait_for_a_stopped_projecto
         client.send(query("Report", "waits"))
         until(lambda: process_status(other, "querybus")["in_flight"] == 1)
 
-        # When querybus is stopped and both are started again, then the query is answered, and querybus had returned it
+        # When querybus is stopped and both are started again, then querybus has returned the query, which is answered
         shop.restart("querybus", version=1)
         shop.cluster.start("projector")
         assert client.wait_for(["waits"])[0]["body"]["data"] == {"version": 1, "counted": 1, "listed": 1}

@@ -3,7 +3,6 @@
 import asyncio
 from http.cookies import CookieError, SimpleCookie
 
-from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
@@ -12,6 +11,7 @@ from dualbus.runtime.settings import Settings
 from dualbus.runtime.tokens import Token, TokenTable, hash_of
 
 from .problems import Problem
+from .request import Request, header_fields, is_repeated
 from .streams import Streams
 
 OPEN_PATHS = ("/healthz", "/readyz")  # for probes
@@ -45,7 +45,7 @@ class Access:
         if scope["path"] == "/" and (text := Request(scope).query_params.get(PARAMETER)):
             _holder(tokens, text)
             return self._moved(text)
-        holder = scope[HOLDER] = _holder(tokens, _bearer(scope) or self._of_cookie(Request(scope)))
+        holder = scope[HOLDER] = _holder(tokens, _bearer(scope) or self._of_cookie(scope))
         if holder.permissions != EVERYTHING and not _permits(holder, scope["path"], Request(scope)):
             raise Problem(403, f"The token of {holder.name} does not permit this: change its permissions.")
         return None
@@ -56,9 +56,9 @@ class Access:
         answer.set_cookie(self._cookie, text, COOKIE_SECONDS, secure=self._secure, httponly=True, samesite="strict")
         return answer
 
-    def _of_cookie(self, request: Request) -> str:
+    def _of_cookie(self, scope: Scope) -> str:
         try:
-            cookie = SimpleCookie(request.headers.get("cookie", "")).get(self._cookie)
+            cookie = SimpleCookie(Request(scope).field(b"cookie")).get(self._cookie)
         except CookieError:
             return ""
         return cookie.value if cookie else ""
@@ -71,8 +71,8 @@ def actor_of(scope: Scope) -> str | None:
 
 
 def _bearer(scope: Scope) -> str:
-    texts = [value for name, value in scope["headers"] if name == b"authorization"]
-    scheme, _, token = texts[0].partition(b" ") if len(texts) == 1 else (b"", b"", b"")
+    field = b"" if is_repeated(scope, b"authorization") else header_fields(scope).get(b"authorization", b"")
+    scheme, _, token = field.partition(b" ")
     return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else ""
 
 

@@ -1,11 +1,11 @@
 """The ASGI application: checks a request, finds its route, and converts errors into problems."""
 
 import logging
+from collections.abc import Awaitable
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.routing import Router
-from starlette.types import Message, Receive, Scope, Send
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dualbus.application.errors import DualbusError
 
@@ -14,8 +14,10 @@ from .access import Access
 from .guard import Guard, protective_headers
 from .page import routes as page
 from .problems import Problem, problem_of
+from .request import Request
 from .site import Site
 
+OF_TYPES = ("/commands/{type}", "/queries/{type}")
 ROUTES = (commands, queries, events, health, metrics, docs, page)
 
 logger = logging.getLogger(__name__)
@@ -27,21 +29,25 @@ class WebApp:
     def __init__(self, site: Site) -> None:
         self._guard = Guard(site.settings)
         self.access = Access(site.settings, site.streams)
-        self._router = Router(
-            [route for module in ROUTES for route in module.routes(site)],
-            redirect_slashes=False,
-        )
+        routes = [route for module in ROUTES for route in module.routes(site)]
+        self._router = Router(routes, redirect_slashes=False)
+        self._of_types = {
+            (method, route.path.split("/")[1]): route.endpoint
+            for route in routes
+            if isinstance(route, Route) and route.path in OF_TYPES
+            for method in route.methods or ()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a request."""
         started = False
 
-        async def send_with_headers(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"] += protective_headers(message["headers"])
-            await send(message)
+            return send(message)
 
         scope["app"] = self  # Router raises HTTPException
         try:
@@ -49,11 +55,20 @@ class WebApp:
             if answer := self.access.check(scope):
                 await answer(scope, receive, send_with_headers)
                 return
-            await self._router(scope, receive, send_with_headers)
+            await self._endpoint(scope)(scope, receive, send_with_headers)
         except Exception as error:
             if started:
                 raise
             await _problem(scope, error).response()(scope, receive, send_with_headers)
+
+    def _endpoint(self, scope: Scope) -> ASGIApp:
+        """Return the endpoint of a message type, for most requests; otherwise the router."""
+        kind, _, name = scope["path"][1:].partition("/")
+        endpoint = self._of_types.get((scope["method"], kind))
+        if endpoint is None or not name or "/" in name:
+            return self._router
+        scope["path_params"] = {"type": name}
+        return endpoint
 
 
 def _problem(scope: Scope, error: Exception) -> Problem:

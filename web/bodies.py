@@ -4,12 +4,11 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.requests import Request
-
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.numbers import read_number
 
 from .problems import Problem, busy
+from .request import Request
 
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 FORM_FIELDS_MAX = 1000
@@ -64,13 +63,13 @@ class Bodies:
 
 def _check_type(request: Request, expected: str) -> None:
     """Refuse other types, also because a form of a foreign page cannot send JSON."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = request.field(b"content-type").partition(";")[0].strip().lower()
     if media_type != expected:
         what = "JSON" if expected == JSON else "a form"
         raise Problem(415, f"The body must be {what}: send the header Content-Type: {expected}.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if request.field(b"content-encoding", "identity").lower() != "identity":
         raise Problem(415, "The body must not be compressed: omit Content-Encoding.")
-    if int(request.headers.get("content-length", "0")) > MESSAGE_BYTES_MAX:
+    if int(request.field(b"content-length", "0")) > MESSAGE_BYTES_MAX:
         raise Problem(413, f"The body has more than {MESSAGE_BYTES_MAX} bytes: send less in a request.")
 
 

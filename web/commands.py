@@ -1,7 +1,6 @@
 """POST /commands/{type}: execute a command once."""
 
 from pydantic_core import to_json
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
@@ -10,6 +9,7 @@ from .endpoints import route
 from .keys import key_of
 from .message_types import command_type
 from .parameters import parameters, pop_timeout, refuse_others
+from .request import Request
 from .site import Site
 from .tracing import traced
 

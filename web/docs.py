@@ -10,13 +10,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute
 
 from .bodies import JSON
 from .endpoints import route
 from .openapi import Document, Json
+from .request import Request
 from .site import Site
 
 FOLDER = Path(__file__).parent / "docs_page"

@@ -2,10 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
+
+from .request import Request
 
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
@@ -17,6 +16,7 @@ from .endpoints import route
 from .parameters import parameters
 from .positions import position_of
 from .problems import Problem
+from .request import Request
 from .site import Site
 from .streams import EventStream, last_event_id, started, wants_stream
 

@@ -5,6 +5,7 @@ from starlette.types import Scope
 from dualbus.runtime.settings import Settings
 
 from .problems import Problem
+from .request import header_fields, is_repeated
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -12,13 +13,15 @@ CONTENT = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action '
 DATA_HEADERS = [(b"cross-origin-resource-policy", b"same-origin"), (b"x-content-type-options", b"nosniff")]
 PAGE_HEADERS = [*DATA_HEADERS, (b"content-security-policy", CONTENT.encode()), (b"referrer-policy", b"same-origin")]
 # Under the referrer policy no-referrer, browsers send the forms of the page without their Origin.
-DATA_TYPES = (b"application/json", b"application/problem+json", b"text/event-stream")
+DATA_TYPES = [
+    (b"content-type", media_type)
+    for media_type in (b"application/json", b"application/problem+json", b"text/event-stream")
+]
 
 
 def protective_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return the headers to add to a response: data needs fewer than a page."""
-    is_data = any(name == b"content-type" and value in DATA_TYPES for name, value in headers)
-    return DATA_HEADERS if is_data else PAGE_HEADERS
+    return DATA_HEADERS if any(each in headers for each in DATA_TYPES) else PAGE_HEADERS
 
 
 class Guard:
@@ -42,11 +45,11 @@ class Guard:
 
     def check(self, scope: Scope) -> None:
         """Raise Problem for a foreign Host or Origin."""
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
-        origins = [value for name, value in scope["headers"] if name == b"origin"]
-        if len(hosts) != 1 or _without_port(hosts[0].lower()) not in self._hosts:
+        fields = header_fields(scope)
+        host, origin = fields.get(b"host", b""), fields.get(b"origin")
+        if is_repeated(scope, b"host") or _without_port(host.lower()) not in self._hosts:
             raise Problem(421, "Host must be the address of this process, as in DUALBUS_HTTP or DUALBUS_HTTP_ORIGIN.")
-        if any(origin not in self._origins for origin in origins):
+        if is_repeated(scope, b"origin") or (origin is not None and origin not in self._origins):
             raise Problem(403, "Pages of other origins must not send requests here.")
 
 

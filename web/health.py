@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
@@ -10,6 +9,7 @@ from dualbus.application.errors import DualbusError
 
 from .endpoints import route
 from .page.alarms import FOLLOWING, level_of
+from .request import Request
 from .site import Site
 
 STATUS_SECONDS = 2.0

@@ -2,11 +2,10 @@
 
 import re
 
-from starlette.requests import Request
-
 from dualbus.protocol.values import ID_CHARS_MAX
 
 from .problems import Problem
+from .request import Request
 
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')  # a string of RFC 9651
 _BARE = re.compile(r"[!#-~][!-~]*")

@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from starlette.requests import Request
-
 from dualbus.application.messages import Command, Query
 from dualbus.application.names import nearest
 
 from .problems import Problem
+from .request import Request
 from .site import Site
 
 T = TypeVar("T")

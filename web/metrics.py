@@ -3,13 +3,14 @@
 import os
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from dualbus.telemetry.prometheus import CONTENT_TYPE, metrics_text
 from dualbus.telemetry.usage import usage
 
+from .endpoints import route
+from .request import Request
 from .site import Site
 
 STATUS_SECONDS = 5.0
@@ -23,7 +24,7 @@ def routes(site: Site) -> list[BaseRoute]:
         status["processes"].append(_process(site))
         return Response(metrics_text(status), headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})
 
-    return [Route("/metrics", metrics)]
+    return [route("/metrics", metrics)]
 
 
 def _process(site: Site) -> dict[str, Any]:

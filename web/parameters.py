@@ -7,13 +7,12 @@ from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from starlette.requests import Request
-
 from dualbus.application.messages import Query
 from dualbus.client.call import TIMEOUT_SECONDS_MAX
 from dualbus.protocol.numbers import read_number
 
 from .problems import Problem
+from .request import Request
 
 PARAMETERS_MAX = 1000
 TIMEOUT = "timeout_ms"

@@ -4,7 +4,6 @@ import hashlib
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
@@ -12,6 +11,7 @@ from .bodies import JSON
 from .endpoints import route
 from .message_types import query_type
 from .parameters import fields_of, parameters, pop_timeout, refuse_others
+from .request import Request
 from .site import Site
 from .streams import EventStream, last_event_id, started, wants_stream
 from .tracing import traced
@@ -61,5 +61,5 @@ def etag(content: bytes) -> str:
 
 def is_known(tag: str, request: Request) -> bool:
     """Return whether the caller has the content of an ETag."""
-    known = request.headers.get("if-none-match")
-    return known is not None and tag in (each.strip().removeprefix("W/") for each in known.split(","))
+    known = request.field(b"if-none-match")
+    return bool(known) and tag in (each.strip().removeprefix("W/") for each in known.split(","))

@@ -1,13 +1,12 @@
 """Sessions: a header and a cookie carry the position of a caller's replies, so that callers see their own writes."""
 
-from starlette.requests import Request
-
 from dualbus.client.async_client import AsyncClient, AsyncSession
 from dualbus.runtime.settings import Settings
 
 from .access import actor_of
 from .positions import position_of
 from .problems import Problem
+from .request import Request, header_fields
 
 AFTER, POSITION = "dualbus-after", "dualbus-position"
 COOKIE_SECONDS = 60  # a read model is behind for less; after a restore, no browser keeps a position beyond the log
@@ -41,12 +40,12 @@ class Sessions:
 
     def _position(self, request: Request) -> int:
         """Return the position of the cookie; 0 without a valid cookie."""
-        if "cookie" not in request.headers:
+        if b"cookie" not in header_fields(request.scope):
             return 0
         return position_of(request.cookies.get(self._cookie, "")) or 0
 
 
 def _header(request: Request) -> int:
-    if (position := position_of(request.headers.get(AFTER, "0"))) is None:
+    if (position := position_of(request.field(AFTER.encode(), "0"))) is None:
         raise Problem(400, "Dualbus-After must be a position: the number of Dualbus-Position in an earlier response.")
     return position

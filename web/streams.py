@@ -6,12 +6,12 @@ from contextlib import aclosing
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .positions import position_of
 from .problems import Problem, busy
+from .request import Request
 
 MEDIA_TYPE = "text/event-stream"
 COMMENT_SECONDS = 15.0
@@ -107,12 +107,12 @@ async def started(frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, 
 
 def wants_stream(request: Request) -> bool:
     """Return whether a request accepts server-sent events."""
-    return request.method == "GET" and MEDIA_TYPE in request.headers.get("accept", "")
+    return request.method == "GET" and MEDIA_TYPE in request.field(b"accept")
 
 
 def last_event_id(request: Request) -> int:
     """Return the position after which a listener resumes. Raises Problem."""
-    if (position := position_of(request.headers.get("last-event-id", "") or "0")) is None:
+    if (position := position_of(request.field(b"last-event-id") or "0")) is None:
         raise Problem(400, "Last-Event-ID must be the id of a frame: a position of the log.")
     return position
 

@@ -1,11 +1,12 @@
 """The view Application: the graph from commands to queries, and the fields of all messages."""
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from dualbus.application.descriptions import about, events_of, fields_text
 
+from ..endpoints import route
+from ..request import Request
 from ..site import Site
 from .graph import Graph
 from .html import html, view
@@ -48,4 +49,4 @@ def routes(site: Site) -> list[BaseRoute]:
             queries=queries,
         )
 
-    return [Route("/page/application", view(page))]
+    return [route("/page/application", view(page))]

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from dualbus.application.errors import DualbusError
 
+from ..endpoints import route
+from ..request import Request
 from ..site import Site
 from .alarms import Alarm, alarms
 from .html import html, view
@@ -39,10 +40,10 @@ def routes(site: Site, positions: Positions) -> list[BaseRoute]:
         return html("health", alarms=_alarms(site, await _status(site, positions)))
 
     return [
-        Route("/", view(page)),
-        Route("/page/cluster", view(part)),
-        Route("/page/rates", rates),
-        Route("/page/health", view(health)),
+        route("/", view(page)),
+        route("/page/cluster", view(part)),
+        route("/page/rates", rates),
+        route("/page/health", view(health)),
     ]
 
 

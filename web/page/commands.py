@@ -3,14 +3,15 @@
 from typing import Any
 from urllib.parse import urlencode
 
-from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from dualbus.application.errors import DualbusError, problems_from
 from dualbus.log.contract import Outcome, ReadableLog
 
+from ..endpoints import route
 from ..problems import Problem
+from ..request import Request
 from ..site import Site
 from .history import History
 from .html import html, view
@@ -59,7 +60,7 @@ def routes(site: Site, log: Reading, history: History) -> list[BaseRoute]:
         name = "position" if text.isascii() and text.isdecimal() and len(text) < 19 else "key"
         return RedirectResponse(f"{PATH}?{urlencode({name: text})}" if text else PATH, 303)
 
-    return [Route(PATH, view(page)), Route(f"{PATH}/find", view(find))]
+    return [route(PATH, view(page)), route(f"{PATH}/find", view(find))]
 
 
 async def _timeline(site: Site, key: str) -> dict[str, Any] | None:

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
+from ..endpoints import route
 from ..problems import Problem
+from ..request import Request
 from ..site import Site
 from .history import Filter, Found, History
 from .html import html, view
@@ -48,9 +49,9 @@ def routes(site: Site, log: Reading, history: History) -> list[BaseRoute]:
         return html("event", view="events", **found)
 
     return [
-        Route(PATH, view(page)),
-        Route(f"{PATH}/changes", view(changes)),
-        Route(f"{PATH}/{{position:int}}", view(one)),
+        route(PATH, view(page)),
+        route(f"{PATH}/changes", view(changes)),
+        route(f"{PATH}/{{position:int}}", view(one)),
     ]
 
 

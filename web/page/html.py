@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from dualbus.application.errors import DualbusError
 from dualbus.log.contract import LogError
 
 from ..problems import Problem, problem_of
+from ..request import Request
 
 FOLDER = Path(__file__).parent
 VIEWS = (

@@ -2,12 +2,11 @@
 
 from urllib.parse import urlencode
 
-from starlette.requests import Request
-
 from dualbus.application.app import App
 from dualbus.application.names import nearest
 
 from ..problems import Problem
+from ..request import Request
 from .history import Filter
 
 TEXT_CHARS_MAX = 256

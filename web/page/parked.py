@@ -5,15 +5,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from dualbus.reactions.store import RETRY, SKIP, ReactionStore
 from dualbus.runtime.errors import DataError
 
 from ..bodies import FORM
+from ..endpoints import route
 from ..problems import Problem
+from ..request import Request
 from ..site import Site
 from .html import html, view
 from .reading import Reading
@@ -48,8 +49,8 @@ def routes(site: Site, reactions: Reading) -> list[BaseRoute]:
         return RedirectResponse(PATH, 303)
 
     return [
-        Route(PATH, view(page), methods=["GET"]),
-        Route(f"{PATH}/{{reaction}}/{{position:int}}", view(command), methods=["POST"]),
+        route(PATH, view(page)),
+        route(f"{PATH}/{{reaction}}/{{position:int}}", view(command), "POST"),
     ]
 
 

@@ -3,10 +3,11 @@
 from typing import Any
 from urllib.parse import urlencode
 
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
+from ..endpoints import route
+from ..request import Request
 from ..site import Site
 from .html import html, view
 from .parameters import TEXT_CHARS_MAX, whole_number
@@ -48,7 +49,7 @@ def routes(site: Site, reading: Reading, model: ReadModelTables) -> list[BaseRou
             following=_link(name, where, offset + ROWS_SHOWN) if found.more else "",
         )
 
-    return [Route(PATH, view(page)), Route(f"{PATH}/{{table}}", view(page))]
+    return [route(PATH, view(page)), route(f"{PATH}/{{table}}", view(page))]
 
 
 def _shown(table: Table) -> list[str]:

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 from uuid_utils import uuid7
 
 from dualbus.application.descriptions import about
@@ -16,7 +15,9 @@ from dualbus.application.messages import Message
 from dualbus.application.names import nearest
 
 from ..bodies import FORM
+from ..endpoints import route
 from ..problems import Problem
+from ..request import Request
 from ..site import Site
 from .fields import fields_of, texts_of, values_of
 from .html import html, view
@@ -31,10 +32,10 @@ def routes(site: Site) -> list[BaseRoute]:
     """Return the routes of the forms."""
     forms = Forms(site)
     return [
-        Route(PATH, view(forms.first)),
-        Route(f"{PATH}/{{type}}", view(forms.show), methods=["GET"]),
-        Route(f"{PATH}/{{type}}", view(forms.run), methods=["POST"]),
-        Route(f"{PATH}/{{type}}/samples", view(forms.show_samples), methods=["POST"]),
+        route(PATH, view(forms.first)),
+        route(f"{PATH}/{{type}}", view(forms.show)),
+        route(f"{PATH}/{{type}}", view(forms.run), "POST"),
+        route(f"{PATH}/{{type}}/samples", view(forms.show_samples), "POST"),
     ]
 
 
@@ -72,7 +73,7 @@ class Forms:
             key = sent.get(KEY, "")[:KEY_CHARS_MAX] or str(uuid7())
             values = values_of(fields_of(kind), sent)
             result = await _result(session.command(kind.__name__, values, idempotency_key=key), key)
-            template = "try_part" if "hx-request" in request.headers else "try"
+            template = "try_part" if request.field(b"hx-request") else "try"
             headers = self._site.sessions.headers(request, session)
             return html(template, headers=headers, view="try", **self._values(kind, sent, result))
 
