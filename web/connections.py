@@ -20,14 +20,20 @@ UNREAD_BYTES_MAX = 256 << 20  # of all clients that do not read
 UNSENT_BYTES_MAX = 16_384  # of a connection, here and in the system, before the sender waits: the rest would get old
 LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 CONNECTIONS_MAX = 10_000
-ACCEPTED_MAX = 100  # in a turn of the loop, before the first of them can be closed
-DESCRIPTORS_KEPT = 256  # for accepted connections beyond the bound, and for everything else
+BACKLOG = 2048  # connections that wait in the system
+DESCRIPTORS_KEPT = 256  # for connections beyond the bound, accepted before the first can be closed, and for everything else
 
 
 def connections_max() -> int:
     """Return the bound on connections, by the descriptors of the process."""
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return min(CONNECTIONS_MAX, descriptors - min(DESCRIPTORS_KEPT, descriptors // 2))
+
+
+def backlog() -> int:
+    """Return the bound on connections that wait in the system. The loop accepts all of them in a turn."""
+    spare = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - connections_max()
+    return min(BACKLOG, spare // 2)
 
 
 class CorkedTransport:

@@ -16,9 +16,8 @@ from uvicorn import Server as UvicornServer
 from dualbus.runtime.errors import ConfigError
 from dualbus.runtime.settings import Settings
 
-from .connections import ACCEPTED_MAX, HEAD_SECONDS, Connection, ConnectionTable
+from .connections import HEAD_SECONDS, Connection, ConnectionTable, backlog
 
-BACKLOG = 2048  # connections that wait in the system
 TICK_SECONDS = 1.0  # between updates of the Date header
 KEEP_ALIVE_SECONDS = 75  # longer than the usual 60 s of a proxy, so that the proxy closes first
 GRACE_SECONDS = 2  # after the request to stop, for responses in progress
@@ -63,7 +62,7 @@ class Server(UvicornServer):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                backlog=ACCEPTED_MAX,
+                backlog=backlog(),
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
@@ -79,9 +78,8 @@ class Server(UvicornServer):
         for listener in sockets or ():
             options: Any = {"ssl": self._tls, "ssl_handshake_timeout": HEAD_SECONDS} if self._tls else {}
             self.servers.append(
-                await loop.create_server(self._connection, sock=listener, backlog=ACCEPTED_MAX, **options)
+                await loop.create_server(self._connection, sock=listener, backlog=backlog(), **options)
             )
-            listener.listen(BACKLOG)  # again, because asyncio has one number for accepted and for waiting connections
         self.started = True
 
     def _connection(self) -> Connection:
