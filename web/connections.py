@@ -21,7 +21,7 @@ UNSENT_BYTES_MAX = 16_384  # of a connection, here and in the system, before the
 LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 CONNECTIONS_MAX = 10_000
 BACKLOG = 2048  # connections that wait in the system
-DESCRIPTORS_KEPT = 256  # for connections beyond the bound, accepted before the first can be closed, and for everything else
+DESCRIPTORS_KEPT = 256  # for connections beyond the bound, until they are closed, and for everything else
 
 
 def connections_max() -> int:
