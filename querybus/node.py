@@ -38,6 +38,7 @@ DEFERRED_MAX = 64  # queries waiting here for the read model; further queries wa
 GIVE_UP_SECONDS = 5.0  # beyond its deadline, for an unstoppable query
 NO_READ_MODEL = -1  # a position
 PROJECTOR_SILENT_SECONDS = 2.0
+STILL_SECONDS = 0.25  # after the request to stop, without progress of the read model
 CHECK_SECONDS = 0.05  # between checks of the read model: position (for deferred queries) and file
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ class QueryBus:
         self._traced: list[tuple[Job, float, float]] = []  # answered, if spans are recorded
         self._deferred: list[Job] = []  # for a later position
         self._position = NO_READ_MODEL  # of the last snapshot
+        self._still_at: int | None = None  # the position of the read model after the request to stop
+        self._still_since = 0.0
         self._next_check = 0.0
         self._next_file_check = 0.0
         self._damage = ""  # the last logged damage of the file
@@ -97,8 +100,8 @@ class QueryBus:
             link.receive()
             if link.cancelled:
                 self._return_cancelled()
-            if stop.requested:
-                self._return_deferred()
+            if stop.requested and self._deferred:
+                self._return_unreachable()
             if self._deferred:
                 self._requeue_deferred()
             if link.jobs:
@@ -141,10 +144,17 @@ class QueryBus:
         cancelled.clear()
         self._link.return_jobs(returned, self._position)
 
-    def _return_deferred(self) -> None:
-        """Return all deferred queries: the projector may be stopped too, and another querybus can wait for it."""
-        self._link.return_jobs(self._deferred, self._position)
-        self._deferred.clear()
+    def _return_unreachable(self) -> None:
+        """Return the deferred queries if the read model stands still: the projector is stopped before its cluster.
+
+        If the whole cluster stops, the projector runs on until these queries are answered.
+        """
+        now = time.monotonic()
+        if self._position != self._still_at:
+            self._still_at, self._still_since = self._position, now
+        elif now - self._still_since > STILL_SECONDS:
+            self._link.return_jobs(self._deferred, self._position)
+            self._deferred.clear()
 
     def _requeue_deferred(self) -> None:
         """Queue the deferred queries again if the read model may have moved."""

@@ -1,6 +1,7 @@
 """A deployment with another read model, while clients send commands and queries."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -186,6 +187,26 @@ def test_a_stopped_querybus_returns_the_queries_that_wait_for_a_stopped_projecto
         shop.cluster.start("projector")
         assert client.wait_for(["waits"])[0]["body"]["data"] == {"version": 1, "counted": 1, "listed": 1}
         assert "with 1 in flight" not in shop.cluster.process("gateway").stderr_text
+
+
+def test_a_cluster_that_stops_answers_the_queries_that_its_projector_still_reaches(shop: Shop) -> None:
+    # Given a query that waits for a paused projector
+    shop.cluster.start()
+    with RawClient(shop.cluster.front) as client, RawClient(shop.cluster.front) as other:
+        client.ask(query("Report"))
+        until(lambda: process_status(other, "projector")["uptime_s"] > 0.5)  # and so the gateway's heartbeats arrive
+        shop.cluster.process("projector").send(signal.SIGSTOP)
+        client.ask(command("Sell", item="new"))
+        client.send(query("Report", "waits"))
+        until(lambda: process_status(other, "querybus")["in_flight"] == 1)
+
+        # When the whole cluster is stopped, and the projector goes on
+        for name in ("projector", "gateway", "commandbus", "querybus"):
+            shop.cluster.process(name).send(signal.SIGTERM)
+        shop.cluster.process("projector").send(signal.SIGCONT)
+
+        # Then the query is answered
+        assert client.wait_for(["waits"])[0]["body"].get("data") == {"version": 1, "counted": 1, "listed": 1}
 
 
 def test_an_operator_builds_again_and_goes_back(shop: Shop) -> None:
