@@ -62,7 +62,6 @@ class Server(UvicornServer):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                backlog=backlog(),
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
