@@ -114,7 +114,7 @@ def commandbus(folder: Path) -> Costs:
         with watch.stage("append, with the fsync"):
             appended = log.append(command_batch.decisions)
         with watch.stage("pack the events"):
-            batch(EVENTS, [Published(LOG, appended.events[0].position - 1, appended.events)])
+            batch(EVENTS, [Published(LOG, appended.events[0].position - 1, appended.events, True)])
         with watch.stage("pack the answers"):
             answer_batches(command_batch.responses(appended))
     log.close()
@@ -187,7 +187,7 @@ def _events(app: App, folder: Path) -> Iterator[bytes]:
     events = list(_created(app, log))
     log.close()
     for first in range(0, len(events), ITEMS):
-        yield batch(EVENTS, [Published(LOG, events[first].position - 1, events[first : first + ITEMS])])[1]
+        yield batch(EVENTS, [Published(LOG, events[first].position - 1, events[first : first + ITEMS], True)])[1]
 
 
 def _created(app: App, log: SqliteLog) -> Iterator[RecordedEvent]:

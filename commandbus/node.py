@@ -113,7 +113,7 @@ class CommandBus:
             self._status,
             handler="decision",
             give_up_seconds=GIVE_UP_SECONDS,
-            attend=shared.stay_active if shared else None,
+            attend=self._attend,
         )
         self._tracer = open_tracer("commandbus", app.command_types)
         self._spans = BatchSpans(self._tracer) if self._tracer else None
@@ -149,6 +149,12 @@ class CommandBus:
             self._tracer.close()
         return EXIT_DATA if self._failed else EXIT_OK
 
+    def _attend(self) -> None:
+        """Announce this writer while a long decision delays the loop. Runs in the attendant's thread."""
+        if self._shared:
+            self._shared.stay_active()
+        self._publisher.repeat_head()
+
     def _start_clock(self) -> None:
         """Continue after the last event, which another machine may have appended."""
         last = self._log.read(self._log.head().position - 1, 1)
@@ -169,6 +175,7 @@ class CommandBus:
 
     def _register(self) -> None:
         self._link.credit.standing_by = self._active_since is None
+        self._publisher.set_role(active=self._active_since is not None)
         self._link.register(self._active_since)
 
     def _follow(self, shared: SharedLog) -> None:

@@ -21,6 +21,12 @@ class Publisher:
     def __init__(self, socket: Socket, log: Log) -> None:
         self._socket = socket
         self._log = log
+        self._active = True
+        self._next_head = 0.0
+
+    def set_role(self, *, active: bool) -> None:
+        """Publish from now on as the writer of a shared log, or as a standby."""
+        self._active = active
         self._next_head = 0.0
 
     def publish(self, events: list[RecordedEvent]) -> None:
@@ -39,7 +45,7 @@ class Publisher:
             self._send(self._log.head().position, [])
 
     def _send(self, before: int, events: list[RecordedEvent]) -> None:
-        published = Published(self._log.identity, before, events)
+        published = Published(self._log.identity, before, events, self._active)
         self._socket.send(batch(EVENTS, [published]))
         self._next_head = time.monotonic() + HEAD_SECONDS
 

@@ -21,6 +21,7 @@ from .attempts import Attempts
 from .commands import Cause
 from .environment import MICROSECONDS, Environment, microseconds
 from .job import Failure, Job
+from .marks import Finished
 
 WINDOW = 1000  # unfinished events
 PARKED_MAX = 10_000
@@ -71,9 +72,10 @@ class Follower:
         return len(self._tasks)
 
     @property
-    def settled(self) -> int:
-        """The position up to which all events are finished: a parked event may lie behind the reaction's position."""
-        return min(self.position, self._order.first(self.position + 1) - 1)
+    def finished(self) -> Finished:
+        """The finished events. A parked event may lie behind the reaction's position, and be under way again."""
+        unfinished = (number for number in self._order.unfinished if number <= self.position)
+        return Finished(self.position, tuple(sorted(unfinished)))
 
     @property
     def room(self) -> int:

@@ -20,7 +20,7 @@ from dualbus.reactions.store import ReactionStore, remove
 from dualbus.readmodel.checkpoints import check_log_is_complete
 from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, DataError
 from dualbus.runtime.files import Lock, lock_data, make_folder
-from dualbus.runtime.settings import Settings
+from dualbus.runtime.settings import ONE_MACHINE, Settings
 from dualbus.runtime.signals import GRACE_SECONDS, Stop
 from dualbus.telemetry.tracing import open_tracer
 from dualbus.transport.keys import load_cluster_keys
@@ -33,9 +33,12 @@ from dualbus.worker.link import WorkerLink
 from .commands import Commands
 from .environment import Environment
 from .reactions import Reactions
+from .role import Role
 
 HEAD_POLL_SECONDS = 0.5  # between reads of the log's head, and of the commands of an operator
 WAIT_SECONDS = 0.05  # between checks for the log and for the lock
+
+STANDING_BY = "standing by"
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +66,7 @@ class Reactor:
         self._tracer = open_tracer("reactor", self._app.event_types)
         self._reactions: Reactions | None = None
         self._state = "starting"
+        self._role = Role(shared=settings.log != ONE_MACHINE)
         self._published = False  # since the last turn
         self._awake = asyncio.Event()
         self._next_head_poll = 0.0
@@ -80,7 +84,7 @@ class Reactor:
         if log:
             check_log_is_complete(self._folder, log)
             self._app.check_stored(log.types())
-            while not self._stop.requested:
+            while await self._wait_for_role():
                 await self._follow(log)
         while await self._turn(WAIT_SECONDS):
             pass
@@ -121,6 +125,7 @@ class Reactor:
     def _check_publications(self, packed: bytes) -> None:
         for published in read_published(unpack(packed)):
             self._published = True
+            self._role.published(time.monotonic(), active=published.active)
             identity = self._link.identity
             if identity and published.identity != identity:
                 raise DataError(
@@ -150,12 +155,24 @@ class Reactor:
                 return open_reader(self._folder)
         return None
 
+    async def _wait_for_role(self) -> bool:
+        """Wait until this reactor runs the reactions; return False if a stop is requested."""
+        while not self._stop.requested:
+            if self._role.takes_over(time.monotonic()):
+                return True
+            if self._state != STANDING_BY:
+                logger.info("Standing by: the reactor beside the active commandbus runs the reactions.")
+            self._state = STANDING_BY
+            await self._turn(WAIT_SECONDS)
+        return False
+
     async def _follow(self, log: ReadableLog) -> None:
-        """Run the reactions until a stop is requested, or until the reactor's file was removed."""
+        """Run the reactions until a stop is requested, the role changes, or the reactor's file was removed."""
         store = self._open_store(log)
         client = ReactorClient(self._settings.front, src="reactor", timeout=self._settings.timeout_ms / 1000)
         environment = Environment(self._interrupt, self._link.handling, self._awake.set, tracer=self._tracer)
-        reactions = Reactions(self._app, log, store, Commands(client.execute, log), environment)
+        commands = Commands(client.execute, log)
+        reactions = Reactions(self._app, log, store, commands, environment, shared=self._role.shared)
         self._reactions = reactions
         self._link.identity = log.identity
         names = ", ".join(self._app.reactors) or "none"
@@ -168,9 +185,10 @@ class Reactor:
             await reactions.stop()
             await client.close()
             store.close()
+            self._reactions = None
 
     async def _react(self, reactions: Reactions, store: ReactionStore) -> None:
-        while not self._stop.requested:
+        while not self._stop.requested and self._role.active(time.monotonic()):
             more = reactions.step(published=self._published)
             self._published = False
             self._state = reactions.failure or "following"

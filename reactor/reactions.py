@@ -13,6 +13,7 @@ from dualbus.runtime.errors import DataError
 
 from .commands import Commands
 from .environment import Environment
+from .marks import LogMarks
 from .runner import Runner
 
 CHUNK = 256  # events for a reaction to read in a turn
@@ -30,14 +31,18 @@ class Reactions:
         store: ReactionStore,
         commands: Commands,
         environment: Environment,
+        *,
+        shared: bool = False,
     ) -> None:
         self.head = log.head().position
         self._log = log
         self._store = store
         self._commands = commands
         self._wake = environment.wake
+        marks = LogMarks(log)
         self._runners = [
-            Runner(app, log, reactors, store, commands, environment) for reactors in app.reactors.values()
+            Runner(app, log, reactors, store, commands, environment, marks, shared=shared)
+            for reactors in app.reactors.values()
         ]
         self._opening: list[asyncio.Task[None]] = []
         self._last_read: tuple[int, Sequence[RecordedEvent]] = (-1, ())

@@ -6,13 +6,11 @@ import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from dualbus.application.app import App
 from dualbus.application.causes import cause
 from dualbus.application.reactors import Reactors
-from dualbus.log.contract import Outcome, ReadableLog, RecordedEvent
-from dualbus.protocol.origin import MARK
+from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.past import Histories
 from dualbus.reactions.store import SKIP, Changes, Parked, Progress, ReactionStore
 from dualbus.runtime.errors import RAISED
@@ -22,23 +20,17 @@ from .commands import Commands
 from .effects import Effects
 from .environment import Environment
 from .follower import Follower
+from .marks import FINISHED, POSITION, SKIPPED, Finished, LogMarks, Marks
 from .process_manager import ProcessManager
 from .timers import Timers
 
-SINCE, FINISHED, SKIPPED = "since", "finished", "skipped"  # parts of the keys of marks
-POSITION, TIME, INSTANCE = "position", "time", "instance"  # in the metadata of a mark
-OUTCOMES_AT_ONCE = 10_000
+SINCE = "since"  # a part of the key of the mark of the first start
+TIME, INSTANCE = "time", "instance"  # in the metadata of this mark
 LIFESPAN_PAUSE_SECONDS_MAX = 60.0
-FINISHED_SECONDS = 10.0  # between two marks of an effect's position
+FINISHED_SECONDS = 5.0  # between two marks of an effect's progress
+OTHER_REACTOR = "The reactor before this one had not finished the event."
 
 logger = logging.getLogger(__name__)
-
-
-class Marks(NamedTuple):
-    """The marks of a reaction in the log, for a reactor without its file."""
-
-    finished: int  # the last position of the effects
-    skipped: set[int]  # positions of the events skipped by an operator
 
 
 class Runner:
@@ -52,6 +44,9 @@ class Runner:
         store: ReactionStore,
         commands: Commands,
         environment: Environment,
+        marks: LogMarks,
+        *,
+        shared: bool,
     ) -> None:
         self.name = reactors.reaction.name
         self.follower: Follower | None = None
@@ -61,6 +56,8 @@ class Runner:
         self._store = store
         self._commands = commands
         self._environment = environment
+        self._marks = marks
+        self._shared = shared  # the log: reactors of other hosts may have gone further than the store
         self._manager = ProcessManager(app, reactors, commands, Histories(app, log), environment)
         self.timers = Timers(app, log, reactors, store, commands, self._manager, environment)
         self.attempts = Attempts(self.name, environment.wake)
@@ -70,24 +67,25 @@ class Runner:
         self.waiting = f"waiting for commandbus to start reaction {self.name}"
         self._mark_due = 0.0
         self._instance = uuid.uuid4().hex  # of this start
-        self._marked = 0  # the position of the last mark
+        self._marked = Finished()  # the last mark
         self._marking: asyncio.Task[None] | None = None
         self._skipping: dict[int, asyncio.Task[None]] = {}
 
     async def open(self, progress: Progress | None) -> None:
         """Start at the position in the store, else at the position in the log, else as declared."""
         mark = await self._commands.mark(f"{self.name}/{SINCE}", self._declared())
-        skipped: set[int] = set()
-        if progress is None or progress.position < progress.rebuilt:
-            marks = self._marks(mark)
-            progress, skipped = progress or self._first(mark, marks), marks.skipped
-            self._store.write(Changes(progress={self.name: progress}))
+        first = mark.origin.metadata.get(INSTANCE) == self._instance
+        may_be_behind = self._shared or progress is None or progress.position < progress.rebuilt
+        marks = await self._marks.of(self.name) if may_be_behind and not first else Marks()
+        if progress is None or self._shared:
+            start = progress.position if progress else int(mark.origin.metadata.get(POSITION, mark.position))
+            progress = self._catch_up(start, marks, 0 if first else self._log.head().position)
         self._manager.rebuilt = progress.rebuilt
-        self._marked = progress.position
+        self._marked = Finished(progress.position)
         run = self.effects.run if self.effects else self._manager.run
         self.attempts.load(self._store.attempts(self.name))
         follower = Follower(self._app, self._log, self._reactors, progress, run, self.attempts, self._environment)
-        follower.load(self._store.parked(self.name), skipped)
+        follower.load(self._store.parked(self.name), marks.skipped)
         self.timers.begin(self._environment.clock(), datetime.fromisoformat(mark.origin.metadata[TIME]))
         if self.effects:
             await self._enter_lifespan(self.effects)
@@ -111,29 +109,26 @@ class Runner:
         declared = {TIME: self._environment.clock().isoformat(), INSTANCE: self._instance}
         return declared if since == "now" else {**declared, POSITION: str(0 if since == "beginning" else since)}
 
-    def _first(self, mark: Outcome, marks: Marks) -> Progress:
-        """Return the progress without a stored one: at the mark of the first start, or later for effects."""
-        start = int(mark.origin.metadata.get(POSITION, mark.position))
-        if mark.origin.metadata.get(INSTANCE) == self._instance:
-            return Progress(start, self._log.hash_at(start) or b"", 0)
-        if self.effects:
-            start = max(start, marks.finished)
-        return Progress(start, self._log.hash_at(start) or b"", self._log.head().position)
-
-    def _marks(self, since: Outcome) -> Marks:
-        """Read the marks of the reaction in the log; there are none at the first start."""
-        found: dict[str, set[int]] = {FINISHED: {0}, SKIPPED: set()}
-        after = 0
-        while since.origin.metadata.get(INSTANCE) != self._instance and (
-            outcomes := self._log.commands(after, OUTCOMES_AT_ONCE)
-        ):
-            after += len(outcomes)
-            for outcome in outcomes:
-                if outcome.origin.type == MARK and outcome.command_id.startswith(f"{self.name}/"):
-                    kind = outcome.command_id.split("/")[1]
-                    if kind in found:
-                        found[kind].add(int(outcome.origin.metadata.get(POSITION, "0")))
-        return Marks(max(found[FINISHED]), found[SKIPPED])
+    def _catch_up(self, start: int, marks: Marks, rebuilt: int) -> Progress:
+        """Bring the store up to the marks; return the progress. Parked events are tried again."""
+        parked = {row.position: row for row in self._store.parked(self.name)}
+        position = max(start, marks.finished.position)
+        progress = Progress(position, self._log.hash_at(position) or b"", rebuilt)
+        changes = Changes(progress={self.name: progress})
+        changes.unparked += [(self.name, number) for number in parked if marks.has_finished(number)]
+        changes.parked += [
+            row._replace(due=1) for row in parked.values() if not (row.follows or marks.has_finished(row.position))
+        ]
+        now = self._environment.clock().isoformat(timespec="seconds")
+        changes.parked += [
+            Parked(self.name, number, OTHER_REACTOR, now, due=1)
+            for number in marks.finished.unfinished
+            if number > start and number not in parked and number not in marks.skipped
+        ]
+        attempted = self._store.attempts(self.name)
+        changes.finished += [(self.name, number) for number in attempted if marks.has_finished(number)]
+        self._store.write(changes)
+        return progress
 
     def step(self, follower: Follower, records: Sequence[RecordedEvent], head: int) -> None:
         """Start the reactions to the next events, and all due retries and timers."""
@@ -141,10 +136,9 @@ class Runner:
             follower.feed(records)
         follower.retry_due()
         self.timers.fire(head, follower.position)
-        if self.effects and time.monotonic() >= self._mark_due and follower.settled > self._marked:
+        if self.effects and time.monotonic() >= self._mark_due:
             self._mark_due = time.monotonic() + FINISHED_SECONDS
-            self._marked = follower.settled
-            self._marking = asyncio.get_running_loop().create_task(self._mark(self._marked))
+            self._mark_finished(follower.finished)
 
     def command(self, row: Parked) -> None:
         """Retry or skip a parked event, by command of an operator."""
@@ -165,9 +159,14 @@ class Runner:
             follower.skip(position)
         self._environment.wake()
 
-    async def _mark(self, position: int) -> None:
-        """Record the position of the effects in the log: without the reactor's file, the effects continue there."""
-        await self._commands.mark(f"{self.name}/{FINISHED}/{position}", {POSITION: str(position)})
+    def _mark_finished(self, finished: Finished) -> None:
+        if finished != self._marked:
+            self._marked = finished
+            self._marking = asyncio.get_running_loop().create_task(self._mark(finished.bounded()))
+
+    async def _mark(self, finished: Finished) -> None:
+        """Record the progress of the effects in the log: without the reactor's file, the effects continue there."""
+        await self._commands.mark(f"{self.name}/{FINISHED}/{uuid.uuid4()}", finished.metadata())
 
     async def stop(self) -> None:
         """Cancel the work under way."""

@@ -77,6 +77,7 @@ class Published(NamedTuple):
     identity: Identity
     before: int  # the position before the first event: subscribers detect gaps with this position
     events: Sequence[Any]  # RecordedEvent: position, type, data, time, command_id, hash
+    active: bool  # the publisher writes the log; of a shared log, a standby publishes the events of other writers
 
 
 class Progress(NamedTuple):
@@ -229,9 +230,9 @@ def _event(item: Any, position: int) -> RecordedEvent:
 
 
 def _published(item: Any) -> Published:
-    if type(item) is list and len(item) == 3:
-        identity, before, events = item[0] and _identity(item[0]), item[1], item[2]
-        if identity and type(before) is int and type(events) is list:
+    if type(item) is list and len(item) == 4:
+        identity, before, events, active = item[0] and _identity(item[0]), *item[1:]
+        if identity and type(before) is int and type(events) is list and type(active) is bool:
             found = [_event(event, position) for position, event in enumerate(events, before + 1)]
-            return Published(identity, before, found)
+            return Published(identity, before, found, active)
     raise WireError("Invalid publication.")

@@ -30,9 +30,10 @@ class TagOrder(Generic[J]):
         self._queues: dict[str, deque[J]] = {}
         self._parked_at: dict[str, set[int]] = {}  # positions by tag
 
-    def first(self, default: int) -> int:
-        """Return the position of the first unfinished or parked event."""
-        return min((*self._unfinished, *self.parked), default=default)
+    @property
+    def unfinished(self) -> list[int]:
+        """The positions of the unfinished and parked events."""
+        return [*self._unfinished, *self.parked]
 
     def blocked(self, job: J) -> bool:
         """Return whether an earlier event with a tag of this event is parked."""

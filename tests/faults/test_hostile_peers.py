@@ -44,7 +44,7 @@ def _nearly_right(log: list[str]) -> Iterator[Frames]:
         b"beat": [["another", "log"], 5, {"queue": 1}],
         b"done": [1, 5, msgpack.packb({"type": "x", "in_reply_to": 1})],
         b"work": [1, "t", 1000, "key", 0, body],
-        b"events": [log, 0, [event]],
+        b"events": [log, 0, [event], True],
         b"progress": [log, 1],
     }
     for kind, item in right.items():
@@ -52,7 +52,7 @@ def _nearly_right(log: list[str]) -> Iterator[Frames]:
             yield [kind, msgpack.packb([[*item[:place], value, *item[place + 1 :]]])]
     for value in wrong:
         for place in range(len(event)):
-            yield [b"events", msgpack.packb([[log, 0, [[*event[:place], value, *event[place + 1 :]]]]])]
+            yield [b"events", msgpack.packb([[log, 0, [[*event[:place], value, *event[place + 1 :]]], True]])]
         for name in ("type", "msg_id", "payload", "params", "idempotency_key", "unknown"):
             yield [b"work", msgpack.packb([[1, "t", 1000, "key", 0, {**body, name: value}]])]
 

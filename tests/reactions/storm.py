@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dualbus import AsyncClient, DualbusError
@@ -27,6 +28,26 @@ NAMES = ("gateway", "commandbus", "reactor")
 AT_ONCE = 200
 TIMER_SECONDS = 3.0
 END_SECONDS = 600.0
+
+
+async def place_all(
+    client: AsyncClient, orders: Sequence[str], rate: float, placed: Callable[[], None] = lambda: None
+) -> None:
+    """Place so many orders in a second, each until it is acknowledged."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def place(number: int, order: str) -> None:
+        await asyncio.sleep(number / rate)
+        async with slots:
+            while True:
+                try:
+                    command = PlaceOrder(order=order, seconds=TIMER_SECONDS)
+                    await client.command(command, idempotency_key=f"place-{order}")
+                    return placed()
+                except DualbusError:
+                    await asyncio.sleep(0.1)
+
+    await asyncio.gather(*(place(number, order) for number, order in enumerate(orders)))
 
 
 class Storm:
@@ -61,22 +82,11 @@ class Storm:
         await load
 
     async def _load(self) -> None:
-        slots = asyncio.Semaphore(AT_ONCE)
         async with AsyncClient(self.cluster.front, timeout=10) as client:
-            await asyncio.gather(*(self._place(client, slots, number) for number in range(len(self.orders))))
+            await place_all(client, self.orders, self._rate, self._count)
 
-    async def _place(self, client: AsyncClient, slots: asyncio.Semaphore, number: int) -> None:
-        order = self.orders[number]
-        await asyncio.sleep(number / self._rate)
-        async with slots:
-            while True:
-                try:
-                    command = PlaceOrder(order=order, seconds=TIMER_SECONDS)
-                    await client.command(command, idempotency_key=f"place-{order}")
-                    self._placed += 1
-                    return
-                except DualbusError:
-                    await asyncio.sleep(0.1)
+    def _count(self) -> None:
+        self._placed += 1
 
     def _fault(self) -> None:
         """Kill or pause a process; once, after half of the orders, remove the reactor's file."""

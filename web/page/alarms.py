@@ -12,11 +12,12 @@ _EFFECTS = {
 SILENT_SECONDS = 2.0
 LAG_SECONDS_MAX = 10.0
 FOLLOWING, BUILDING, STARTING, WAITING = "following", "building", "starting", "waiting"
+STANDING_BY = "standing by"
 
 
 def level_of(state: str) -> str:
     """Return "ok" for a process that works, "warn" for a process that waits, "stop" for the text of a failure."""
-    if state in (FOLLOWING, BUILDING):
+    if state in (FOLLOWING, BUILDING, STANDING_BY):
         return "ok"
     return "warn" if state.startswith((STARTING, WAITING)) else "stop"
 
