@@ -9,7 +9,7 @@ from dualbus.protocol.feed import EVENTS
 from dualbus.protocol.outcomes import REJECTED, SUCCESS
 from dualbus.telemetry.histogram import SECONDS, quantile
 
-from .bus import COMMANDS, QUERIES
+from .bus import COMMANDS, QUERIES, REACTOR
 from .metrics import Metrics
 from .positions import positions
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 INTERVAL_SECONDS, POINTS_MAX = 2.0, 300  # ten minutes
 COLUMNS = (
     "time", "commands_per_s", "commands_p50_s", "commands_p99_s", "queries_per_s", "queries_p50_s", "queries_p99_s",
-    "failed_per_s", "written_per_s", "applied_per_s", "lag_events", "lag_s", "pending",
+    "failed_per_s", "written_per_s", "applied_per_s", "reacted_per_s", "caused_per_s",
+    "lag_events", "lag_s", "pending",
 )  # fmt: skip
 _NAMES = {COMMANDS: "commands", QUERIES: "queries"}
 
@@ -32,6 +33,8 @@ class _Totals(NamedTuple):
     failed: int
     written: int  # the position of the log
     applied: int  # the position of the read model
+    reacted: int  # events finished by the reactor since its start
+    caused: int  # commands of the reactor since its start
 
 
 class Rates:
@@ -46,7 +49,8 @@ class Rates:
         if self._last and now < self._last.now + INTERVAL_SECONDS:
             return
         at = positions(router.workers)
-        totals = _totals(router.workers.metrics, at, self._last, now)
+        reactors = [worker.status for worker in router.workers.buses[REACTOR].workers.values()]
+        totals = _totals(router.workers.metrics, at, reactors, self._last, now)
         if self._last:
             point = {"time": round(time, 3), **_rates(self._last, totals)}
             point |= {"lag_events": at["lag_events"], "lag_s": at["lag_s"], "pending": len(router.pending)}
@@ -58,7 +62,9 @@ class Rates:
         return {"interval_s": INTERVAL_SECONDS, **{name: [point[name] for point in self._points] for name in COLUMNS}}
 
 
-def _totals(metrics: Metrics, at: dict[str, Any], last: _Totals | None, now: float) -> _Totals:
+def _totals(
+    metrics: Metrics, at: dict[str, Any], reactors: list[dict[str, Any]], last: _Totals | None, now: float
+) -> _Totals:
     """Sum the counts of all types. Subscriptions have no duration: the gateway holds their requests on purpose."""
     durations = {dest: [0] * (len(SECONDS) + 1) for dest in _NAMES}
     failed = 0
@@ -70,7 +76,12 @@ def _totals(metrics: Metrics, at: dict[str, Any], last: _Totals | None, now: flo
     # While a process is not running, its position is that of the last point.
     written = at["log_position"] or (last.written if last else 0)
     applied = at["read_model_position"] or (last.applied if last else 0)
-    return _Totals(now, durations, failed, written, applied)
+    reacted, caused = (_sum(reactors, name) for name in ("finished", "commands"))
+    return _Totals(now, durations, failed, written, applied, reacted, caused)
+
+
+def _sum(reports: list[dict[str, Any]], name: str) -> int:
+    return sum(report[name] for report in reports if type(report.get(name)) is int)
 
 
 def _rates(last: _Totals, totals: _Totals) -> dict[str, Any]:
@@ -87,4 +98,6 @@ def _rates(last: _Totals, totals: _Totals) -> dict[str, Any]:
         known = getattr(last, name)  # 0 until the process has reported a position
         count = max(0, getattr(totals, name) - getattr(last, name)) if known else 0
         found[f"{name}_per_s"] = round(count / seconds, 2)
+    for name in ("reacted", "caused"):
+        found[f"{name}_per_s"] = round(max(0, getattr(totals, name) - getattr(last, name)) / seconds, 2)
     return found

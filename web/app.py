@@ -27,6 +27,7 @@ class WebApp:
     """All routes, behind the guard."""
 
     def __init__(self, site: Site) -> None:
+        self._requests = site.requests
         self._guard = Guard(site.settings)
         self.access = Access(site.settings, site.streams)
         routes = [route for module in ROUTES for route in module.routes(site)]
@@ -49,6 +50,7 @@ class WebApp:
                 message["headers"] += protective_headers(message["headers"])
             return send(message)
 
+        self._requests.total += 1
         scope["app"] = self  # Router raises HTTPException
         try:
             self._guard.check(scope)

@@ -13,6 +13,7 @@ from .bodies import Bodies
 from .event_pages import EventPages
 from .head import Head
 from .live import LiveQueries
+from .request_rate import RequestRate
 from .sessions import Sessions
 from .streams import Streams
 
@@ -33,6 +34,7 @@ class Site:
         self.live = LiveQueries(client, self.head)
         self.event_pages = EventPages(client, self.head)
         self.tracer = open_tracer("web", ())
+        self.requests = RequestRate()
         self.ending = asyncio.Event()
 
     def end(self) -> None:

@@ -230,6 +230,19 @@ def test_ten_minutes_of_rates_are_kept() -> None:
     assert rates["time"][-1] == POINTS_MAX + 4
 
 
+def test_the_rates_of_the_reactor_are_not_negative_after_its_restart() -> None:
+    desk = Desk()
+    desk.greet("reactor", b"r")
+    [worker] = desk.router.workers.buses["reactor"].workers.values()
+    for number, (finished, commands) in enumerate([(10, 6), (30, 10), (2, 0)]):
+        worker.status = {"finished": finished, "commands": commands}
+        desk.router.sample(desk.now + number * INTERVAL_SECONDS, float(number))
+
+    rates = desk.router.rates.as_dict()
+    assert rates["reacted_per_s"] == [20 / INTERVAL_SECONDS, 0]
+    assert rates["caused_per_s"] == [4 / INTERVAL_SECONDS, 0]
+
+
 def test_the_rates_of_a_running_cluster(running: Cluster, client: RawClient) -> None:
     until(lambda: ask_gateway(client, "Status")["read_model_position"] == 1)
     until(lambda: ask_gateway(client, "Rates")["time"])

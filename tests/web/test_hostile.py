@@ -131,8 +131,11 @@ def test_a_page_of_another_origin_cannot_send_a_command(browser: httpx.Client, o
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_the_own_page_can(site: Cluster, browser: httpx.Client) -> None:
-    assert browser.post("/queries/Echo", json={}, headers={"origin": site.http}).status_code == 200
+def test_the_own_page_can_with_one_origin(site: Cluster, browser: httpx.Client) -> None:
+    own = ("origin", site.http)
+    assert browser.post("/queries/Echo", json={}, headers=[own]).status_code == 200
+    assert browser.post("/queries/Echo", json={}, headers=[own, own]).status_code == 403
+    assert browser.post("/queries/Echo", json={}, headers=[("origin", "http://evil.example"), own]).status_code == 403
 
 
 def test_every_response_protects_browsers(browser: httpx.Client) -> None:

@@ -14,6 +14,7 @@ from dualbus.web.page.html import clock, duration, number, size
 from dualbus.web.page.picture import Picture
 from dualbus.web.page.samples import samples
 from dualbus.web.page.stages import WIDTH, Stages
+from dualbus.web.request_rate import RequestRate
 from examples.orders import app as orders
 from tests.web.orders import PlaceOrder
 
@@ -88,7 +89,7 @@ def test_a_cluster_without_faults_has_no_alarm_and_a_stop_is_first() -> None:
 
 def test_the_picture_has_a_box_for_each_process_with_its_state() -> None:
     rates = {"commands_per_s": 3, "queries_per_s": 0, "written_per_s": 2, "applied_per_s": 0}
-    found = Picture(status({"name": "querybus", "queue": 4}, without="projector"), rates, reacts=False)
+    found = Picture(status({"name": "querybus", "queue": 4}, without="projector"), rates, 7.0, reacts=False)
     boxes = {box.name: (box.level, box.state, box.detail) for box in found.boxes}
 
     assert boxes["projector"] == ("stop", "not running", "")
@@ -96,11 +97,28 @@ def test_the_picture_has_a_box_for_each_process_with_its_state() -> None:
     assert boxes["log"] == ("plain", "position 41", "")
     assert "reactor" not in boxes
     assert {edge.unit: edge.rate for edge in found.edges if edge.unit} == {
-        "requests/s": 3, "queries/s": 0, "commands/s": 3, "events/s": 0, "applied/s": 0, "reads/s": 0,
+        "requests/s": 3, "HTTP/s": 7, "queries/s": 0, "commands/s": 3, "events/s": 0, "applied/s": 0, "reads/s": 0,
     }  # fmt: skip
-    assert {box.name for box in Picture(None, {}, reacts=True).boxes if box.level == "stop"} == {
+    assert {box.name for box in Picture(None, {}, None, reacts=True).boxes if box.level == "stop"} == {
         "gateway", "commandbus", "querybus", "projector", "reactor",
     }  # fmt: skip
+
+
+def test_the_picture_has_the_rates_of_the_reactor() -> None:
+    rates = {"reacted_per_s": 5, "caused_per_s": 4}
+    plain, reacting = (Picture(status(), rates, None, reacts=reacts).edges for reacts in (False, True))
+    assert [(edge.rate, edge.unit) for edge in reacting[len(plain) :]] == [(5, "events/s"), (4, "commands/s")]
+
+
+def test_the_rate_of_requests_is_that_between_two_samples() -> None:
+    rate = RequestRate()
+    assert rate.per_second(100.0) is None
+    rate.total += 30
+    assert rate.per_second(101.0) is None  # too early for a sample
+    assert rate.per_second(103.0) == 10.0
+    rate.total += 100
+    assert rate.per_second(104.0) == 10.0
+    assert rate.per_second(105.0) == 50.0
 
 
 @pytest.mark.parametrize(

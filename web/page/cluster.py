@@ -1,6 +1,7 @@
 """The view Cluster: the picture of the processes, their rates, and charts of ten minutes."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -71,7 +72,7 @@ async def _state(site: Site, positions: Positions) -> dict[str, Any]:
         "status": status,
         "now": rates,
         "catch_up_s": catch_up_seconds(rates),
-        "picture": Picture(status, rates, reacts=bool(site.app.reactors)),
+        "picture": Picture(status, rates, site.requests.per_second(time.monotonic()), reacts=bool(site.app.reactors)),
     }
 
 

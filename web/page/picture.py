@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 from .alarms import BUILDING, SILENT_SECONDS, level_of
 from .html import number
 
-WIDTH, HEIGHT = 1000, 270
+WIDTH, HEIGHT = 1000, 330
 _BOX_WIDTH, _BOX_HEIGHT = 140, 84
-_COLUMNS, _ROWS = (0, 215, 430, 645, 860), (2, 93, 184)
+_COLUMNS, _ROWS = (0, 215, 430, 645, 860), (2, 123, 244)
 _PLACES = {
     "clients": (0, 0),
     "web": (0, 2),
@@ -49,9 +49,12 @@ class Picture:
 
     width, height = WIDTH, HEIGHT
 
-    def __init__(self, status: dict[str, Any] | None, rates: dict[str, Any], *, reacts: bool) -> None:
+    def __init__(
+        self, status: dict[str, Any] | None, rates: dict[str, Any], http: float | None, *, reacts: bool
+    ) -> None:
         self._status = status or {"processes": [], "log_position": None, "read_model_position": None, "gateway": {}}
         self._rates = rates
+        self._http = http  # requests to the web process in a second
         self.boxes = [self._box(name) for name in _PLACES if reacts or name != "reactor"]
         self.edges = self._edges() + (self._edges_of_reactor() if reacts else [])
 
@@ -76,23 +79,27 @@ class Picture:
         return *_state(found), _waiting(name, found, gateway)
 
     def _edges(self) -> list[Edge]:
-        commands, queries, written, applied = (
-            self._rates.get(f"{name}_per_s") for name in ("commands", "queries", "written", "applied")
-        )
+        commands, queries, written, applied = map(self._rate, ("commands", "queries", "written", "applied"))
         total = None if commands is None or queries is None else commands + queries
         return [
-            Edge("M140 44 H177 V126 H212", total, "requests/s", 177, 84),
-            Edge("M140 226 H177 V144 H212", None, "", 177, 190),
-            Edge("M355 126 H392 V44 H427", queries, "queries/s", 392, 84),
-            Edge("M355 144 H392 V226 H427", commands, "commands/s", 392, 184),
-            Edge("M570 226 H642", written, "events/s", 607, 204),
-            Edge("M785 226 H857", applied, "events/s", 822, 204),
-            Edge("M930 184 V89", applied, "applied/s", 930, 136),
+            Edge("M140 44 H177 V146 H212", total, "requests/s", 177, 94),
+            Edge("M140 286 H177 V184 H212", self._http, "HTTP/s", 177, 236),
+            Edge("M355 146 H392 V44 H427", queries, "queries/s", 392, 94),
+            Edge("M355 184 H392 V286 H427", commands, "commands/s", 392, 236),
+            Edge("M570 286 H642", written, "events/s", 607, 264),
+            Edge("M785 286 H857", applied, "events/s", 822, 264),
+            Edge("M930 244 V89", applied, "applied/s", 930, 165),
             Edge("M860 44 H573", queries, "reads/s", 716, 22),
         ]
 
     def _edges_of_reactor(self) -> list[Edge]:
-        return [Edge("M715 184 V180", None, "", 0, 0), Edge("M645 135 H358", None, "", 0, 0)]
+        return [
+            Edge("M715 244 V210", self._rate("reacted"), "events/s", 757, 222),
+            Edge("M645 165 H358", self._rate("caused"), "commands/s", 530, 157),
+        ]
+
+    def _rate(self, name: str) -> float | None:
+        return self._rates.get(f"{name}_per_s")
 
 
 def _state(found: list[dict[str, Any]]) -> tuple[str, str]:
