@@ -21,7 +21,7 @@ from dualbus.log.contract import Appended, Decision, Log, NewEvent, Origin, Outc
 from dualbus.protocol.codec import packed_answer
 from dualbus.protocol.codes import Code, MessageId, WireError, error
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
-from dualbus.protocol.origin import MARK
+from dualbus.protocol.origin import MARK, PARTS
 from dualbus.protocol.records import Job, Response
 from dualbus.runtime.errors import RAISED
 from dualbus.worker.interrupt import Interrupt
@@ -30,7 +30,6 @@ from .fingerprint import fingerprint, is_same
 from .history import DecisionPast, History
 from .state_cache import StateCache
 
-_ORIGIN = {"actor", "cause", "correlation", "trace", "metadata"}  # fields of a body
 DATA_CHARS_MAX = MESSAGE_BYTES_MAX // 4  # of one command; a character has at most four bytes
 Result: TypeAlias = tuple[dict[str, Any], int]  # the body of an answer, and its position
 
@@ -131,7 +130,8 @@ class CommandBatch:
         if job.key in self._decided or job.key in self.known:
             body, position = self._earlier(job.key, job.body, msg_id)
             return {**body, "details": {**body.get("details", {}), "repeated": True}}, position
-        self._check_key(job.key, job.body, msg_id)
+        if "idempotency_key" in job.body or job.what == MARK:  # the gateway makes the other keys
+            self._check_key(job.key, job.body, msg_id)
         past = DecisionPast(self._history, job.body.get("actor"))
         with self.interrupt:
             command = None if job.what == MARK else self._parsed(job.body, msg_id)
@@ -252,7 +252,7 @@ def _fingerprint(body: dict[str, Any], command: Command | None) -> bytes | None:
 
 
 def _origin(body: dict[str, Any]) -> Origin:
-    if _ORIGIN.isdisjoint(body):
+    if PARTS.isdisjoint(body):
         return _origin_of(body["type"])
     return Origin(
         body["type"],
