@@ -1,6 +1,7 @@
 """Stores the number of each attempt of an effect before the attempt runs.
 
-So an effect that ends the process counts as failed at the next start, and is parked after the last try.
+So an effect that ends the process counts as failed at the next start, and is parked after the last try. The attempt
+of a process manager is stored at the next start.
 """
 
 import asyncio
@@ -18,12 +19,14 @@ class Attempts:
         self._reaction = reaction
         self._wake = wake
         self._interrupted: dict[int, int] = {}  # by position, an attempt during which the process has ended
+        self._stored: set[int] = set()  # positions
         self._changes = Changes()
         self._storing: list[asyncio.Future[None]] = []
 
     def load(self, stored: Mapping[int, int]) -> None:
         """Restore the last attempts of unfinished events."""
         self._interrupted.update(stored)
+        self._stored.update(stored)
 
     def interrupted(self, position: int, tries: int) -> int:
         """Return the number of the attempt during which the process has ended, if after these tries, or 0."""
@@ -33,6 +36,7 @@ class Attempts:
     async def begin(self, job: Job) -> None:
         """Wait until the number of the next attempt is stored."""
         self._changes.attempts.append(Attempted(self._reaction, job.position, job.tries + 1))
+        self._stored.add(job.position)
         stored = asyncio.get_running_loop().create_future()
         self._storing.append(stored)
         self._wake()
@@ -44,7 +48,9 @@ class Attempts:
 
     def finish(self, job: Job) -> None:
         """Remove a finished event."""
-        self._changes.finished.append((self._reaction, job.position))
+        if job.position in self._stored:
+            self._stored.remove(job.position)
+            self._changes.finished.append((self._reaction, job.position))
 
     def collect(self) -> Changes:
         """Return the changes since the last call."""

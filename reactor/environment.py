@@ -8,6 +8,8 @@ from typing import NamedTuple
 from dualbus.telemetry.tracing import Tracer
 from dualbus.worker.interrupt import Interrupt
 
+from .running_event import RunningEvent
+
 MICROSECONDS = 1_000_000
 
 
@@ -27,5 +29,6 @@ class Environment(NamedTuple):
     interrupt: Interrupt  # of a function past the deadline
     handling: Callable[[], AbstractContextManager[None]]  # surrounds a running function
     wake: Callable[[], None]  # wakes up the loop of the process
+    running_event: RunningEvent
     clock: Callable[[], datetime] = utc_now
     tracer: Tracer | None = None

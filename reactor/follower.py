@@ -179,7 +179,7 @@ class Follower:
         self.counters["finished"] += 1
         if self._reactors.is_effect:
             self._changes.durable = True
-            self._attempts.finish(job)
+        self._attempts.finish(job)
         if job.was_parked:  # behind `position`: the store has passed this event
             self._changes.timers += job.timers
             self._changes.unparked.append((self.name, job.position))

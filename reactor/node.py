@@ -19,7 +19,7 @@ from dualbus.protocol.records import read_published
 from dualbus.reactions.store import ReactionStore, remove
 from dualbus.readmodel.checkpoints import check_log_is_complete
 from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, DataError
-from dualbus.runtime.files import Lock, lock_data, make_folder
+from dualbus.runtime.files import Lock, lock_data, make_folder, usable
 from dualbus.runtime.settings import ONE_MACHINE, Settings
 from dualbus.runtime.signals import GRACE_SECONDS, Stop
 from dualbus.telemetry.tracing import open_tracer
@@ -34,6 +34,7 @@ from .commands import Commands
 from .environment import Environment
 from .reactions import Reactions
 from .role import Role
+from .running_event import RunningEvent
 
 HEAD_POLL_SECONDS = 0.5  # between reads of the log's head, and of the commands of an operator
 WAIT_SECONDS = 0.05  # between checks for the log and for the lock
@@ -64,6 +65,7 @@ class Reactor:
         self._interrupt = Interrupt()
         self._attendant = Attendant(self._link, self._interrupt, self._status, handler="reaction of")
         self._tracer = open_tracer("reactor", self._app.event_types)
+        self._running_event: RunningEvent
         self._reactions: Reactions | None = None
         self._state = "starting"
         self._role = Role(shared=settings.log != ONE_MACHINE)
@@ -82,6 +84,8 @@ class Reactor:
         lock = await self._wait_for_lock()
         log = await self._wait_for_log() if lock else None
         if log:
+            with usable(self._folder):
+                self._running_event = RunningEvent(self._folder)
             check_log_is_complete(self._folder, log)
             self._app.check_stored(log.types())
             while await self._wait_for_role():
@@ -170,7 +174,9 @@ class Reactor:
         """Run the reactions until a stop is requested, the role changes, or the reactor's file was removed."""
         store = self._open_store(log)
         client = ReactorClient(self._settings.front, src="reactor", timeout=self._settings.timeout_ms / 1000)
-        environment = Environment(self._interrupt, self._link.handling, self._awake.set, tracer=self._tracer)
+        environment = Environment(
+            self._interrupt, self._link.handling, self._awake.set, self._running_event, tracer=self._tracer
+        )
         commands = Commands(client.execute, log)
         reactions = Reactions(self._app, log, store, commands, environment, shared=self._role.shared)
         self._reactions = reactions

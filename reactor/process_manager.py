@@ -113,6 +113,7 @@ class ProcessManager:
         interrupt, seconds = self._environment.interrupt, self._reactors.reaction.timeout
         past = ReactionPast(self._histories, job.record, key)
         interrupt.running = Running(job.position, job.record.type, time.monotonic() + seconds)
+        self._environment.running_event.begin(self.name, job.position)
         try:
             with self._environment.handling(), interrupt:
                 return steps(self._app, reactors, *arguments, past)
@@ -130,6 +131,7 @@ class ProcessManager:
             ) from None
         finally:
             interrupt.running = None
+            self._environment.running_event.end()
 
     def _timer(self, job: Job, key: str, later: Later) -> Timer:
         recorded = time_of(job.record.time)

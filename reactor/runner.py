@@ -12,7 +12,7 @@ from dualbus.application.causes import cause
 from dualbus.application.reactors import Reactors
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.past import Histories
-from dualbus.reactions.store import SKIP, Changes, Parked, Progress, ReactionStore
+from dualbus.reactions.store import SKIP, Attempted, Changes, Parked, Progress, ReactionStore
 from dualbus.runtime.errors import RAISED
 
 from .attempts import Attempts
@@ -83,13 +83,21 @@ class Runner:
         self._manager.rebuilt = progress.rebuilt
         self._marked = Finished(progress.position)
         run = self.effects.run if self.effects else self._manager.run
-        self.attempts.load(self._store.attempts(self.name))
+        self.attempts.load(self._attempted())
         follower = Follower(self._app, self._log, self._reactors, progress, run, self.attempts, self._environment)
         follower.load(self._store.parked(self.name), marks.skipped)
         self.timers.begin(self._environment.clock(), datetime.fromisoformat(mark.origin.metadata[TIME]))
         if self.effects:
             await self._enter_lifespan(self.effects)
         self.follower = follower
+
+    def _attempted(self) -> dict[int, int]:
+        """Return the last attempt of each unfinished event. Count a process manager that has ended the process."""
+        found = self._store.attempts(self.name)
+        if not self.effects and (position := self._environment.running_event.pop_left(self.name)):
+            found[position] = found.get(position, 0) + 1
+            self._store.write(Changes(attempts=[Attempted(self.name, position, found[position])]))
+        return found
 
     async def _enter_lifespan(self, effects: Effects) -> None:
         """Enter the lifespan of the effects; on a failure, try again after a growing pause."""

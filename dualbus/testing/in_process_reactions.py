@@ -15,6 +15,7 @@ from dualbus.reactions.store import Parked, ReactionStore
 from dualbus.reactor.commands import Commands, Send
 from dualbus.reactor.environment import Environment
 from dualbus.reactor.reactions import Reactions
+from dualbus.reactor.running_event import RunningEvent
 from dualbus.worker.interrupt import Interrupt
 
 CHECK_SECONDS = 0.01  # between checks for the end of an effect that waits
@@ -29,8 +30,9 @@ class InProcessReactions:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="reactions", daemon=True)
         self._thread.start()
-        self._store = ReactionStore(Path(self._folder.name), log.identity)
-        environment = Environment(Interrupt(), nullcontext, lambda: None, clock)
+        folder = Path(self._folder.name)
+        self._store = ReactionStore(folder, log.identity)
+        environment = Environment(Interrupt(), nullcontext, lambda: None, RunningEvent(folder), clock)
         self._reactions = Reactions(app, log, self._store, Commands(send, log), environment)
         try:
             self._run(self._open())

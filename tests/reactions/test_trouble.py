@@ -137,3 +137,26 @@ def test_a_skipped_event_stays_skipped_without_the_file(shop: Make, parked: Rows
 
     until(lambda: one.records()[-1][2] == "echo/4/0")
     assert parked(one) == []
+
+
+def test_a_process_manager_that_ends_the_process_is_parked_after_the_last_try(
+    shop: Make, parked: Rows, run: Callable[..., str]
+) -> None:
+    # Given an event whose process manager ends the process
+    one = shop("tests.reactions.troubled:failing")
+    one.start()
+    one.client.command(Note(item="a", text="exit"))
+    for _ in range(2):
+        until(lambda: not one.cluster.process("reactor").running)
+        one.start("reactor")
+
+    # Then the event is parked, and other events continue
+    one.client.command(Note(item="b", text="other"))
+    until(lambda: one.records()[-1][2] == "echo/2/0")
+    until(lambda: [row["next_try"] for row in parked(one)] == [None])
+    [row] = parked(one)
+    assert (row["position"], row["tries"], row["reason"]) == (1, 2, "The process ended during attempt 2.")
+
+    # And an operator can skip the event
+    run(one, "parked", "skip", "echo", 1)
+    until(lambda: parked(one) == [])

@@ -1,5 +1,6 @@
 """Applications whose reactions are wrong in some way."""
 
+import os
 import time
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -50,6 +51,8 @@ def react(event: Noted, past: Past) -> Iterator[Echo]:
         case "hang":
             while True:
                 time.sleep(0.01)
+        case "exit":
+            os._exit(139)
         case "wrong":
             yield Note(item="x")  # type: ignore[misc]
         case "endless":
