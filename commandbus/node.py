@@ -174,7 +174,6 @@ class CommandBus:
         return {**status, **shared, "histograms": histograms}
 
     def _register(self) -> None:
-        self._link.credit.standing_by = self._active_since is None
         self._publisher.set_role(active=self._active_since is not None)
         self._link.register(self._active_since)
 

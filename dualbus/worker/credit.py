@@ -15,7 +15,6 @@ class Credit:
     def __init__(self) -> None:
         self.deferred = 0  # queries waiting for the read model
         self.busy = False  # a slow handler runs: no credit until its end
-        self.standing_by = False  # another commandbus is active
         self._at_a_time = self._announced = CREDIT_FIRST
         self._seconds_each = 0.0
 
@@ -28,7 +27,7 @@ class Credit:
     @property
     def wanted(self) -> int:
         """The number of requests the gateway may send."""
-        return 0 if self.busy or self.standing_by else min(CREDIT_MAX, self._at_a_time) + self.deferred
+        return 0 if self.busy else min(CREDIT_MAX, self._at_a_time) + self.deferred
 
     @property
     def as_announced(self) -> bool:
