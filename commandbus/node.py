@@ -144,6 +144,8 @@ class CommandBus:
             link.send_heartbeat(self._status)
         self._attendant.stop()
         if self._shared:
+            self._publisher.set_role(active=False)
+            self._publisher.repeat_head()
             self._shared.leave()
         if self._tracer:
             self._tracer.close()

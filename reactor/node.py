@@ -37,6 +37,7 @@ from .role import Role
 from .running_event import RunningEvent
 
 HEAD_POLL_SECONDS = 0.5  # between reads of the log's head, and of the commands of an operator
+MARK_SECONDS = 1.0  # for a last command, before another reactor takes over
 WAIT_SECONDS = 0.05  # between checks for the log and for the lock
 
 STANDING_BY = "standing by"
@@ -189,9 +190,17 @@ class Reactor:
             await self._finish(reactions)
         finally:
             await reactions.stop()
+            if self._role.shared:
+                await self._mark(reactions)
             await client.close()
             store.close()
             self._reactions = None
+
+    async def _mark(self, reactions: Reactions) -> None:
+        """Record the last effects in the log, so that the reactor of another host does not repeat them."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MARK_SECONDS):
+                await reactions.mark()
 
     async def _react(self, reactions: Reactions, store: ReactionStore) -> None:
         while not self._stop.requested and self._role.active(time.monotonic()):

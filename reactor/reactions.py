@@ -172,6 +172,10 @@ class Reactions:
         waits += [runner.follower.seconds_to_retry() for runner in self._runners if runner.follower]
         return min(waits, default=float("inf"))
 
+    async def mark(self) -> None:
+        """Record the progress of the effects in the log."""
+        await asyncio.gather(*(runner.mark() for runner in self._runners))
+
     async def stop(self) -> None:
         """Cancel the work under way."""
         for task in self._opening:

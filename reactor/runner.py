@@ -146,7 +146,7 @@ class Runner:
         self.timers.fire(head, follower.position)
         if self.effects and time.monotonic() >= self._mark_due:
             self._mark_due = time.monotonic() + FINISHED_SECONDS
-            self._mark_finished(follower.finished)
+            self._marking = asyncio.get_running_loop().create_task(self.mark())
 
     def command(self, row: Parked) -> None:
         """Retry or skip a parked event, by command of an operator."""
@@ -167,14 +167,12 @@ class Runner:
             follower.skip(position)
         self._environment.wake()
 
-    def _mark_finished(self, finished: Finished) -> None:
-        if finished != self._marked:
-            self._marked = finished
-            self._marking = asyncio.get_running_loop().create_task(self._mark(finished.bounded()))
-
-    async def _mark(self, finished: Finished) -> None:
+    async def mark(self) -> None:
         """Record the progress of the effects in the log: without the reactor's file, the effects continue there."""
-        await self._commands.mark(f"{self.name}/{FINISHED}/{uuid.uuid4()}", finished.metadata())
+        if self.effects and self.follower and self.follower.finished != self._marked:
+            self._marked = self.follower.finished
+            key = f"{self.name}/{FINISHED}/{uuid.uuid4()}"
+            await self._commands.mark(key, self._marked.bounded().metadata())
 
     async def stop(self) -> None:
         """Cancel the work under way."""
