@@ -91,7 +91,7 @@ class Node:
     @property
     def published(self) -> list[int]:
         """The positions of all published events."""
-        return [event[0] for _, _, events in self._events.items(EVENTS) for event in events]
+        return [event[0] for _, _, events, _ in self._events.items(EVENTS) for event in events]
 
     @property
     def paid(self) -> list[tuple[int, str]]:

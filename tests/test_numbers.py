@@ -143,6 +143,7 @@ DECIMALS = st.decimals(allow_nan=False, allow_infinity=False).filter(
 )
 
 
+@pytest.mark.slow
 @seed(20261127)
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.one_of(DECIMALS, st.floats(allow_nan=False, allow_infinity=False)), max_size=5))
@@ -152,6 +153,7 @@ def test_all_decimals_arrive_equal(values: list[Decimal | float]) -> None:
     }
 
 
+@pytest.mark.slow
 @seed(20261127)
 @settings(max_examples=300, deadline=None)
 @given(st.lists(DECIMALS, max_size=5))

@@ -121,6 +121,7 @@ def test_a_query_waits_for_the_commands_of_its_own_session_only() -> None:
     assert (command.result(0).position, own.result(0)) == (1, 1)
 
 
+@pytest.mark.slow
 def test_100_000_sessions_leave_nothing_in_the_client_and_few_names_at_the_gateway() -> None:
     exchange = Exchange()
     for _ in range(1000):

@@ -20,7 +20,7 @@ from dualbus.runtime.errors import ConfigError
 from dualbus.testing.commit_log_contract import CommitLogContract, Opener
 from tests.machines.servers import Servers, needs_nats, running_servers
 
-pytestmark = needs_nats
+pytestmark = [needs_nats, pytest.mark.processes]
 SECONDS = 20.0
 
 

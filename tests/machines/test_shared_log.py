@@ -21,7 +21,7 @@ from dualbus.testing.cluster import until
 from dualbus.testing.log_contract import GENESIS, Engine, LogContract, decided, event
 from tests.machines.servers import Servers, needs_nats
 
-pytestmark = needs_nats
+pytestmark = [needs_nats, pytest.mark.processes]
 
 
 class SharedEngine:

@@ -40,6 +40,7 @@ def pyright(path: Path, folder: Path) -> Lines:
     return {one["range"]["start"]["line"] + 1 for one in found}
 
 
+@pytest.mark.processes
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("check", [mypy, pyright])
 def test_a_checker_finds_each_mistake_of_an_author_and_no_other(
