@@ -73,11 +73,8 @@ class LogMarks:
     def _add(self, key: str, metadata: Mapping[str, str]) -> None:
         reaction, kind, _ = f"{key}//".split("/", 2)
         if kind == FINISHED:
-            # A reactor that was paused may have marked an earlier position later.
-            self._finished[reaction] = max(self._finished[reaction], Finished.of(metadata), key=_position)
+            found = Finished.of(metadata)
+            if found.position >= self._finished[reaction].position:  # a reactor that was paused may be behind
+                self._finished[reaction] = found
         elif kind == SKIPPED:
             self._skipped[reaction].add(int(metadata[POSITION]))
-
-
-def _position(finished: Finished) -> int:
-    return finished.position
