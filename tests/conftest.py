@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
 
@@ -38,8 +39,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function):
             fixtures = [fixture.func for found in item._fixtureinfo.name2fixturedefs.values() for fixture in found]
-            if any(_reaches_starter(function, set()) for function in (item.function, *fixtures)):
+            if any(map(_may_start, (item.function, *fixtures))):
                 item.add_marker("processes")
+
+
+@cache
+def _may_start(function: object) -> bool:
+    return _reaches_starter(function, set())
 
 
 def _reaches_starter(function: object, seen: set[object]) -> bool:
