@@ -65,7 +65,7 @@ def test_an_idle_commandbus_repeats_its_head(cluster: Cluster, subscriber: Subsc
     # then a subscriber that comes at any time hears how far the log is
     for _ in range(3):
         assert subscriber.socket.poll(10_000)
-        assert msgpack.unpackb(subscriber.socket.recv_multipart()[1])[0][1:] == [1, []]
+        assert msgpack.unpackb(subscriber.socket.recv_multipart()[1])[0][1:] == [1, [], True]
 
 
 def test_nothing_is_published_and_nobody_is_answered_before_the_commit(
