@@ -176,7 +176,6 @@ class CommandBus:
         return {**status, **shared, "histograms": histograms}
 
     def _register(self) -> None:
-        self._publisher.set_role(active=self._active_since is not None)
         self._link.register(self._active_since)
 
     def _follow(self, shared: SharedLog) -> None:
@@ -188,6 +187,8 @@ class CommandBus:
             self._active_since = shared.since
             self._start_clock()
             self._register()
+        # A reactor acts on the role: an active commandbus that cannot append is perhaps active no more.
+        self._publisher.set_role(active=shared.since is not None and shared.reachable)
         self._publisher.publish(events)
 
     def _process_batch(self) -> None:

@@ -26,8 +26,9 @@ class Publisher:
 
     def set_role(self, *, active: bool) -> None:
         """Publish from now on as the writer of a shared log, or as a standby."""
-        self._active = active
-        self._next_head = 0.0
+        if active != self._active:
+            self._active = active
+            self._next_head = 0.0
 
     def publish(self, events: list[RecordedEvent]) -> None:
         """Publish the events of a durable commit."""

@@ -94,10 +94,8 @@ def _rates(last: _Totals, totals: _Totals) -> dict[str, Any]:
         for percent in (50, 99):
             found[f"{name}_p{percent}_s"] = quantile(SECONDS, counts, percent / 100)
     found["failed_per_s"] = round((totals.failed - last.failed) / seconds, 2)
-    for name in ("written", "applied"):
-        known = getattr(last, name)  # 0 until the process has reported a position
+    for name in ("written", "applied", "reacted", "caused"):
+        known = getattr(last, name)  # 0 until the process has reported
         count = max(0, getattr(totals, name) - getattr(last, name)) if known else 0
         found[f"{name}_per_s"] = round(count / seconds, 2)
-    for name in ("reacted", "caused"):
-        found[f"{name}_per_s"] = round(max(0, getattr(totals, name) - getattr(last, name)) / seconds, 2)
     return found

@@ -7,7 +7,7 @@ of a process manager is stored at the next start.
 import asyncio
 from collections.abc import Callable, Mapping
 
-from dualbus.reactions.store import Attempted, Changes
+from dualbus.reactions.store import FINISHED, Attempted, Changes
 
 from .job import Job
 
@@ -46,11 +46,14 @@ class Attempts:
         """Forget the attempt under way: reactor was stopped, and the attempt does not count."""
         self._changes.attempts.append(Attempted(self._reaction, job.position, job.tries))
 
-    def finish(self, job: Job) -> None:
-        """Remove a finished event."""
+    def finish(self, job: Job, *, keep: bool = False) -> None:
+        """Remove a finished event, or `keep` it as finished until the reaction's position has passed it."""
         if job.position in self._stored:
             self._stored.remove(job.position)
-            self._changes.finished.append((self._reaction, job.position))
+            if keep:
+                self._changes.attempts.append(Attempted(self._reaction, job.position, FINISHED))
+            else:
+                self._changes.finished.append((self._reaction, job.position))
 
     def collect(self) -> Changes:
         """Return the changes since the last call."""

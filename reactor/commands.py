@@ -92,7 +92,7 @@ class Commands:
             except (Unavailable, DeadlineExceeded, ClientClosed) as unavailable:
                 if tries == 1:
                     logger.warning("%s waits for the cluster: %s", key, unavailable)
-                await asyncio.sleep(random.random() * min(PAUSE_SECONDS * 2**tries, PAUSE_SECONDS_MAX))  # noqa: S311
+                await asyncio.sleep(random.random() * min(PAUSE_SECONDS * 2 ** min(tries, 10), PAUSE_SECONDS_MAX))  # noqa: S311
                 tries += 1
                 continue
             finally:

@@ -81,9 +81,9 @@ class Effects:
         number = 0
         for index, reactor in enumerate(self._reactors.by_event[type(job.event)]):
             async with self._slots:
-                await self._attempts.begin(job)
                 self.under_way += 1
                 try:
+                    await self._attempts.begin(job)
                     found = await self._attempt(job, index, reactor)
                 except asyncio.CancelledError:
                     self._attempts.withdraw(job)

@@ -73,9 +73,14 @@ class Follower:
 
     @property
     def finished(self) -> Finished:
-        """The finished events. A parked event may lie behind the reaction's position, and be under way again."""
-        unfinished = (number for number in self._order.unfinished if number <= self.position)
-        return Finished(self.position, tuple(sorted(unfinished)))
+        """The finished events: all that were read, except the parked events and those under way."""
+        return Finished(self.read, tuple(sorted(self._order.unfinished)))
+
+    @property
+    def finished_but_parked(self) -> Finished:
+        """The stored events, except the parked events."""
+        parked = (number for number in sorted(self._order.parked) if number <= self.position)
+        return Finished(self.position, tuple(parked))
 
     @property
     def room(self) -> int:
@@ -91,9 +96,9 @@ class Follower:
 
     # Reading.
 
-    def load(self, parked: Sequence[Parked], skipped: Iterable[int]) -> None:
-        """Restore the parked events of the store, and the events skipped before the store was derived again."""
-        self._loaded.update(skipped)
+    def load(self, parked: Sequence[Parked], done: Iterable[int]) -> None:
+        """Restore the parked events of the store, and the finished or skipped events, which are not to run again."""
+        self._loaded.update(done)
         for row in parked:
             [record] = self._log.read(row.position - 1, 1)
             job = self._job(record, self._causes([record])[record.position])
@@ -103,10 +108,10 @@ class Follower:
             self._loaded.add(row.position)
             if failure := self._interrupted(job):
                 self._note_parked(job, str(failure), self._fail(job, failure))
-            elif row.due:
-                self._retries[row.position] = row.due
-            elif row.follows and not self._order.blocked(job):  # was under way, after the earlier event
-                self._retries[row.position] = self._now()
+            elif self._order.blocked(job):
+                continue  # runs after the earlier event
+            elif row.due or row.follows:  # an event that follows was under way, after the earlier event
+                self._retries[row.position] = row.due or self._now()
 
     def feed(self, records: Sequence[RecordedEvent]) -> None:
         """Start the reactions of the next events of the log."""
@@ -179,7 +184,7 @@ class Follower:
         self.counters["finished"] += 1
         if self._reactors.is_effect:
             self._changes.durable = True
-        self._attempts.finish(job)
+        self._attempts.finish(job, keep=self._reactors.is_effect)
         if job.was_parked:  # behind `position`: the store has passed this event
             self._changes.timers += job.timers
             self._changes.unparked.append((self.name, job.position))

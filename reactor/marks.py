@@ -6,6 +6,7 @@ A reactor reads the marks if its file is missing, or perhaps behind the reactor 
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import accumulate, pairwise
 from typing import NamedTuple, Self
 
 from dualbus.log.contract import ReadableLog
@@ -13,7 +14,7 @@ from dualbus.protocol.origin import MARK
 
 FINISHED, SKIPPED = "finished", "skipped"  # parts of the keys
 POSITION, UNFINISHED = "position", "unfinished"  # in the metadata
-UNFINISHED_MAX = 200  # in a mark: the metadata of a command is bounded
+UNFINISHED_CHARS_MAX = 3800  # of a mark: the metadata of a command is bounded
 OUTCOMES_AT_ONCE = 10_000
 
 
@@ -25,18 +26,26 @@ class Finished(NamedTuple):
 
     def bounded(self) -> Self:
         """Return the progress as far as a mark can describe it."""
-        if len(self.unfinished) <= UNFINISHED_MAX:
-            return self
-        return type(self)(self.unfinished[UNFINISHED_MAX] - 1, self.unfinished[:UNFINISHED_MAX])
+        chars = 0
+        for number, distance in enumerate(self._distances()):
+            chars += len(distance) + 1
+            if chars > UNFINISHED_CHARS_MAX:
+                return type(self)(self.unfinished[number] - 1, self.unfinished[:number])
+        return self
+
+    def _distances(self) -> list[str]:
+        """Return the distance of each unfinished event from the one before, which is shorter than its position."""
+        return [str(after - before) for before, after in pairwise((0, *self.unfinished))]
 
     def metadata(self) -> dict[str, str]:
         """Return the metadata of a mark."""
-        return {POSITION: str(self.position), UNFINISHED: " ".join(map(str, self.unfinished))}
+        return {POSITION: str(self.position), UNFINISHED: " ".join(self._distances())}
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> Self:
         """Return the progress in the metadata of a mark."""
-        return cls(int(metadata[POSITION]), tuple(map(int, metadata.get(UNFINISHED, "").split())))
+        distances = map(int, metadata.get(UNFINISHED, "").split())
+        return cls(int(metadata[POSITION]), tuple(accumulate(distances)))
 
 
 class Marks(NamedTuple):

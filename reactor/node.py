@@ -16,9 +16,9 @@ from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import EVENTS
 from dualbus.protocol.records import read_published
-from dualbus.reactions.store import ReactionStore, remove
+from dualbus.reactions.store import STANDBY_NAME, ReactionStore, remove
 from dualbus.readmodel.checkpoints import check_log_is_complete
-from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, DataError
+from dualbus.runtime.errors import EXIT_OK, EXIT_SOFTWARE, AlreadyRunningError, DataError
 from dualbus.runtime.files import Lock, lock_data, make_folder, usable
 from dualbus.runtime.settings import ONE_MACHINE, Settings
 from dualbus.runtime.signals import GRACE_SECONDS, Stop
@@ -37,6 +37,7 @@ from .role import Role
 from .running_event import RunningEvent
 
 HEAD_POLL_SECONDS = 0.5  # between reads of the log's head, and of the commands of an operator
+STOP_SECONDS = 2.0  # for cancelled effects, and for the ends of lifespans
 MARK_SECONDS = 1.0  # for a last command, before another reactor takes over
 WAIT_SECONDS = 0.05  # between checks for the log and for the lock
 
@@ -120,6 +121,7 @@ class Reactor:
 
     def _receive_publications(self) -> None:
         """Note the arrival of new events. The reactor reads the events from the log."""
+        self._role.turn(time.monotonic())
         for frames in self._events.receive():
             try:
                 if frames[0] == EVENTS:
@@ -164,12 +166,23 @@ class Reactor:
         """Wait until this reactor runs the reactions; return False if a stop is requested."""
         while not self._stop.requested:
             if self._role.takes_over(time.monotonic()):
+                self._show_role(standby=False)
                 return True
             if self._state != STANDING_BY:
                 logger.info("Standing by: the reactor beside the active commandbus runs the reactions.")
+                self._show_role(standby=True)
             self._state = STANDING_BY
             await self._turn(WAIT_SECONDS)
         return False
+
+    def _show_role(self, *, standby: bool) -> None:
+        """Show to the command line and to the page whether this reactor accepts commands of an operator."""
+        marker = self._folder / STANDBY_NAME
+        with usable(self._folder):
+            if standby:
+                marker.touch(0o600)
+            else:
+                marker.unlink(missing_ok=True)
 
     async def _follow(self, log: ReadableLog) -> None:
         """Run the reactions until a stop is requested, the role changes, or the reactor's file was removed."""
@@ -189,12 +202,21 @@ class Reactor:
             await self._react(reactions, store)
             await self._finish(reactions)
         finally:
-            await reactions.stop()
+            await self._stop_reactions(reactions)
             if self._role.shared:
                 await self._mark(reactions)
             await client.close()
             store.close()
             self._reactions = None
+
+    async def _stop_reactions(self, reactions: Reactions) -> None:
+        """Cancel the work under way; end the process if the work does not end."""
+        stopping = asyncio.create_task(reactions.stop())
+        await asyncio.wait([stopping], timeout=STOP_SECONDS)
+        if not stopping.done():
+            logger.error("An effect or a lifespan has not ended %g s after its cancellation: exiting.", STOP_SECONDS)
+            os._exit(EXIT_SOFTWARE)
+        await stopping
 
     async def _mark(self, reactions: Reactions) -> None:
         """Record the last effects in the log, so that the reactor of another host does not repeat them."""
@@ -217,9 +239,10 @@ class Reactor:
             await self._turn(0 if more else min(HEAD_POLL_SECONDS, reactions.seconds_to_next()))
 
     async def _finish(self, reactions: Reactions) -> None:
-        """Wait for the effects and commands under way, within the grace period."""
+        """Wait for the effects and commands under way, within the grace period, unless the file was replaced."""
         until = time.monotonic() + GRACE_SECONDS / 2
-        while self._stop.requested and reactions.under_way and time.monotonic() < until:
+        ends = self._stop.requested or not self._role.active(time.monotonic())
+        while ends and reactions.under_way and time.monotonic() < until:
             await self._turn(WAIT_SECONDS)
             reactions.store_changes()
 

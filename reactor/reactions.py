@@ -117,7 +117,7 @@ class Reactions:
         for runner in self._runners:
             if follower := runner.follower:
                 records = self._read(follower.read, min(CHUNK, follower.room))
-                runner.step(follower, records, self.head)
+                runner.step(follower, records)
                 more |= follower.read < self.head and follower.room > 0
         self.store_changes()
         return more

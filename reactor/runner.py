@@ -12,6 +12,7 @@ from dualbus.application.causes import cause
 from dualbus.application.reactors import Reactors
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.past import Histories
+from dualbus.reactions.store import FINISHED as FINISHED_ATTEMPT
 from dualbus.reactions.store import SKIP, Attempted, Changes, Parked, Progress, ReactionStore
 from dualbus.runtime.errors import RAISED
 
@@ -81,23 +82,28 @@ class Runner:
             start = progress.position if progress else int(mark.origin.metadata.get(POSITION, mark.position))
             progress = self._catch_up(start, marks, 0 if first else self._log.head().position)
         self._manager.rebuilt = progress.rebuilt
-        self._marked = Finished(progress.position)
+        self._marked = max(marks.finished, Finished(progress.position if self.effects else 0))
         run = self.effects.run if self.effects else self._manager.run
-        self.attempts.load(self._attempted())
+        if position := self._environment.running_event.pop_left(self.name):
+            self._count_ended(position, progress)
+        attempted = self._store.attempts(self.name)
+        finished = {position for position, number in attempted.items() if number == FINISHED_ATTEMPT}
+        self.attempts.load({position: attempted[position] for position in attempted.keys() - finished})
         follower = Follower(self._app, self._log, self._reactors, progress, run, self.attempts, self._environment)
-        follower.load(self._store.parked(self.name), marks.skipped)
+        follower.load(self._store.parked(self.name), marks.skipped | finished)
         self.timers.begin(self._environment.clock(), datetime.fromisoformat(mark.origin.metadata[TIME]))
         if self.effects:
             await self._enter_lifespan(self.effects)
         self.follower = follower
 
-    def _attempted(self) -> dict[int, int]:
-        """Return the last attempt of each unfinished event. Count a process manager that has ended the process."""
-        found = self._store.attempts(self.name)
-        if not self.effects and (position := self._environment.running_event.pop_left(self.name)):
-            found[position] = found.get(position, 0) + 1
-            self._store.write(Changes(attempts=[Attempted(self.name, position, found[position])]))
-        return found
+    def _count_ended(self, position: int, progress: Progress) -> None:
+        """Count a failure of the event whose process manager, or reaction to a refusal, has ended the process."""
+        parked = {row.position for row in self._store.parked(self.name)}
+        if self.effects or (position <= progress.position and position not in parked):
+            self.timers.postpone_of(position)
+            return
+        number = self._store.attempts(self.name).get(position, 0) + 1
+        self._store.write(Changes(attempts=[Attempted(self.name, position, number)]))
 
     async def _enter_lifespan(self, effects: Effects) -> None:
         """Enter the lifespan of the effects; on a failure, try again after a growing pause."""
@@ -118,33 +124,30 @@ class Runner:
         return declared if since == "now" else {**declared, POSITION: str(0 if since == "beginning" else since)}
 
     def _catch_up(self, start: int, marks: Marks, rebuilt: int) -> Progress:
-        """Bring the store up to the marks; return the progress. Parked events are tried again."""
+        """Bring the store up to the marks; return the progress. Unfinished events of the marks are tried again."""
         parked = {row.position: row for row in self._store.parked(self.name)}
-        position = max(start, marks.finished.position)
+        position = max(start, marks.finished.position) if self.effects else start
         progress = Progress(position, self._log.hash_at(position) or b"", rebuilt)
         changes = Changes(progress={self.name: progress})
         changes.unparked += [(self.name, number) for number in parked if marks.has_finished(number)]
-        changes.parked += [
-            row._replace(due=1) for row in parked.values() if not (row.follows or marks.has_finished(row.position))
-        ]
         now = self._environment.clock().isoformat(timespec="seconds")
         changes.parked += [
             Parked(self.name, number, OTHER_REACTOR, now, due=1)
             for number in marks.finished.unfinished
-            if number > start and number not in parked and number not in marks.skipped
+            if self.effects and number > start and number not in parked and number not in marks.skipped
         ]
         attempted = self._store.attempts(self.name)
         changes.finished += [(self.name, number) for number in attempted if marks.has_finished(number)]
         self._store.write(changes)
         return progress
 
-    def step(self, follower: Follower, records: Sequence[RecordedEvent], head: int) -> None:
+    def step(self, follower: Follower, records: Sequence[RecordedEvent]) -> None:
         """Start the reactions to the next events, and all due retries and timers."""
         if records:
             follower.feed(records)
         follower.retry_due()
-        self.timers.fire(head, follower.position)
-        if self.effects and time.monotonic() >= self._mark_due:
+        self.timers.fire(follower.position)
+        if time.monotonic() >= self._mark_due and (self._marking is None or self._marking.done()):
             self._mark_due = time.monotonic() + FINISHED_SECONDS
             self._marking = asyncio.get_running_loop().create_task(self.mark())
 
@@ -168,11 +171,18 @@ class Runner:
         self._environment.wake()
 
     async def mark(self) -> None:
-        """Record the progress of the effects in the log: without the reactor's file, the effects continue there."""
-        if self.effects and self.follower and self.follower.finished != self._marked:
-            self._marked = self.follower.finished
-            key = f"{self.name}/{FINISHED}/{uuid.uuid4()}"
-            await self._commands.mark(key, self._marked.bounded().metadata())
+        """Record the progress of the effects in the log: without the reactor's file, the effects continue there.
+
+        A process manager runs again, without an effect: its mark only shows which parked events are finished.
+        """
+        if self.follower is None or not (self.effects or self._shared):
+            return
+        finished = (self.follower.finished if self.effects else self.follower.finished_but_parked).bounded()
+        if finished == self._marked or finished.position < self._marked.position:
+            return
+        if self.effects or finished.unfinished or self._marked.unfinished:
+            await self._commands.mark(f"{self.name}/{FINISHED}/{uuid.uuid4()}", finished.metadata())
+            self._marked = finished
 
     async def stop(self) -> None:
         """Cancel the work under way."""

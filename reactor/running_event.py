@@ -19,7 +19,7 @@ class RunningEvent:
 
     def __init__(self, folder: Path) -> None:
         descriptor = os.open(folder / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        os.ftruncate(descriptor, _BYTES)
+        os.posix_fallocate(descriptor, 0, _BYTES)  # a write to a hole could end the process on a full disk
         self._map = mmap.mmap(descriptor, _BYTES)
         os.close(descriptor)
         position, name = _LAYOUT.unpack_from(self._map)

@@ -89,8 +89,8 @@ class Timers:
         key = f"{self.name}/{due:%Y-%m-%dT%H:%MZ}/{name}"
         return Timer(self.name, 1, name, microseconds(due), key, 0, type_, as_json(payload), _definition(every))
 
-    def fire(self, head: int, position: int) -> None:
-        """Fire due timers; `head` is the position of the log now, `position` the stored position of the reaction."""
+    def fire(self, position: int) -> None:
+        """Fire due timers; `position` is the stored position of the reaction."""
         now = microseconds(self._environment.clock())
         if self._changed:
             self._next_due, self._changed = self._store.next_due(self.name, self._started_until), False
@@ -100,7 +100,7 @@ class Timers:
         if self.busy > IN_FLIGHT_MAX // 2:
             return
         if self._barrier is None:
-            self._barrier = now, head
+            self._barrier = now, self._log.head().position
         until, needed = self._barrier
         if position < needed:
             return
@@ -182,6 +182,14 @@ class Timers:
             self._changes.timers.append(self._scheduled(timer.name, every, due))
         else:
             self._changes.timers.append(Removed(self.name, timer.name, 0, timer.key))
+
+    def postpone_of(self, position: int) -> None:
+        """Postpone the due timers of an event: reacting to a refusal of their command has ended the process."""
+        now = microseconds(self._environment.clock())
+        for timer in self._store.due(self.name, now, IN_FLIGHT_MAX):
+            if timer.position == position:
+                self._postpone(timer, "The process ended during the reaction to a refusal.")
+        self._store.write(self.collect())
 
     def _postpone(self, timer: Timer, error: str) -> None:
         pause = min(PAUSE_SECONDS * 2**timer.tries, PAUSE_SECONDS_MAX)

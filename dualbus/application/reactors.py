@@ -98,7 +98,9 @@ class Reactors:
             if kind in self.refusals:
                 names = f"{name_of(self.refusals[kind].function)} and {name_of(function)}"
                 raise SignatureMistake(f"{names} are both for a refused {kind.__name__}: remove one of them.")
-            self.refusals[kind] = Reactor(function, _yields(function, signature.returns))
+            # The timers of an effect could not be derived from the log again: the effect has run.
+            orders = frozenset[type[Any]]() if self.is_effect else _ORDERS
+            self.refusals[kind] = Reactor(function, _yields(function, signature.returns, others=orders))
 
     def _add_schedule(self, every: Every) -> None:
         name = type(every.command).__name__

@@ -93,6 +93,7 @@ class SharedLog(Log, Protocol):
     """
 
     since: int | None  # the commit of the claim of this writer while active; None while standing by
+    reachable: bool  # the engine has answered the last check
     wakeup: int  # a descriptor, readable when `turn` has work
 
     @property

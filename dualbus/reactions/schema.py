@@ -31,6 +31,9 @@ TIMER_COLUMNS = "reaction, schedule, name, due, key, position, type, payload, or
 SET = "INSERT OR REPLACE INTO timers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 POSTPONE = "UPDATE timers SET due = ?, tries = ?, error = ? WHERE (reaction, schedule, name, key) = (?, ?, ?, ?)"
 REMOVE = "DELETE FROM timers WHERE (reaction, name, schedule) = (?, ?, ?) AND ?4 IN ('', key)"
+REMOVE_PASSED = """
+DELETE FROM attempts WHERE number = ? AND position <= (SELECT position FROM reactions WHERE name = reaction)
+"""
 # Counting a million timers for each Status would need a scan: triggers count them, also replaced timers.
 COUNTS = """
 SELECT name, coalesce((SELECT timers FROM pending WHERE (reaction, schedule) = (name_, 0)), 0),

@@ -17,11 +17,23 @@ from typing import Any, NamedTuple
 import apsw
 
 from dualbus.log.identity import Identity
-from dualbus.reactions.schema import APPLICATION_ID, COUNTS, FORMAT, POSTPONE, REMOVE, SCHEMA, SET, TIMER_COLUMNS
+from dualbus.reactions.schema import (
+    APPLICATION_ID,
+    COUNTS,
+    FORMAT,
+    POSTPONE,
+    REMOVE,
+    REMOVE_PASSED,
+    SCHEMA,
+    SET,
+    TIMER_COLUMNS,
+)
 from dualbus.runtime.errors import DataError
 
 FILE_NAME = "reactor.db"
+STANDBY_NAME = "reactor.standby"  # exists while the reactor of another host runs the reactions
 RETRY, SKIP, FIRE, CANCEL = "retry", "skip", "fire", "cancel"
+FINISHED = -1  # the number of an attempt that has succeeded, beyond the position of the reaction
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # json.dumps would create an encoder for each call
 
@@ -83,7 +95,7 @@ class Attempted(NamedTuple):
 
     reaction: str
     position: int
-    number: int
+    number: int  # or FINISHED
 
 
 class Counts(NamedTuple):
@@ -178,6 +190,8 @@ class ReactionStore:
                 self._db.executemany("DELETE FROM parked WHERE (reaction, position) = (?, ?)", changes.unparked)
                 self._db.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?)", changes.attempts)
                 self._db.executemany("DELETE FROM attempts WHERE (reaction, position) = (?, ?)", changes.finished)
+                if changes.progress or changes.attempts:
+                    self._db.execute(REMOVE_PASSED, (FINISHED,))
 
     def due(self, reaction: str, now: int, limit: int) -> list[Timer]:
         """Return the due timers of a reaction, oldest first."""
@@ -228,13 +242,22 @@ class ReactionStore:
 
     def command_timer(self, reaction: str, name: str, command: str) -> bool:
         """Fire or cancel a timer: record the command for the reactor; return whether the timer exists."""
+        self._check_role()
         sql = "UPDATE timers SET command = ?, due = 0 WHERE (reaction, schedule, name) = (?, 0, ?)"
         return self._changed(sql, (command, reaction, name))
 
     def command_parked(self, reaction: str, position: int, command: str) -> bool:
         """Retry or skip a parked event: record the command for the reactor; return whether the event is parked."""
+        self._check_role()
         sql = "UPDATE parked SET command = ? WHERE (reaction, position) = (?, ?)"
         return self._changed(sql, (command, reaction, position))
+
+    def _check_role(self) -> None:
+        if self.path.with_name(STANDBY_NAME).exists():
+            raise DataError(
+                "The reactor of this host stands by: run the command on the host whose reactor is following; "
+                "`dualbus status` on a host shows its reactor."
+            )
 
     def _changed(self, sql: str, values: Sequence[Any]) -> bool:
         with _usable(self.path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.reactor.marks import UNFINISHED
 from tests.reactions.conftest import Shop
 
 Make = Callable[..., Shop]
@@ -38,8 +39,9 @@ def parked(one: Shop, run: Dualbus) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run(one, "parked", "list", "--json").splitlines()]
 
 
-def marks(one: Shop) -> list[str]:
+def unfinished(one: Shop) -> list[str]:
+    """Return the unfinished events of each mark."""
     log = SqliteLogReader(one.cluster.data)
-    found = [outcome.command_id for outcome in log.commands(0, 100) if "/finished/" in outcome.command_id]
+    found = [outcome.origin.metadata for outcome in log.commands(0, 100)]
     log.close()
-    return found
+    return [metadata[UNFINISHED] for metadata in found if UNFINISHED in metadata]

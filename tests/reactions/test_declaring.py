@@ -62,6 +62,10 @@ async def effect_with_resource(event: PaymentReceived, attempt: Attempt, mail: o
     pass
 
 
+def later(command: ShipOrder, refused: Rejected, past: Past) -> Iterator[Later]:
+    yield Later(command, after=timedelta(minutes=1))
+
+
 async def effect_with_timer(event: PaymentReceived, attempt: Attempt) -> AsyncIterator[Later]:
     yield Later(ShipOrder(order=""), after=timedelta(1))
 
@@ -94,6 +98,7 @@ MANY = Reaction("a b", on=[undecided, effect], since="later", tries=0)  # type: 
         (reaction(ship, effect), "Reaction orders mixes plain and async functions (ship): put process managers and"),
         (reaction(effect_with_resource), "effect_with_resource must accept (event: Event, attempt: Attempt)."),
         (reaction(effect_with_timer), "effect_with_timer yields Later, which is not a command."),
+        (reaction(effect, on_refused=[later]), "later yields Later, which is not a command."),
         (reaction(), "Reaction orders: on and on_refused must be lists of functions; on needs at least one function"),
         (
             reaction(ship, since="later"),

@@ -1,11 +1,15 @@
 """Effects whose process is killed, stopped or ended by the effect, or whose reactor loses its file."""
 
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from dualbus.reactor.reactions import CHUNK
 from dualbus.testing import until
-from tests.reactions.delivery import Dualbus, Make, begun, confirmed, lines, marks, parked, tried
+from tests.reactions.delivery import Dualbus, Make, begun, confirmed, lines, parked, tried, unfinished
 from tests.reactions.effects import Send
 
 
@@ -125,7 +129,7 @@ def test_effects_continue_after_the_loss_of_the_file_where_the_log_remembers(sho
     one = begun(shop)
     one.client.command(Send(parcel="a"))
     until(lambda: confirmed(one) == ["a0"])
-    until(lambda: marks(one) != [])
+    until(lambda: unfinished(one)[-1:] == [""])
     assert one.cluster.stop("reactor") == 0
 
     for path in one.cluster.data.glob("reactor.db*"):
@@ -158,3 +162,50 @@ def test_an_event_that_is_tried_again_is_not_lost_with_the_file(shop: Make, offi
 
     # Then the event is tried, also if others are finished for the log
     until(lambda: "a0" in confirmed(one))
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_events_finished_behind_one_under_way_are_not_repeated_after_a_kill(
+    shop: Make, office: Path, lost: bool
+) -> None:
+    # Given an event under way, and finished events after it
+    (office / "hold-a-0").touch()
+    one = begun(shop)
+    for parcel in "abc":
+        one.client.command(Send(parcel=parcel))
+    until(lambda: sorted(confirmed(one)) == ["b0", "c0"] and tried(office, "a0") == 1)
+    until(lambda: unfinished(one)[-1:] == ["1"])
+
+    # When the reactor is killed, and perhaps its file is lost
+    one.cluster.kill("reactor")
+    for path in one.cluster.data.glob("reactor.db*") if lost else ():
+        path.unlink()
+    (office / "hold-a-0").unlink()
+    one.start("reactor")
+
+    # Then only the first runs again
+    until(lambda: "a0" in confirmed(one))
+    one.client.command(Send(parcel="d"))
+    until(lambda: "d0" in confirmed(one))
+    assert [tried(office, f"{parcel}0") for parcel in "abcd"] == [2, 1, 1, 1]
+
+
+def test_an_event_waits_for_an_earlier_one_of_its_tag_that_ended_the_process(shop: Make, office: Path) -> None:
+    # Given two unfinished events of a tag that the reactor of another host has left, and an attempt of the first
+    (office / "hold-a-0").touch()
+    one = begun(shop)
+    for number in range(2):
+        one.client.command(Send(parcel="a", number=number))
+    until(lambda: tried(office, "a0") == 1)
+    one.cluster.kill("reactor")
+    with closing(sqlite3.connect(one.cluster.data / "reactor.db")) as db, db:
+        db.execute("UPDATE reactions SET position = 2")
+        for position in (1, 2):
+            db.execute("INSERT INTO parked VALUES ('delivery', ?, 'left', '', 0, 1, 0, '')", (position,))
+
+    # When the reactor starts
+    (office / "hold-a-0").unlink()
+    one.start("reactor")
+
+    until(lambda: confirmed(one) == ["a0", "a1"])
+    assert [line[1] for line in lines(office, "done")] == ["a0", "a1"]

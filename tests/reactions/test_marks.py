@@ -9,8 +9,8 @@ import pytest
 
 from dualbus.log.contract import GENESIS, Decision, Origin
 from dualbus.log.sqlite.writer import SqliteLog
-from dualbus.protocol.origin import MARK
-from dualbus.reactor.marks import POSITION, UNFINISHED_MAX, Finished, LogMarks, Marks
+from dualbus.protocol.origin import MARK, METADATA_BYTES_MAX
+from dualbus.reactor.marks import POSITION, Finished, LogMarks, Marks
 
 NOW = "2026-11-27T12:00:00.000000Z"
 
@@ -50,11 +50,13 @@ def test_a_mark_without_the_unfinished_events_is_of_an_earlier_version(log: Sqli
     assert marks_of(log, "mail").finished == Finished(40)
 
 
-def test_a_mark_ends_before_the_first_unfinished_event_that_does_not_fit() -> None:
-    unfinished = tuple(range(1, 2 * UNFINISHED_MAX + 1, 2))
-    assert Finished(500, unfinished).bounded() == Finished(500, unfinished)
+def test_a_mark_names_a_thousand_unfinished_events_and_ends_before_the_first_that_does_not_fit() -> None:
+    window = tuple(range(10**9, 10**9 + 3000, 3))
+    assert Finished.of(Finished(10**9 + 5000, window).bounded().metadata()) == Finished(10**9 + 5000, window)
 
-    found = Finished(500, (*unfinished, 450)).bounded()
+    many = tuple(range(1, 10**6, 100))
+    found = Finished(10**6, many).bounded()
 
-    assert found == Finished(449, unfinished)
-    assert not Marks(found).has_finished(450)
+    assert found == Finished(found.unfinished[-1] + 99, many[: len(found.unfinished)])
+    assert not any(map(Marks(found).has_finished, many))
+    assert sum(map(len, found.metadata().values())) < METADATA_BYTES_MAX - 100

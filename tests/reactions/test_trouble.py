@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dualbus.cli.main import main
+from dualbus.reactions.store import STANDBY_NAME
 from dualbus.testing import until
 from tests.faults.launch import launched
 from tests.reactions.conftest import Shop
@@ -160,3 +161,33 @@ def test_a_process_manager_that_ends_the_process_is_parked_after_the_last_try(
     # And an operator can skip the event
     run(one, "parked", "skip", "echo", 1)
     until(lambda: parked(one) == [])
+
+
+def test_a_reaction_to_a_refusal_that_ends_the_process_is_postponed_and_the_others_continue(
+    shop: Make, run: Callable[..., str]
+) -> None:
+    one = shop("tests.reactions.troubled:ending")
+    one.start()
+    one.client.command(Note(item="a", text="refuse"))
+    for number in range(2):
+        until(lambda: not one.cluster.process("reactor").running)
+        one.start("reactor")
+        one.client.command(Note(item="b", text=str(number)))
+        until(lambda number=number: one.records()[-1][1]["text"] == str(number))  # type: ignore[misc]
+
+    assert "The process ended during the reaction to a refusal." in run(one, "timers", "list", "--json")
+
+
+def test_a_standby_accepts_no_commands_of_an_operator(
+    shop: Make, parked: Rows, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = shop("tests.reactions.troubled:failing")
+    one.start()
+    one.client.command(Note(item="a", text="raise"))
+    until(lambda: [row["position"] for row in parked(one)] == [1])
+    (one.cluster.data / STANDBY_NAME).touch()
+    monkeypatch.setenv("DUALBUS_DATA", str(one.cluster.data))
+
+    for command in ("parked skip echo 1", "parked retry echo 1", "timers cancel echo x"):
+        assert main(command.split()) != 0
+        assert "The reactor of this host stands by" in capsys.readouterr().err

@@ -3,9 +3,10 @@
 import os
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Annotated, Any
 
-from dualbus import App, Command, Event, Past, Reaction, Tag
+from dualbus import App, Command, Event, Later, Past, Reaction, Rejected, Tag
 
 ITEM = Tag("item")
 
@@ -37,6 +38,8 @@ def note(command: Note, past: Past) -> Iterator[Noted]:
 def echo(command: Echo, past: Past) -> Iterator[Echoed]:
     if command.text == "raise":
         raise RuntimeError("the secret of the decision")
+    if command.text == "refuse":
+        raise Rejected("No")
     yield Echoed(item=command.item, text=command.text)
 
 
@@ -76,3 +79,15 @@ failing = App(
     events=[Echoed],
 )
 other = App(commands=COMMANDS, reactions=[Reaction("echo", on=[react_otherwise], since="beginning")])
+
+
+def echo_later(event: Noted, past: Past) -> Iterator[Later | Echo]:
+    yield Later(Echo(item=event.item, text=event.text), after=timedelta(milliseconds=1))
+
+
+def end(command: Echo, refused: Rejected, past: Past) -> Iterator[Echo]:
+    os._exit(139)
+    yield command
+
+
+ending = App(commands=COMMANDS, reactions=[Reaction("echo", on=[echo_later], since="beginning", on_refused=[end])])

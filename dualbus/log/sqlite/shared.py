@@ -46,6 +46,7 @@ class SharedLog(SqliteLog):
 
     def __init__(self, folder: Path, commits: CommitLog, genesis: Callable[[bytes], Decision], host: str) -> None:
         self.since: int | None = None
+        self.reachable = True
         self._commits = commits
         self._writer = str(uuid_utils.uuid4())
         self._host = host
@@ -284,6 +285,7 @@ class SharedLog(SqliteLog):
         """Raise LogDamaged if the commit log has ended before the replica for LOST_SECONDS."""
         self._next_tail = now + TAIL_SECONDS
         tail = self._commits.tail()
+        self.reachable = tail is not None
         if tail is None or tail >= self._end.number:
             self._ahead_since = None if tail is not None else self._ahead_since
         elif self._ahead_since is None:
