@@ -170,6 +170,7 @@ class ReactionStore:
         """Follow a restored log with the same events up to the positions of all reactions."""
         with _usable(self.path):
             self._db.execute("UPDATE meta SET log = ?, incarnation = ?", identity)
+            self._db.execute("DELETE FROM attempts")  # beyond these positions, the log may have other events
 
     def progress(self) -> dict[str, Progress]:
         """Return the progress of each reaction."""
