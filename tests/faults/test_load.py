@@ -26,8 +26,8 @@ def test_a_mixed_load_sends_commands_again_and_waits_for_slow_handlers(sleepy: C
     mix = Mix(timeouts_ms=(300, 2500), again=0.2, slow=0.02)
     with Load(sleepy.front, random.randrange(1 << 32), mix=mix) as load:
         load.more(200)
-    assert load.sent_again > 0
-    assert load.slow > 0
+        while not (load.sent_again and load.slow):  # by chance
+            load.more(50)
     assert load.unknown == set()
     attempts = [one.key for one in load.history if not one.query and one.answer is Answer.ACKNOWLEDGED]
     assert len(attempts) - len(set(attempts)) == load.sent_again
