@@ -44,7 +44,17 @@ class Attempts:
 
     def withdraw(self, job: Job) -> None:
         """Forget the attempt under way: reactor was stopped, and the attempt does not count."""
-        self._changes.attempts.append(Attempted(self._reaction, job.position, job.tries))
+        self.reset(job)
+
+    def reset(self, job: Job) -> None:
+        """Store the number of tries of an event."""
+        if job.position in self._stored:
+            self._changes.attempts.append(Attempted(self._reaction, job.position, job.tries))
+
+    def skip(self, job: Job) -> None:
+        """Store a skipped event as finished: the reaction's position may not have passed it."""
+        self._stored.add(job.position)
+        self.finish(job, keep=True)
 
     def finish(self, job: Job, *, keep: bool = False) -> None:
         """Remove a finished event, or `keep` it as finished until the reaction's position has passed it."""

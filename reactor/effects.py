@@ -78,6 +78,13 @@ class Effects:
 
     async def run(self, job: Job) -> None:
         """Attempt the effects of an event, and execute their commands. Raises Failure."""
+        try:
+            await self._run(job)
+        except asyncio.CancelledError:
+            self._attempts.withdraw(job)
+            raise
+
+    async def _run(self, job: Job) -> None:
         number = 0
         for index, reactor in enumerate(self._reactors.by_event[type(job.event)]):
             async with self._slots:
@@ -85,9 +92,6 @@ class Effects:
                 try:
                     await self._attempts.begin(job)
                     found = await self._attempt(job, index, reactor)
-                except asyncio.CancelledError:
-                    self._attempts.withdraw(job)
-                    raise
                 finally:
                     self.under_way -= 1
             for command in found:

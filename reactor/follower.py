@@ -74,13 +74,15 @@ class Follower:
     @property
     def finished(self) -> Finished:
         """The finished events: all that were read, except the parked events and those under way."""
-        return Finished(self.read, tuple(sorted(self._order.unfinished)))
+        return self._finished_up_to(self.read)
 
     @property
     def finished_but_parked(self) -> Finished:
         """The stored events, except the parked events."""
-        parked = (number for number in sorted(self._order.parked) if number <= self.position)
-        return Finished(self.position, tuple(parked))
+        return self._finished_up_to(self.position)
+
+    def _finished_up_to(self, last: int) -> Finished:
+        return Finished(last, tuple(number for number in sorted(self._order.unfinished) if number <= last))
 
     @property
     def room(self) -> int:
@@ -230,13 +232,19 @@ class Follower:
     def retry_due(self) -> None:
         """Start the parked events with a due try."""
         now = self._now()
-        for position in [position for position, due in self._retries.items() if due <= now]:
+        for position in [position for position, due in self._tries().items() if due <= now]:
             if position in self._retries:  # not released with an earlier event
                 self._release(position)
 
     def seconds_to_retry(self) -> float:
         """Return the seconds until the next try of a parked event."""
-        return max(0, min(self._retries.values(), default=1 << 62) - self._now()) / MICROSECONDS
+        return max(0, min(self._tries().values(), default=1 << 62) - self._now()) / MICROSECONDS
+
+    def _tries(self) -> dict[int, int]:
+        """Return the times of the next tries. Timers are stored in order, so a process manager waits for its turn."""
+        if self._reactors.is_effect:
+            return self._retries
+        return {position: due for position, due in self._retries.items() if position <= self.position}
 
     def is_parked(self, position: int) -> bool:
         """Return whether an event is parked, and not under way."""
@@ -245,15 +253,18 @@ class Follower:
     def skip(self, position: int) -> None:
         """Finish a parked event without its reaction."""
         logger.warning("%s/%d is skipped, by command of an operator.", self.name, position)
-        self._attempts.finish(self._order.parked[position])
+        self._attempts.skip(self._order.parked[position])
         self._changes.unparked.append((self.name, position))
         self._release(position, skip=True)
 
     def retry(self, position: int) -> None:
-        """Start a parked event, with all its tries, unless an earlier event blocks the event."""
-        if not self._order.blocked(self._order.parked[position]):
-            self._order.parked[position].tries = 0
-            self._release(position)
+        """Run a parked event again, with all its tries, unless an earlier event blocks the event."""
+        job = self._order.parked[position]
+        if not self._order.blocked(job):
+            job.tries = 0
+            self._retries[position] = self._now()
+            self._changes.retried.append((self.name, position))
+            self._attempts.reset(job)
 
     def _release(self, position: int, *, skip: bool = False) -> None:
         self._retries.pop(position, None)

@@ -86,6 +86,7 @@ class Runner:
         run = self.effects.run if self.effects else self._manager.run
         if position := self._environment.running_event.pop_left(self.name):
             self._count_ended(position, progress)
+            self._environment.running_event.end()
         attempted = self._store.attempts(self.name)
         finished = {position for position, number in attempted.items() if number == FINISHED_ATTEMPT}
         self.attempts.load({position: attempted[position] for position in attempted.keys() - finished})
@@ -98,11 +99,11 @@ class Runner:
 
     def _count_ended(self, position: int, progress: Progress) -> None:
         """Count a failure of the event whose process manager, or reaction to a refusal, has ended the process."""
-        parked = {row.position for row in self._store.parked(self.name)}
-        if self.effects or (position <= progress.position and position not in parked):
+        tries = {row.position: row.tries for row in self._store.parked(self.name)}
+        if self.effects or (position <= progress.position and position not in tries):
             self.timers.postpone_of(position)
             return
-        number = self._store.attempts(self.name).get(position, 0) + 1
+        number = max(self._store.attempts(self.name).get(position, 0), tries.get(position, 0)) + 1
         self._store.write(Changes(attempts=[Attempted(self.name, position, number)]))
 
     async def _enter_lifespan(self, effects: Effects) -> None:
@@ -129,14 +130,19 @@ class Runner:
         position = max(start, marks.finished.position) if self.effects else start
         progress = Progress(position, self._log.hash_at(position) or b"", rebuilt)
         changes = Changes(progress={self.name: progress})
-        changes.unparked += [(self.name, number) for number in parked if marks.has_finished(number)]
+        attempted = self._store.attempts(self.name)
+        for number in filter(marks.has_finished, parked):
+            if self.effects or number in marks.skipped:
+                changes.unparked.append((self.name, number))
+            else:  # finished by a reactor with other timers: the keys of its commands make a repetition safe
+                changes.parked.append(parked[number]._replace(tries=0, due=1, follows=0))
         now = self._environment.clock().isoformat(timespec="seconds")
         changes.parked += [
             Parked(self.name, number, OTHER_REACTOR, now, due=1)
             for number in marks.finished.unfinished
             if self.effects and number > start and number not in parked and number not in marks.skipped
+            if attempted.get(number) != FINISHED_ATTEMPT
         ]
-        attempted = self._store.attempts(self.name)
         changes.finished += [(self.name, number) for number in attempted if marks.has_finished(number)]
         self._store.write(changes)
         return progress

@@ -23,7 +23,9 @@ from dualbus.reactions.schema import (
     FORMAT,
     POSTPONE,
     REMOVE,
+    REMOVE_BEYOND,
     REMOVE_PASSED,
+    RETRIED,
     SCHEMA,
     SET,
     TIMER_COLUMNS,
@@ -114,12 +116,14 @@ class Changes:
     timers: list[Timer | Removed] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
     unparked: list[tuple[str, int]] = field(default_factory=list)
+    retried: list[tuple[str, int]] = field(default_factory=list)  # by command of an operator
     attempts: list[Attempted] = field(default_factory=list)
     finished: list[tuple[str, int]] = field(default_factory=list)  # events with attempts
     durable: bool = False  # an effect has finished: a power cut must not repeat the effect
 
     def __bool__(self) -> bool:
-        return any((self.progress, self.timers, self.parked, self.unparked, self.attempts, self.finished))
+        changed = (self.progress, self.timers, self.parked, self.unparked, self.retried, self.attempts, self.finished)
+        return any(changed)
 
     def add(self, other: "Changes") -> None:
         """Add the changes of another part of the reactor."""
@@ -127,6 +131,7 @@ class Changes:
         self.timers += other.timers
         self.parked += other.parked
         self.unparked += other.unparked
+        self.retried += other.retried
         self.attempts += other.attempts
         self.finished += other.finished
         self.durable |= other.durable
@@ -168,9 +173,10 @@ class ReactionStore:
 
     def adopt(self, identity: Identity) -> None:
         """Follow a restored log with the same events up to the positions of all reactions."""
-        with _usable(self.path):
+        with _usable(self.path), self._db:  # beyond these positions, the log may have other events
+            self._db.execute("DELETE FROM attempts")
+            self._db.execute(REMOVE_BEYOND)
             self._db.execute("UPDATE meta SET log = ?, incarnation = ?", identity)
-            self._db.execute("DELETE FROM attempts")  # beyond these positions, the log may have other events
 
     def progress(self) -> dict[str, Progress]:
         """Return the progress of each reaction."""
@@ -188,6 +194,7 @@ class ReactionStore:
                 for sql, group in groupby(changes.timers, _statement):
                     self._db.executemany(sql, map(_values, group))
                 self._db.executemany("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?)", changes.parked)
+                self._db.executemany(RETRIED, changes.retried)
                 self._db.executemany("DELETE FROM parked WHERE (reaction, position) = (?, ?)", changes.unparked)
                 self._db.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?)", changes.attempts)
                 self._db.executemany("DELETE FROM attempts WHERE (reaction, position) = (?, ?)", changes.finished)

@@ -96,6 +96,8 @@ DELIVERY = Reaction(
 app = App(commands=DECISIONS, reactions=[DELIVERY])
 PATIENT = Reaction("delivery", on=[deliver], since="beginning", lifespan=office, tries=1000, pause=0.01)
 patient = App(commands=DECISIONS, reactions=[PATIENT])
+ONCE = Reaction("delivery", on=[deliver], since="beginning", lifespan=office, tries=1)
+once = App(commands=DECISIONS, reactions=[ONCE])
 HURRY = Reaction("delivery", on=[deliver], since="beginning", lifespan=office, tries=1, pause=0.05, timeout=0.2)
 hurried = App(commands=DECISIONS, reactions=[HURRY])
 BLOCKING = Reaction("blocking", on=[block], since="beginning", tries=1, timeout=0.3)

@@ -67,10 +67,18 @@ def test_an_effect_that_ends_the_process_is_parked_after_the_last_try(shop: Make
     until(lambda: [(row["tries"], row["next_try"]) for row in parked(one, run)] == [(3, None)])
     [row] = parked(one, run)
     assert (row["position"], row["reason"]) == (1, "The process ended during attempt 3.")
+
+    # A retry has all tries again, and no more
+    run(one, "parked", "retry", "delivery", 1)
+    for _ in range(3):
+        until(lambda: not one.cluster.process("reactor").running)
+        one.start("reactor")
+    until(lambda: [(row["tries"], row["next_try"]) for row in parked(one, run)] == [(3, None)])
+    assert tried(office, "a0") == 6
     (office / "exit-a-0").unlink()
     run(one, "parked", "retry", "delivery", 1)
     until(lambda: confirmed(one) == ["b0", "a0"])
-    assert tried(office, "a0") == 4
+    assert tried(office, "a0") == 7
 
 
 def test_events_behind_a_retried_event_run_also_after_a_kill(shop: Make, office: Path, run: Dualbus) -> None:
@@ -209,3 +217,42 @@ def test_an_event_waits_for_an_earlier_one_of_its_tag_that_ended_the_process(sho
 
     until(lambda: confirmed(one) == ["a0", "a1"])
     assert [line[1] for line in lines(office, "done")] == ["a0", "a1"]
+
+
+def test_a_skipped_event_stays_skipped_after_a_kill_behind_an_event_under_way(
+    shop: Make, office: Path, run: Dualbus
+) -> None:
+    (office / "hold-a-0").touch()
+    (office / "fail-b-0").touch()
+    one = begun(shop)
+    one.client.command(Send(parcel="a"))
+    one.client.command(Send(parcel="b"))
+    until(lambda: tried(office, "b0") == 3 and [row["next_try"] for row in parked(one, run)] == [None])
+    run(one, "parked", "skip", "delivery", 2)
+    until(lambda: parked(one, run) == [])
+
+    one.cluster.kill("reactor")
+    for name in ("hold-a-0", "fail-b-0"):
+        (office / name).unlink()
+    one.start("reactor")
+    one.client.command(Send(parcel="c"))
+
+    until(lambda: sorted(confirmed(one)) == ["a0", "c0"])
+    assert tried(office, "b0") == 3
+
+
+def test_a_stop_while_the_command_of_an_effect_waits_is_no_failure(shop: Make, office: Path, run: Dualbus) -> None:
+    # Given an effect with a single try that has ended, and whose command waits for commandbus
+    (office / "hold-a-0").touch()
+    one = begun(shop, "once")
+    one.client.command(Send(parcel="a"))
+    until(lambda: tried(office, "a0") == 1)
+    one.cluster.kill("commandbus")
+    (office / "hold-a-0").unlink()
+    until(lambda: lines(office, "done"))
+
+    assert one.cluster.stop("reactor") == 0
+    one.start("commandbus", "reactor")
+
+    until(lambda: confirmed(one) == ["a0"])
+    assert parked(one, run) == []
