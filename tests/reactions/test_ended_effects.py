@@ -73,7 +73,8 @@ def test_an_effect_that_ends_the_process_is_parked_after_the_last_try(shop: Make
     for _ in range(3):
         until(lambda: not one.cluster.process("reactor").running)
         one.start("reactor")
-    until(lambda: [(row["tries"], row["next_try"]) for row in parked(one, run)] == [(3, None)])
+    columns = ("tries", "next_try", "command")
+    until(lambda: [[row[name] for name in columns] for row in parked(one, run)] == [[3, None, ""]])
     assert tried(office, "a0") == 6
     (office / "exit-a-0").unlink()
     run(one, "parked", "retry", "delivery", 1)
