@@ -109,6 +109,11 @@ class Effects:
             async with asyncio.timeout(seconds):
                 running = Running(job.position, job.record.type, time.monotonic() + seconds)
                 return await self._stoppable(self._commands_of(reactor, job.event, attempt, *resource), running)
+        except asyncio.CancelledError as cancelled:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # of this attempt
+            raise Failure(_raised(name, cancelled)) from None
         except TimeoutError as late:
             text = f"{name} did not end within {seconds:g} s."
             raise Failure(text if datetime.now(UTC) >= deadline else _raised(name, late)) from None

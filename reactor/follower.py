@@ -241,10 +241,13 @@ class Follower:
         return max(0, min(self._tries().values(), default=1 << 62) - self._now()) / MICROSECONDS
 
     def _tries(self) -> dict[int, int]:
-        """Return the times of the next tries. Timers are stored in order, so a process manager waits for its turn."""
-        if self._reactors.is_effect:
-            return self._retries
-        return {position: due for position, due in self._retries.items() if position <= self.position}
+        """Return the times of the possible next tries."""
+        return {position: due for position, due in self._retries.items() if self._may_run(position)}
+
+    def _may_run(self, position: int) -> bool:
+        """Return whether a parked event may run. Timers are stored in order: a process manager waits for its turn."""
+        full = len(self._order.parked) >= PARKED_MAX  # the reaction reads no further events
+        return self._reactors.is_effect or position <= self.position or full
 
     def is_parked(self, position: int) -> bool:
         """Return whether an event is parked, and not under way."""
@@ -270,6 +273,10 @@ class Follower:
         self._retries.pop(position, None)
         for job in self._order.release(position)[1 if skip else 0 :]:
             self._retries.pop(job.position, None)
+            if not self._may_run(job.position):  # released with an earlier event
+                self._order.mark_parked(job)
+                self._retries[job.position] = self._now()
+                continue
             job.finished = False
             if self._order.add(job):
                 self._start(job)

@@ -76,7 +76,9 @@ class Runner:
         """Start at the position in the store, else at the position in the log, else as declared."""
         mark = await self._commands.mark(f"{self.name}/{SINCE}", self._declared())
         first = mark.origin.metadata.get(INSTANCE) == self._instance
-        may_be_behind = self._shared or progress is None or progress.position < progress.rebuilt
+        may_be_behind = (
+            self._shared or self._store.adopted or progress is None or progress.position < progress.rebuilt
+        )
         marks = await self._marks.of(self.name) if may_be_behind and not first else Marks()
         if progress is None or self._shared:
             start = progress.position if progress else int(mark.origin.metadata.get(POSITION, mark.position))
@@ -135,7 +137,7 @@ class Runner:
             if self.effects or number in marks.skipped:
                 changes.unparked.append((self.name, number))
             else:  # finished by a reactor with other timers: the keys of its commands make a repetition safe
-                changes.parked.append(parked[number]._replace(tries=0, due=1, follows=0))
+                changes.parked.append(parked[number]._replace(due=1, follows=0))
         now = self._environment.clock().isoformat(timespec="seconds")
         changes.parked += [
             Parked(self.name, number, OTHER_REACTOR, now, due=1)
@@ -143,7 +145,8 @@ class Runner:
             if self.effects and number > start and number not in parked and number not in marks.skipped
             if attempted.get(number) != FINISHED_ATTEMPT
         ]
-        changes.finished += [(self.name, number) for number in attempted if marks.has_finished(number)]
+        ended = marks.has_finished if self.effects else marks.skipped.__contains__
+        changes.finished += [(self.name, number) for number in filter(ended, attempted)]
         self._store.write(changes)
         return progress
 

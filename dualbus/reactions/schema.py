@@ -31,7 +31,10 @@ TIMER_COLUMNS = "reaction, schedule, name, due, key, position, type, payload, or
 SET = "INSERT OR REPLACE INTO timers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 POSTPONE = "UPDATE timers SET due = ?, tries = ?, error = ? WHERE (reaction, schedule, name, key) = (?, ?, ?, ?)"
 REMOVE = "DELETE FROM timers WHERE (reaction, name, schedule) = (?, ?, ?) AND ?4 IN ('', key)"
-RETRIED = "UPDATE parked SET tries = 0, due = 1, command = '' WHERE (reaction, position) = (?, ?)"
+RETRIED = """
+UPDATE parked SET tries = 0, due = 1, command = CASE command WHEN 'skip' THEN 'skip' ELSE '' END
+WHERE (reaction, position) = (?, ?)
+"""
 REMOVE_BEYOND = "DELETE FROM parked WHERE position > (SELECT position FROM reactions WHERE name = reaction)"
 REMOVE_PASSED = """
 DELETE FROM attempts WHERE number = ? AND position <= (SELECT position FROM reactions WHERE name = reaction)

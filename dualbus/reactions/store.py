@@ -143,6 +143,7 @@ class ReactionStore:
     def __init__(self, folder: Path, identity: Identity | None = None) -> None:
         """Open the file; with the identity of a log, create a missing file."""
         self.path = folder / FILE_NAME
+        self.adopted = False  # a restored log, by this object
         with _usable(self.path):
             if identity is None and not self.path.exists():
                 raise DataError(f"There is no {self.path}: start reactor, which creates the file.")
@@ -177,6 +178,7 @@ class ReactionStore:
             self._db.execute("DELETE FROM attempts")
             self._db.execute(REMOVE_BEYOND)
             self._db.execute("UPDATE meta SET log = ?, incarnation = ?", identity)
+        self.adopted = True
 
     def progress(self) -> dict[str, Progress]:
         """Return the progress of each reaction."""

@@ -77,6 +77,8 @@ async def deliver(event: Sent, attempt: Attempt, office: Office) -> AsyncIterato
             os._exit(139)
         while office.holds(event):
             await asyncio.sleep(0.01)
+        if (office.folder / f"cancel-{event.parcel}-{event.number}").exists():
+            raise asyncio.CancelledError
         if office.fails(event):
             raise OSError("the parcel holds a secret")
     finally:

@@ -163,3 +163,15 @@ def test_a_reaction_since_now_ignores_the_past_and_misses_nothing_later(shop: Ma
     until(lambda: confirmed(one) == ["down0"])
     one.client.command(Send(parcel="new"))
     until(lambda: confirmed(one) == ["down0", "new0"])
+
+
+def test_an_effect_that_raises_the_cancellation_of_a_task_of_its_own_has_failed(
+    shop: Make, office: Path, run: Dualbus
+) -> None:
+    (office / "cancel-a-0").touch()
+    one = begun(shop)
+    one.client.command(Send(parcel="a"))
+    until(lambda: [(row["tries"], row["next_try"]) for row in parked(one, run)] == [(3, None)])
+    (office / "cancel-a-0").unlink()
+    run(one, "parked", "retry", "delivery", 1)
+    until(lambda: confirmed(one) == ["a0"])
