@@ -121,9 +121,8 @@ def test_ten_times_the_load_is_refused_quickly_and_what_can_be_done_is_done(
             until(lambda: status(client)["gateway"]["under_way"] == 0)
             again = recovered(client, make, able / 2)
             able = min(able, again)  # the machine has others to serve, sometimes more and sometimes less
-            assert (
-                outcome.refused or times == 2
-            )  # beside other load, the measured capacity may be half of the true one
+            # Beside other load, the measured capacity may be half of the true one.
+            assert outcome.refused or times == 2
             median = outcome.refused[len(outcome.refused) // 2] if outcome.refused else 0.0
             print(f"{able:.0f}/s, {times} times: {outcome.per_second:.0f}/s, refused in {median * 1000:.1f} ms")
             # and meanwhile as much was done: 95 and 90 % where nothing else runs. Beside other load, which comes
