@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -110,8 +111,6 @@ class Follower:
             self._loaded.add(row.position)
             if failure := self._interrupted(job):
                 self._note_parked(job, str(failure), self._fail(job, failure))
-            elif self._order.blocked(job):
-                continue  # runs after the earlier event
             elif row.due or row.follows:  # an event that follows was under way, after the earlier event
                 self._retries[row.position] = row.due or self._now()
 
@@ -233,7 +232,11 @@ class Follower:
         """Start the parked events with a due try."""
         now = self._now()
         for position in [position for position, due in self._tries().items() if due <= now]:
-            if position in self._retries:  # not released with an earlier event
+            if position not in self._retries:
+                continue  # released with an earlier event
+            if self._order.blocked(self._order.parked[position]):
+                del self._retries[position]  # the earlier event releases this one
+            else:
                 self._release(position)
 
     def seconds_to_retry(self) -> float:
@@ -242,12 +245,14 @@ class Follower:
 
     def _tries(self) -> dict[int, int]:
         """Return the times of the possible next tries."""
-        return {position: due for position, due in self._retries.items() if self._may_run(position)}
+        last = self._last_to_run
+        return {position: due for position, due in self._retries.items() if position <= last}
 
-    def _may_run(self, position: int) -> bool:
-        """Return whether a parked event may run. Timers are stored in order: a process manager waits for its turn."""
+    @property
+    def _last_to_run(self) -> int:
+        """The last parked event that may run. Timers are stored in order: a process manager waits for its turn."""
         full = len(self._order.parked) >= PARKED_MAX  # the reaction reads no further events
-        return self._reactors.is_effect or position <= self.position or full
+        return sys.maxsize if self._reactors.is_effect or full else self.position
 
     def is_parked(self, position: int) -> bool:
         """Return whether an event is parked, and not under way."""
@@ -271,9 +276,10 @@ class Follower:
 
     def _release(self, position: int, *, skip: bool = False) -> None:
         self._retries.pop(position, None)
+        last = self._last_to_run
         for job in self._order.release(position)[1 if skip else 0 :]:
             self._retries.pop(job.position, None)
-            if not self._may_run(job.position):  # released with an earlier event
+            if job.position > last:  # released with an earlier event
                 self._order.mark_parked(job)
                 self._retries[job.position] = self._now()
                 continue

@@ -1,0 +1,79 @@
+"""The events of a reaction: which of them run, when others fail or take long."""
+
+import asyncio
+from collections import defaultdict
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+from dualbus.log.contract import GENESIS, Decision
+from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.log.tags import Tagger
+from dualbus.reactions.store import Progress
+from dualbus.reactor.attempts import Attempts
+from dualbus.reactor.environment import Environment
+from dualbus.reactor.follower import Follower
+from dualbus.reactor.job import Failure, Job
+from dualbus.reactor.running_event import RunningEvent
+from dualbus.worker.interrupt import Interrupt
+from tests.reactions.troubled import Noted, failing
+
+NOW = "2026-11-27T12:00:00.000000Z"
+
+
+class Steps:
+    """Runs of events, each of which ends when the test says how."""
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+        self._ends: defaultdict[int, asyncio.Queue[bool]] = defaultdict(asyncio.Queue)
+
+    async def run(self, job: Job) -> None:
+        self.started.append(job.position)
+        if not await self._ends[job.position].get():
+            raise Failure("no", final=True)
+
+    async def end(self, position: int, *, well: bool) -> None:
+        """End a run of an event, and let all others go on as far as they can."""
+        self._ends[position].put_nowait(well)
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+
+def test_an_event_parked_behind_another_waits_although_it_was_released_with_it_before_its_turn(
+    tmp_path: Path,
+) -> None:
+    async def scenario(log: SqliteLog) -> None:
+        steps = Steps()
+        environment = Environment(Interrupt(), nullcontext, lambda: None, RunningEvent(tmp_path))
+        attempts = Attempts("echo", lambda: None)
+        follower = Follower(
+            failing, log, failing.reactors["echo"], Progress(0, b"", 0), steps.run, attempts, environment
+        )
+        # Given an event that failed, one behind it, and between them one of another tag under way
+        follower.feed(log.read(0, 10))
+        await steps.end(1, well=False)
+        follower.collect()
+        assert (steps.started, follower.position) == ([1, 2], 1)
+
+        # When the first fails once more, and then the one under way ends
+        follower.retry(1)
+        follower.retry_due()
+        await steps.end(1, well=False)
+        await steps.end(2, well=True)
+        follower.collect()
+        follower.retry_due()
+        await asyncio.sleep(0)
+
+        # Then the one behind waits, until the first has run well
+        assert (steps.started, follower.position) == ([1, 2, 1], 3)
+        follower.retry(1)
+        follower.retry_due()
+        await steps.end(1, well=True)
+        assert steps.started == [1, 2, 1, 1, 3]
+        await follower.stop()
+
+    with closing(SqliteLog(tmp_path, lambda secret: Decision(GENESIS, NOW))) as log:
+        tagger = Tagger(frozenset(), log.secret)
+        events = [tagger.new_event(Noted(item=item, text="")) for item in "aba"]
+        log.append([Decision("c", NOW, events)])
+        asyncio.run(scenario(log))
