@@ -39,7 +39,7 @@ class Steps:
             await asyncio.sleep(0)
 
 
-def test_an_event_parked_behind_another_waits_although_it_was_released_with_it_before_its_turn(
+def test_an_event_released_before_its_turn_waits_for_the_earlier_one_of_its_tag(
     tmp_path: Path,
 ) -> None:
     async def scenario(log: SqliteLog) -> None:
