@@ -128,7 +128,7 @@ class CommandBus:
         link = self._link
         self._report_head()
         self._attendant.start()
-        self._register()
+        self._link.register(self._active_since)
         poll = Poll(*(found.socket for found in link.links), *self._wakeup(), stop=stop)
         while not (self._failed or link.finished(stop)):
             link.wait(poll, 0 if link.jobs else self._idle_seconds())
@@ -175,9 +175,6 @@ class CommandBus:
         shared = self._shared.status() if self._shared else {}
         return {**status, **shared, "histograms": histograms}
 
-    def _register(self) -> None:
-        self._link.register(self._active_since)
-
     def _follow(self, shared: SharedLog) -> None:
         """Follow the other writers, publish their events, and register again after a change of the role."""
         events = shared.turn()
@@ -186,7 +183,7 @@ class CommandBus:
         if shared.since != self._active_since:
             self._active_since = shared.since
             self._start_clock()
-            self._register()
+            self._link.register(self._active_since)
         # A reactor acts on the role: an active commandbus that cannot append is perhaps active no more.
         self._publisher.set_role(active=shared.since is not None and shared.reachable)
         self._publisher.publish(events)
