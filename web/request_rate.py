@@ -1,6 +1,6 @@
 """The rate of the requests to this process."""
 
-INTERVAL_SECONDS = 2.0  # at least, between two samples
+INTERVAL_SECONDS, INTERVAL_SECONDS_MAX = 2.0, 10.0  # between two samples of a rate
 
 
 class RequestRate:
@@ -8,15 +8,17 @@ class RequestRate:
 
     def __init__(self) -> None:
         self.total = 0
-        self._sampled: tuple[float, int] | None = None
+        self._sampled = float("-inf"), 0
         self._rate: float | None = None
 
     def per_second(self, now: float) -> float | None:
-        """Return the rate between the last two samples, and sample if the interval has passed."""
-        if self._sampled is None:
-            self._sampled = now, self.total
+        """Return the rate between the last two samples, and sample if the interval has passed.
+
+        None for the first sample after a while: nobody has looked at the page.
+        """
         since, total = self._sampled
         if now - since >= INTERVAL_SECONDS:
-            self._rate = round((self.total - total) / (now - since), 2)
+            recent = now - since <= INTERVAL_SECONDS_MAX
+            self._rate = round((self.total - total) / (now - since), 2) if recent else None
             self._sampled = now, self.total
         return self._rate

@@ -119,6 +119,9 @@ def test_the_rate_of_requests_is_that_between_two_samples() -> None:
     rate.total += 100
     assert rate.per_second(104.0) == 10.0
     assert rate.per_second(105.0) == 50.0
+    rate.total += 7200
+    assert rate.per_second(3705.0) is None  # not the mean of an hour
+    assert rate.per_second(3707.0) == 0.0
 
 
 @pytest.mark.parametrize(
