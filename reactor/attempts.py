@@ -7,7 +7,7 @@ of a process manager is stored at the next start.
 import asyncio
 from collections.abc import Callable, Mapping
 
-from dualbus.reactions.store import FINISHED, Attempted, Changes
+from dualbus.reactions.store import ATTEMPT_FINISHED, Attempted, Changes
 
 from .job import Job
 
@@ -61,7 +61,7 @@ class Attempts:
         if job.position in self._stored:
             self._stored.remove(job.position)
             if keep:
-                self._changes.attempts.append(Attempted(self._reaction, job.position, FINISHED))
+                self._changes.attempts.append(Attempted(self._reaction, job.position, ATTEMPT_FINISHED))
             else:
                 self._changes.finished.append((self._reaction, job.position))
 

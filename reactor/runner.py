@@ -12,8 +12,7 @@ from dualbus.application.causes import cause
 from dualbus.application.reactors import Reactors
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.past import Histories
-from dualbus.reactions.store import FINISHED as FINISHED_ATTEMPT
-from dualbus.reactions.store import SKIP, Attempted, Changes, Parked, Progress, ReactionStore
+from dualbus.reactions.store import ATTEMPT_FINISHED, SKIP, Attempted, Changes, Parked, Progress, ReactionStore
 from dualbus.runtime.errors import RAISED
 
 from .attempts import Attempts
@@ -90,7 +89,7 @@ class Runner:
             self._count_ended(position, progress)
             self._environment.running_event.end()
         attempted = self._store.attempts(self.name)
-        finished = {position for position, number in attempted.items() if number == FINISHED_ATTEMPT}
+        finished = {position for position, number in attempted.items() if number == ATTEMPT_FINISHED}
         self.attempts.load({position: attempted[position] for position in attempted.keys() - finished})
         follower = Follower(self._app, self._log, self._reactors, progress, run, self.attempts, self._environment)
         follower.load(self._store.parked(self.name), marks.skipped | finished)
@@ -143,7 +142,7 @@ class Runner:
             Parked(self.name, number, OTHER_REACTOR, now, due=1)
             for number in marks.finished.unfinished
             if self.effects and number > start and number not in parked and number not in marks.skipped
-            if attempted.get(number) != FINISHED_ATTEMPT
+            if attempted.get(number) != ATTEMPT_FINISHED
         ]
         ended = marks.has_finished if self.effects else marks.skipped.__contains__
         changes.finished += [(self.name, number) for number in filter(ended, attempted)]

@@ -14,7 +14,7 @@ class RequestRate:
     def per_second(self, now: float) -> float | None:
         """Return the rate between the last two samples, and sample if the interval has passed.
 
-        None for the first sample after a while: nobody has looked at the page.
+        None for the first sample after a while without a viewer.
         """
         since, total = self._sampled
         if now - since >= INTERVAL_SECONDS:

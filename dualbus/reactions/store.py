@@ -35,7 +35,7 @@ from dualbus.runtime.errors import DataError
 FILE_NAME = "reactor.db"
 STANDBY_NAME = "reactor.standby"  # exists while the reactor of another host runs the reactions
 RETRY, SKIP, FIRE, CANCEL = "retry", "skip", "fire", "cancel"
-FINISHED = -1  # the number of an attempt that has succeeded, beyond the position of the reaction
+ATTEMPT_FINISHED = -1  # the number of an attempt that has succeeded, beyond the position of the reaction
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # json.dumps would create an encoder for each call
 
@@ -97,7 +97,7 @@ class Attempted(NamedTuple):
 
     reaction: str
     position: int
-    number: int  # or FINISHED
+    number: int  # or ATTEMPT_FINISHED
 
 
 class Counts(NamedTuple):
@@ -201,7 +201,7 @@ class ReactionStore:
                 self._db.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?)", changes.attempts)
                 self._db.executemany("DELETE FROM attempts WHERE (reaction, position) = (?, ?)", changes.finished)
                 if changes.progress or changes.attempts:
-                    self._db.execute(REMOVE_PASSED, (FINISHED,))
+                    self._db.execute(REMOVE_PASSED, (ATTEMPT_FINISHED,))
 
     def due(self, reaction: str, now: int, limit: int) -> list[Timer]:
         """Return the due timers of a reaction, oldest first."""
