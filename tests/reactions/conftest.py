@@ -10,7 +10,7 @@ import pytest
 from dualbus import Client
 from dualbus.cli.main import main
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.testing import Cluster
+from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 
 Start = Callable[..., Cluster]
@@ -31,6 +31,11 @@ class Shop:
     def start(self, *names: str) -> None:
         """Start processes."""
         self.cluster.start(*(names or NAMES))
+
+    def restart_ended(self) -> None:
+        """Wait until the reactor has ended by itself, and start another."""
+        until(lambda: not self.cluster.process("reactor").running)
+        self.cluster.start("reactor")
 
     def events(self) -> list[tuple[str, str]]:
         """Return type and order of each event."""

@@ -71,8 +71,7 @@ def test_an_effect_that_ends_the_process_is_parked_after_the_last_try(shop: Make
     # A retry has all tries again, and no more
     run(one, "parked", "retry", "delivery", 1)
     for _ in range(3):
-        until(lambda: not one.cluster.process("reactor").running)
-        one.start("reactor")
+        one.restart_ended()
     columns = ("tries", "next_try", "command")
     until(lambda: [[row[name] for name in columns] for row in parked(one, run)] == [[3, None, ""]])
     assert tried(office, "a0") == 6

@@ -148,8 +148,7 @@ def test_a_process_manager_that_ends_the_process_is_parked_after_the_last_try(
     one.start()
     one.client.command(Note(item="a", text="exit"))
     for _ in range(2):
-        until(lambda: not one.cluster.process("reactor").running)
-        one.start("reactor")
+        one.restart_ended()
 
     # Then the event is parked, and other events continue
     one.client.command(Note(item="b", text="other"))
@@ -170,8 +169,7 @@ def test_a_reaction_to_a_refusal_that_ends_the_process_is_postponed_and_the_othe
     one.start()
     one.client.command(Note(item="a", text="refuse"))
     for number in range(2):
-        until(lambda: not one.cluster.process("reactor").running)
-        one.start("reactor")
+        one.restart_ended()
         one.client.command(Note(item="b", text=str(number)))
         until(lambda number=number: one.records()[-1][1]["text"] == str(number))  # type: ignore[misc]
 
