@@ -38,7 +38,7 @@ from .running_event import RunningEvent
 
 HEAD_POLL_SECONDS = 0.5  # between reads of the log's head, and of the commands of an operator
 STOP_SECONDS = 5.0  # for cancelled effects, and for the ends of lifespans
-MARK_SECONDS = 1.0  # for a last command, before another reactor takes over
+MARK_SECONDS = 2.0  # for a last command, before another reactor takes over
 WAIT_SECONDS = 0.05  # between checks for the log and for the lock
 
 STANDING_BY = "standing by"

@@ -93,7 +93,7 @@ class SharedLog(Log, Protocol):
     """
 
     since: int | None  # the commit of the claim of this writer while active; None while standing by
-    reachable: bool  # the engine has answered the last check
+    reachable: bool  # the engine has answered, as of the last turn
     wakeup: int  # a descriptor, readable when `turn` has work
 
     @property

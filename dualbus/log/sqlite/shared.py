@@ -227,6 +227,7 @@ class SharedLog(SqliteLog):
                 logger.warning("%s Trying again.", problem)
             self._problem = str(problem)
             self._behind = False
+            self.reachable = False
         else:
             self._problem = ""
         if now >= self._next_announcement:
