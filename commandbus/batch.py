@@ -23,7 +23,7 @@ from dualbus.protocol.codes import Code, MessageId, WireError, error
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.origin import MARK, PARTS
 from dualbus.protocol.records import Job, Response
-from dualbus.runtime.errors import RAISED
+from dualbus.runtime.errors import application_errors
 from dualbus.worker.interrupt import Interrupt
 
 from .fingerprint import fingerprint, is_same
@@ -111,7 +111,7 @@ class CommandBatch:
             logger.exception("The decision on %s was aborted; nothing of it was written.", job.body["type"])
             text = f"The decision on {job.body['type']} was aborted, and nothing was written. {problem}"
             body, position = error(msg_id, Code.ABORTED, text), self._history.position
-        except RAISED as problem:
+        except application_errors() as problem:
             name = str(job.body["type"])
             logger.exception("The decision on %s raised; nothing of it was written.", name)
             text = (
@@ -190,7 +190,7 @@ class CommandBatch:
         command: Command | None
         try:
             command = self._parsed(body, msg_id)
-        except RAISED:  # another command, or an earlier version of the application accepted it
+        except application_errors():  # another command, or an earlier version of the application accepted it
             command = None
         sent = _fingerprint(body, command)
         if sent is None or outcome.fingerprint is None:
@@ -205,7 +205,7 @@ class CommandBatch:
             return _refusal(msg_id, problems_from(outcome.errors)), outcome.position
         try:
             shown = [self._shown(event) for event in self._events(outcome)]
-        except RAISED as problem:
+        except application_errors() as problem:
             logger.exception("The events of the command executed at position %d cannot be shown.", outcome.position)
             return _not_shown(msg_id, problem, outcome.position), outcome.position
         return _success(msg_id, shown), outcome.position

@@ -11,7 +11,7 @@ from dualbus.application.recorded import time_of
 from dualbus.application.tags import TagValue
 from dualbus.log.contract import AppendCondition, Decision, Log, NewEvent, RecordedEvent
 from dualbus.log.tags import Tagger
-from dualbus.runtime.errors import RAISED
+from dualbus.runtime.errors import application_errors
 from dualbus.worker.interrupt import Interrupt
 
 from .state_cache import CachedState, Key, StateCache, Tags, Types
@@ -109,7 +109,7 @@ class History:
             try:
                 new = self._uncommitted(key.tags, key.types).events
                 state = _applied(folded.state, new[folded.applied :])
-            except RAISED:
+            except application_errors():
                 logger.exception(
                     "The events of %s cannot be folded into %s; decisions that read them are aborted.",
                     key.tags,

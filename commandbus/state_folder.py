@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dualbus.log.contract import ReadableLog
-from dualbus.runtime.errors import RAISED
+from dualbus.runtime.errors import application_errors
 
 from .loaded_code import CodeUnknown, LoadedCode
 from .state_cache import CachedState, Key
@@ -73,7 +73,7 @@ class StateFolder:
             self._remove(name)
         except OSError as error:
             self._fail(error)
-        except RAISED:
+        except application_errors():
             logger.warning("%s is damaged: %s is folded from the log.", self._folder / name, key.name)
             self._remove(name)
         return None

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter
 
-from dualbus.runtime.errors import RAISED
+from dualbus.runtime.errors import application_errors
 
 SIZE_MAX = 1 << 18  # so that the conversion takes milliseconds
 VALUE_SIZE = 16  # of each value, beside the length of a text
@@ -32,7 +32,7 @@ def packed(state: Any) -> bytes | None:
             return None
         data = _adapter(kind).dump_json(state, by_alias=False, exclude_unset=True, warnings=False)
         return data if is_same(state, unpacked(kind, data)) else None
-    except RAISED:  # of the application's serializers and validators, or a type without JSON
+    except application_errors():  # of the application's serializers and validators, or a type without JSON
         return None
 
 

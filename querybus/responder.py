@@ -15,7 +15,7 @@ from dualbus.protocol.feed import EVENTS
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.records import NO_DETAILS, Job, Progress
 from dualbus.readmodel.values import answer_data
-from dualbus.runtime.errors import RAISED
+from dualbus.runtime.errors import application_errors
 from dualbus.worker.interrupt import Interrupt
 
 from .feed import EventFeed, Events
@@ -48,7 +48,7 @@ class Responder:
             return pack(error(msg_id, Code.UNAVAILABLE, str(problem))), NO_DETAILS
         except Unreadable as problem:
             return pack(error(msg_id, Code.ABORTED, f"{problem}. Add an upcast.")), NO_DETAILS
-        except RAISED as problem:
+        except application_errors() as problem:
             name = str(job.body["type"])
             logger.exception("The query %s raised.", name)
             text = f"The query {name} raised {type(problem).__name__}; the log of querybus has the details."

@@ -19,7 +19,7 @@ from dualbus.application.signatures import name_of
 from dualbus.application.tables import Interrupted
 from dualbus.client.call import type_and_fields
 from dualbus.reactions.steps import STEPS_MAX, BadReaction, check_step
-from dualbus.runtime.errors import RAISED
+from dualbus.runtime.errors import application_errors
 
 from .attempts import Attempts
 from .commands import CommandFailed, Commands, OtherCommand
@@ -73,7 +73,7 @@ class Effects:
         """Leave the lifespan."""
         try:
             await self._stack.aclose()
-        except RAISED:
+        except application_errors():
             logger.exception("The lifespan of reaction %s raised at its end.", self.name)
 
     async def run(self, job: Job) -> None:
@@ -123,7 +123,7 @@ class Effects:
             ) from None
         except BadReaction as bad:
             raise Failure(str(bad), final=True) from None
-        except RAISED as problem:
+        except application_errors() as problem:
             logger.warning("%s: attempt %d failed.", key, attempt.number, exc_info=True)
             raise Failure(_raised(name, problem)) from None
 

@@ -16,7 +16,7 @@ from dualbus.application.reactors import Reactors
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.order import TagOrder
 from dualbus.reactions.store import Changes, Parked, Progress
-from dualbus.runtime.errors import RAISED, FatalError
+from dualbus.runtime.errors import FatalError, application_errors
 
 from .attempts import Attempts
 from .commands import Cause
@@ -168,7 +168,7 @@ class Follower:
             self._park(job, failure)
         except FatalError as error:
             self.crash = error
-        except RAISED as error:
+        except application_errors() as error:
             logger.exception("%s/%d failed.", self.name, job.position)
             text = f"The reaction raised {describe(error)}: the log of reactor has the details."
             self._park(job, Failure(text, final=True))

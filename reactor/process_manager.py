@@ -19,7 +19,7 @@ from dualbus.log.contract import Outcome
 from dualbus.reactions.past import Histories, ReactionPast
 from dualbus.reactions.steps import BadReaction, Step, steps
 from dualbus.reactions.store import Removed, Timer, as_json
-from dualbus.runtime.errors import RAISED, FatalError
+from dualbus.runtime.errors import FatalError, application_errors
 
 from .commands import CommandFailed, Commands, OtherCommand
 from .environment import Environment, microseconds
@@ -123,7 +123,7 @@ class ProcessManager:
             raise Failure(str(bad), final=True) from None
         except FatalError:  # of the log
             raise
-        except RAISED as problem:
+        except application_errors() as problem:
             names = ", ".join(name_of(reactor.function) for reactor in reactors)
             logger.exception("%s: %s raised.", key, names)
             raise Failure(

@@ -13,7 +13,7 @@ from dualbus.application.reactors import Reactors
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.past import Histories
 from dualbus.reactions.store import ATTEMPT_FINISHED, SKIP, Attempted, Changes, Parked, Progress, ReactionStore
-from dualbus.runtime.errors import RAISED
+from dualbus.runtime.errors import application_errors
 
 from .attempts import Attempts
 from .commands import Commands
@@ -113,7 +113,7 @@ class Runner:
         while True:
             try:
                 return await effects.open()
-            except RAISED as error:
+            except application_errors() as error:
                 logger.exception("The lifespan of reaction %s raised.", self.name)
                 self.waiting = f"the lifespan of reaction {self.name} raised {cause(error)}"
             await asyncio.sleep(pause)

@@ -15,7 +15,7 @@ from dualbus.application.reactors import Reactors
 from dualbus.client.call import type_and_fields
 from dualbus.log.contract import ReadableLog
 from dualbus.reactions.store import CANCEL, Changes, ReactionStore, Removed, Timer, as_json
-from dualbus.runtime.errors import RAISED, FatalError
+from dualbus.runtime.errors import FatalError, application_errors
 
 from .commands import Cause, CommandFailed, Commands, OtherCommand
 from .environment import MICROSECONDS, Environment, microseconds
@@ -132,7 +132,7 @@ class Timers:
             self._finished(timer)
         except FatalError as error:
             self.crash = error
-        except RAISED as error:
+        except application_errors() as error:
             logger.exception("%s failed.", timer.key)
             self._postpone(timer, f"The reaction raised {cause(error)}: the log of reactor has the details.")
         else:

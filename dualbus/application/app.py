@@ -22,7 +22,7 @@ from dualbus.application.signatures import read_types, with_subclasses
 from dualbus.application.tables import ReadOnlyTables, Tables
 from dualbus.application.upcasts import Upcast, final_type, upcast
 from dualbus.log.contract import RecordedEvent
-from dualbus.runtime.errors import RAISED_UNDER_CTRL_C, ConfigError
+from dualbus.runtime.errors import ConfigError, application_errors
 
 Decide: TypeAlias = Callable[[Any, Past], Iterable[Event] | None]
 Project: TypeAlias = Callable[[Any, Tables], None] | Callable[[Any, Tables, Recorded], None]
@@ -149,7 +149,7 @@ class App:
             return from_text(kind, upcast(self.upcasts, type_, data) if type_ in self.upcasts else data)
         except ValidationError as error:
             raise Unreadable(type_, cause(error, kind.model_fields)) from None
-        except RAISED_UNDER_CTRL_C as error:
+        except application_errors() as error:
             raise Unreadable(type_, cause(error)) from error
 
     def check_stored(self, types: Mapping[str, Sequence[RecordedEvent]]) -> None:

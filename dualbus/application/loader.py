@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dualbus.application.app import App
 from dualbus.application.causes import own_text
-from dualbus.runtime.errors import RAISED_UNDER_CTRL_C, ConfigError
+from dualbus.runtime.errors import ConfigError, application_errors
 
 
 def load(name: str) -> App:
@@ -19,7 +19,7 @@ def load(name: str) -> App:
         module = importlib.import_module(module_name)
     except ConfigError:
         raise
-    except RAISED_UNDER_CTRL_C as error:
+    except application_errors() as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and (module_name + ".").startswith(missing + "."):
             raise ConfigError(

@@ -21,7 +21,7 @@ from dualbus.application.json_validation import (
 from dualbus.application.rules import partial_message
 from dualbus.application.tags import Private, Tag
 from dualbus.protocol.numbers import holds_number
-from dualbus.runtime.errors import RAISED_UNDER_CTRL_C
+from dualbus.runtime.errors import application_errors
 
 
 class Invalid(Exception):
@@ -176,7 +176,7 @@ def _rules_of_right_fields(kind: type[Message], sent: dict[str, Any], error: Val
     try:
         if message := partial_message(kind, sent, error):
             found.extend(message.problems())  # also those before an exception
-    except RAISED_UNDER_CTRL_C:  # a rule reads a wrong field: the message is refused for the other problems
+    except application_errors():  # a rule reads a wrong field: the message is refused for the other problems
         pass
     return found
 

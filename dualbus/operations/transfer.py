@@ -31,7 +31,7 @@ from dualbus.log.engine import open_log
 from dualbus.log.tags import Tagger
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.numbers import read_number
-from dualbus.runtime.errors import RAISED_UNDER_CTRL_C
+from dualbus.runtime.errors import application_errors
 
 CHUNK_COMMANDS = 1000  # per commit
 _KINDS = {"position": int, "type": str, "data": dict, "time": str, "command_id": str}
@@ -245,7 +245,7 @@ def _new(line: EventLine, app: App, tagger: Tagger) -> NewEvent:
     try:
         event = app.decode(line.type, line.data)
         tags = tagger.new_event(event).tags  # raises if a value cannot be stored in the log
-    except RAISED_UNDER_CTRL_C as error:  # raised by an upcast
+    except application_errors() as error:  # raised by an upcast
         raise NotImported(
             f"The application cannot read position {line.position} as {line.type} ({cause(error)}): import "
             "a log of this application, or add an upcast."

@@ -8,7 +8,7 @@ from dualbus.application.recorded import Origins
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.readmodel.memory import ModelInMemory
 from dualbus.readmodel.writer import ReadModelWriter
-from dualbus.runtime.errors import RAISED
+from dualbus.runtime.errors import application_errors
 
 
 class ProjectionFailed(Exception):
@@ -49,13 +49,11 @@ class Applier:
             event = self._decode(recorded.type, recorded.data)
         except Unreadable as error:
             raise ProjectionFailed(recorded, f"The event cannot be read ({error.cause})") from error
-        except KeyboardInterrupt as error:  # raised by the application: Ctrl-C raises none in a process
-            raise ProjectionFailed(recorded, f"The event cannot be read ({cause(error)})") from error
         for subscriber in on:
             tables.projection = subscriber.projection
             try:
                 subscriber.apply(event, tables, recorded, self._origins)
-            except RAISED as error:
+            except application_errors() as error:
                 raise ProjectionFailed(
                     recorded, f"Projection {subscriber.projection} raised {cause(error)}"
                 ) from error

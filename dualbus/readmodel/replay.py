@@ -17,7 +17,7 @@ from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
 from dualbus.readmodel.file import CHECKPOINT_TABLE, OBJECTS, Checkpoint, Damaged, create, quoted, read_projections
 from dualbus.readmodel.writer import ReadModelWriter
-from dualbus.runtime.errors import RAISED_UNDER_CTRL_C
+from dualbus.runtime.errors import application_errors
 
 CHUNK_EVENTS = 5000  # per transaction
 
@@ -47,7 +47,7 @@ class Replay:
         for subscriber in self._on.get(type(event), ()):
             try:
                 subscriber.apply(event, self._writer, recorded, self.origins)
-            except RAISED_UNDER_CTRL_C as error:
+            except application_errors() as error:
                 raise Damaged(
                     f"Projection {subscriber.projection} raised {cause(error)} at position {recorded.position} "
                     f"({recorded.type}). The read model contains this event: correct the projection and raise its "

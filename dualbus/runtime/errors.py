@@ -1,17 +1,24 @@
 """Fatal errors: sentences for the operator, and exit codes for scripts."""
 
+import signal
+
 EXIT_OK = 0
 EXIT_UNAVAILABLE = 69  # another process holds a lock, an address or a registration
 EXIT_SOFTWARE = 70  # internal error
 EXIT_DATA = 74  # the log or the read model needs repair
 EXIT_CONFIG = 78  # the settings or the application need a correction
 
-# Exceptions of application functions that must not end the process. sys.exit() raises SystemExit, which is not an
-# Exception. The processes handle SIGINT, so a KeyboardInterrupt can only be raised by the function; in the command
-# line, Ctrl-C raises KeyboardInterrupt. BaseException is not listed: an exception that a signal handler raises to
-# interrupt a function must pass through these clauses.
-RAISED_UNDER_CTRL_C = (Exception, SystemExit, GeneratorExit)
-RAISED = (*RAISED_UNDER_CTRL_C, KeyboardInterrupt)
+
+def application_errors() -> tuple[type[BaseException], ...]:
+    """Return the exceptions of application functions that must not end the process, for an `except` clause.
+
+    sys.exit() raises SystemExit, which is not an Exception. Where SIGINT has a handler, as in all processes, only the
+    function can have raised a KeyboardInterrupt; elsewhere Ctrl-C raises it. BaseException is not listed, so that an
+    exception that a signal handler raises to interrupt a function passes.
+    """
+    without_ctrl_c = (Exception, SystemExit, GeneratorExit)
+    ctrl_c_raises = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return without_ctrl_c if ctrl_c_raises else (*without_ctrl_c, KeyboardInterrupt)
 
 
 class FatalError(Exception):
