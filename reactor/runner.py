@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from dualbus.application.app import App
-from dualbus.application.causes import cause
+from dualbus.application.causes import Unreadable, cause
 from dualbus.application.reactors import Reactors
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.past import Histories
@@ -92,7 +92,12 @@ class Runner:
         finished = {position for position, number in attempted.items() if number == ATTEMPT_FINISHED}
         self.attempts.load({position: attempted[position] for position in attempted.keys() - finished})
         follower = Follower(self._app, self._log, self._reactors, progress, run, self.attempts, self._environment)
-        follower.load(self._store.parked(self.name), marks.skipped | finished)
+        try:
+            follower.load(self._store.parked(self.name), marks.skipped | finished)
+        except Unreadable as unreadable:
+            self.waiting = f"reaction {self.name} cannot read a parked event: {unreadable}"
+            logger.error("Reaction %s does not start: a parked event is unreadable. %s", self.name, unreadable)
+            return
         self.timers.begin(self._environment.clock(), datetime.fromisoformat(mark.origin.metadata[TIME]))
         if self.effects:
             await self._enter_lifespan(self.effects)

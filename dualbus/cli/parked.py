@@ -9,6 +9,7 @@ import typer
 from dualbus.application import event_json
 from dualbus.application.loader import load
 from dualbus.cli import output
+from dualbus.cli.reading import decoded
 from dualbus.cli.settings import settings
 from dualbus.log.engine import open_reader
 from dualbus.reactions.store import RETRY, SKIP, Parked, ReactionStore
@@ -46,7 +47,7 @@ def show(reaction: Name, position: Position) -> None:
         row = _row(store, reaction, position)
         blocked = [one.position for one in store.parked(reaction) if one.follows == position]
         [event] = log.read(position - 1, 1)
-    shown = event_json.shown(load(found.app).decode(event.type, event.data))
+    shown = event_json.shown(decoded(event, load(found.app)))
     output.json_line(
         {**row._asdict(), "next_try": _next_try(row), "blocks": blocked, "event": {**shown, "time": event.time}}
     )

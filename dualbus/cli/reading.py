@@ -142,7 +142,7 @@ def _show(
 ) -> None:
     outcomes = log.outcomes({recorded.command_id for recorded in events}) if as_json else {}
     for recorded in events:
-        event = _decoded(recorded, app)
+        event = decoded(recorded, app)
         name = type(event).__name__
         if types and name not in types:
             continue
@@ -157,7 +157,8 @@ def _show(
             output.line(f"{recorded.position}  {recorded.time}  {name}  {json.dumps(data, ensure_ascii=False)}")
 
 
-def _decoded(recorded: RecordedEvent, app: App) -> Event:
+def decoded(recorded: RecordedEvent, app: App) -> Event:
+    """Return the event of a record. Raises CliError for an unreadable record."""
     try:
         return app.decode(recorded.type, recorded.data)
     except Unreadable as unreadable:

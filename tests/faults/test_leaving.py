@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from dualbus.application.loader import load
 from dualbus.runtime.errors import ConfigError
 from dualbus.testing import Cluster, until
+from dualbus.testing.cluster import PROCESSES
 from tests.conftest import ROOT
 from tests.faults.seeing import process_status, said
 from tests.raw import Envelope, RawClient, command, query
@@ -77,6 +80,30 @@ def test_the_projector_stays_before_the_event_and_goes_on_when_it_is_mended(leav
         (leaving.folder / "mended").touch()
         assert client.ask(query("Names"))[0]["data"] == ["before", "poison"]
     assert all(process.running for process in leaving.processes)
+
+
+def test_all_processes_start_on_a_log_with_an_unreadable_event(leaving: Cluster) -> None:
+    with RawClient(leaving.front) as client:
+        client.ask(add("before"), add("poison", "upcast"))
+        for name in PROCESSES:
+            leaving.stop(name)
+        leaving.processes.clear()
+        leaving.start(*PROCESSES, "web")
+        why = f"The event cannot be read ({raised(leaving)}) at position 2 (Added)"
+        until(lambda: why in process_status(client, "projector").get("state", ""))
+        unreadable = f"cannot read Added: {raised(leaving)}, at position 2."
+        assert all(unreadable in said(leaving, name) for name in ("commandbus", "projector"))
+        until(lambda: raised(leaving) in page(leaving, "/page/events"))
+        (leaving.folder / "mended").touch()
+        assert client.ask(query("Names"))[0]["data"] == ["before", "poison"]
+    assert all(process.running for process in leaving.processes)
+
+
+def page(cluster: Cluster, path: str) -> str:
+    asked = urllib.request.Request(cluster.http + path, headers=cluster.http_headers)
+    with suppress(OSError), urllib.request.urlopen(asked, timeout=10) as answer:
+        return str(answer.read().decode())
+    return ""
 
 
 @pytest.mark.parametrize("at", ["projection", "upcast"])

@@ -118,6 +118,37 @@ def test_after_the_loss_of_the_file_the_commands_of_an_earlier_version_stand(sho
     assert parked(one) == []
 
 
+def test_a_reaction_with_an_unreadable_parked_event_waits_and_others_continue(
+    shop: Make, parked: Rows, run: Callable[..., str]
+) -> None:
+    # Given a parked event that the next version of the application cannot read
+    one = shop("tests.reactions.troubled:failing")
+    one.start()
+    one.client.command(Note(item="a", text="raise"))
+    until(lambda: [row["position"] for row in parked(one)] == [1])
+    one.cluster.stop("reactor")
+
+    # When that version starts
+    one.cluster.start("reactor", DUALBUS_APP="tests.reactions.troubled:unreadable")
+
+    # Then its reaction waits, and the other reaction runs
+    sentence = "reaction echo cannot read a parked event: This version of the application cannot read Noted"
+    until(lambda: sentence in one.status().get("state", ""))
+    until(lambda: one.status()["lags"] == {"other": 0})
+    one.client.command(Note(item="b"))
+    until(lambda: {origin for _, _, origin in one.records()[2:]} == {"other/2/0", "other/2/1"})
+    assert one.cluster.process("reactor").running
+    one.cluster.environ["DUALBUS_APP"] = "tests.reactions.troubled:unreadable"
+    with pytest.raises(AssertionError, match="cannot read position 1 as Noted"):
+        run(one, "parked", "show", "echo", 1)
+
+    # And the next readable version continues
+    one.cluster.stop("reactor")
+    one.cluster.start("reactor", DUALBUS_APP="tests.reactions.troubled:failing")
+    run(one, "parked", "skip", "echo", 1)
+    until(lambda: one.records()[-1][2] == "echo/2/0")
+
+
 def test_a_skipped_event_stays_skipped_without_the_file(shop: Make, parked: Rows, run: Callable[..., str]) -> None:
     # Given an event whose process manager raises, skipped by an operator
     one = shop("tests.reactions.troubled:failing")

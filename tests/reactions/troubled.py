@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any
 
-from dualbus import App, Command, Event, Later, Past, Reaction, Rejected, Tag
+from dualbus import App, Command, Event, Later, Past, Reaction, Rejected, Tag, Upcast
 
 ITEM = Tag("item")
 
@@ -79,6 +79,19 @@ failing = App(
     events=[Echoed],
 )
 other = App(commands=COMMANDS, reactions=[Reaction("echo", on=[react_otherwise], since="beginning")])
+
+
+def refuse(fields: dict[str, Any]) -> dict[str, Any]:
+    if fields["text"] == "raise":
+        raise ValueError
+    return fields
+
+
+unreadable = App(
+    commands=COMMANDS,
+    reactions=[Reaction("echo", on=[react], since="now"), Reaction("other", on=[react_otherwise], since="now")],
+    upcasts={"Noted": Upcast("Noted", refuse)},
+)
 
 
 def echo_later(event: Noted, past: Past) -> Iterator[Later | Echo]:
