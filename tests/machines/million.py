@@ -3,9 +3,12 @@
 import argparse
 import os
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Self
 
 from dualbus import Client
 from dualbus.application.errors import DualbusError
@@ -23,6 +26,8 @@ from users import app
 from users.messages import UserCreated
 
 COMMIT_COMMANDS = 256
+HOSTS = ("other", "new")
+BEFORE_SECONDS = 10
 TIME = "2026-01-31T12:00:00.000000Z"
 
 
@@ -39,21 +44,56 @@ def main() -> None:
         with closing(open_commit_log(url, create=True)) as commits:
             fill(commits, folder / "one" / "data", lambda done, total: None)
         print(f"{events} events moved in {time.monotonic() - began:.1f} s", flush=True)
-        (folder / "new").mkdir()
-        new = Cluster(folder / "new", cwd=ROOT, log=url, host="new", timeout_ms="15000")
-        began = time.monotonic()
-        with new, Client(new.front) as client:
+        for host in ("other", "new"):
+            (folder / host).mkdir()
+        other, new = (Cluster(folder / host, cwd=ROOT, log=url, host=host, timeout_ms="15000") for host in HOSTS)
+        with other, new, Client(new.front) as client, Caller(other.front) as caller:
+            other.start()
+            until(lambda: answers(caller.client, events), 600)
+            before = caller.rate(lambda: time.sleep(BEFORE_SECONDS))
+            began = time.monotonic()
             new.start()
-            until(lambda: answers(client, events), 600)
+            during = caller.rate(lambda: until(lambda: answers(client, events), 600))
             print(f"a new host answers {time.monotonic() - began:.1f} s after its start", flush=True)
+            print(f"the other host writes {before:.0f} commands/s before, and {during:.0f} meanwhile", flush=True)
             middle = events // 2
             again = client.command("CreateUser", payload_of(middle), idempotency_key=f"k{middle}")
             print(f"a key of the log gets its first answer: {again.events[0]['payload']['id'] == f'u{middle}'}")
         heads = set()
-        for host in ("one", "new"):
+        for host in ("one", *HOSTS):
             with closing(open_reader(folder / host / "data")) as log:
                 heads.add(log.read(events, 1)[0].hash)
         print(f"equal hashes at position {events + 1}: {len(heads) == 1}")
+
+
+class Caller:
+    """One caller that sends a host one command after another."""
+
+    def __init__(self, front: str) -> None:
+        self.client = Client(front)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.client.close()
+
+    def rate(self, wait: Callable[[], object]) -> float:
+        """Return the commands per second of one caller until `wait` returns."""
+        ended = threading.Event()
+        done: list[int] = []
+        thread = threading.Thread(target=self._write, args=(ended, done))
+        began = time.monotonic()
+        thread.start()
+        wait()
+        ended.set()
+        thread.join()
+        return sum(done) / (time.monotonic() - began)
+
+    def _write(self, ended: threading.Event, done: list[int]) -> None:
+        while not ended.is_set():
+            self.client.command("CreateUser", {"name": "x", "email": "x@example.com"})
+            done.append(1)
 
 
 def write(folder: Path, events: int) -> None:
