@@ -16,7 +16,6 @@ from .request import Request
 from .throughput import ThroughputEstimate
 from .worker import Worker
 
-COMMANDS, QUERIES, PROJECTOR, REACTOR = "commandbus", "querybus", "projector", "reactor"
 SHARED_SECONDS = 1.0  # a bus remains shared for this long after several clients had requests queued
 SLOW_SECONDS = 0.05  # a slow type that is answered faster becomes quick again
 
@@ -171,7 +170,7 @@ class Bus:
             return None
         if self._reserved not in free:
             self._reserved = min(free, key=lambda worker: len(worker.in_flight))
-        if self._reserved.in_flight or not self._reserved.credit:
+        if not self._reserved.idle or self._reserved.capacity(self.clients) <= 0:
             return None
         worker, self._reserved = self._reserved, None
         return worker

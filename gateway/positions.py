@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .bus import COMMANDS, PROJECTOR, REACTOR
+from .worker import COMMANDS, PROJECTOR, REACTOR
 from .workers import Workers
 
 

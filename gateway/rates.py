@@ -9,9 +9,9 @@ from dualbus.protocol.feed import EVENTS
 from dualbus.protocol.outcomes import REJECTED, SUCCESS
 from dualbus.telemetry.histogram import SECONDS, quantile
 
-from .bus import COMMANDS, QUERIES, REACTOR
 from .metrics import Metrics
 from .positions import positions
+from .worker import COMMANDS, QUERIES, REACTOR
 
 if TYPE_CHECKING:
     from .router import Router

@@ -14,7 +14,6 @@ from dualbus.protocol.feed import EVENTS
 from dualbus.protocol.records import Registration
 
 from .access import CLUSTER, HolderOf, forbidden
-from .bus import COMMANDS, PROJECTOR, QUERIES
 from .clients import CONSOLE, Client, Clients
 from .deadlines import PendingRequests
 from .envelope import BadEnvelope, read_request
@@ -24,6 +23,7 @@ from .rates import Rates
 from .reports import STATUS, report
 from .request import Request
 from .scheduler import Scheduler
+from .worker import COMMANDS, PROJECTOR, QUERIES
 from .workers import SILENT_SECONDS, Workers
 
 GATEWAY = "gateway"

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 
 from .access import forbidden
-from .bus import COMMANDS, QUERIES
 from .request import Request
 from .sessions import Session
+from .worker import COMMANDS, QUERIES
 from .workers import Workers
 
 DROP_PART = 8  # of the pending requests: so many are dropped together, because every drop visits all queues

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dualbus.telemetry.usage import usage
 
-from .bus import COMMANDS, QUERIES
 from .positions import positions
-from .worker import Worker
+from .worker import COMMANDS, QUERIES, Worker
 
 if TYPE_CHECKING:
     from .router import Router

@@ -9,6 +9,7 @@ from dualbus.protocol.records import Heartbeat, Registration
 from .clients import Client
 from .request import Request
 
+COMMANDS, QUERIES, PROJECTOR, REACTOR = "commandbus", "querybus", "projector", "reactor"
 SHARED_PART, SHARED_MIN = 8, 16  # of a worker's credit, used while several clients share the bus
 
 
@@ -50,6 +51,13 @@ class Worker:
         lag = self.status.get("lag_events")
         return self.position + lag if type(lag) is int else None
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs: all queries in flight, if any, wait for a later position of the read model."""
+        return not self.in_flight or (
+            self.dest == QUERIES and all(request.needs > self.position for request in self.in_flight.values())
+        )
+
     def capacity(self, clients: int) -> int:
         """Return how many more requests of so many active clients fit."""
         return self._most(clients) - len(self.in_flight)
@@ -80,10 +88,9 @@ class Worker:
 
     def accepts(self, identity: Identity | None, clients: int, *, alone: bool) -> bool:
         """Check whether the worker is available and has capacity for a request, which may have to run `alone`."""
-        count = len(self.in_flight)
-        if self.capacity(clients) <= 0 or self.slow or (count and alone):
+        if self.capacity(clients) <= 0 or self.slow or (alone and not self.idle):
             return False
-        if count == 1 and next(iter(self.in_flight.values())).suspect:
+        if len(self.in_flight) == 1 and next(iter(self.in_flight.values())).suspect:
             return False
         return self.available(identity)
 

@@ -15,13 +15,13 @@ from dualbus.protocol.outcomes import ERROR, outcome_of
 from dualbus.protocol.records import CommitTimes, Heartbeat, Registration, Response, read_transactions
 
 from .answered import AnsweredBatch
-from .bus import COMMANDS, PROJECTOR, QUERIES, REACTOR, SLOW_SECONDS, Bus
+from .bus import SLOW_SECONDS, Bus
 from .clients import Client
 from .deferred import Deferred
 from .metrics import Metrics
 from .request import TRIES_MAX, Request
 from .timeline import Timeline
-from .worker import Worker
+from .worker import COMMANDS, PROJECTOR, QUERIES, REACTOR, Worker
 
 SILENT_SECONDS = 1.5  # without a heartbeat: the worker receives no more requests
 HUNG_SECONDS = 30.0  # without a heartbeat: the worker counts as lost, even if still connected
@@ -120,15 +120,15 @@ class Workers:
         bus, in_flight = self.buses[worker.dest], worker.in_flight
         before = len(in_flight)
         batch = AnsweredBatch()
-        requests, positions = batch.requests, batch.positions
+        requests, positions, slow_types = batch.requests, batch.positions, bus.slow_types
         highest = 0
         for id_, position, body, details in responses:
-            if id_ == worker.slow:
-                self._end_slow(bus, worker, now)
-            request = in_flight.pop(id_, None)
+            request = worker.remove(id_)
             if request is None:
                 self.counters["late_answers"] += 1
                 continue
+            if request.type in slow_types and now - request.sent_at < SLOW_SECONDS:
+                bus.mark_quick(request)
             if position > highest:
                 highest = position
             if position > request.session.position:
@@ -141,6 +141,8 @@ class Workers:
                 batch.late.add(request.id)
             else:
                 self._answers.deliver(request, position, body, details)
+        if highest > worker.position and worker.dest == QUERIES:
+            worker.position = highest
         self.metrics.answered(worker.dest, batch)
         if times:
             self.timeline.record(batch, now, times)
@@ -186,13 +188,6 @@ class Workers:
         self.counters["sent_again"] += len(again)
         bus.requeue(again)
 
-    def _end_slow(self, bus: Bus, worker: Worker, now: float) -> None:
-        """End the exclusive use of a worker by a slow request, whose answer has arrived."""
-        request = worker.in_flight.get(worker.slow)
-        if request and now - worker.slow_since < SLOW_SECONDS:
-            bus.mark_quick(request)
-        worker.slow, worker.cancelling = 0, False
-
     def _queue_deferred(self, position: int) -> None:
         """Queue the deferred queries that need no later position of the read model."""
         bus = self.buses[QUERIES]
@@ -235,15 +230,20 @@ class Workers:
                 continue
             if request.session.position > after:
                 after = request.session.position
-            # While no query is deferred, the read model keeps up, and a short wait in a querybus has less delay.
-            if self.deferred and bus.dest == QUERIES and request.needs > self.deferred.position:
+            # While no query is deferred, the read model keeps up, and a short wait in a querybus has less delay. A
+            # suspect would wait alone.
+            may_wait = bus.dest == QUERIES and (self.deferred or request.suspect)
+            if may_wait and request.needs > self.deferred.position:
                 self.deferred.add(request)
                 continue
+            slow = request.type in slow_types and request.needs <= worker.position  # another is slow once it runs
+            if slow or request.suspect:
+                self._cancel(worker, list(worker.in_flight))  # queries for a later position: it runs alone
             self._sendings = sending = self._sendings + 1
             request.sent = True
             request.sent_at = now
             worker.in_flight[sending] = request
-            if request.type in slow_types:
+            if slow:
                 worker.slow, worker.slow_since = sending, now
             head = (sending, worker.registration, request.src, ms, request.key, after)
             work.append(packed_work(head, request.body))

@@ -248,6 +248,60 @@ def test_with_one_querybus_a_quick_query_waits_for_one_slow_query_at_most(heavy:
         assert lost(heavy) == []
 
 
+@pytest.mark.parametrize(
+    "waiting", [query("Quick", "own"), query("Sleep", "own", seconds=0.2)], ids=["quick", "slow"]
+)
+def test_slow_queries_do_not_wait_behind_queries_for_a_later_position(heavy: Cluster, waiting: Envelope) -> None:
+    start(heavy, 1)
+    pair = within(10, query("Sleep", 1, "other", seconds=0.2)), within(10, query("Quick", 2, "other"))
+    with RawClient(heavy.front) as writer, RawClient(heavy.front) as other:
+        other.ask(*pair)
+        # Given a query that waits for the stopped projector
+        write_ahead_of_the_projector(heavy, writer, waiting)
+        # When others send slow and quick queries, then they are answered before
+        for _ in range(3):
+            assert [reply["type"] for reply in other.ask(*pair)] == ["query_result"] * 2
+        assert writer.receive() == []
+        assert lost(heavy) == []
+        heavy.process("projector").send(signal.SIGCONT)
+        [reply] = writer.wait_for(["own"])
+        assert reply["body"]["type"] == "query_result"
+
+
+def write_ahead_of_the_projector(cluster: Cluster, writer: RawClient, waiting: Envelope) -> None:
+    """Stop the projector, write an event, and send a query that needs it."""
+    cluster.process("projector").send(signal.SIGSTOP)
+    writer.ask(command("Add", name="a"))
+    writer.send(within(60, waiting))
+    until(lambda: under_way(writer) == 1)
+
+
+def in_flight(client: RawClient, pid: int) -> int:
+    """Return the number of queries that a querybus has."""
+    return sum(one["in_flight"] for one in entries(client, "querybus") if one["pid"] == pid)
+
+
+def under_way(client: RawClient) -> int:
+    """Return the number of unanswered requests."""
+    return int(status(client)["gateway"]["under_way"])
+
+
+def test_a_query_whose_querybus_was_lost_twice_does_not_hold_the_third_while_it_waits(heavy: Cluster) -> None:
+    start(heavy, 1)
+    with RawClient(heavy.front) as writer, RawClient(heavy.front) as other:
+        write_ahead_of_the_projector(heavy, writer, query("Quick", "own"))
+        for _ in range(2):
+            until(lambda: in_flight(other, heavy.process("querybus").pid) == 1)
+            heavy.restart("querybus")
+        # The last try runs alone, and only once the read model has reached its position.
+        for _ in range(20):
+            [quick] = other.ask(within(10, query("Quick", src="other")))
+            assert quick["type"] == "query_result"
+        heavy.process("projector").send(signal.SIGCONT)
+        [reply] = writer.wait_for(["own"])
+        assert reply["body"]["type"] == "query_result"
+
+
 def test_a_slow_decision_holds_up_other_writers_and_is_named_in_status_and_in_the_log(heavy: Cluster) -> None:
     start(heavy, 1)
     pid = heavy.process("commandbus").pid
