@@ -23,6 +23,7 @@ class Worker:
         self.registration = registration.registration
         self.pid = registration.pid
         self.credit = registration.credit
+        self.deferred = 0
         self.identity = Identity(*registration.identity) if registration.identity else None
         self.position = registration.position
         self.active_since = registration.active_since  # None for a standby
@@ -41,6 +42,8 @@ class Worker:
         self.last_seen = now
         self.silent = False
         self.credit = heartbeat.credit
+        deferred = heartbeat.status.get("deferred")
+        self.deferred = deferred if type(deferred) is int else 0
         self.identity = Identity(*heartbeat.identity) if heartbeat.identity else None
         self.position = heartbeat.position
         self.status = heartbeat.status
@@ -77,8 +80,13 @@ class Worker:
         return room
 
     def _most(self, clients: int) -> int:
-        """Return the usable credit: several clients use a part, so that their turns are short."""
-        return self.credit if clients < 2 else min(self.credit, max(SHARED_MIN, self.credit // SHARED_PART))
+        """Return the usable credit: several clients use a part, so that their turns are short.
+
+        Deferred queries wait in the worker for a later position, and use no part.
+        """
+        if clients < 2:
+            return self.credit
+        return min(self.credit, self.deferred + max(SHARED_MIN, (self.credit - self.deferred) // SHARED_PART))
 
     def available(self, identity: Identity | None) -> bool:
         """Check whether the worker can be reached and belongs to the log."""

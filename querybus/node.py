@@ -183,7 +183,8 @@ class QueryBus:
 
     def _status(self) -> dict[str, Any]:
         queue = len(self._link.jobs) + len(self._deferred)
-        return {"queue": queue, **self._counters, **self._attendant.status()}
+        deferred = self._link.credit.deferred
+        return {"queue": queue, "deferred": deferred, **self._counters, **self._attendant.status()}
 
     def _wait_seconds(self) -> float:
         if self._link.jobs:

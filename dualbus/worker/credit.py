@@ -6,6 +6,7 @@ neither.
 
 CREDIT_MIN, CREDIT_FIRST, CREDIT_MAX = 2, 64, 1024
 SECONDS_MIN = 1e-6  # below the resolution of the clock
+DEFERRED_STEP = 8  # the gateway must know the number of deferred queries to this precision
 CREDIT_SECONDS = 0.1  # of work in flight; further requests wait at the gateway
 
 
@@ -16,6 +17,7 @@ class Credit:
         self.deferred = 0  # queries waiting for the read model
         self.busy = False  # a slow handler runs: no credit until its end
         self._at_a_time = self._announced = CREDIT_FIRST
+        self._announced_deferred = 0
         self._seconds_each = 0.0
 
     def record(self, items: int, seconds: float) -> None:
@@ -32,9 +34,10 @@ class Credit:
     @property
     def as_announced(self) -> bool:
         """Return whether the last announced credit is still about right."""
-        return self._announced / 2 <= self.wanted <= self._announced * 2
+        step = abs(self.deferred - self._announced_deferred)
+        return step < DEFERRED_STEP and self._announced / 2 <= self.wanted <= self._announced * 2
 
     def announce(self) -> int:
         """Return the credit to announce to the gateway."""
-        self._announced = self.wanted
+        self._announced, self._announced_deferred = self.wanted, self.deferred
         return self._announced

@@ -268,6 +268,23 @@ def test_slow_queries_do_not_wait_behind_queries_for_a_later_position(heavy: Clu
         assert reply["body"]["type"] == "query_result"
 
 
+def test_queries_for_a_later_position_take_no_credit_of_slower_queries(heavy: Cluster) -> None:
+    start(heavy, 1)
+    with RawClient(heavy.front) as writer, RawClient(heavy.front) as one, RawClient(heavy.front) as two:
+        spins = [within(20, query("Spin", number, seconds=0.005)) for number in range(30)]
+        one.ask(*spins)
+        # Given as many queries as wait in a querybus
+        write_ahead_of_the_projector(heavy, writer, query("Quick", "own"))
+        writer.send(*[within(60, query("Quick", number)) for number in range(63)])
+        until(lambda: under_way(writer) == 64)
+        # When two clients query at once, then they are answered before
+        for client in (one, two):
+            client.send(*spins)
+        for client in (one, two):
+            assert {reply["body"]["type"] for reply in client.wait_for(range(30))} == {"query_result"}
+        assert writer.receive() == []
+
+
 def write_ahead_of_the_projector(cluster: Cluster, writer: RawClient, waiting: Envelope) -> None:
     """Stop the projector, write an event, and send a query that needs it."""
     cluster.process("projector").send(signal.SIGSTOP)
