@@ -76,7 +76,8 @@ class Worker:
         share = max(1, min(SHARED_MIN, most // 2), most // clients)
         room: dict[Client, int] = defaultdict(lambda: share)
         for request in self.in_flight.values():
-            room[request.client] -= 1
+            if not self.deferred or request.needs <= self.position:  # other sessions of its client go on
+                room[request.client] -= 1
         return room
 
     def _most(self, clients: int) -> int:
