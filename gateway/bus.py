@@ -65,8 +65,8 @@ class Bus:
 
     @property
     def in_flight(self) -> int:
-        """The number of sendings at all workers."""
-        return sum(len(worker.in_flight) for worker in self.workers.values())
+        """The number of sendings at all workers that wait for no later position."""
+        return sum(max(0, len(worker.in_flight) - worker.deferred) for worker in self.workers.values())
 
     def put(self, request: Request) -> None:
         """Queue a request behind those of the same client."""

@@ -110,6 +110,7 @@ class QueryBus:
                 self._receive_progress()  # no query waits for a position
             if not link.seconds_to_heartbeat:
                 self._check_read_model()
+            link.credit.deferred = len(self._deferred)
             link.send_heartbeat(self._status)
         self._attendant.stop()
         if self._tracer:
@@ -126,7 +127,6 @@ class QueryBus:
         link.credit.busy = False
         link.answer(answers)
         link.return_jobs(stopped, position)
-        link.credit.deferred = len(self._deferred)
         self._end_snapshot()  # after sending: clients do not wait for it
         if self._tracer:
             self._record_spans(self._tracer)

@@ -6,7 +6,7 @@ neither.
 
 CREDIT_MIN, CREDIT_FIRST, CREDIT_MAX = 2, 64, 1024
 SECONDS_MIN = 1e-6  # below the resolution of the clock
-DEFERRED_STEP = 8  # the gateway must know the number of deferred queries to this precision
+DEFERRED_STEP = 8  # the gateway must know the number of deferred queries to this precision, or to half of the credit
 CREDIT_SECONDS = 0.1  # of work in flight; further requests wait at the gateway
 
 
@@ -34,8 +34,9 @@ class Credit:
     @property
     def as_announced(self) -> bool:
         """Return whether the last announced credit is still about right."""
-        step = abs(self.deferred - self._announced_deferred)
-        return step < DEFERRED_STEP and self._announced / 2 <= self.wanted <= self._announced * 2
+        step = min(DEFERRED_STEP, self._at_a_time // 2)
+        exact = abs(self.deferred - self._announced_deferred) < step
+        return exact and self._announced / 2 <= self.wanted <= self._announced * 2
 
     def announce(self) -> int:
         """Return the credit to announce to the gateway."""
