@@ -20,6 +20,7 @@ from dualbus.application.canonical import canonical
 from dualbus.application.json_validation import has_decimals, has_functions
 from dualbus.application.messages import Command
 from dualbus.protocol.numbers import Number, holds_number
+from dualbus.runtime.errors import application_errors
 
 HASH_BYTES = 8
 _encode = json.JSONEncoder(sort_keys=True).encode
@@ -35,7 +36,7 @@ def fingerprint(type_: str, payload: Any, command: Command | None) -> bytes:
     if command is not None and payload:
         try:
             brief = _without_defaults(sent, command)
-        except Exception:  # raised by the author's comparison or default: not a reason to refuse the command
+        except application_errors():  # of the author's comparison or default: no reason to refuse the command
             brief = sent
     first = _hash(type_, sent)
     return first + (first if brief is sent else _hash(type_, brief))

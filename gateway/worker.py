@@ -99,8 +99,8 @@ class Worker:
         """Check whether the worker is available and has capacity for a request, which may have to run `alone`."""
         if self.capacity(clients) <= 0 or self.slow or (alone and not self.idle):
             return False
-        if len(self.in_flight) == 1 and next(iter(self.in_flight.values())).suspect:
-            return False
+        if self.in_flight and next(reversed(self.in_flight.values())).suspect:
+            return False  # the last sending, since nothing is sent behind a suspect
         return self.available(identity)
 
     def remove(self, sending: int) -> Request | None:

@@ -254,6 +254,13 @@ def test_a_default_that_a_deployment_changed_does_not_make_another_command(log: 
     assert bus.send(pay(note="none")) == bus.send(pay()) == [first]
 
 
+def test_a_default_whose_function_exits_does_not_make_another_command(log: SqliteLog, version: Version) -> None:
+    [first] = Bus(log, version(pay=PAY + '    day: str = ""\n')).send(pay(day="1"))
+    bus = Bus(log, version(pay=PAY + "    day: str = Field(default_factory=lambda: exit())\n"))
+
+    assert bus.send(pay(day="1")) == [first]
+
+
 # What is compared.
 
 FIELDS = """

@@ -16,6 +16,7 @@ from dualbus.application.errors import HandlerError
 from dualbus.application.messages import Query, R, result_type
 from dualbus.application.schemas import Config, Node, changed, validator_of
 from dualbus.application.tags import plain_type
+from dualbus.runtime.errors import application_errors
 
 _JSON_TYPES = (str, int, float, NoneType, dict, list)  # not bool: a column of SQLite has 0 and 1
 
@@ -34,6 +35,9 @@ def answer_of(query: Query[R], data: Any) -> R:
         raise HandlerError(
             f"The answer to {name} is not of its type ({cause(error)}): correct its function."
         ) from None
+    except application_errors() as error:  # of a validator: the answers to other calls must not be lost with this one
+        name = type(query).__name__
+        raise HandlerError(f"The answer to {name} cannot be read ({cause(error)}): correct its type.") from error
 
 
 @cache

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 from pydantic import ValidationError
 
+from dualbus.runtime.errors import application_errors
+
 ExcInfo: TypeAlias = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
 
@@ -45,7 +47,10 @@ def _rules(error: ValidationError, fields: Collection[str]) -> str:
 
 def own_text(error: BaseException) -> str:
     """Return the text of an exception for process logs: the author's text, but not pydantic's."""
-    return f"{error.title} ({_rules(error, ())})" if isinstance(error, ValidationError) else str(error)
+    try:
+        return f"{error.title} ({_rules(error, ())})" if isinstance(error, ValidationError) else str(error)
+    except application_errors():  # of the author's __str__
+        return "an exception without a text"
 
 
 def own_traceback(error: BaseException) -> str:

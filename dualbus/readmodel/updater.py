@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from dualbus.application.app import App
+from dualbus.application.causes import own_traceback
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.readmodel.applier import Applier, ProjectionFailed
 from dualbus.readmodel.file import ReadModelBusyError
@@ -112,7 +113,7 @@ class Updater:
     def failed(self, failure: Exception) -> None:
         """Log a failure once, and increase the time until the next attempt."""
         self.failure = str(failure)
-        if self._logged_failure != (details := f"{failure}: {failure.__cause__}"):
+        if self._logged_failure != (details := f"{failure}: {own_traceback(failure.__cause__ or failure)}"):
             self._logged_failure = details
             logger.error("%s. The read model stays at position %d until this is fixed.", failure, self.position)
             logger.error("The cause:", exc_info=failure.__cause__)

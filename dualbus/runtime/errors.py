@@ -16,7 +16,7 @@ def application_errors() -> tuple[type[BaseException], ...]:
     function can have raised a KeyboardInterrupt; elsewhere Ctrl-C raises it. BaseException is not listed, so that an
     exception that a signal handler raises to interrupt a function passes.
     """
-    without_ctrl_c = (Exception, SystemExit, GeneratorExit)
+    without_ctrl_c = (Exception, SystemExit, GeneratorExit, BaseExceptionGroup)
     ctrl_c_raises = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     return without_ctrl_c if ctrl_c_raises else (*without_ctrl_c, KeyboardInterrupt)
 

@@ -3,11 +3,23 @@
 import signal
 from collections.abc import Callable
 from datetime import date
-from typing import Any
+from decimal import Decimal
+from types import new_class
+from typing import Annotated, Any
 
 import pytest
+from pydantic import AfterValidator
 
-from dualbus import ClientClosed, CommandResult, DeadlineExceeded, DualbusError, HandlerError, Rejected, Unavailable
+from dualbus import (
+    ClientClosed,
+    CommandResult,
+    DeadlineExceeded,
+    DualbusError,
+    HandlerError,
+    Query,
+    Rejected,
+    Unavailable,
+)
 from dualbus.runtime.errors import ConfigError
 from dualbus.testing import Cluster, until
 from tests.clients.notes import Break, CountNotes, Dwell, Note, Ponder
@@ -34,6 +46,20 @@ def test_a_command_and_a_query_by_their_names(caller: Any) -> None:
     caller.command("Note", {"text": text, "timeout": 7}, timeout=SECONDS)  # a field that has the name of an option
     assert caller.query("CountNotes", text=text) == 2
     assert caller.query("CountNotes", {"text": text}) == 2
+
+
+@pytest.mark.parametrize("raised", [KeyError, RuntimeError, SystemExit])
+def test_an_answer_that_its_class_cannot_read_ends_no_other_call(caller: Any, raised: type[BaseException]) -> None:
+    def read(count: Decimal) -> Decimal:
+        raise raised(count)
+
+    def add_field(names: dict[str, Any]) -> None:
+        names["__annotations__"] = {"text": str}
+
+    counted = new_class("CountNotes", (Query[Annotated[Decimal, AfterValidator(read)]],), exec_body=add_field)
+    with pytest.raises(HandlerError, match=rf"The answer to CountNotes cannot be read \({raised.__name__}\)"):
+        caller.query(counted(text="a"))
+    assert caller.query(CountNotes(text=unique())) == 0
 
 
 def test_every_command_that_was_answered_is_seen(caller: Any) -> None:

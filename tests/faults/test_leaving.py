@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from tests.faults.seeing import process_status, said
 from tests.raw import Envelope, RawClient, command, query
 
-RAISED = {"exit": "SystemExit", "interrupt": "KeyboardInterrupt", "generator": "GeneratorExit"}
+RAISED = {"exit": "SystemExit", "interrupt": "KeyboardInterrupt", "generator": "GeneratorExit", "text": "Speechless"}
 
 
 @pytest.fixture(params=RAISED)

@@ -15,7 +15,16 @@ HOW = os.environ.get("LEAVING_HOW", "exit")
 MENDED = Path(os.environ.get("LEAVING_MENDED", "/nonexistent"))
 
 
+class Speechless(Exception):
+    """An exception whose text cannot be read."""
+
+    def __str__(self) -> str:
+        raise AttributeError("missing")
+
+
 def leave() -> None:
+    if HOW == "text":
+        raise Speechless
     if HOW == "exit":
         sys.exit(5)
     if HOW == "interrupt":
