@@ -4,8 +4,8 @@ import asyncio
 import logging
 import time
 import types
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
@@ -40,6 +40,18 @@ class AttemptLog(logging.LoggerAdapter["logging.Logger"]):
         return f"{(self.extra or {})['key']}: {msg}", kwargs
 
 
+@contextmanager
+def _own_cancellation() -> Iterator[None]:
+    """Raise Failure for a CancelledError of the author's own, such as of a task that the lifespan has cancelled."""
+    try:
+        yield
+    except asyncio.CancelledError as cancelled:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Failure("The lifespan raised CancelledError.") from cancelled
+
+
 class Effects:
     """The functions of a reaction, with a shared resource."""
 
@@ -67,12 +79,14 @@ class Effects:
     async def open(self) -> None:
         """Enter the lifespan of the reaction."""
         if lifespan := self._reactors.reaction.lifespan:
-            self._resource = await self._stack.enter_async_context(lifespan())
+            with _own_cancellation():
+                self._resource = await self._stack.enter_async_context(lifespan())
 
     async def close(self) -> None:
         """Leave the lifespan."""
         try:
-            await self._stack.aclose()
+            with _own_cancellation():
+                await self._stack.aclose()
         except application_errors():
             logger.exception("The lifespan of reaction %s raised at its end.", self.name)
 

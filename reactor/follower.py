@@ -50,6 +50,7 @@ class Follower:
         self.read = progress.position
         self._unreadable = ""
         self.counters = {"finished": 0, "failures": 0}
+        self._stopping = False
         self.crash: Exception | None = None  # an error of the log, which ends the process
         self._rebuilt = progress.rebuilt
         self._app = app
@@ -168,10 +169,12 @@ class Follower:
             self._park(job, failure)
         except FatalError as error:
             self.crash = error
+        except asyncio.CancelledError as cancelled:
+            if self._stopping:
+                raise
+            self._park_raised(job, cancelled)  # the author has cancelled this task
         except application_errors() as error:
-            logger.exception("%s/%d failed.", self.name, job.position)
-            text = f"The reaction raised {describe(error)}: the log of reactor has the details."
-            self._park(job, Failure(text, final=True))
+            self._park_raised(job, error)
         else:
             self._finish(job)
         finally:
@@ -179,6 +182,12 @@ class Follower:
             if self._environment.tracer and job.cause.trace:
                 self._environment.tracer.record("react", job.cause.trace, job.record.type, began, time.monotonic())
             self._environment.wake()
+
+    def _park_raised(self, job: Job, error: BaseException) -> None:
+        """Park an event whose reaction has raised an exception. Call from the `except` clause."""
+        logger.exception("%s/%d failed.", self.name, job.position)
+        text = f"The reaction raised {describe(error)}: the log of reactor has the details."
+        self._park(job, Failure(text, final=True))
 
     def _finish(self, job: Job) -> None:
         job.finished = True
@@ -306,6 +315,7 @@ class Follower:
 
     async def stop(self) -> None:
         """Cancel the reactions under way."""
+        self._stopping = True
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

@@ -64,8 +64,12 @@ async def office() -> AsyncIterator[Office]:
     one = Office(Path(os.environ["OFFICE"]))
     if (one.folder / "closed").exists():
         raise OSError("the office is closed")
+    if (one.folder / "cancel-open").exists():
+        raise asyncio.CancelledError
     one.write("open")
     yield one
+    if (one.folder / "cancel-close").exists():
+        raise asyncio.CancelledError
     one.write("close")
 
 
@@ -79,6 +83,9 @@ async def deliver(event: Sent, attempt: Attempt, office: Office) -> AsyncIterato
             await asyncio.sleep(0.01)
         if (office.folder / f"cancel-{event.parcel}-{event.number}").exists():
             raise asyncio.CancelledError
+        if (office.folder / f"leave-{event.parcel}-{event.number}").exists() and (task := asyncio.current_task()):
+            task.cancel()
+            await asyncio.sleep(0)
         if office.fails(event):
             raise OSError("the parcel holds a secret")
     finally:

@@ -165,6 +165,33 @@ def test_a_reaction_since_now_ignores_the_past_and_misses_nothing_later(shop: Ma
     until(lambda: confirmed(one) == ["down0", "new0"])
 
 
+def test_a_lifespan_that_raises_the_cancellation_of_a_task_of_its_own_has_failed(shop: Make, office: Path) -> None:
+    # Given a lifespan that cancels at its start
+    (office / "cancel-open").touch()
+    one = begun(shop)
+    one.client.command(Send(parcel="a"))
+    until(lambda: one.status().get("state") == "the lifespan of reaction delivery raised Failure")
+    (office / "cancel-open").unlink()
+    until(lambda: confirmed(one) == ["a0"])
+
+    # And one that cancels at its end
+    (office / "cancel-close").touch()
+
+    assert one.cluster.stop("reactor") == 0
+    assert "The lifespan of reaction delivery raised at its end." in one.cluster.process("reactor").stderr_text
+
+
+def test_an_effect_that_cancels_its_own_task_is_parked(shop: Make, office: Path, run: Dualbus) -> None:
+    (office / "leave-a-0").touch()
+    one = begun(shop)
+    one.client.command(Send(parcel="a"))
+    until(lambda: [row["next_try"] for row in parked(one, run)] == [None])
+    [row] = parked(one, run)
+    assert row["reason"] == "The reaction raised CancelledError: the log of reactor has the details."
+    one.client.command(Send(parcel="b"))
+    until(lambda: confirmed(one) == ["b0"])
+
+
 def test_an_effect_that_raises_the_cancellation_of_a_task_of_its_own_has_failed(
     shop: Make, office: Path, run: Dualbus
 ) -> None:
