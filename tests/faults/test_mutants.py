@@ -99,8 +99,8 @@ MUTANTS = {
     ),
     "answers matched by request": Mutant(
         "gateway/workers.py",
-        "request = in_flight.pop(id_, None)",
-        "request = in_flight.pop(id_, None) or (in_flight.popitem()[1] if in_flight else None)",
+        "request = worker.remove(id_)",
+        "request = worker.remove(id_) or (in_flight.popitem()[1] if in_flight else None)",
         "tests/test_routing.py::test_an_answer_to_an_earlier_sending_answers_no_later_one",
     ),
     "work of an earlier registration accepted": Mutant(
