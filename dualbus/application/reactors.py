@@ -11,6 +11,7 @@ from cronsim import CronSimError
 
 from dualbus.application.messages import Command, Event
 from dualbus.application.reactions import Cancel, Every, Later, Reaction
+from dualbus.application.requests import request_fields
 from dualbus.application.signatures import (
     MISSING,
     Function,
@@ -22,6 +23,7 @@ from dualbus.application.signatures import (
     read_signature,
 )
 from dualbus.application.tags import plain_type
+from dualbus.protocol.codes import WireError
 
 if TYPE_CHECKING:
     from dualbus.application.app import App
@@ -106,6 +108,10 @@ class Reactors:
         name = type(every.command).__name__
         if not is_message(type(every.command), Command):
             raise SignatureMistake(f"Every({every.schedule!r}) needs a command, not {every.command!r}.")
+        try:
+            request_fields(every.command)
+        except WireError as error:
+            raise SignatureMistake(f"Every({every.schedule!r}): {error}") from None
         try:
             every.next(datetime(2026, 1, 1, tzinfo=UTC))
         except (KeyError, ValueError, OSError):  # of zoneinfo

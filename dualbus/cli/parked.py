@@ -63,7 +63,7 @@ def retry(reaction: Name, position: Position) -> None:
                 f"Position {position} waits for an earlier event: retry or skip position {row.follows}."
             )
         store.command_parked(reaction, position, RETRY)
-    output.line(f"The running reactor retries {reaction}/{position} within a second.")
+    output.line(f"The running reactor retries {reaction}/{position} within a second, if the reaction runs.")
 
 
 @parked.command("skip")
@@ -72,7 +72,7 @@ def skip(reaction: Name, position: Position) -> None:
     with closing(ReactionStore(settings().data)) as store:
         _row(store, reaction, position)
         store.command_parked(reaction, position, SKIP)
-    output.line(f"The running reactor skips {reaction}/{position} within a second.")
+    output.line(f"The running reactor skips {reaction}/{position} within a second, if the reaction runs.")
 
 
 def _row(store: ReactionStore, reaction: str, position: int) -> Parked:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from pydantic import Field
 
 from dualbus import App, Attempt, Cancel, Command, Event, Every, Later, Past, Reaction, Rejected
 from dualbus.runtime.errors import ConfigError
@@ -20,6 +21,10 @@ from tests.reactions.shop import (
     payment_refused,
     ship,
 )
+
+
+class Forgetful(Command):
+    note: str = Field(default="", exclude=True)
 
 
 class Undecided(Command):
@@ -115,6 +120,10 @@ MANY = Reaction("a b", on=[undecided, effect], since="later", tries=0)  # type: 
         (reaction(Every("0 3 * *", CLOSE)), "Every('0 3 * *') is not a schedule of cron: write minute, hour, day,"),
         (reaction(Every("0 3 * * *", CLOSE, zone="Mars")), "Every('0 3 * * *'): there is no time zone 'Mars'."),
         (reaction(Every("0 3 * * *", 5)), "Every('0 3 * * *') needs a command, not 5."),  # type: ignore[arg-type]
+        (
+            reaction(Every("0 3 * * *", Forgetful(note="a"))),
+            "Every('0 3 * * *'): Forgetful is not the same when it is read back: note.",
+        ),
         (
             reaction(Every("0 3 * * *", CLOSE), Every("0 4 * * *", CLOSE)),
             "has two schedules for CancelOrder: use two",
