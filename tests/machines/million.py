@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Self
 
@@ -47,8 +47,10 @@ def main() -> None:
         for host in ("other", "new"):
             (folder / host).mkdir()
         other, new = (Cluster(folder / host, cwd=ROOT, log=url, host=host, timeout_ms="15000") for host in HOSTS)
-        with other, new, Client(new.front) as client, Caller(other.front) as caller:
-            other.start()
+        with ExitStack() as stack:
+            stack.enter_context(other).start()  # which creates the keys
+            stack.enter_context(new)
+            client, caller = stack.enter_context(Client(new.front)), stack.enter_context(Caller(other.front))
             until(lambda: answers(caller.client, events), 600)
             before = caller.rate(lambda: time.sleep(BEFORE_SECONDS))
             began = time.monotonic()
