@@ -40,16 +40,24 @@ class AttemptLog(logging.LoggerAdapter["logging.Logger"]):
         return f"{(self.extra or {})['key']}: {msg}", kwargs
 
 
+class LifespanCancelled(Exception):
+    """Raised for a CancelledError of a lifespan's own, such as of a task that the lifespan has cancelled."""
+
+
 @contextmanager
 def _own_cancellation() -> Iterator[None]:
-    """Raise Failure for a CancelledError of the author's own, such as of a task that the lifespan has cancelled."""
     try:
         yield
     except asyncio.CancelledError as cancelled:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if _is_cancelled():
             raise
-        raise Failure("The lifespan raised CancelledError.") from cancelled
+        raise LifespanCancelled from cancelled
+
+
+def _is_cancelled() -> bool:
+    """Return whether the current task is cancelled; otherwise, a CancelledError is of a task of the author's."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 class Effects:
@@ -124,8 +132,7 @@ class Effects:
                 running = Running(job.position, job.record.type, time.monotonic() + seconds)
                 return await self._stoppable(self._commands_of(reactor, job.event, attempt, *resource), running)
         except asyncio.CancelledError as cancelled:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if _is_cancelled():
                 raise  # of this attempt
             raise Failure(_raised(name, cancelled)) from None
         except TimeoutError as late:

@@ -44,7 +44,7 @@ def main() -> None:
         with closing(open_commit_log(url, create=True)) as commits:
             fill(commits, folder / "one" / "data", lambda done, total: None)
         print(f"{events} events moved in {time.monotonic() - began:.1f} s", flush=True)
-        for host in ("other", "new"):
+        for host in HOSTS:
             (folder / host).mkdir()
         other, new = (Cluster(folder / host, cwd=ROOT, log=url, host=host, timeout_ms="15000") for host in HOSTS)
         with ExitStack() as stack:

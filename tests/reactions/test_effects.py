@@ -170,7 +170,7 @@ def test_a_lifespan_that_raises_the_cancellation_of_a_task_of_its_own_has_failed
     (office / "cancel-open").touch()
     one = begun(shop)
     one.client.command(Send(parcel="a"))
-    until(lambda: one.status().get("state") == "the lifespan of reaction delivery raised Failure")
+    until(lambda: one.status().get("state") == "the lifespan of reaction delivery raised LifespanCancelled")
     (office / "cancel-open").unlink()
     until(lambda: confirmed(one) == ["a0"])
 
