@@ -47,6 +47,8 @@ def main() -> None:
         for host in HOSTS:
             (folder / host).mkdir()
         other, new = (Cluster(folder / host, cwd=ROOT, log=url, host=host, timeout_ms="15000") for host in HOSTS)
+        for cluster, peer in ((other, new), (new, other)):
+            cluster.environ["DUALBUS_BACK"] = f"{cluster.addresses['back']},{peer.addresses['back']}"
         with ExitStack() as stack:
             stack.enter_context(other).start()  # which creates the keys
             stack.enter_context(new)
