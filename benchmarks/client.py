@@ -31,13 +31,13 @@ class Client:
 
     def send(self, envelopes: Iterable[bytes]) -> None:
         for frame in wire.frames(list(envelopes)):
-            self.socket.send_multipart((wire.KIND_SEND, frame))
+            self.socket.send(frame)
 
     def received(self) -> Iterator[bytes]:
         """Yield the available frames of replies."""
         while True:
             try:
-                self.last = self.socket.recv_multipart(zmq.NOBLOCK)[1]
+                self.last = self.socket.recv(zmq.NOBLOCK)[wire.HEAD_BYTES :]
             except zmq.Again:
                 return
             yield self.last
@@ -48,15 +48,13 @@ class Client:
             self._milliseconds = milliseconds
             self.socket.setsockopt(zmq.RCVTIMEO, milliseconds)
         try:
-            self.socket.recv()
-            self.last = self.socket.recv()
+            self.last = self.socket.recv()[wire.HEAD_BYTES :]
         except zmq.Again:
             raise ClusterError(f"The cluster has not answered for {milliseconds / 1000:.0f} s.") from None
         return self.last
 
     def ask(self, envelope: bytes, milliseconds: int = STALLED_MS) -> wire.Reply:
         """Send a request and return the reply. No other request may be in flight."""
-        self.socket.send(wire.KIND_SEND, zmq.SNDMORE)
         self.socket.send(wire.alone(envelope))
         while not (replies := wire.unpack(self.wait(milliseconds))):
             pass  # an empty batch checks the connection of a waiting client

@@ -3,6 +3,7 @@
 Figures are microseconds per item.
 """
 
+from dualbus.protocol.batches import packed_messages, read_batch
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -25,8 +26,8 @@ from dualbus.log.identity import Identity
 from dualbus.log.latest import LatestLog
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.batches import answer_batches, batch, batches, joined, parts
-from dualbus.protocol.codec import pack, unpack, unpack_hostile
-from dualbus.protocol.frames import DONE, EVENTS, WORK
+from dualbus.protocol.codec import pack, unpack_hostile
+from dualbus.protocol.frames import DONE, EVENTS, REPLY, WORK
 from dualbus.protocol.records import (
     NO_DETAILS,
     Job,
@@ -80,19 +81,20 @@ def gateway() -> Costs:
         frames = [frame] * (ITEMS // wire.ITEMS_A_MESSAGE)
         with watch.stage("read messages"):
             for one in frames:
-                router.accept(b"client", unpack_hostile(one), 1.0)
+                router.accept(b"client", unpack_hostile(packed_messages([one])), 1.0)
         with watch.stage("dispatch work"):
             given = [batches(WORK, work) for _, work in router.dispatch(1.0)]
-        work = [item for messages in given for message in messages for item in unpack(message[1])]
-        _, done = joined(DONE, [pack((item[0], 5, body, NO_DETAILS)) for item in work])
+        work = [item for messages in given for message in messages for item in read_batch([message])[1]]
+        done = joined(DONE, [pack((1, 2, 3)), *[pack((item[0], 5, body, NO_DETAILS)) for item in work]])
         with watch.stage("receive responses"):
             worker = router.workers.worker(b"worker")
             assert worker
-            router.workers.done(worker, read_done(unpack(done)), 1.0)
+            responses, times = read_done(read_batch([done])[1], 1)
+            router.workers.done(worker, responses, 1.0, times)
         with watch.stage("pack replies"):
             client = router.clients.of(b"client")
             for part in parts(list(client.outbox)):
-                joined(b"reply", part)
+                joined(REPLY, part)
                 for _ in part:
                     client.pop_reply()
     return watch.costs
@@ -104,7 +106,7 @@ def commandbus(folder: Path) -> Costs:
     log = SqliteLog(folder, lambda secret: genesis(app, secret))
     for frame in islice(_work("CreateUser", "payload", _person), BATCHES):
         with watch.stage("unpack"):
-            jobs = read_work(unpack(frame), FAR)
+            jobs = read_work(read_batch([frame])[1], FAR)
         with watch.stage("look the keys up"):
             known = log.outcomes([job.key for job in jobs if job.key])
         command_batch = CommandBatch(app, log, states, NOW, _new_id, known)
@@ -127,7 +129,7 @@ def projector(folder: Path) -> Costs:
     projecting, model = Applier(app), ReadModelWriter(_read_model(folder, app))
     for frame in _events(app, folder / "log"):
         with watch.stage("unpack"):
-            [published] = read_published(unpack(frame))
+            [published] = read_published(read_batch([frame])[1])
         model.begin()
         with watch.stage("project"):
             for event in published.events:
@@ -145,7 +147,7 @@ def querybus(folder: Path) -> Costs:
     answering, reader = Responder(app, EventFeed(app, LatestLog(path.parent).open)), ReadModelReader(path)
     for frame in islice(_work("GetUser", "params", lambda number: {"user_id": ids[number % len(ids)]}), BATCHES):
         with watch.stage("unpack"):
-            jobs: list[Job] = read_work(unpack(frame), FAR)
+            jobs: list[Job] = read_work(read_batch([frame])[1], FAR)
         with watch.stage("answer"):
             position = reader.begin().position
             answers: list[Response] = [(job.id, position, *answering.answer(job, reader)) for job in jobs]
@@ -174,7 +176,7 @@ def _work(type_: str, fields: str, make: Callable[[int], dict[str, Any]]) -> Ite
             )
             for one in numbers
         ]
-        yield batch(WORK, items)[1]
+        yield batch(WORK, items)
 
 
 def _person(number: int) -> dict[str, Any]:
@@ -187,13 +189,13 @@ def _events(app: App, folder: Path) -> Iterator[bytes]:
     events = list(_created(app, log))
     log.close()
     for first in range(0, len(events), ITEMS):
-        yield batch(EVENTS, [Published(LOG, events[first].position - 1, events[first : first + ITEMS], True)])[1]
+        yield batch(EVENTS, [Published(LOG, events[first].position - 1, events[first : first + ITEMS], True)])
 
 
 def _created(app: App, log: SqliteLog) -> Iterator[RecordedEvent]:
     for frame in islice(_work("CreateUser", "payload", _person), BATCHES):
         command_batch = CommandBatch(app, log, StateCache(), NOW, _new_id, {})
-        for job in read_work(unpack(frame), FAR):
+        for job in read_work(read_batch([frame])[1], FAR):
             command_batch.decide(job)
         yield from log.append(command_batch.decisions).events
 

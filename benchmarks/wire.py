@@ -11,7 +11,8 @@ from uuid import uuid4
 
 import msgpack  # type: ignore[import-untyped, unused-ignore]
 
-KIND_SEND, KIND_REPLY = b"send", b"reply"
+SEND = b"\x92\xa4send"  # the head of a message, before the array of its envelopes
+HEAD_BYTES = len(b"\x92\xa5reply")
 SRC = "client"
 FIRST_MSG_ID = 1 << 16
 ITEMS_A_MESSAGE = 256  # splits a first window of thousands, so the gateway can start with the first message
@@ -62,15 +63,15 @@ def _pack(src: str, dest: str, body: dict[str, Any], timeout_ms: int | None) -> 
 
 
 def frames(envelopes: list[bytes]) -> Iterator[bytes]:
-    """Yield the envelopes as arrays, each small enough for a single message."""
+    """Yield the envelopes as messages, each with a bounded number."""
     for first in range(0, len(envelopes), ITEMS_A_MESSAGE):
         part = envelopes[first : first + ITEMS_A_MESSAGE]
-        yield _packer.pack_array_header(len(part)) + b"".join(part)
+        yield SEND + _packer.pack_array_header(len(part)) + b"".join(part)
 
 
 def alone(envelope: bytes) -> bytes:
-    """Return an array with only this envelope."""
-    return b"\x91" + envelope
+    """Return a message with only this envelope."""
+    return SEND + b"\x91" + envelope
 
 
 def count_good(frame: bytes) -> int:

@@ -203,7 +203,7 @@ class CommandBus:
         result = self._commit(batch, jobs[:number])
         committed, appended = _wall() if result.appended.decisions else 0, time.monotonic()
         self._requeue(result.requeued + jobs[number:])
-        self._link.answer(result.answers, pack((deciding, decided, committed)))
+        self._link.answer(result.answers, (deciding, decided, committed))
         # The answers are on their way: clients do not wait for the rest.
         batch.update_states(result.appended)
         self._count(result.appended)

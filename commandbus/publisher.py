@@ -47,7 +47,7 @@ class Publisher:
 
     def _send(self, before: int, events: list[RecordedEvent]) -> None:
         published = Published(self._log.identity, before, events, self._active)
-        self._socket.send(batch(EVENTS, [published]))
+        self._socket.send([batch(EVENTS, [published])])
         self._next_head = time.monotonic() + HEAD_SECONDS
 
 

@@ -7,7 +7,7 @@ import secrets
 import time
 from typing import Any
 
-from dualbus.protocol.batches import batch, batches, joined, parts
+from dualbus.protocol.batches import batch, batches, joined, packed_messages, parts, read_batch
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import (
@@ -21,13 +21,10 @@ from dualbus.protocol.frames import (
     REFUSED,
     REPLY,
     RETURNED,
-    SEND,
     WORK,
-    Frames,
 )
 from dualbus.protocol.records import (
     Registration,
-    read_commit_times,
     read_done,
     read_heartbeat,
     read_numbers,
@@ -142,7 +139,7 @@ class Gateway:
             self._console.step(ready, now)
         for id_, work in self._router.dispatch(now):
             # A failed send removes the worker and requeues all its work, so later batches must not be sent.
-            all(self._send(id_, frames) for frames in batches(WORK, work))
+            all(self._send(id_, message) for message in batches(WORK, work))
         for id_, sendings in self._router.workers.pop_cancelled():
             self._send(id_, batch(CANCEL, sendings))
         self._flush_replies()
@@ -159,11 +156,11 @@ class Gateway:
         return max(0.0, min(stalled, self._next_heartbeat - now, self._router.pending.seconds_to_deadline(now)))
 
     def _receive_from_clients(self) -> None:
-        for frames in self._front.receive(ready=True):
+        for id_, *frames in self._front.receive(ready=True):
             try:
-                self._intake.put(frames[0], _packed_messages(frames))
+                self._intake.put(id_, packed_messages(frames))
             except WireError as error:
-                self._router.malformed(frames[0], str(error), None)
+                self._router.malformed(id_, str(error), None)
 
     def _read_clients(self, now: float) -> None:
         """Read slices of messages for READ_SECONDS."""
@@ -178,12 +175,11 @@ class Gateway:
     def _receive_from_workers(self, now: float) -> None:
         for id_, *frames in self._back.receive(ready=True):
             try:
-                kind, items = frames[0], unpack(frames[1])
+                kind, items = read_batch(frames)
                 if kind == READY:
                     self._register(id_, read_registration(items), now)
                 elif worker := self._router.workers.worker(id_):
-                    times = frames[2] if len(frames) > 2 else b""
-                    self._handle(worker, kind, items, times, now)
+                    self._handle(worker, kind, items, now)
                 elif kind == BEAT:
                     # Only for a heartbeat: other messages may belong to an earlier registration.
                     self._send(id_, batch(ANNOUNCE, [read_heartbeat(items).registration]))
@@ -192,10 +188,10 @@ class Gateway:
             except (WireError, IndexError) as error:
                 logger.warning("Dropped an invalid message of a worker: %s", error)
 
-    def _handle(self, worker: Worker, kind: bytes, items: Any, times: bytes, now: float) -> None:
+    def _handle(self, worker: Worker, kind: str, items: list[Any], now: float) -> None:
         if kind == DONE:
-            received = read_commit_times(unpack(times), time.time_ns() // 1000) if times else None
-            self._router.workers.done(worker, read_done(items), now, received)
+            responses, times = read_done(items, time.time_ns() // 1000)
+            self._router.workers.done(worker, responses, now, times)
         elif kind == BEAT:
             self._router.workers.heartbeat(worker, read_heartbeat(items), now)
         elif kind == RETURNED:
@@ -237,14 +233,14 @@ class Gateway:
         self._next_probe = now + PROBE_SECONDS
         for client in self._router.clients.to_probe():
             try:
-                self._front.send([client.id, *joined(REPLY, [])])
+                self._front.send([client.id, joined(REPLY, [])])
             except PeerUnreachableError:
                 self._router.client_disconnected(client)
 
-    def _send(self, id_: bytes, frames: Frames) -> bool:
+    def _send(self, id_: bytes, message: bytes) -> bool:
         """Send to a worker. On failure remove the worker and return False."""
         try:
-            sent = self._back.send([id_, *frames])
+            sent = self._back.send([id_, message])
         except PeerUnreachableError:
             self._router.workers.lost(id_, "disconnected")
             return False
@@ -270,16 +266,9 @@ class Gateway:
         if now < client.stalled_until:
             return False
         for part in parts(list(client.outbox)):
-            if not self._front.send([client.id, *joined(REPLY, part)]):
+            if not self._front.send([client.id, joined(REPLY, part)]):
                 client.stalled_until = now + STALLED_SECONDS
                 return False
             for _ in part:
                 client.pop_reply()
         return True
-
-
-def _packed_messages(frames: Frames) -> bytes:
-    """Return the packed messages of a client's batch; raise WireError for unexpected frames."""
-    if len(frames) != 3 or frames[1] != SEND:
-        raise WireError("A ZeroMQ message to the gateway has two frames: send, and a msgpack list of messages.")
-    return frames[2]

@@ -10,8 +10,7 @@ from typing import Any
 from dualbus.application.loader import load
 from dualbus.log.contract import ReadableLog
 from dualbus.log.engine import log_exists, open_reader
-from dualbus.protocol.batches import batch
-from dualbus.protocol.codec import unpack
+from dualbus.protocol.batches import batch, read_batch
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import EVENTS, PROGRESS, Frames
 from dualbus.protocol.records import Progress, Published, Transaction, read_published
@@ -195,8 +194,9 @@ class Projector:
         publications: list[Published] = []
         for frames in self._received:
             try:
-                if frames[0] == EVENTS:
-                    publications += read_published(unpack(frames[1]))
+                kind, items = read_batch(frames)
+                if kind == EVENTS:
+                    publications += read_published(items)
             except (WireError, IndexError) as error:
                 logger.warning("Dropped an invalid publication: %s", error)
         for published in publications:
@@ -212,5 +212,5 @@ class Projector:
         self._publish(Progress(updater.log.identity, updater.position, self._path.name, updater.failure or ""))
 
     def _publish(self, progress: Progress) -> None:
-        self._progress.send(batch(PROGRESS, [progress]))
+        self._progress.send([batch(PROGRESS, [progress])])
         self._next_progress = time.monotonic() + PROGRESS_SECONDS

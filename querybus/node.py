@@ -10,7 +10,8 @@ from typing import Any
 from dualbus.application.loader import load
 from dualbus.application.tables import Interrupted
 from dualbus.log.latest import LatestLog
-from dualbus.protocol.codec import pack, unpack
+from dualbus.protocol.batches import read_batch
+from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, WireError, error
 from dualbus.protocol.feed import EVENTS
 from dualbus.protocol.frames import Frames
@@ -177,7 +178,7 @@ class QueryBus:
         if time.monotonic() - self._progress_at > PROJECTOR_SILENT_SECONDS:
             return None
         try:
-            return read_progress(unpack(self._progress_frames[1]))
+            return read_progress(read_batch(self._progress_frames)[1])
         except (WireError, IndexError):
             return None
 

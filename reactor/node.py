@@ -12,10 +12,10 @@ from dualbus.application.loader import load
 from dualbus.client.reactor_client import ReactorClient
 from dualbus.log.contract import ReadableLog
 from dualbus.log.engine import log_exists, open_reader
-from dualbus.protocol.codec import unpack
+from dualbus.protocol.batches import read_batch
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import EVENTS
-from dualbus.protocol.records import read_published
+from dualbus.protocol.records import Published, read_published
 from dualbus.reactions.store import STANDBY_NAME, ReactionStore, remove
 from dualbus.readmodel.checkpoints import check_log_is_complete
 from dualbus.runtime.errors import EXIT_OK, EXIT_SOFTWARE, AlreadyRunningError, DataError
@@ -124,13 +124,14 @@ class Reactor:
         self._role.turn(time.monotonic())
         for frames in self._events.receive():
             try:
-                if frames[0] == EVENTS:
-                    self._check_publications(frames[1])
+                kind, items = read_batch(frames)
+                if kind == EVENTS:
+                    self._check_publications(read_published(items))
             except (WireError, IndexError) as error:
                 logger.warning("Dropped an invalid publication: %s", error)
 
-    def _check_publications(self, packed: bytes) -> None:
-        for published in read_published(unpack(packed)):
+    def _check_publications(self, publications: list[Published]) -> None:
+        for published in publications:
             self._published = True
             self._role.published(time.monotonic(), active=published.active)
             identity = self._link.identity

@@ -32,6 +32,12 @@ def create(name: str, msg_id: int | str = 1, **more: Any) -> Envelope:
     return command("CreateUser", msg_id, **{"name": name, "email": "t@example.com", **more})
 
 
+def wire(kind: str, packed: bytes) -> bytes:
+    """Return the frame of a message: its kind, and packed items or other bytes in their place."""
+    head: bytes = msgpack.packb(kind)
+    return b"\x92" + head + packed
+
+
 class RawClient:
     """One DEALER, with a client's keys or, without any, with the cluster's; `plain` for a cluster without keys."""
 
@@ -47,7 +53,7 @@ class RawClient:
 
     def send(self, *envelopes: Envelope) -> None:
         """Send envelopes as one batch."""
-        self.send_frames(b"send", msgpack.packb(envelopes))
+        self.send_frames(wire("send", msgpack.packb(envelopes)))
 
     def send_frames(self, *frames: bytes) -> None:
         """Send any frames at all."""
@@ -59,9 +65,9 @@ class RawClient:
         if self.socket.poll(round(seconds * 1000)):
             try:
                 while True:
-                    kind, packed = self.socket.recv_multipart(zmq.NOBLOCK)
-                    assert kind == b"reply"
-                    found += msgpack.unpackb(packed)
+                    kind, replies = msgpack.unpackb(self.socket.recv(zmq.NOBLOCK))
+                    assert kind == "reply"
+                    found += replies
             except zmq.Again:
                 pass
         self.replies |= {one["body"]["in_reply_to"]: one for one in found}

@@ -1,5 +1,6 @@
 """A command bus beside another writer of its log: conflicting commands are decided again, and none twice."""
 
+from dualbus.protocol.batches import read_batch
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -56,9 +57,10 @@ class RecordingSocket:
         self.sent.append(frames)
         return True
 
-    def items(self, kind: bytes) -> list[Any]:
-        """Return the items of all frames of a kind."""
-        return [item for frames in self.sent if frames[0] == kind for item in unpack(frames[1])]
+    def items(self, kind: str) -> list[Any]:
+        """Return the items of all messages of a kind."""
+        batches = [read_batch(frames) for frames in self.sent]
+        return [item for found, items in batches if found == kind for item in items]
 
 
 class Node:
@@ -79,7 +81,8 @@ class Node:
             self._link.jobs.append(Job(number, 0, float("inf"), key, 0, {"msg_id": number, **body}))
         while self._link.jobs:
             self._bus._process_batch()
-        answers = [item for item in self._back.items(DONE) if first <= item[0] < first + len(bodies)]
+        done = [item for item in self._back.items(DONE) if len(item) == 4]  # without the times of commits
+        answers = [item for item in done if first <= item[0] < first + len(bodies)]
         # then each command has exactly one answer, in the order of the commands
         assert [id_ for id_, *_ in answers] == list(range(first, first + len(bodies)))
         return [{**unpack(body), "position": position} for _, position, body, _ in answers]

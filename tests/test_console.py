@@ -1,5 +1,6 @@
 """The gateway in a pipe: JSON on standard input, one reply a line on standard output, and nothing else there."""
 
+from tests.raw import wire
 import json
 import os
 import re
@@ -288,7 +289,7 @@ def test_a_reply_stays_on_its_line_when_the_log_goes_into_the_same_pipe(
                 assert json.loads(line)["data"]["id"] == "user-123"
                 replies += 1
                 if replies % 10 == 0:
-                    stranger.send_frames(b"ready", b"\xc1")
+                    stranger.send_frames(wire("ready", b"\xc1"))
     pour.join()
     gateway.communicate()
     assert gateway.returncode == 0

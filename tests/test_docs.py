@@ -1,5 +1,6 @@
 """What the documents show is what happens."""
 
+from dualbus.protocol.batches import packed_messages, read_batch
 import json
 import os
 import re
@@ -63,20 +64,19 @@ def test_the_messages_of_the_protocol() -> None:
 
 def test_the_batches_of_the_protocol() -> None:
     [shown] = blocks(PROTOCOL, "hex")
-    sent, replied = ([bytes.fromhex(frame) for frame in line.split("|")] for line in shown.splitlines())
+    sent, replied = (bytes.fromhex(line) for line in shown.splitlines())
 
-    [message] = codec.unpack_hostile(sent[1])
-    assert sent[0] == frames.SEND
+    [message] = codec.unpack_hostile(packed_messages([sent]))
     assert read_request(message, CLUSTER).dest == "querybus"
-    [reply] = codec.unpack(replied[1])
-    assert replied[0] == frames.REPLY
+    kind, [reply] = read_batch([replied])
+    assert kind == frames.REPLY
     assert reply["body"]["data"] == {"id": "user-123", "name": "John Doe"}
 
 
-@pytest.mark.parametrize("kind", sorted(name for name in vars(frames) if isinstance(getattr(frames, name), bytes)))
+@pytest.mark.parametrize("kind", sorted(name for name in vars(frames) if isinstance(getattr(frames, name), str)))
 def test_every_kind_of_message_is_in_the_protocol(kind: str) -> None:
     if not kind.startswith("_"):
-        assert f"`{getattr(frames, kind).decode()}`" in PROTOCOL
+        assert f"`{getattr(frames, kind)}`" in PROTOCOL
 
 
 def test_every_error_code_is_in_the_protocol() -> None:

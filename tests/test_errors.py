@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from dualbus.testing import Cluster
-from tests.raw import RawClient, command, create, query
+from tests.raw import RawClient, command, create, query, wire
 
 Body = dict[str, Any]
 GET = query("GetUser", user_id="user-123")
@@ -26,7 +26,7 @@ class Doors:
 
     def by_zmq(self, message: Any) -> Body:
         """Send one message over ZeroMQ and return the body of the reply."""
-        return self.by_frames(b"send", msgpack.packb([message]))
+        return self.by_frames(wire("send", msgpack.packb([message])))
 
     def by_frames(self, *frames: bytes) -> Body:
         """Send frames over ZeroMQ and return the body of the reply."""
@@ -270,34 +270,36 @@ def packed(payload: object) -> bytes:
 
 
 BAD_FRAMES: dict[str, tuple[list[bytes], str]] = {
-    "one frame": ([b"send"], "two frames"),
-    "three frames": ([b"send", b"\x90", b""], "two frames"),
-    "another kind": ([b"done", b"\x90"], "two frames"),
-    "no msgpack": ([b"send", b"\xc1"], "not msgpack"),
-    "an empty frame": ([b"send", b""], "not msgpack"),
-    "bytes too many": ([b"send", b"\x90\x90"], "not msgpack"),
-    "half a message": ([b"send", packed("John")[:-5]], "not msgpack"),
-    "JSON": ([b"send", json.dumps([GET]).encode()], "not msgpack"),
-    "no list": ([b"send", msgpack.packb(GET)], "list of messages"),
-    "an extension": ([b"send", packed(msgpack.ExtType(5, b"x"))], "extension types"),
-    "a timestamp": ([b"send", packed(msgpack.Timestamp(5))], "has no place"),
-    "bytes for text": ([b"send", packed(b"John")], "has no place"),
-    "a number over 63 bits": ([b"send", packed(2**64 - 1)], "does not fit in 64 bits"),
-    "not a number": ([b"send", packed(float("nan"))], "not finite"),
-    "a key that is a number": ([b"send", packed({5: "x"})], "not msgpack"),
-    "a key twice": ([b"send", b"\x91\x82\xa1a\x01\xa1a\x02"], "same key twice"),
-    "text that is not UTF-8": ([b"send", b"\x91\xa2\xff\xfe"], "not msgpack"),
-    "a length that lies": ([b"send", b"\xdd\xff\xff\xff\xff"], "over the limit"),
-    "a million lists": ([b"send", b"\xdd\x00\x0f\x42\x40" + b"\x90" * 1_000_000], "over the limit"),
+    "no array": ([b"send"], "is one frame"),
+    "two frames": ([b"send", b"\x90"], "is one frame"),
+    "three frames": ([wire("send", b"\x90"), b"\x90", b""], "is one frame"),
+    "another kind": ([wire("done", b"\x90")], "is one frame"),
+    "three items": ([b"\x93\xa4send\x90\x90"], "is one frame"),
+    "no msgpack": ([wire("send", b"\xc1")], "not msgpack"),
+    "an empty frame": ([wire("send", b"")], "not msgpack"),
+    "bytes too many": ([wire("send", b"\x90\x90")], "not msgpack"),
+    "half a message": ([wire("send", packed("John")[:-5])], "not msgpack"),
+    "JSON": ([wire("send", json.dumps([GET]).encode())], "not msgpack"),
+    "no list": ([wire("send", msgpack.packb(GET))], "list of messages"),
+    "an extension": ([wire("send", packed(msgpack.ExtType(5, b"x")))], "extension types"),
+    "a timestamp": ([wire("send", packed(msgpack.Timestamp(5)))], "has no place"),
+    "bytes for text": ([wire("send", packed(b"John"))], "has no place"),
+    "a number over 63 bits": ([wire("send", packed(2**64 - 1))], "does not fit in 64 bits"),
+    "not a number": ([wire("send", packed(float("nan")))], "not finite"),
+    "a key that is a number": ([wire("send", packed({5: "x"}))], "not msgpack"),
+    "a key twice": ([wire("send", b"\x91\x82\xa1a\x01\xa1a\x02")], "same key twice"),
+    "text that is not UTF-8": ([wire("send", b"\x91\xa2\xff\xfe")], "not msgpack"),
+    "a length that lies": ([wire("send", b"\xdd\xff\xff\xff\xff")], "over the limit"),
+    "a million lists": ([wire("send", b"\xdd\x00\x0f\x42\x40" + b"\x90" * 1_000_000)], "over the limit"),
     "a list of a million lists": (
-        [b"send", b"\x91\xdd\x00\x0f\x42\x40" + b"\x90" * 1_000_000],
+        [wire("send", b"\x91\xdd\x00\x0f\x42\x40" + b"\x90" * 1_000_000)],
         "exceeds max_array_len",
     ),
     "a thousand lists of a hundred": (
-        [b"send", b"\x91\xdc\x03\xe8" + (b"\xdc\x00\x64" + b"\x90" * 100) * 1000],
+        [wire("send", b"\x91\xdc\x03\xe8" + (b"\xdc\x00\x64" + b"\x90" * 100) * 1000)],
         "more than 20000 values",
     ),
-    "depth": ([b"send", b"\x91" * 100_000], "not msgpack"),
+    "depth": ([wire("send", b"\x91" * 100_000)], "not msgpack"),
 }
 
 
@@ -320,7 +322,7 @@ def test_a_message_of_over_a_megabyte_is_answered_12(doors: Doors) -> None:
 
 def test_a_frame_beyond_every_limit_cuts_off_who_sent_it_and_nobody_else(doors: Doors) -> None:
     with RawClient(doors.front) as flooder:
-        flooder.send_frames(b"send", bytes(8 << 20))
+        flooder.send_frames(wire("send", bytes(8 << 20)))
         assert doors.ask(GET)["type"] == "query_result"
         assert flooder.receive(0.1) == []
 

@@ -8,13 +8,12 @@ from typing import Any
 import msgpack
 import pytest
 
-from dualbus.protocol.batches import batch, batches, joined, parts
+from dualbus.protocol.batches import answer_batches, batch, batches, joined, parts, read_batch
 from dualbus.protocol.codec import pack, packed_reply, packed_work, unpack, unpack_hostile
 from dualbus.protocol.codes import Code, WireError, error
 from dualbus.protocol.frames import (
     BATCH_BYTES,
     BATCH_ITEMS_MAX,
-    DONE,
     FRAME_BYTES_MAX,
     MESSAGE_BYTES_MAX,
     REPLY,
@@ -80,9 +79,11 @@ def test_a_reply_packed_around_a_packed_body_is_the_reply_packed_plainly(src: st
 def test_an_answer_is_passed_on_without_being_opened() -> None:
     done: Response = (7, 9, pack(BODY), pack({"repeated": True}))
 
-    [received] = read_done(unpack(batch(DONE, [done])[1]))
+    [message] = answer_batches([done], (1, 2, 3))
+    [received], times = read_done(read_batch([message])[1], 4)
 
     assert received == done
+    assert times == (1, 2, 3, 4)
     reply = unpack(packed_reply("a", "b", *received[1:]))
     assert (reply["body"], reply["details"]) == (BODY, {"repeated": True})
 
@@ -97,8 +98,8 @@ def test_batches_keep_the_order_and_stay_within_their_size() -> None:
 
     messages = list(batches(WORK, items))
 
-    assert [item for _, frame in messages for item in unpack(frame)] == [unpack(item) for item in items]
-    assert all(kind == WORK and len(frame) <= BATCH_BYTES + 5 for kind, frame in messages)
+    assert [item for message in messages for item in read_batch([message])[1]] == [unpack(item) for item in items]
+    assert all(read_batch([message])[0] == WORK and len(message) <= BATCH_BYTES + 11 for message in messages)
     assert len(messages) < 2 * sum(map(len, items)) / BATCH_BYTES + 2
 
 
@@ -107,7 +108,7 @@ def test_a_large_item_goes_alone_and_the_largest_fits_into_a_frame() -> None:
 
     assert parts([small, large, small, small]) == [[small], [large], [small, small]]
     assert parts([large, small]) == [[large], [small]]
-    assert len(joined(REPLY, [large])[1]) <= FRAME_BYTES_MAX
+    assert len(joined(REPLY, [large])) <= FRAME_BYTES_MAX
 
 
 def test_a_batch_has_a_limit_of_items() -> None:

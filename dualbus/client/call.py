@@ -21,10 +21,9 @@ from dualbus.application.forms import request_form
 from dualbus.application.messages import Message, Query
 from dualbus.application.requests import request_fields
 from dualbus.client.sessions import SessionState
-from dualbus.protocol.batches import joined
 from dualbus.protocol.codec import NODES_MAX, pack, unpack_hostile
 from dualbus.protocol.codes import Code, WireError
-from dualbus.protocol.frames import MESSAGE_BYTES_MAX, SEND
+from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.values import INT_MAX, check
 
 COMMANDS, QUERIES, GATEWAY = "commandbus", "querybus", "gateway"
@@ -154,7 +153,7 @@ def packed_body(body: dict[str, Any]) -> bytes:
         if len(packed) > MESSAGE_BYTES_MAX:
             raise WireError(f"The message is over {MESSAGE_BYTES_MAX} bytes.")
         if len(packed) > NODES_MAX:  # fewer bytes cannot have more values
-            unpack_hostile(joined(SEND, [b"\x91" + packed])[1])  # the list simulates the envelope
+            unpack_hostile(b"\x91\x91" + packed)  # a batch with an envelope
     except ValueError as error:
         raise _malformed(error) from None
     return packed

@@ -24,8 +24,7 @@ from dualbus.client.call import (
     type_and_fields,
 )
 from dualbus.client.sessions import SessionNames
-from dualbus.protocol.batches import joined
-from dualbus.protocol.codec import unpack
+from dualbus.protocol.batches import joined, read_batch
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import REPLY, SEND, Frames
 from dualbus.protocol.values import ID_CHARS_MAX
@@ -47,7 +46,7 @@ logger = logging.getLogger(__name__)
 class Batch(NamedTuple):
     """A message for the gateway, and its calls."""
 
-    frames: Frames
+    message: bytes
     calls: list[Call]
 
 
@@ -190,10 +189,10 @@ class PendingCalls:
     def received(self, frames: Frames, now: float) -> None:
         """Process a message with replies."""
         try:
-            kind, packed = frames
+            kind, replies = read_batch(frames)
             if kind != REPLY:
                 raise WireError("The message is not a batch of replies.")
-            for reply in unpack(packed):
+            for reply in replies:
                 self._reply(reply["position"], reply["body"], reply.get("details") or {}, now)
         except (WireError, KeyError, TypeError, ValueError) as error:
             logger.warning("Dropped an invalid message from %s: %s", self.address, error)

@@ -62,7 +62,7 @@ class ClientLink:
 
     def _send(self, now: float) -> None:
         while batch := self._calls.next_batch(now):
-            if not self._connection.socket.send(batch.frames):
+            if not self._connection.socket.send([batch.message]):
                 self._calls.put_back(batch)
                 return
 

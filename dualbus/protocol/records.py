@@ -136,14 +136,16 @@ def read_heartbeat(items: Any) -> Heartbeat:
     raise WireError("Invalid heartbeat of a worker.")
 
 
-def read_done(items: Any) -> list[Response]:
-    """Return the responses in a DONE."""
-    return [_done(item) for item in _list(items)]
+def read_done(items: list[Any], received: int) -> tuple[list[Response], CommitTimes | None]:
+    """Return the responses in a DONE, and the times of their commit if it is from commandbus."""
+    times, *responses = items or [None]
+    return [_done(item) for item in responses], _commit_times(times, received)
 
 
-def read_commit_times(items: Any, received: int) -> CommitTimes:
-    """Return the times in the last frame of a DONE of commandbus."""
-    match items:
+def _commit_times(times: Any, received: int) -> CommitTimes | None:
+    match times:
+        case None:
+            return None
         case [int(deciding), int(decided), int(committed)]:
             return CommitTimes(deciding, decided, committed, received)
     raise WireError("Invalid times of a commit.")

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from dualbus.log.identity import Identity
-from dualbus.protocol.batches import answer_batches, batch
-from dualbus.protocol.codec import unpack
+from dualbus.protocol.batches import answer_batches, batch, read_batch
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import ANNOUNCE, BEAT, BYE, CANCEL, LEAVING, READY, REFUSED, RETURNED, WORK, Frames
 from dualbus.protocol.records import Heartbeat, Job, Registration, Response, read_numbers, read_work
@@ -59,7 +58,7 @@ class WorkerLink:
         self._started = time.monotonic()
         self._next_heartbeat = 0.0
         self._gateway_seen = float("-inf")
-        self._unsent: list[Frames] = []
+        self._unsent: list[bytes] = []
         self._arrived_since = self._started
         self._ready = False
         self._leaving_at: float | None = None
@@ -100,7 +99,7 @@ class WorkerLink:
             self.position,
             self._active_since,
         )
-        self.socket.send(batch(READY, [registration]))
+        self.socket.send([batch(READY, [registration])])
 
     @contextmanager
     def handling(self) -> Iterator[None]:
@@ -150,7 +149,7 @@ class WorkerLink:
     def _handle(self, frames: Frames) -> None:
         self._gateway_seen = time.monotonic()
         try:
-            kind, items = frames[0], unpack(frames[1])
+            kind, items = read_batch(frames)
             if kind == WORK:
                 work = read_work(items, self._arrived_since)
                 self.jobs += [job for job in work if job.registration == self.registration]
@@ -179,13 +178,13 @@ class WorkerLink:
         """Return whether a job belongs to the current registration."""
         return job.registration == self.registration
 
-    def answer(self, responses: Sequence[Response], *more: bytes) -> None:
-        """Send answers, with more frames in each message, if any.
+    def answer(self, responses: Sequence[Response], times: Sequence[int] | None = None) -> None:
+        """Send answers, with the times of their commit from commandbus.
 
         Answers wait here while the socket's queue is full, bounded by the credit of this worker.
         """
-        self._unsent += [[*frames, *more] for frames in answer_batches(responses)]
-        while self._unsent and self.socket.send(self._unsent[0]):
+        self._unsent += answer_batches(responses, times)
+        while self._unsent and self.socket.send([self._unsent[0]]):
             del self._unsent[0]
 
     def return_jobs(self, jobs: Iterable[Job], position: int) -> None:
@@ -203,7 +202,7 @@ class WorkerLink:
         credit = self.credit.announce()
         report = {"pid": os.getpid(), "uptime_s": round(time_now - self._started, 1), **usage(), **status()}
         heartbeat = Heartbeat(self.registration, running, self.identity, self.position, credit, report)
-        self.socket.send(batch(BEAT, [heartbeat]))
+        self.socket.send([batch(BEAT, [heartbeat])])
         self.answer(())
 
     def finished(self, stop: Stop) -> bool:
@@ -219,7 +218,7 @@ class WorkerLink:
             return True
         if self._leaving_at is None:
             self._leaving_at = now
-            self.socket.send(batch(LEAVING, []))
+            self.socket.send([batch(LEAVING, [])])
         return now - self._leaving_at > GRACE_SECONDS
 
     @property

@@ -122,15 +122,15 @@ class WorkerLinks:
         found = self._origins.get(job.id)
         return found is not None and found[0].is_current(found[1])
 
-    def answer(self, responses: Sequence[Response], *more: bytes) -> None:
-        """Send each answer to the gateway of its job, with more frames in each message, if any."""
+    def answer(self, responses: Sequence[Response], times: Sequence[int] | None = None) -> None:
+        """Send each answer to the gateway of its job, with the times of their commit."""
         by_link: dict[WorkerLink, list[Response]] = {link: [] for link in self.links}
         for number, position, body, details in responses:
             link, job = self._origins.pop(number, (None, None))
             if link and job and link.is_current(job):
                 by_link[link].append((job.id, position, body, details))
         for link, found in by_link.items():
-            link.answer(found, *more)
+            link.answer(found, times)
 
     def return_jobs(self, jobs: Iterable[Job], position: int) -> None:
         """Return unstarted work to the gateways."""

@@ -136,10 +136,11 @@ def test_when_all_that_is_under_way_is_answered_in_one_message_the_rest_is_sent(
         while answered < IN_FLIGHT_MAX + 1:
             asked: list[Any] = []
             while len(asked) < min(IN_FLIGHT_MAX, IN_FLIGHT_MAX + 1 - answered):
-                client, kind, packed = socket.recv_multipart()
-                assert kind == b"send"
-                asked += msgpack.unpackb(packed)
-            socket.send_multipart([client, b"reply", msgpack.packb([answer(one) for one in asked])])
+                client, packed = socket.recv_multipart()
+                kind, envelopes = msgpack.unpackb(packed)
+                assert kind == "send"
+                asked += envelopes
+            socket.send_multipart([client, msgpack.packb(["reply", [answer(one) for one in asked]])])
             answered += len(asked)
 
     def answer(sent: Any) -> Any:

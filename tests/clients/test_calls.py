@@ -1,5 +1,7 @@
 """The calls of a client, without a socket and a clock: what is sent, when, and what replies come to."""
 
+from tests.raw import wire
+from dualbus.protocol.batches import packed_messages, read_batch
 from concurrent.futures import Future
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +16,7 @@ from dualbus.client.calls import IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, REPLY_GRACE
 from dualbus.gateway.access import CLUSTER
 from dualbus.gateway.envelope import read_request
 from dualbus.protocol.batches import batch
-from dualbus.protocol.codec import unpack, unpack_hostile
+from dualbus.protocol.codec import unpack_hostile
 from dualbus.protocol.codes import Code, error
 from dualbus.protocol.frames import BATCH_BYTES, REPLY
 from tests.clients.seeing import unique
@@ -47,8 +49,8 @@ class Desk:
         """Return the envelopes that are sent now, each of which the gateway would take."""
         envelopes = []
         while made := self.calls.next_batch(self.now):
-            assert len(made.frames[1]) <= BATCH_BYTES or len(made.calls) == 1
-            envelopes += unpack_hostile(made.frames[1])
+            assert len(made.message) <= BATCH_BYTES or len(made.calls) == 1
+            envelopes += unpack_hostile(packed_messages([made.message]))
         for envelope in envelopes:
             read_request(envelope, CLUSTER)
         return envelopes
@@ -59,7 +61,7 @@ class Desk:
 
     def reply(self, body: dict[str, Any], position: int = 0) -> None:
         reply = {"src": "commandbus", "dest": "desk", "position": position, "body": body}
-        self.calls.received(batch(REPLY, [reply]), self.now)
+        self.calls.received([batch(REPLY, [reply])], self.now)
 
     def fail(self, envelope: dict[str, Any], code: Code, text: str = "No.") -> None:
         self.reply(error(envelope["body"]["msg_id"], code, text))
@@ -337,7 +339,7 @@ def test_what_could_not_be_sent_is_sent_later_and_is_not_in_doubt(desk: Desk) ->
     assert refused
     desk.calls.put_back(refused)
     assert [one["body"]["payload"]["name"] for one in desk.sent()] == ["Ada", "Bob"]
-    for envelope in unpack(refused.frames[1]):
+    for envelope in read_batch([refused.message])[1]:
         desk.reply(done(envelope))
     assert all(future.done() for future in futures)
 
@@ -345,8 +347,10 @@ def test_what_could_not_be_sent_is_sent_later_and_is_not_in_doubt(desk: Desk) ->
 def test_garbage_from_the_gateway_harms_no_call(desk: Desk) -> None:
     future = desk.command()
     sent = desk.one()
-    for frames in ([], [b"x"], [REPLY, b"\xc1"], [REPLY, b"\x01"], batch(b"work", [1]), batch(REPLY, [{}])):
+    for frames in ([], [b"x"], [b"reply", b"\x90"], [wire("reply", b"\xc1")], [wire("reply", b"\x01")]):
         desk.calls.received(frames, desk.now)
+    for message in (batch("work", [1]), batch(REPLY, [{}]), batch(REPLY, [1])):
+        desk.calls.received([message], desk.now)
     desk.reply({"type": "error", "in_reply_to": sent["body"]["msg_id"], "code": 99, "text": "?"})
     desk.reply({"type": "command_result", "in_reply_to": sent["body"]["msg_id"], "success": True})
     desk.reply(error(None, Code.MALFORMED, "Whose?"))

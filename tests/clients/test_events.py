@@ -1,5 +1,6 @@
 """A subscription to the events of the log: nothing missed, nothing twice, whatever is killed meanwhile."""
 
+from dualbus.protocol.batches import read_batch
 import asyncio
 import itertools
 import os
@@ -31,7 +32,6 @@ from dualbus.log.contract import GENESIS, Decision, NewEvent
 from dualbus.log.latest import LatestLog
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.batches import batch
-from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import Code
 from dualbus.protocol.feed import EVENTS, EVENTS_MAX
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX, REPLY
@@ -227,12 +227,12 @@ def test_the_next_request_continues_after_the_events_and_not_after_the_read_mode
         calls.add(call, future, 1.0)
         made = calls.next_batch(1.0)
         assert made
-        [envelope] = unpack(made.frames[1])
+        [envelope] = read_batch([made.message])[1]
         sent.append((envelope["after"], envelope["body"]["params"]["after"]))
         event: dict[str, Any] = {"position": position, "type": "Noted", "payload": {}, "time": ""}
         body: dict[str, Any] = {"type": "query_result", "in_reply_to": call.id}
         body["data"] = {"events": [event], "position": position, "head": 100}
-        calls.received(batch(REPLY, [{"position": 90, "body": body}]), 1.0)
+        calls.received([batch(REPLY, [{"position": 90, "body": body}])], 1.0)
         assert [record.position for record in subscription.received(future.result(0))] == [position]
 
     assert sent == [(3, 3), (5, 5)]

@@ -1,5 +1,6 @@
 """The sessions of a client: a position and an order for each, and names that the gateway never has many of."""
 
+from dualbus.protocol.batches import read_batch
 import asyncio
 import gc
 import random
@@ -57,7 +58,7 @@ class Exchange:
     def send(self) -> list[Work]:
         """Send what is queued; return the work that the gateway gives out now."""
         while made := self.calls.next_batch(self.desk.now):
-            self.desk.ask(*unpack(made.frames[1]))
+            self.desk.ask(*read_batch([made.message])[1])
         return [work for _, work in self.desk.dispatch()]
 
     def answer(self, work: Work) -> None:
@@ -77,7 +78,7 @@ class Exchange:
         self.desk.router.workers.done(worker, [(work.id, position, pack(body), NO_DETAILS)], self.desk.now)
         outbox = self.desk.router.clients.of(b"client")
         replies = [unpack(outbox.pop_reply()) for _ in range(len(outbox.outbox))]
-        self.calls.received(batch(REPLY, replies), self.desk.now)
+        self.calls.received([batch(REPLY, replies)], self.desk.now)
 
     def finish(self) -> None:
         """Answer all work, until nothing is left."""

@@ -1,5 +1,6 @@
 """What may come over a socket and is no message: each of these ZeroMQ messages gets one complaint."""
 
+from tests.raw import wire
 import json
 import struct
 from collections.abc import Iterator
@@ -82,47 +83,59 @@ def envelopes() -> Iterator[tuple[str, Any]]:
     yield "over a mebibyte", {**GOOD, "body": {**GOOD["body"], "payload": {"name": "x" * MiB}}}
 
 
+def sent(messages: bytes) -> Frames:
+    """Return the frame that has these bytes in place of the messages."""
+    return [wire("send", messages)]
+
+
 def frames() -> Iterator[tuple[str, Frames]]:
-    """Yield ZeroMQ messages that are not two frames, `send` and a list of messages."""
+    """Yield ZeroMQ messages that are not a single frame with `send` and a list of messages."""
     good = packed([GOOD])
-    yield "one frame", [b"send"]
+    yield "no array", [b"send"]
     yield "one empty frame", [b""]
     yield "a message and no kind", [good]
-    yield "three frames", [b"send", good, b""]
-    yield "a hundred frames", [b"send"] + [good] * 99
+    yield "three frames", [wire("send", good), b"", b""]
+    yield "a hundred frames", [wire("send", good)] * 100
     for kind in (b"", b"SEND", b"reply", b"ready", b"beat", b"work", b"done", b"\x00", b"send\x00", b"x" * 70_000):
         yield f"kind {kind[:10]!r}", [kind, good]
+        yield f"kind {kind[:10]!r} in a frame", [wire(kind.decode(), good)]
     for value in (None, 1, "text", {}, {"src": "t"}, 1.5, b"bytes", GOOD):
-        yield f"no list but {value!r}"[:40], [b"send", packed(value)]
+        yield f"no list but {value!r}"[:40], sent(packed(value))
     for cut in (0, 1, 2, 5, len(good) // 2, len(good) - 1):
-        yield f"cut after {cut} bytes", [b"send", good[:cut]]
-    yield "trailing bytes", [b"send", good + b"\x00"]
-    yield "two values", [b"send", good + good]
-    yield "100,000 lists deep", [b"send", b"\x91" * 100_000 + b"\xc0"]
-    yield "100,000 maps deep", [b"send", b"\x91" + b"\x81\xa1d" * 100_000 + b"\xc0"]
-    yield "a million empty maps", [b"send", b"\xdd" + struct.pack(">I", MiB) + b"\x80" * MiB]
-    yield "60,000 empty lists in a message", [b"send", packed([{**GOOD, "body": [[]] * 60_000}])]
-    yield "20,000 messages", [b"send", packed([1] * 20_000)]
+        yield f"cut after {cut} bytes", sent(good[:cut])
+    yield "trailing bytes", sent(good + b"\x00")
+    yield "two values", sent(good + good)
+    yield "100,000 lists deep", sent(b"\x91" * 100_000 + b"\xc0")
+    yield "100,000 maps deep", sent(b"\x91" + b"\x81\xa1d" * 100_000 + b"\xc0")
+    yield "a million empty maps", sent(b"\xdd" + struct.pack(">I", MiB) + b"\x80" * MiB)
+    yield "60,000 empty lists in a message", sent(packed([{**GOOD, "body": [[]] * 60_000}]))
+    yield "20,000 messages", sent(packed([1] * 20_000))
     for kind_byte in (b"\xdd", b"\xdf", b"\xdb", b"\xc6", b"\xc9"):
-        yield f"four gibibytes promised by {kind_byte!r}", [b"send", kind_byte + b"\xff\xff\xff\xff" + b"x" * 100]
-    yield "the byte that is never used", [b"send", b"\x91\xc1"]
-    yield "text that is not UTF-8", [b"send", b"\x91\x81\xa3src\xa2\xff\xfe"]
-    yield "a lone surrogate", [b"send", b"\x91\x81\xa3src\xa3\xed\xa0\x80"]
-    yield "JSON", [b"send", json.dumps([GOOD]).encode()]
-    yield "UTF-16", [b"send", json.dumps([GOOD]).encode("utf-16")]
+        yield (
+            f"four gibibytes promised by {kind_byte!r}",
+            [wire("send", kind_byte + b"\xff\xff\xff\xff" + b"x" * 100)],
+        )
+    yield "the byte that is never used", sent(b"\x91\xc1")
+    yield "text that is not UTF-8", sent(b"\x91\x81\xa3src\xa2\xff\xfe")
+    yield "a lone surrogate", sent(b"\x91\x81\xa3src\xa3\xed\xa0\x80")
+    yield "JSON", sent(json.dumps([GOOD]).encode())
+    yield "UTF-16", sent(json.dumps([GOOD]).encode("utf-16"))
     twice = b"\x82\xa1a\x01\xa1a\x02"
-    yield "a key twice", [b"send", b"\x91" + twice]
-    yield "a body twice", [b"send", b"\x91\x82\xa4body" + packed(GOOD["body"]) + b"\xa4body" + packed(GOOD["body"])]
+    yield "a key twice", sent(b"\x91" + twice)
+    yield (
+        "a body twice",
+        [wire("send", b"\x91\x82\xa4body" + packed(GOOD["body"]) + b"\xa4body" + packed(GOOD["body"]))],
+    )
     # A short float is longer once it is packed again: as many bytes more as the key that goes missing had.
     payload = b"\x83\xa1a\xcc\x01\xa1a\xcc\x01\xa1f\xca" + struct.pack(">f", 1.5)
     message = packed([{"dest": "commandbus", "body": {"type": "CreateUser", "msg_id": 1, "payload": 0}}])
-    yield "a key twice that the length does not tell", [b"send", message[:-1] + payload]
+    yield "a key twice that the length does not tell", sent(message[:-1] + payload)
 
 
-BROKEN = [b"send", b"\xc1"]
+BROKEN = sent(b"\xc1")
 
 
 def cases() -> Iterator[tuple[str, Frames]]:
     """Yield all of them, each with what is wrong with it."""
-    yield from ((name, [b"send", packed([value])]) for name, value in envelopes())
+    yield from ((name, sent(packed([value]))) for name, value in envelopes())
     yield from frames()

@@ -76,12 +76,11 @@ class Member:
         self._id = next(self._ids)
         made = query("Quick", self._id) if self.kind == QUERY else command("Add", self._id, name=self._src)
         self.sent = time.monotonic()
-        self.socket.send_multipart([b"send", msgpack.packb([{**made, "src": self._src, "timeout_ms": TIMEOUT_MS}])])
+        self.socket.send(msgpack.packb(["send", [{**made, "src": self._src, "timeout_ms": TIMEOUT_MS}]]))
 
     def receive(self) -> list[Envelope]:
         """Return the replies of the next batch: one, or none where the gateway asks whether this client is there."""
-        _, packed = self.socket.recv_multipart(zmq.NOBLOCK)
-        replies: list[Envelope] = msgpack.unpackb(packed)
+        replies: list[Envelope] = msgpack.unpackb(self.socket.recv(zmq.NOBLOCK))[1]
         assert [reply["body"]["in_reply_to"] for reply in replies] in ([], [self._id]), replies
         return replies
 

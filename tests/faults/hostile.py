@@ -41,7 +41,7 @@ class Line:
 
     def send(self, envelopes: Iterable[Envelope]) -> None:
         """Send envelopes as one batch."""
-        self.socket.send_multipart([b"send", msgpack.packb(list(envelopes))])
+        self.socket.send(msgpack.packb(["send", list(envelopes)]))
 
     def settle(self) -> None:
         """Wait until the gateway has taken in all that was sent: it answers Status at once, and in order."""
@@ -54,7 +54,7 @@ class Line:
         if not self.socket.poll(round(seconds * 1000)):
             assert not seconds, "The gateway has not answered Status."
             return []
-        replies: list[Envelope] = msgpack.unpackb(self.socket.recv_multipart()[1])
+        replies: list[Envelope] = msgpack.unpackb(self.socket.recv())[1]
         self.answered += len(replies)
         return replies
 
@@ -300,13 +300,13 @@ def large_batches(hostile: Hostile) -> Iterator[None]:
     """Send batches of two megabytes faster than they can be read."""
     lines = [hostile.line() for _ in range(2)]
     padding = "x" * 1_000_000
-    frames = [b"send", msgpack.packb([quick(number, src="h", note=padding) for number in range(2)])]
+    batch = msgpack.packb(["send", [quick(number, src="h", note=padding) for number in range(2)]])
     while True:
         for line in lines:
             line.receive()
             try:
                 for _ in range(16):
-                    line.socket.send_multipart(frames, zmq.NOBLOCK)
+                    line.socket.send(batch, zmq.NOBLOCK)
             except zmq.Again:
                 pass
         yield
@@ -316,11 +316,11 @@ def refused_batches(hostile: Hostile) -> Iterator[None]:
     """Send batches of thousands of messages that are refused, one after the other."""
     line = hostile.line()
     bodies = [{"type": f"Nothing {one}", "msg_id": one} for one in range(9000)]
-    frames = [b"send", msgpack.packb([{"src": "h", "body": body} for body in bodies])]
+    batch = msgpack.packb(["send", [{"src": "h", "body": body} for body in bodies]])
     sent = 0
     while True:
         if sent - line.answered < 2 * len(bodies):
-            line.socket.send_multipart(frames)
+            line.socket.send(batch)
             sent += len(bodies)
         while line.receive():
             pass
@@ -331,11 +331,11 @@ def many_values(hostile: Hostile) -> Iterator[None]:
     """Send messages with as many values as a message may have, and some with twenty times as many."""
     line = hostile.line()
     bodies = [{"type": "Quick", "msg_id": count, "params": {"note": [0] * count}} for count in (19_000, 400_000)]
-    frames = [b"send", msgpack.packb([{"src": "h", "dest": "nowhere", "body": body} for body in bodies])]
+    batch = msgpack.packb(["send", [{"src": "h", "dest": "nowhere", "body": body} for body in bodies]])
     sent = 0
     while True:
         while sent - line.answered < 4 * len(bodies):
-            line.socket.send_multipart(frames)
+            line.socket.send(batch)
             sent += len(bodies)
         while line.receive():
             pass

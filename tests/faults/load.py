@@ -95,7 +95,7 @@ class Session:
             self.open[body["msg_id"]] = Operation(self.name, key, asks, now)
         self._load.history += [self.open[sent["body"]["msg_id"]] for sent in batch]
         if batch:
-            self.socket.send_multipart([b"send", msgpack.packb(batch)])
+            self.socket.send(msgpack.packb(["send", batch]))
 
     def _timeout_ms(self, message: Envelope) -> int:
         mixed = self._load.mix.timeouts_ms
@@ -134,10 +134,10 @@ class Session:
     def receive(self) -> None:
         """Take what is there."""
         while self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
-            kind, packed = self.socket.recv_multipart(zmq.NOBLOCK)
-            assert kind == b"reply"
+            kind, replies = msgpack.unpackb(self.socket.recv(zmq.NOBLOCK))
+            assert kind == "reply"
             now = time.monotonic()
-            for reply in msgpack.unpackb(packed):
+            for reply in replies:
                 self._take(reply, now)
 
     def _take(self, reply: Envelope, now: float) -> None:

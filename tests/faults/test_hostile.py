@@ -1,5 +1,6 @@
 """What no client should send: each is answered or dropped, and nothing falls over."""
 
+from tests.raw import wire
 import json
 import random
 import subprocess
@@ -68,7 +69,7 @@ def test_a_batch_too_large_to_be_read_costs_its_sender_the_connection_and_nobody
     memory = memory_mb(running.process("gateway").pid)
     for _ in range(10):
         with RawClient(running.front) as rude:
-            rude.send_frames(b"send", b"\x00" * (8 * MiB))
+            rude.send_frames(wire("send", b"\x00" * (8 * MiB)))
             assert client.ask(create("Ada"))[0]["success"]
     assert memory_mb(running.process("gateway").pid) - memory < 64
 

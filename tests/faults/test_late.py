@@ -30,12 +30,13 @@ class Back:
         self.bus = b""
         self.registration = 0
 
-    def wait_for(self, kind: bytes) -> list[Any]:
+    def wait_for(self, kind: str) -> list[Any]:
         """Return the items of the next message of that kind."""
         while self.socket.poll(SECONDS * 1000):
-            self.bus, said, packed, *_ = self.socket.recv_multipart()
+            self.bus, packed = self.socket.recv_multipart()
+            items: list[Any]
+            said, items = msgpack.unpackb(packed)
             if said == kind:
-                items: list[Any] = msgpack.unpackb(packed)
                 if kind == READY:
                     self.registration = items[0][2]
                 return items
@@ -48,14 +49,14 @@ class Back:
 
     def send(self, *items: tuple[int, int, str]) -> None:
         body = {"type": "CreateUser", "msg_id": 1, "payload": {"name": "Ada", "email": "a@example.com"}}
-        packed = msgpack.packb([(id_, self.registration, "t", ms, key, 0, body) for id_, ms, key in items])
-        self.socket.send_multipart([self.bus, WORK, packed])
+        work = [(id_, self.registration, "t", ms, key, 0, body) for id_, ms, key in items]
+        self.socket.send_multipart([self.bus, msgpack.packb([WORK, work])])
 
-    def say(self, kind: bytes, *numbers: int) -> None:
-        self.socket.send_multipart([self.bus, kind, msgpack.packb(numbers)])
+    def say(self, kind: str, *numbers: int) -> None:
+        self.socket.send_multipart([self.bus, msgpack.packb([kind, numbers])])
 
     def answers(self) -> list[tuple[int, dict[str, Any]]]:
-        return [(id_, msgpack.unpackb(done)) for id_, _, done, _ in self.wait_for(DONE)]
+        return [(id_, msgpack.unpackb(done)) for id_, _, done, _ in self.wait_for(DONE)[1:]]
 
 
 @pytest.fixture

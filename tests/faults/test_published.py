@@ -38,7 +38,7 @@ def dropped(chance: random.Random, messages: list[Frames]) -> list[Frames]:
 
 def without_events(chance: random.Random, messages: list[Frames]) -> list[Frames]:
     """Let the repeated head through, and nothing that says what happened."""
-    return [message for message in messages if not msgpack.unpackb(message[1])[0][2]]
+    return [message for message in messages if not msgpack.unpackb(message[0])[1][0][2]]
 
 
 def untouched(chance: random.Random, messages: list[Frames]) -> list[Frames]:

@@ -79,7 +79,7 @@ def test_a_stranger_hears_no_events(city: Cluster, context: "zmq.Context[Any]", 
 
 
 def registration(dest: str, types: list[str], identity: list[str] | None) -> bytes:
-    packed: bytes = msgpack.packb([[dest, "intruder", 1, 1, types, 100, identity, 1, 0]])
+    packed: bytes = msgpack.packb(["ready", [[dest, "intruder", 1, 1, types, 100, identity, 1, 0]]])
     return packed
 
 
@@ -91,7 +91,7 @@ def test_a_stranger_registers_as_no_worker(
     city.start("gateway")
     until(lambda: Path(city.addresses["back"].removeprefix("ipc://")).exists())
     fake = stranger(context, zmq.DEALER, city.addresses["back"])
-    fake.send_multipart([b"ready", registration(dest, ["CreateUser"], ["log", "life"])])
+    fake.send(registration(dest, ["CreateUser"], ["log", "life"]))
     heard = fake.poll(SILENT_MS)  # the gateway's heartbeat to its worker
     fake.close()
     assert bool(heard) is not defended
@@ -175,7 +175,7 @@ def test_a_key_of_a_client_opens_only_the_door_for_clients(
         keys = shop._replace(gateway=server) if shop else None
         back = stranger(context, zmq.DEALER, city.addresses["back"], keys)
         spy = stranger(context, zmq.SUB, city.addresses["events"], keys)
-        back.send_multipart([b"ready", registration("querybus", ["GetUser"], None)])
+        back.send(registration("querybus", ["GetUser"], None))
         heard = [back.poll(SILENT_MS), spy.poll(SILENT_MS)]
         back.close()
         spy.close()
@@ -249,7 +249,7 @@ def replay(address: str, chunks: list[bytes]) -> None:
 
 JUNK = [b"", bytes(1000), b"GET / HTTP/1.1\r\n\r\n", os.urandom(5000), b"\xff" * 64, greeting(b"")[:12]]
 TAILS = [b"", READY, b"\x04\xc8\x05HELLO" + os.urandom(194), os.urandom(500), b"\x04\xff", b"\x00\x00" * 50]
-COMMAND = message(b"send", msgpack.packb([create("Eve")]))
+COMMAND = message(msgpack.packb(["send", [create("Eve")]]))
 
 
 @DEFENDED
