@@ -64,5 +64,6 @@ def test_the_client_in_c_is_answered(keyed: Cluster, key_of: KeyOf, tmp_path: Pa
 
     command = [str(tmp_path / "client"), keyed.front, str(prepared(keyed, key_of))]
     ran = subprocess.run(command, capture_output=True, check=True, timeout=60)
-    [reply] = msgpack.unpackb(ran.stdout)
+    kind, [reply] = msgpack.unpackb(ran.stdout)
+    assert kind == "reply"
     assert reply["body"]["data"] == {"id": "user-123", "name": "John Doe"}
