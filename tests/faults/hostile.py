@@ -351,9 +351,11 @@ class Attacker:
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdout
-        begun = bool(select.select([self._process.stdout], [], [], READY_SECONDS)[0])
-        assert begun and self._process.stdout.readline(), "The attack has not begun."
-        return self
+        if select.select([self._process.stdout], [], [], READY_SECONDS)[0] and self._process.stdout.readline():
+            return self
+        self._process.kill()
+        self._process.communicate()
+        raise AssertionError("The attack has not begun.")
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._process.communicate(timeout=READY_SECONDS)
@@ -363,11 +365,11 @@ class Attacker:
 def main(name: str, packed: str) -> None:
     """Attack until standard input ends."""
     attack: Attack = globals()[name]
-    os.nice(19)  # an attacker elsewhere does not share the processors of the cluster
     with Hostile(Target(*json.loads(packed))) as hostile:
         for number, _ in enumerate(attack(hostile)):
             if not number:
                 print("begun", flush=True)
+                os.nice(19)  # an attacker elsewhere does not share the processors of the cluster
             if select.select([sys.stdin], [], [], STEP_SECONDS)[0]:
                 break
 
