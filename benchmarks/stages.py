@@ -3,7 +3,6 @@
 Figures are microseconds per item.
 """
 
-from dualbus.protocol.batches import packed_messages, read_batch
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -25,7 +24,7 @@ from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
 from dualbus.log.latest import LatestLog
 from dualbus.log.sqlite.writer import SqliteLog
-from dualbus.protocol.batches import answer_batches, batch, batches, joined, parts
+from dualbus.protocol.batches import answer_batches, batch, batches, joined, packed_messages, parts, read_batch
 from dualbus.protocol.codec import pack, unpack_hostile
 from dualbus.protocol.frames import DONE, EVENTS, REPLY, WORK
 from dualbus.protocol.records import (

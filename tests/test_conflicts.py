@@ -1,6 +1,5 @@
 """A command bus beside another writer of its log: conflicting commands are decided again, and none twice."""
 
-from dualbus.protocol.batches import read_batch
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from dualbus.commandbus.publisher import Publisher
 from dualbus.commandbus.state_cache import StateCache
 from dualbus.log.contract import GENESIS, Appended, Decision, Log, NewEvent
 from dualbus.log.sqlite.writer import SqliteLog
+from dualbus.protocol.batches import read_batch
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import Code
 from dualbus.protocol.frames import DONE, EVENTS, Frames

@@ -1,6 +1,5 @@
 """The gateway in a pipe: JSON on standard input, one reply a line on standard output, and nothing else there."""
 
-from tests.raw import wire
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from dualbus.testing import Cluster, until
-from tests.raw import STATUS, Envelope, RawClient, command, create, query
+from tests.raw import STATUS, Envelope, RawClient, command, create, query, wire
 
 UUID = rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 EXAMPLE = b"""\

@@ -1,6 +1,5 @@
 """What the documents show is what happens."""
 
-from dualbus.protocol.batches import packed_messages, read_batch
 import json
 import os
 import re
@@ -13,6 +12,7 @@ import pytest
 from dualbus.gateway.access import CLUSTER
 from dualbus.gateway.envelope import read_request
 from dualbus.protocol import codec, codes, frames
+from dualbus.protocol.batches import packed_messages, read_batch
 from dualbus.testing import Cluster
 from tests.conftest import ROOT
 

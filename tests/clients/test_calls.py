@@ -1,7 +1,5 @@
 """The calls of a client, without a socket and a clock: what is sent, when, and what replies come to."""
 
-from tests.raw import wire
-from dualbus.protocol.batches import packed_messages, read_batch
 from concurrent.futures import Future
 from datetime import datetime
 from decimal import Decimal
@@ -15,11 +13,12 @@ from dualbus.client.call import Call
 from dualbus.client.calls import IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX, REPLY_GRACE_SECONDS, PendingCalls
 from dualbus.gateway.access import CLUSTER
 from dualbus.gateway.envelope import read_request
-from dualbus.protocol.batches import batch
+from dualbus.protocol.batches import batch, packed_messages, read_batch
 from dualbus.protocol.codec import unpack_hostile
 from dualbus.protocol.codes import Code, error
 from dualbus.protocol.frames import BATCH_BYTES, REPLY
 from tests.clients.seeing import unique
+from tests.raw import wire
 from users.messages import CreateUser
 
 ADDRESS = "tcp://127.0.0.1:1"

@@ -1,6 +1,5 @@
 """A subscription to the events of the log: nothing missed, nothing twice, whatever is killed meanwhile."""
 
-from dualbus.protocol.batches import read_batch
 import asyncio
 import itertools
 import os
@@ -31,7 +30,7 @@ from dualbus.gateway.followers import HOLD_SECONDS
 from dualbus.log.contract import GENESIS, Decision, NewEvent
 from dualbus.log.latest import LatestLog
 from dualbus.log.sqlite.writer import SqliteLog
-from dualbus.protocol.batches import batch
+from dualbus.protocol.batches import batch, read_batch
 from dualbus.protocol.codes import Code
 from dualbus.protocol.feed import EVENTS, EVENTS_MAX
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX, REPLY

@@ -1,6 +1,5 @@
 """The sessions of a client: a position and an order for each, and names that the gateway never has many of."""
 
-from dualbus.protocol.batches import read_batch
 import asyncio
 import gc
 import random
@@ -17,7 +16,7 @@ from dualbus.client.call import Call
 from dualbus.client.calls import PendingCalls
 from dualbus.client.sessions import NAMES_KEPT, SessionState
 from dualbus.gateway.sessions import SESSIONS_MAX
-from dualbus.protocol.batches import batch
+from dualbus.protocol.batches import batch, read_batch
 from dualbus.protocol.codec import pack, unpack
 from dualbus.protocol.frames import REPLY
 from dualbus.protocol.records import NO_DETAILS, Work

@@ -1,6 +1,5 @@
 """What may come over a socket and is no message: each of these ZeroMQ messages gets one complaint."""
 
-from tests.raw import wire
 import json
 import struct
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from typing import Any
 
 import msgpack
 
-from tests.raw import create
+from tests.raw import create, wire
 
 MiB = 1 << 20
 Frames = list[bytes]

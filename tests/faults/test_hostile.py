@@ -1,6 +1,5 @@
 """What no client should send: each is answered or dropped, and nothing falls over."""
 
-from tests.raw import wire
 import json
 import random
 import subprocess
@@ -9,7 +8,7 @@ from typing import Any
 from dualbus.testing import Cluster
 from tests.faults import bad_frames, bad_json
 from tests.faults.seeing import events, fields, memory_mb, status, wait_ready
-from tests.raw import SECONDS, RawClient, create, query
+from tests.raw import SECONDS, RawClient, create, query, wire
 
 MiB = 1 << 20
 
