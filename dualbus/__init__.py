@@ -1,35 +1,37 @@
-"""The public API: applications, clients and their errors."""
+"""The public API: applications, clients and their errors.
 
-from importlib import metadata
+Names are imported on first use: the gateway needs no application, and an application without clients no ZeroMQ.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from dualbus.application.app import App, Projection
-from dualbus.application.errors import (
-    ClientClosed,
-    DeadlineExceeded,
-    DualbusError,
-    Executed,
-    HandlerError,
-    KeyUsed,
-    Problem,
-    Rejected,
-    Unavailable,
-)
-from dualbus.application.messages import Command, Email, Event, Query, Text
-from dualbus.application.pages import Limit, Page, page
-from dualbus.application.past import Past, State
-from dualbus.application.reactions import Attempt, Cancel, Every, Later, Reaction
-from dualbus.application.recorded import Recorded
-from dualbus.application.tables import ReadOnlyTables, Tables
-from dualbus.application.tags import Private, Tag, TagValue
-from dualbus.application.upcasts import Fields, Upcast
-from dualbus.client.call import CommandResult
-from dualbus.client.events import EventRecord
 
 if TYPE_CHECKING:
     __version__: str
+    from dualbus.application.app import App, Projection
+    from dualbus.application.errors import (
+        ClientClosed,
+        DeadlineExceeded,
+        DualbusError,
+        Executed,
+        HandlerError,
+        KeyUsed,
+        Problem,
+        Rejected,
+        Unavailable,
+    )
+    from dualbus.application.messages import Command, Email, Event, Query, Text
+    from dualbus.application.pages import Limit, Page, page
+    from dualbus.application.past import Past, State
+    from dualbus.application.reactions import Attempt, Cancel, Every, Later, Reaction
+    from dualbus.application.recorded import Recorded
+    from dualbus.application.tables import ReadOnlyTables, Tables
+    from dualbus.application.tags import Private, Tag, TagValue
+    from dualbus.application.upcasts import Fields, Upcast
     from dualbus.client.async_client import AsyncClient, AsyncSession
+    from dualbus.client.call import CommandResult
     from dualbus.client.client import Client, Session
+    from dualbus.client.events import EventRecord
 
 __all__ = [
     "App",
@@ -75,17 +77,38 @@ __all__ = [
     "page",
 ]
 
+_NAMES = {
+    "dualbus.application.app": "App Projection",
+    "dualbus.application.errors": "ClientClosed DeadlineExceeded DualbusError Executed HandlerError KeyUsed "
+    "Problem Rejected Unavailable",
+    "dualbus.application.messages": "Command Email Event Query Text",
+    "dualbus.application.pages": "Limit Page page",
+    "dualbus.application.past": "Past State",
+    "dualbus.application.reactions": "Attempt Cancel Every Later Reaction",
+    "dualbus.application.recorded": "Recorded",
+    "dualbus.application.tables": "ReadOnlyTables Tables",
+    "dualbus.application.tags": "Private Tag TagValue",
+    "dualbus.application.upcasts": "Fields Upcast",
+    "dualbus.client.async_client": "AsyncClient AsyncSession",
+    "dualbus.client.call": "CommandResult",
+    "dualbus.client.client": "Client Session",
+    "dualbus.client.events": "EventRecord",
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
 
 def __getattr__(name: str) -> Any:
-    """Import the clients on first use, because an application without clients needs no ZeroMQ."""
+    """Import a name of the public API."""
     if name == "__version__":
+        from importlib import metadata
+
         return metadata.version("dualbus")
-    if name in ("Client", "Session"):
-        from dualbus.client import client
+    if name not in _MODULES:
+        raise AttributeError(f"module 'dualbus' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return found
 
-        return getattr(client, name)
-    if name in ("AsyncClient", "AsyncSession"):
-        from dualbus.client import async_client
 
-        return getattr(async_client, name)
-    raise AttributeError(f"module 'dualbus' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    """Return the names of the public API, also for the completion of a shell."""
+    return __all__

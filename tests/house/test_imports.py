@@ -257,6 +257,18 @@ def test_an_application_is_loaded_with_no_process_and_no_driver_of_sockets() -> 
     assert {module for module in _loaded_by("import users") if module in {*PROCESSES, "zmq"}} == set()
 
 
+def test_the_gateway_is_loaded_without_an_application() -> None:
+    assert _loaded_by("import dualbus.gateway.node") & {"pydantic", "sqlite3", "asyncio"} == set()
+
+
+def test_the_public_names_are_all_there() -> None:
+    public = {name: getattr(dualbus, name) for name in dualbus.__all__ if name != "__version__"}
+
+    assert set(dualbus._MODULES) == set(public)
+    assert {name for name, found in public.items() if found is None} == set()
+    assert dir(dualbus) == sorted(dualbus.__all__)
+
+
 def _loaded_by(code: str) -> set[str]:
     script = f"{code}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
