@@ -97,18 +97,20 @@ _NAMES = {
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 
-def __getattr__(name: str) -> Any:
-    """Import a name of the public API."""
-    if name == "__version__":
-        from importlib import metadata
+if not TYPE_CHECKING:  # a type checker that sees it accepts every name
 
-        return metadata.version("dualbus")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'dualbus' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_MODULES[name]), name)
-    return found
+    def __getattr__(name: str) -> Any:
+        """Import a name of the public API."""
+        if name == "__version__":
+            from importlib import metadata
+
+            return metadata.version("dualbus")
+        if name not in _MODULES:
+            raise AttributeError(f"module 'dualbus' has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(_MODULES[name]), name)
+        return found
 
 
 def __dir__() -> list[str]:
-    """Return the names of the public API, also for the completion of a shell."""
-    return __all__
+    """Return the names of the module, also those that are not imported yet."""
+    return sorted({*globals(), *__all__})

@@ -39,7 +39,10 @@ class Inbox:
                 return [error]
             if len(packed) > LARGE_BYTES:
                 return []
-        return self._batch.pop()
+        messages = self._batch.pop()
+        if not self._batch:
+            self._batch = None  # a large batch is a view of the frame
+        return messages
 
 
 class Intake:

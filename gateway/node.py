@@ -27,8 +27,8 @@ from dualbus.protocol.records import (
     Registration,
     read_done,
     read_heartbeat,
-    read_numbers,
     read_registration,
+    read_returned,
 )
 from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
 from dualbus.runtime.files import raise_descriptor_limit
@@ -195,8 +195,7 @@ class Gateway:
         elif kind == BEAT:
             self._router.workers.heartbeat(worker, read_heartbeat(items), now)
         elif kind == RETURNED:
-            position, *sendings = read_numbers(items)
-            self._router.workers.returned(worker, position, sendings)
+            self._router.workers.returned(worker, *read_returned(items))
         elif kind == LEAVING:
             self._router.workers.leave(worker)
 

@@ -275,6 +275,8 @@ BAD_FRAMES: dict[str, tuple[list[bytes], str]] = {
     "three frames": ([wire("send", b"\x90"), b"\x90", b""], "is one frame"),
     "another kind": ([wire("done", b"\x90")], "is one frame"),
     "three items": ([b"\x93\xa4send\x90\x90"], "is one frame"),
+    "a longer array": ([b"\xdc\x00\x02\xa4send\x90"], "shortest encoding"),
+    "a longer text": ([b"\x92\xd9\x04send\x90"], "shortest encoding"),
     "no msgpack": ([wire("send", b"\xc1")], "not msgpack"),
     "an empty frame": ([wire("send", b"")], "not msgpack"),
     "bytes too many": ([wire("send", b"\x90\x90")], "not msgpack"),

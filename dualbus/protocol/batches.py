@@ -53,7 +53,9 @@ def packed_messages(frames: Frames) -> bytes:
     """Return the packed list of messages in a client's batch, not checked yet. Raises WireError for another kind."""
     head = _head(SEND)
     if len(frames) != 1 or frames[0][: len(head)] != head:
-        raise WireError('A ZeroMQ message to the gateway is one frame, with the msgpack array ["send", messages].')
+        raise WireError(
+            'A message to the gateway is one frame: the msgpack array ["send", messages], in the shortest encoding.'
+        )
     return frames[0][len(head) :]
 
 

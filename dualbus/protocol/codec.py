@@ -54,7 +54,7 @@ def unpack(data: bytes) -> Any:
     """Unpack a value from another process of the cluster."""
     try:
         return msgpack.unpackb(data, strict_map_key=False, ext_hook=unpacked_number)
-    except (ValueError, RecursionError, msgpack.exceptions.UnpackException) as error:
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise WireError(f"The bytes are not msgpack: {error}.") from None
 
 

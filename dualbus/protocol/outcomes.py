@@ -16,11 +16,14 @@ def outcome_of(body: bytes) -> str:
     """
     unpacker = msgpack.Unpacker(max_buffer_size=len(body))
     unpacker.feed(body)
-    for _ in range(unpacker.read_map_header()):
-        name = unpacker.unpack()
-        if name == "code":
-            return _CODES.get(unpacker.unpack(), UNKNOWN)
-        if name == "success":
-            return SUCCESS if unpacker.unpack() else REJECTED
-        unpacker.skip()
+    try:
+        for _ in range(unpacker.read_map_header()):
+            name = unpacker.unpack()
+            if name == "code":
+                return _CODES.get(unpacker.unpack(), UNKNOWN)
+            if name == "success":
+                return SUCCESS if unpacker.unpack() else REJECTED
+            unpacker.skip()
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException):  # the body of a faulty worker
+        return UNKNOWN
     return SUCCESS

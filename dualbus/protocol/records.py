@@ -1,4 +1,4 @@
-"""Items of frames: written as tuples, and checked when read."""
+"""Items of batches: written as tuples, and checked when read."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -164,8 +164,24 @@ def read_work(items: Any, since: float) -> list[Job]:
     return [_work(item, since) for item in _list(items)]
 
 
+def read_returned(items: Any) -> tuple[int, list[int]]:
+    """Return the position and the sendings in a RETURNED."""
+    position, *sendings = read_numbers(items) or [-1]
+    if position < 0:
+        raise WireError("Invalid position of returned work.")
+    return position, sendings
+
+
+def read_refusal(items: Any) -> str:
+    """Return the sentence in a REFUSED."""
+    match items:
+        case [str(text)]:
+            return text
+    raise WireError("Invalid refusal.")
+
+
 def read_numbers(items: Any) -> list[int]:
-    """Return the numbers in a RETURNED, a CANCEL or an ANNOUNCE."""
+    """Return the numbers in a CANCEL or an ANNOUNCE."""
     if type(items) is not list or not all(type(number) is int for number in items):
         raise WireError("Invalid list of numbers.")
     return items

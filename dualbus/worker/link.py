@@ -17,7 +17,7 @@ from dualbus.log.identity import Identity
 from dualbus.protocol.batches import answer_batches, batch, read_batch
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import ANNOUNCE, BEAT, BYE, CANCEL, LEAVING, READY, REFUSED, RETURNED, WORK, Frames
-from dualbus.protocol.records import Heartbeat, Job, Registration, Response, read_numbers, read_work
+from dualbus.protocol.records import Heartbeat, Job, Registration, Response, read_numbers, read_refusal, read_work
 from dualbus.runtime.errors import AlreadyRunningError
 from dualbus.runtime.signals import GRACE_SECONDS, Stop
 from dualbus.telemetry.usage import usage
@@ -163,8 +163,8 @@ class WorkerLink:
             elif kind == BYE:
                 self._released = True
             elif kind == REFUSED:
-                self._refused = str(items[0])
-        except (WireError, IndexError) as error:
+                self._refused = read_refusal(items)
+        except WireError as error:
             logger.warning("Dropped an invalid message: %s", error)
 
     def _cancel(self, sendings: list[int]) -> None:

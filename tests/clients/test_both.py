@@ -1,5 +1,6 @@
 """What both clients promise, each asked the same."""
 
+import re
 import signal
 from collections.abc import Callable
 from datetime import date
@@ -135,8 +136,19 @@ def test_after_a_timeout_the_same_key_tells_what_became_of_it(caller: Any, notes
 
 def test_a_decision_past_its_deadline_is_stopped_and_nothing_is_written(caller: Any, notes: Cluster) -> None:
     slow = Ponder(text=unique(), seconds=60)
-    with pytest.raises(Unavailable, match=r"stopped at its deadline; nothing was written|before the command was"):
-        caller.command(slow, timeout=1.5)
+
+    def is_known() -> bool:
+        """Return whether the client hears of the stop: a busy machine stops a decision after the client's deadline."""
+        try:
+            caller.command(slow, timeout=1.5)
+        except Unavailable as known:
+            assert re.search("stopped at its deadline; nothing was written|before the command was", str(known))
+            return True
+        except DeadlineExceeded as unknown:
+            assert not unknown.outcome_known
+        return False
+
+    until(is_known)
     caller.command(Note(text=unique()))
     assert logged(notes, slow.text) == 0
 

@@ -16,7 +16,8 @@ from tests.keyring import as_process, as_server
 from tests.raw import SECONDS, RawClient, create, query, wire
 
 Frames = list[bytes]
-KINDS = ("ready", "beat", "work", "done", "leaving", "bye", "announce", "refused", "events", "progress")
+FROM_WORKERS = ("ready", "beat", "done", "returned", "leaving")
+KINDS = (*FROM_WORKERS, "work", "cancel", "bye", "announce", "refused", "events", "progress")
 
 
 def peer_frames(seed: int, log: list[str]) -> Iterator[Frames]:
@@ -42,20 +43,24 @@ def _nearly_right(log: list[str]) -> Iterator[Frames]:
     body: dict[str, Any] = {"type": "CreateUser", "msg_id": 1}
     right: dict[str, list[Any]] = {
         "ready": ["querybus", "life", 1, 7, ["GetUser"], 1024, ["another", "log"], 5, 0],
-        "beat": [["another", "log"], 5, {"queue": 1}],
-        "done": [1, 5, msgpack.packb({"type": "x", "in_reply_to": 1})],
-        "work": [1, "t", 1000, "key", 0, body],
+        "beat": [1, 0, ["another", "log"], 5, 1024, {"queue": 1}],
+        "done": [1, 5, msgpack.packb({"type": "x", "in_reply_to": 1}), b""],
+        "work": [1, 1, "t", 1000, "key", 0, body],
         "events": [log, 0, [event], True],
-        "progress": [log, 1],
+        "progress": [log, 1, "read-1.db", ""],
     }
     for kind, item in right.items():
+        first = [None] if kind == "done" else []  # no times of a commit
         for place, value in itertools.product(range(len(item)), wrong):
-            yield [msgpack.packb([kind, [[*item[:place], value, *item[place + 1 :]]]])]
+            yield [msgpack.packb([kind, [*first, [*item[:place], value, *item[place + 1 :]]]])]
+    yield from ([wire(kind, b"\x91\x81\x90\x01")] for kind in KINDS)  # a map whose key is a list
+    yield [msgpack.packb(["ready", [right["ready"]]])]
+    yield [msgpack.packb(["returned", []])]
     for value in wrong:
         for place in range(len(event)):
             yield [msgpack.packb(["events", [[log, 0, [[*event[:place], value, *event[place + 1 :]]], True]]])]
         for name in ("type", "msg_id", "payload", "params", "idempotency_key", "unknown"):
-            yield [msgpack.packb(["work", [[1, "t", 1000, "key", 0, {**body, name: value}]]])]
+            yield [msgpack.packb(["work", [[1, 1, "t", 1000, "key", 0, {**body, name: value}]]])]
 
 
 def test_garbage_at_the_back_door_stops_nobody(running: Cluster, client: RawClient) -> None:

@@ -266,7 +266,7 @@ def test_the_public_names_are_all_there() -> None:
 
     assert set(dualbus._MODULES) == set(public)
     assert {name for name, found in public.items() if found is None} == set()
-    assert dir(dualbus) == sorted(dualbus.__all__)
+    assert set(dualbus.__all__) < set(dir(dualbus))
 
 
 def _loaded_by(code: str) -> set[str]:
