@@ -4,6 +4,7 @@ The files are derived: without them, states are folded from the log. A file is r
 proves the history of the state, and if the code of the process is the code that has folded the state.
 """
 
+import errno
 import json
 import logging
 import os
@@ -47,7 +48,9 @@ class StateFolder:
     def _list(self) -> None:
         """Read the names of the files; remove those of interrupted writes."""
         try:
-            paths = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime)
+            if self._folder.is_symlink():  # the files of another folder are not ours to remove
+                raise OSError(errno.ELOOP, "a link in the place of the folder")
+            paths = sorted(self._folder.iterdir(), key=lambda path: path.lstat().st_mtime)
             for path in paths:
                 if path.suffix:
                     path.unlink()

@@ -12,7 +12,17 @@ from typing import Annotated, Any, Generic, NamedTuple, NewType, NotRequired, Ty
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field, JsonValue, RootModel, Secret, SecretStr, create_model
+from pydantic import (
+    BaseModel,
+    Field,
+    JsonValue,
+    RootModel,
+    Secret,
+    SecretStr,
+    computed_field,
+    create_model,
+    model_serializer,
+)
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypeAliasType, TypedDict
 
@@ -486,6 +496,42 @@ def test_a_class_that_would_not_do_what_its_author_expects_is_refused(kind: type
 @pytest.mark.parametrize("annotation", [Checked, tuple[int, Checked] | None])
 def test_all_mistakes_of_a_dataclass_in_an_event_are_said(annotation: Any) -> None:
     assert mistakes(events=[event(annotation)]) == [inside("Checked.email"), f"Checked.secret {SECRET}"]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "place"),
+    [(Person, "Person.email"), (Annotated[str, Private] | None, "Sent.field"), (list[Plain], "Plain.email")],
+)
+def test_a_private_field_inside_a_command_is_refused(annotation: Any, place: str) -> None:
+    kind = create_model("Sent", __base__=Command, field=(annotation, ...))
+
+    def send(command: Any, past: Past) -> list[Done]:
+        return []
+
+    send.__annotations__["command"] = kind
+    assert mistakes(commands=[do, send]) == [
+        f"{place}: Private has no effect inside Sent: mark the whole field of Sent."
+    ]
+
+
+class Renamed(Event):
+    id: str
+    email: Annotated[str, Private] = ""
+
+    @computed_field
+    def domain(self) -> str:
+        return self.email
+
+    @model_serializer
+    def other_names(self) -> dict[str, str]:
+        return {"id": self.id, "e": self.email}
+
+
+def test_a_private_field_is_shown_under_no_other_name() -> None:
+    [sentence] = mistakes(events=[Renamed])
+
+    assert sentence.startswith("Renamed has Private fields, which replies omit by name, and a model_serializer")
+    assert "secret" not in repr(Renamed(id="1", email="secret"))
 
 
 def test_a_type_that_names_itself_is_searched_once() -> None:

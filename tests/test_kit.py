@@ -148,7 +148,7 @@ def endless(command: Count, past: Past) -> Iterator[Counted]:
         (no_event, WireError, "no_event returned dict, which its return annotation does not name"),
         (another_event, WireError, "another_event returned Booked, which its return annotation does not name"),
         (one_event, WireError, "one_event returned Counted: yield the events"),
-        (no_tag, TypeError, "'room' is not a tag with its value, such as USER"),
+        (no_tag, TypeError, "A str is not a tag with its value, such as USER"),
         (nothing, TypeError, "Read the events of a tag: "),
         (misspelt, TypeError, r"Unknown tag 'rooom'. Known tags: room"),
         (foreign, TypeError, r"The application has no event UserCreated: add it to App"),

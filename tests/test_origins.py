@@ -140,6 +140,7 @@ def chain(tmp_path: Path) -> None:
         (6, "another", None, ()),
         (None, "r/5/0", 5, ("User does not exist",)),
         (7, "r/5/1", 5, ()),
+        (None, "taken", None, ({"text": "Email is taken", "code": "email_taken", "field": "email"},)),
     ]:
         data = f'{{"id":"u-{position}","name":"Ada","email":"a@example.org"}}'
         events = [] if errors else [NewEvent("UserCreated", data, (f"user:u-{position}",))]
@@ -163,6 +164,7 @@ def test_events_are_found_by_their_command_and_by_their_cause(run: Run) -> None:
     assert json.loads(line)["origin"] | {"cause": 5, "correlation": "first"} == json.loads(line)["origin"]
     refused = run("events", "--of-command", "r/5/0")
     assert (refused.code, refused.out, refused.err) == (0, "", "The command was rejected: User does not exist.\n")
+    assert run("events", "--of-command", "taken").err == "The command was rejected: Email is taken.\n"
 
 
 @pytest.mark.usefixtures("chain")

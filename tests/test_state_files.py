@@ -246,6 +246,18 @@ def test_files_of_interrupted_writes_are_removed(log: CountedLog, folder: Path) 
     assert list((folder / "states").iterdir()) == []
 
 
+def test_a_link_in_the_place_of_the_folder_removes_no_file(log: CountedLog, folder: Path) -> None:
+    foreign = folder / "foreign"
+    foreign.mkdir()
+    (foreign / "precious.txt").write_text("precious")
+    (folder / "states").symlink_to(foreign)
+
+    log.pay(1, MANY)
+
+    assert fold(log, started(log, folder)) == Account(MANY, MANY)
+    assert [path.name for path in foreign.iterdir()] == ["precious.txt"]
+
+
 def test_the_number_of_files_is_bounded(log: CountedLog, folder: Path) -> None:
     log.pay(1)
     files = StateFolder(folder, log, Code())

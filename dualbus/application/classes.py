@@ -28,6 +28,8 @@ def class_mistakes(kind: type[Message]) -> Iterator[str]:
         yield f"{kind.__name__}.{name}: this name is reserved: rename the field."
     if issubclass(kind, Event):
         yield from _event_mistakes(kind)
+    else:
+        yield from _inner_private_fields(kind)
 
 
 def private_tags(kind: type[Event]) -> set[str]:
@@ -36,6 +38,11 @@ def private_tags(kind: type[Event]) -> set[str]:
 
 
 def _event_mistakes(kind: type[Event]) -> Iterator[str]:
+    if private_fields(kind) and kind.__pydantic_decorators__.model_serializers:
+        yield (
+            f"{kind.__name__} has Private fields, which replies omit by name, and a model_serializer, which may write "
+            "them under other names: use field_serializer."
+        )
     for name, field in kind.model_fields.items():
         if any(map(_is_mark, _arguments(field.annotation))):
             yield (
@@ -50,6 +57,18 @@ def _event_mistakes(kind: type[Event]) -> Iterator[str]:
     for record, fields in _records(kind, {}).items():
         for name, inner in fields.items():
             yield from _field_mistakes(kind, record, name, inner)
+
+
+def _inner_private_fields(kind: type[Message]) -> Iterator[str]:
+    """Yield a sentence for each private field inside a command or a query: only its own fields are hidden."""
+    for record, fields in _records(kind, {}).items():
+        for name, field in fields.items():
+            whole = () if record is kind else field.metadata
+            if any(map(is_private, (*whole, *_arguments(field.annotation)))):
+                yield (
+                    f"{record.__name__}.{name}: Private has no effect inside {kind.__name__}: mark the whole field "
+                    f"of {kind.__name__}."
+                )
 
 
 def _field_mistakes(kind: type[Event], record: type[Any], name: str, field: "_Field") -> Iterator[str]:

@@ -95,6 +95,8 @@ class Message(BaseModel):
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         hidden = private_fields(type(self))
+        if hidden:  # a computed field may show a private one
+            hidden = hidden | type(self).__pydantic_decorators__.computed_fields.keys()
         for name, value in super().__repr_args__():
             yield name, _Hidden() if name in hidden else value
 

@@ -84,7 +84,9 @@ def read_of(tags: tuple[TagValue, ...], of: Any, names: Collection[str], events:
         raise TypeError("Read the events of a tag: past.events(USER(id)).")
     for tag in tags:
         if not isinstance(tag, TagValue):
-            raise TypeError(f"{tag!r} is not a tag with its value, such as USER(id) of USER = Tag('user').")
+            raise TypeError(
+                f"A {type(tag).__name__} is not a tag with its value, such as USER(id) of USER = Tag('user')."
+            )
         if tag.name not in names:
             raise TypeError(f"Unknown tag {tag.name!r}. Known tags: {', '.join(sorted(names)) or 'none'}.")
     kinds = of if isinstance(of, tuple) else (of,)

@@ -52,7 +52,8 @@ def tag_text(value: Taggable) -> str:
     if isinstance(value, Enum):  # first: a StrEnum is a str too
         value = value.value
     if isinstance(value, bool | datetime) or not isinstance(value, str | int | UUID | date):
-        raise TypeError(f"A tag's value is a str, an int, a UUID, a date or an enum of text, not {value!r}.")
+        kind = type(value).__name__  # and not the value, which may be private
+        raise TypeError(f"A tag's value is a str, an int, a UUID, a date or an enum of text, not {kind}.")
     return value.isoformat() if isinstance(value, date) else str(value)
 
 

@@ -10,6 +10,7 @@ import typer
 from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
+from dualbus.application.errors import problems_from
 from dualbus.application.loader import load
 from dualbus.application.messages import Event
 from dualbus.application.names import nearest
@@ -110,7 +111,8 @@ def _of_command(log: ReadableLog, key: str) -> Iterator[list[RecordedEvent]]:
     if outcome is None:
         raise output.CliError(f"The log has no command with the key {key!r}.")
     if outcome.errors:
-        output.note(f"The command was rejected: {'; '.join(outcome.errors)}.")
+        sentences = [problem.text for problem in problems_from(outcome.errors)]
+        output.note(f"The command was rejected: {'; '.join(sentences)}.")
     yield _events(log, outcome)
 
 
