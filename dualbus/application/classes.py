@@ -40,8 +40,8 @@ def private_tags(kind: type[Event]) -> set[str]:
 def _event_mistakes(kind: type[Event]) -> Iterator[str]:
     if private_fields(kind) and kind.__pydantic_decorators__.model_serializers:
         yield (
-            f"{kind.__name__} has Private fields, which replies omit by name, and a model_serializer, which may write "
-            "them under other names: use field_serializer."
+            f"{kind.__name__} has Private fields, which replies omit by name, and a model_serializer, which may "
+            "write them under other names: use field_serializer."
         )
     for name, field in kind.model_fields.items():
         if any(map(_is_mark, _arguments(field.annotation))):
