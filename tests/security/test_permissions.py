@@ -1,6 +1,7 @@
 """Named clients: what a client may not send never reaches a bus; keys and sessions belong to their client."""
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from dualbus import Client, Rejected
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster, until
 from dualbus.transport.keys import Keys, load_keys
+from tests.faults.seeing import stopped
 from tests.raw import STATUS, RawClient, command, create, query
 
 from .conftest import Operator
@@ -119,6 +121,27 @@ def test_another_clients_idempotency_key_reveals_and_changes_nothing(keyed: Clus
         # And even a process that uses the name in the log learns nothing of the first answer
         [same_name] = own.ask(create("Ada", key="@ada/order-1"))
     assert (same_name["code"], "another command" in same_name["text"]) == (14, True)
+
+
+def test_the_session_of_another_client_under_the_same_name_is_another_session(keyed: Cluster, key_of: KeyOf) -> None:
+    ada, eve = (key_of(name, "--commands", "*", "--queries", "*") for name in ("ada", "eve"))
+    asked = query("GetUser", src="s", user_id="user-123")
+    with started(keyed), RawClient(keyed.front, ada) as first, RawClient(keyed.front, eve) as second:
+        # Given a session of Ada that waits for her own write
+        projector = keyed.process("projector")
+        projector.send(signal.SIGSTOP)
+        until(lambda: stopped(projector.pid))
+        assert first.ask(create("Ada", src="s"))[0]["success"]
+        # When Eve guesses its name, then she neither waits with it nor learns its position
+        [found] = second.ask(asked)
+        assert found["data"]["name"] == "John Doe"
+        assert max(reply["position"] for reply in second.replies.values()) == 1
+        # The control: Ada's own query waits
+        assert [code(body) for body in first.ask({**asked, "timeout_ms": 500})] == [11]
+        projector.send(signal.SIGCONT)
+        # And Eve's commands do not move Ada's session
+        assert second.ask(create("Eve", src="s"))[0]["success"]
+        assert first.ask(asked)[0]["data"]["name"] == "John Doe"
 
 
 def test_keys_sent_before_there_were_names_are_known_afterwards(keyed: Cluster, key_of: KeyOf) -> None:
