@@ -8,20 +8,23 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis.strategies as st
 import msgpack
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from dualbus import Client
-from dualbus.application.event_json import to_text
+from dualbus.application.event_json import from_text, to_text
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster, InProcess
 from tests.conftest import ROOT
-from tests.doors import MORE, PLAIN, VALUES, Answer, Keep, Kept, Show, Values, app
+from tests.doors import MORE, PLAIN, VALUES, Answer, Keep, Kept, Level, Line, Odd, Show, Values, app
 from tests.raw import RawClient
 from tests.web.conftest import wait_until_serving
 
@@ -51,19 +54,24 @@ class Doors:
         self.client = client
         self.keywords = PLAIN | {name: TEXTS.get(name, [3, 1, 2]) for name in MORE}
         self.pipe = cluster.process("gateway").popen
+        self.raw = RawClient(cluster.front)
+        self.http = httpx.Client(headers={"Content-Type": "application/json", **cluster.http_headers}, timeout=60)
 
     def by_pipe(self, type_: str) -> Any:
         """Send a JSON message on standard input."""
+        return self.by_line(_message(type_))
+
+    def by_line(self, message: str) -> Any:
+        """Send this line on standard input."""
         assert self.pipe.stdin and self.pipe.stdout
-        self.pipe.stdin.write(_message(type_).encode() + b"\n")
+        self.pipe.stdin.write(message.encode() + b"\n")
         self.pipe.stdin.flush()
         return _outcome(json.loads(self.pipe.stdout.readline()))
 
     def by_zmq(self, type_: str) -> Any:
         """Send msgpack with an extension type in place of each number with a fraction."""
         as_extension = json.loads(_message(type_), parse_float=lambda text: msgpack.ExtType(1, text.encode()))
-        with RawClient(self.cluster.front) as raw:
-            return _outcome(raw.ask(as_extension)[0])
+        return _outcome(self.raw.ask(as_extension)[0])
 
     def by_send(self, type_: str) -> Any:
         """Run `dualbus send`."""
@@ -89,11 +97,11 @@ class Doors:
 
     def by_http(self, type_: str) -> Any:
         """Send a JSON body over HTTP."""
-        path, key = ("commands", "events") if type_ == "Keep" else ("queries", "data")
-        url = f"{self.cluster.http}/{path}/{type_}"
-        headers = {"Content-Type": "application/json", **self.cluster.http_headers}
-        answer = httpx.post(url, content=JSON, headers=headers, timeout=60).json()
-        return answer[key] if type_ == "Keep" else answer
+        return self.post("/commands/Keep", JSON)["events"] if type_ == "Keep" else self.post("/queries/Show", JSON)
+
+    def post(self, path: str, content: str) -> Any:
+        """Send this JSON text over HTTP."""
+        return self.http.post(self.cluster.http + path, content=content.encode()).json()
 
     def run(self, *arguments: str) -> str:
         ran = subprocess.run(
@@ -132,7 +140,9 @@ def doors() -> Iterator[Doors]:
         cluster.start("web")
         wait_until_serving(cluster)
         with Client(cluster.front) as client:
-            yield Doors(cluster, client)
+            made = Doors(cluster, client)
+            with made.raw, made.http:
+                yield made
     shutil.rmtree(folder)
 
 
@@ -177,6 +187,64 @@ def test_a_command_is_the_same_command_from_each_door(doors: Doors) -> None:
 
     assert first == by_name == as_json
     assert by_name.repeated and as_json.repeated
+
+
+DECIMALS = st.decimals(-(10**20), 10**20)
+DAYS, TEXTS_OF_ANY_KIND = st.dates(), st.text(max_size=30)
+PARTS = st.builds(Line, price=DECIMALS, day=DAYS)
+LINES = st.builds(Line, price=DECIMALS, day=DAYS, parts=st.lists(PARTS, max_size=2))
+GENERATED = st.fixed_dictionaries(
+    {},
+    optional={
+        "price": DECIMALS,
+        "prices": st.lists(DECIMALS, max_size=3),
+        "at": st.datetimes(timezones=st.just(UTC)),
+        "local": st.datetimes(),
+        "day": DAYS,
+        "clock": st.times(),
+        "span": st.timedeltas(timedelta(days=-10_000), timedelta(days=10_000)),
+        "id": st.uuids(),
+        "odd": st.sampled_from(Odd),
+        "level": st.sampled_from(Level),
+        "data": st.binary(max_size=30),
+        "line": LINES,
+        "lines": st.lists(LINES, max_size=2),
+        "by_name": st.dictionaries(TEXTS_OF_ANY_KIND, DECIMALS, max_size=2),
+        "box": st.fixed_dictionaries({"price": DECIMALS, "days": st.lists(DAYS, max_size=2)}),
+        "pair": st.tuples(st.integers(-(2**63), 2**63 - 1), DECIMALS),
+        "among": st.sets(st.integers(-(2**63), 2**63 - 1), max_size=3),
+        "whole": st.integers(-(2**63), 2**63 - 1),
+        "rate": st.floats(allow_nan=False, allow_infinity=False),
+        "flag": st.booleans(),
+        "text": TEXTS_OF_ANY_KIND,
+        "either": st.integers(-(2**63), 2**63 - 1),
+    },
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=GENERATED)
+def test_generated_values_arrive_through_each_door(doors: Doors, values: dict[str, Any]) -> None:
+    kept = Keep(**values)
+    text = kept.model_dump_json(exclude_unset=True)
+    message = {"dest": "commandbus", "body": {"type": "Keep", "msg_id": 1, "payload": json.loads(text)}}
+    stored = to_text(Kept(**dict(kept)))
+
+    keywords = values | {name: value for name, value in json.loads(text).items() if name in MORE}
+    [by_keywords] = doors.client.command("Keep", keywords).events
+    [by_class] = doors.client.command(kept).events
+    [by_text] = doors.client.command("Keep", json.loads(text)).events
+    [by_zmq] = _outcome(doors.raw.ask(message)[0])
+    [by_pipe] = doors.by_line(json.dumps(message))
+    [by_http] = doors.post("/commands/Keep", text)["events"]
+
+    assert [by_class, by_text, by_zmq, by_pipe, by_http] == [{"type": "Kept", "payload": json.loads(stored)}] * 5
+    # Two numbers of one value in a message, such as 0 and 0.0, have the digits of one of them
+    assert from_text(Kept, json.dumps(by_keywords["payload"])) == from_text(Kept, stored)
+    shown = doors.client.query(Show(**values))
+    asked = {"dest": "querybus", "body": {"type": "Show", "msg_id": 1, "params": json.loads(text)}}
+    answers = [_outcome(doors.raw.ask(asked)[0]), doors.by_line(json.dumps(asked)), doors.post("/queries/Show", text)]
+    assert [shown, *answers] == [repr(dict(from_text(Kept, stored)))] * 4
 
 
 @pytest.mark.parametrize(
