@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from dualbus.application.answers import ChangedAnswer
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable
 from dualbus.application.errors import details_of
@@ -48,6 +49,9 @@ class Responder:
             return pack(error(msg_id, Code.UNAVAILABLE, str(problem))), NO_DETAILS
         except Unreadable as problem:
             return pack(error(msg_id, Code.ABORTED, f"{problem}. Add an upcast.")), NO_DETAILS
+        except ChangedAnswer as problem:
+            logger.error("The answer to %s would change on the way; the reply names the place.", job.body["type"])
+            return pack(error(msg_id, Code.ABORTED, str(problem))), NO_DETAILS
         except application_errors() as problem:
             name = str(job.body["type"])
             logger.exception("The query %s raised.", name)
@@ -73,7 +77,7 @@ class Responder:
         if isinstance(query, Events):
             data = self._feed.read(query)
         else:
-            data = answer_data(self._app.answers[kind](query, tables))
+            data = answer_data(self._app.answers[kind](query, tables), kind)
         return {"type": "query_result", "in_reply_to": msg_id, "data": data}
 
 

@@ -1,21 +1,23 @@
 """Answers as the type of the query: `Query[User | None]` is answered with a User, or None."""
 
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
 import typing_extensions
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import CoreConfig, to_json
+from pydantic_core import CoreConfig, CoreSchema, SchemaValidator, to_json
 
 from dualbus.application.answer_types import AnswerTypes
 from dualbus.application.causes import cause
+from dualbus.application.equality import difference, hides_types
 from dualbus.application.errors import HandlerError
 from dualbus.application.messages import Query, R, result_type
 from dualbus.application.schemas import Config, Node, changed, validator_of
 from dualbus.application.tags import plain_type
+from dualbus.protocol.codes import WireError
 from dualbus.runtime.errors import application_errors
 
 _JSON_TYPES = (str, int, float, NoneType, dict, list)  # not bool: a column of SQLite has 0 and 1
@@ -23,13 +25,17 @@ _JSON_TYPES = (str, int, float, NoneType, dict, list)  # not bool: a column of S
 _BASE64 = CoreConfig(val_json_bytes="base64")
 
 
+class ChangedAnswer(WireError):
+    """Raised for an answer that a client would read with another value. The text may have keys of the answer."""
+
+
 def answer_of(query: Query[R], data: Any) -> R:
     """Return the data of an answer as the type of the query; raise HandlerError for other data."""
-    convert = _converter(type(query))
-    if convert is None:
+    validator = _validator(type(query))
+    if validator is None:
         return cast("R", data)
     try:
-        return cast("R", convert(data))
+        return cast("R", validator.validate_json(to_json(data)))
     except ValidationError as error:
         name = type(query).__name__
         raise HandlerError(
@@ -40,15 +46,54 @@ def answer_of(query: Query[R], data: Any) -> R:
         raise HandlerError(f"The answer to {name} cannot be read ({cause(error)}): correct its type.") from error
 
 
+def check_answer(kind: type[Query[Any]], value: Any, data: Any) -> None:
+    """Raise ChangedAnswer if a client would read another value than the query function has returned.
+
+    A value of another type than that of the query, such as a row in place of a model, is for the type to convert.
+    """
+    if (validator := _validator(kind)) is None:
+        return
+    try:
+        value = validator.validate_python(value)
+    except ValidationError:
+        return
+    name = kind.__name__
+    try:
+        read = validator.validate_json(to_json(data))
+    except ValidationError as error:
+        raise ChangedAnswer(
+            f"The answer to {name} cannot be read back ({_places(error)}): "
+            "let its type read the fields that it writes."
+        ) from None
+    if (value == read and not _hides_types(kind)) or (place := difference(value, read)) is None:
+        return
+    raise ChangedAnswer(
+        f"The answer to {name} is not the same when it is read back: {type(value).__name__}{place}. "
+        "Let its type keep this value in JSON, or return another value."
+    )
+
+
+def _places(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return ", ".join(f"{error.title}.{'.'.join(map(str, one['loc']))}: {one['type']}" for one in problems)
+
+
 @cache
-def _converter(kind: type[Query[Any]]) -> Callable[[Any], Any] | None:
-    """Return the conversion of an answer's data; None if JSON has the values of the type."""
+def _validator(kind: type[Query[Any]]) -> SchemaValidator | None:
+    """Return the validator of an answer's data; None if JSON has the values of the type."""
     result = result_type(kind)
     if result is Any or all(map(_is_json, _leaves(result))):
         return None
-    schema = TypeAdapter(AnswerTypes().readable(result)).core_schema
-    validator = validator_of(changed(schema, _with_base64), _BASE64)
-    return lambda data: validator.validate_json(to_json(data))
+    return validator_of(changed(_schema(kind), _with_base64), _BASE64)
+
+
+@cache
+def _hides_types(kind: type[Query[Any]]) -> bool:
+    return hides_types(_schema(kind))
+
+
+def _schema(kind: type[Query[Any]]) -> CoreSchema:
+    return TypeAdapter(AnswerTypes().readable(result_type(kind))).core_schema
 
 
 def _with_base64(node: Node, copy: Node, config: Config) -> Node:
@@ -82,7 +127,7 @@ def _is_json(kind: Any) -> bool:
 def answer_mistake(kind: type[Query[Any]]) -> str:
     """Return a sentence for the author if answers cannot be converted to the type of a query, or an empty string."""
     try:
-        _converter(kind)
+        _validator(kind)
     except Exception as error:
         reason = str(error).splitlines()[0].rstrip(".")
         return f"{kind.__name__} is a Query of a type that pydantic cannot read ({reason})."

@@ -7,19 +7,27 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from dualbus.application.answers import check_answer
 from dualbus.application.forms import json_form, text_form
+from dualbus.application.messages import Query
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.values import check
 
 
-def answer_data(data: Any) -> Any:
-    """Return the data of an answer in the forms of JSON. Raises WireError for values without a form."""
+def answer_data(value: Any, kind: type[Query[Any]] | None = None) -> Any:
+    """Return a value in the forms of JSON; `kind`, as the answer to a query.
+
+    Raises WireError for values without a form, and for an answer that would change.
+    """
     try:
-        check(data)  # most answers are rows of plain values
+        check(value)  # most answers are rows of plain values
     except WireError:
-        data = json_form(data)
+        data = json_form(value)
         check(data)
-    return data
+        if kind is not None:
+            check_answer(kind, value, data)
+        return data
+    return value
 
 
 def bound(cursor: object, number: int, value: Any) -> Any:

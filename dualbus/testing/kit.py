@@ -78,7 +78,7 @@ def answer(app: App, *, given: Iterable[Event] = (), when: Query[R]) -> R:
     function = app.answers.get(type(when))
     if function is None:
         raise AssertionError(f"{type(when).__name__} is not among the queries of the application.")
-    return answer_of(when, unpack(pack(answer_data(function(when, project(app, given=given))))))
+    return answer_of(when, unpack(pack(answer_data(function(when, project(app, given=given)), type(when)))))
 
 
 def react(

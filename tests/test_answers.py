@@ -1,0 +1,208 @@
+"""Typed answers: a client reads the value that the query function has returned, or the query is aborted."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import pytest
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PrivateAttr, computed_field
+from pydantic.dataclasses import dataclass
+from typing_extensions import TypedDict
+
+from dualbus import App, Query, ReadOnlyTables
+from dualbus.application.answers import ChangedAnswer
+from dualbus.log.latest import LatestLog
+from dualbus.protocol.codec import unpack
+from dualbus.protocol.records import Job
+from dualbus.querybus.feed import EventFeed
+from dualbus.querybus.responder import Responder
+from dualbus.readmodel.memory import ModelInMemory
+from dualbus.testing import answer
+
+
+class Level(IntEnum):
+    HIGH = 42
+
+
+class Two(BaseModel):
+    p: Decimal = Field(default=Decimal(0), validation_alias="thePrice", serialization_alias="aPrice")
+
+
+class Required(BaseModel):
+    p: int = Field(validation_alias="thePrice", serialization_alias="aPrice")
+
+
+class Hidden(BaseModel):
+    n: int = Field(default=1, exclude=True)
+
+
+class Animal(BaseModel):
+    name: str
+
+
+class Dog(Animal):
+    breed: str
+
+
+class Kennel(BaseModel):
+    pets: list[Animal]
+
+
+class Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    side: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def square(self) -> int:
+        return self.side**2
+
+
+class Open(Animal):
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def length(self) -> int:
+        return len(self.name)
+
+
+class Shouted(BaseModel):
+    word: Annotated[str, AfterValidator(lambda text: text + "!")]
+    masked: Annotated[str, PlainSerializer(lambda text: "****")] = "****"
+
+
+class Free(BaseModel):
+    anything: Any = None
+    level: Level | int = 0
+
+
+class Noted(BaseModel):
+    _note: str = PrivateAttr("")
+
+
+class Aliased(BaseModel):
+    at: datetime = Field(alias="theTime")
+    data: bytes = b""
+
+
+class Row(TypedDict):
+    at: str | date
+
+
+class Columns(BaseModel):
+    name: str = Field(validation_alias="user_name")
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Span:
+    first: date
+    pet: Animal | None = None
+
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+DAY = date(2026, 1, 31)
+
+
+def noted() -> Noted:
+    made = Noted()
+    made._note = "x"
+    return made
+
+
+def returning(type_: Any, value: Any) -> tuple[App, Query[Any]]:
+    """Return an application with a query of a type, whose function returns a value."""
+
+    class Find(Query[type_]):
+        pass
+
+    def find(query: Any, tables: ReadOnlyTables) -> Any:
+        return value
+
+    find.__annotations__["query"] = Find
+    return App(queries=[find]), Find()
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (Open, Open(name="a")),
+        (list[Animal | Dog], [Animal(name="a"), Dog(name="a", breed="b")]),
+        (Aliased, Aliased(theTime=NOON, data=b"\xff")),
+        (Hidden, Hidden()),
+        (date | None, DAY),
+        (Level | None, Level.HIGH),
+        (Span, Span(DAY, Animal(name="a"))),
+        (dict[str, Decimal], {"a": Decimal("0.10")}),
+        (Free, Free(anything=[1, None], level=5)),
+    ],
+    ids=str,
+)
+def test_an_answer_is_read_equal(type_: Any, value: Any) -> None:
+    app, query = returning(type_, value)
+
+    read = answer(app, when=query)
+
+    assert (type(read), read) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "place"),
+    [
+        (Two, Two(thePrice=Decimal(5)), r"Two\.p\. Let"),
+        (Hidden, Hidden(n=5), r"Hidden\.n\. Let"),
+        (list[Animal], [Dog(name="a", breed="b")], r"list\[0\] \(a value of type Dog, read as Animal\)"),
+        (Kennel, Kennel(pets=[Dog(name="a", breed="b")]), r"Kennel\.pets\[0\] \(a value of type Dog"),
+        (str | date, DAY, r"date \(a value of type date, read as str\)"),
+        (Row, {"at": DAY}, r"dict\['at'\] \(a value of type date, read as str\)"),
+        (Shouted, Shouted(word="a"), r"Shouted\.word\."),
+        (Shouted, Shouted(word="a", masked="b"), r"Shouted\.(word|masked)\."),
+        (Free, Free(anything=DAY), r"Free\.anything \(a value of type date, read as str\)"),
+        (Free | None, Free(level=Level.HIGH), r"Free\.level \(a value of type Level, read as int\)"),
+        (Noted, noted(), r"when it is read back: Noted\."),
+        (Span, Span(DAY, Dog(name="a", breed="b")), r"Span\.pet"),
+        (Required, Required(thePrice=1), r"cannot be read back \(Required\.thePrice: missing\)"),
+        (Closed, Closed(side=2), r"cannot be read back \(Closed\.square: extra_forbidden\)"),
+    ],
+    ids=str,
+)
+def test_an_answer_that_would_change_on_the_way_is_refused(type_: Any, value: Any, place: str) -> None:
+    app, query = returning(type_, value)
+
+    with pytest.raises(ChangedAnswer, match=rf"The answer to Find .*{place}"):
+        answer(app, when=query)
+
+
+@pytest.mark.parametrize(
+    ("type_", "rows", "check"),
+    [
+        (Columns, {"user_name": "Ada"}, lambda read: read.name == "Ada"),
+        (list[Columns], [{"user_name": "Ada", "id": UUID(int=1)}], lambda read: read[0].id == str(UUID(int=1))),
+        (Two, {"thePrice": "5"}, lambda read: read.p == 5),
+        (Aliased, {"theTime": NOON, "data": b"\xff"}, lambda read: read == Aliased(theTime=NOON, data=b"\xff")),
+    ],
+    ids=str,
+)
+def test_a_row_in_place_of_a_model_is_for_the_model_to_read(
+    type_: Any, rows: Any, check: Callable[[Any], bool]
+) -> None:
+    app, query = returning(type_, rows)
+
+    assert check(answer(app, when=query))
+
+
+def test_a_query_bus_aborts_a_query_whose_answer_would_change() -> None:
+    app, _ = returning(list[Animal], [Dog(name="a", breed="b")])
+    feed = EventFeed(app, LatestLog(Path("no-log")).open)
+    job = Job(1, 1, 0.0, None, 0, {"type": "Find", "msg_id": 7})
+
+    body = unpack(Responder(app, feed).answer(job, ModelInMemory([]))[0])
+
+    assert (body["code"], body["text"]) == (
+        14,
+        "The answer to Find is not the same when it is read back: list[0] (a value of type Dog, read as Animal). "
+        "Let its type keep this value in JSON, or return another value.",
+    )
