@@ -14,8 +14,14 @@ from uuid import UUID
 import pytest
 from pydantic import (
     BaseModel,
+    DirectoryPath,
     Field,
+    FilePath,
+    FutureDate,
+    FutureDatetime,
     JsonValue,
+    NewPath,
+    PastDate,
     RootModel,
     Secret,
     SecretStr,
@@ -432,6 +438,35 @@ Named = TypeAliasType("Named", Address)
 Distinct = NewType("Distinct", Person)
 
 
+class Trip(BaseModel):
+    at: FutureDatetime | None = None
+
+
+@dataclass
+class Stored:
+    path: FilePath
+
+
+@dataclass
+class Half:
+    number: int
+    twice: int = dataclass_field(init=False, default=0)
+
+
+class Labelled(BaseModel):
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def key(self) -> Annotated[str, Private] | None:
+        return None
+
+
+class Counted(Event):
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def key(self) -> Annotated[str, THING]:
+        return "1"
+
+
 def event(annotation: Any, default: Any = ..., **more: Any) -> type[Event]:
     """Return an event with a field of this type."""
     return create_model("Kept", __base__=Event, field=(annotation, default), **more)
@@ -449,6 +484,14 @@ def inside(place: str) -> str:
     return INSIDE.replace("Person.email", place)
 
 
+LATER = (
+    "Kept.field is not in the future when Kept is read later: use date or datetime, and check the value in the "
+    "command."
+)
+ON_DISK = (
+    "Kept.field depends on the files of the machine that reads Kept: use Path or str, and check the file in the "
+    "command."
+)
 SECRET = "is a secret of pydantic, stored as ***: use Annotated[str, Private]."
 
 
@@ -462,6 +505,8 @@ SECRET = "is a secret of pydantic, stored as ***: use Annotated[str, Private]."
         (event(Annotated[datetime, THING]), TAG_VALUES),
         (event(Annotated[Colour, THING]), TAG_VALUES),
         (event(Annotated[dict[str, str], THING]), TAG_VALUES),
+        (event(Annotated[list[list[str]], THING]), TAG_VALUES),
+        (event(Annotated[tuple[set[int] | None, ...] | None, THING]), TAG_VALUES),
         (event(Person), INSIDE),
         (event(dict[str, list[Person]] | None), INSIDE),
         (event(Plain), inside("Plain.email")),
@@ -481,6 +526,16 @@ SECRET = "is a secret of pydantic, stored as ***: use Annotated[str, Private]."
             event(str, Field(exclude=True)),
             "Kept.field is excluded from JSON, so Kept would lose it in the log: remove exclude.",
         ),
+        (event(FutureDate), LATER),
+        (event(dict[str, list[FutureDatetime]] | None), LATER),
+        (event(list[Trip]), LATER.replace("Kept.field", "Trip.at")),
+        (event(FilePath), ON_DISK),
+        (event(NewPath | None, None), ON_DISK),
+        (event(tuple[DirectoryPath, ...]), ON_DISK),
+        (event(Stored), ON_DISK.replace("Kept.field", "Stored.path")),
+        (event(Half), "Half.twice has init=False, so Kept could not be read from the log: make it a property."),
+        (Counted, "Counted.key: Tag and Private have no effect on a computed field: make it a field."),
+        (event(Labelled), "Labelled.key: Tag and Private have no effect on a computed field: make it a field."),
         (
             event("Nowhere"),
             "Kept has a field of a type that cannot be resolved: import the type at run time, not only under",
@@ -532,6 +587,24 @@ def test_a_private_field_is_shown_under_no_other_name() -> None:
 
     assert sentence.startswith("Renamed has Private fields, which replies omit by name, and a model_serializer")
     assert "secret" not in repr(Renamed(id="1", email="secret"))
+
+
+class Booking(Command):
+    at: FutureDatetime
+    scan: FilePath
+    half: Half
+
+
+class Stamped(Event):
+    at: PastDate
+    path: Path
+
+
+def test_a_command_may_depend_on_the_moment_and_on_the_disk() -> None:
+    def book(command: Booking, past: Past) -> list[Stamped]:
+        return []
+
+    assert made(commands=[book])
 
 
 def test_a_type_that_names_itself_is_searched_once() -> None:

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+from pydantic import BaseModel, FutureDate, FutureDatetime, Secret, SecretBytes, SecretStr
+from pydantic.types import PathType
 from typing_extensions import is_typeddict
 
 from dualbus.application.messages import Command, Event, Message, Query, is_private, private_fields, tag_fields
+from dualbus.application.schemas import Node, nodes
 from dualbus.application.tags import Tag, is_taggable
 
 RESERVED = {"problems"}  # used by the base classes
@@ -57,6 +59,12 @@ def _event_mistakes(kind: type[Event]) -> Iterator[str]:
     for record, fields in _records(kind, {}).items():
         for name, inner in fields.items():
             yield from _field_mistakes(kind, record, name, inner)
+        for name, computed in _computed(record).items():
+            if any(map(_is_mark, _arguments(computed))):
+                place = f"{record.__name__}.{name}"
+                yield f"{place}: Tag and Private have no effect on a computed field: make it a field."
+    for node in nodes(kind.__pydantic_core_schema__):
+        yield from _dataclass_mistakes(kind, node)
 
 
 def _inner_private_fields(kind: type[Message]) -> Iterator[str]:
@@ -78,8 +86,29 @@ def _field_mistakes(kind: type[Event], record: type[Any], name: str, field: "_Fi
         yield f"{place} is excluded from JSON, so {kind.__name__} would lose it in the log: remove exclude."
     if any(issubclass(part, SecretStr | SecretBytes | Secret) for part in _parts(field.annotation)):
         yield f"{place} is a secret of pydantic, stored as ***: use Annotated[str, Private]."
-    if record is not kind and any(map(_is_mark, (*field.metadata, *_arguments(field.annotation)))):
+    parts = (*field.metadata, *_arguments(field.annotation))
+    if record is not kind and any(map(_is_mark, parts)):
         yield f"{place}: Tag and Private have no effect inside {kind.__name__}: mark the field of the event."
+    if any(issubclass(part, FutureDate | FutureDatetime) for part in _parts(field.annotation)):
+        yield (
+            f"{place} is not in the future when {kind.__name__} is read later: use date or datetime, and check the "
+            "value in the command."
+        )
+    if any(isinstance(part, PathType) for part in parts):
+        yield (
+            f"{place} depends on the files of the machine that reads {kind.__name__}: use Path or str, and check the "
+            "file in the command."
+        )
+
+
+def _dataclass_mistakes(kind: type[Event], node: Node) -> Iterator[str]:
+    """Yield a sentence for each field that pydantic writes and refuses when it reads: a field without init."""
+    if node.get("type") != "dataclass" or node.get("config", {}).get("extra_fields_behavior") != "forbid":
+        return
+    for inner in nodes(node["schema"]):
+        if inner.get("type") == "dataclass-field" and inner.get("init") is False:
+            place = f"{node['cls'].__name__}.{inner['name']}"
+            yield f"{place} has init=False, so {kind.__name__} could not be read from the log: make it a property."
 
 
 def _is_complete(kind: type[BaseModel]) -> bool:
@@ -116,6 +145,13 @@ def _parts(annotation: Any) -> Iterator[type[Any]]:
                 yield kind
 
 
+def _computed(kind: type[Any]) -> dict[str, Any]:
+    """Return the types of the computed fields of a class."""
+    decorators = getattr(kind, "__pydantic_decorators__", None)
+    found = decorators.computed_fields.items() if decorators else ()
+    return {name: decorator.info.return_type for name, decorator in found}
+
+
 class _Field(NamedTuple):
     annotation: Any
     metadata: Sequence[Any]
@@ -124,7 +160,7 @@ class _Field(NamedTuple):
 
 def _records(kind: type[Any], found: dict[type[Any], dict[str, _Field]]) -> dict[type[Any], dict[str, _Field]]:
     """Return the fields of a class, and those of the models, dataclasses, TypedDicts and tuples in its fields."""
-    if kind not in found and (fields := _fields(kind)):
+    if kind not in found and ((fields := _fields(kind)) or _computed(kind)):
         found[kind] = fields
         for field in fields.values():
             for part in _parts(field.annotation):

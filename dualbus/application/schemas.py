@@ -1,6 +1,6 @@
 """Changed copies of pydantic's core schemas, as validators."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, cast
 
 from pydantic_core import CoreSchema, SchemaValidator
@@ -40,6 +40,13 @@ def _changed(part: Any, change: Change, config: Config) -> Any:
 
 def holds(part: Any, accepts: Callable[[Node], bool]) -> bool:
     """Return whether a schema has a node that a function accepts."""
+    return any(map(accepts, nodes(part)))
+
+
+def nodes(part: Any) -> Iterator[Node]:
+    """Yield the nodes of a schema, and all other dictionaries in the schema."""
     if type(part) is dict:
-        return accepts(part) or any(holds(value, accepts) for value in part.values())
-    return type(part) in (list, tuple) and any(holds(value, accepts) for value in part)
+        yield part
+    if type(part) in (dict, list, tuple):
+        for inner in part.values() if type(part) is dict else part:
+            yield from nodes(inner)

@@ -57,14 +57,17 @@ def tag_text(value: Taggable) -> str:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
-def is_taggable(annotation: Any) -> bool:
-    """Return whether the values of a field's type can be tags: a text for each value, for each value of a list."""
+def is_taggable(annotation: Any, *, lists: bool = True) -> bool:
+    """Return whether the values of a field's type can be tags: a text for each value, for each value of a list.
+
+    A list inside a list has no text.
+    """
     annotation = plain_type(annotation)
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin in (list, set, frozenset, tuple):
-        return all(is_taggable(part) for part in parts if part is not ...)
+        return lists and all(is_taggable(part, lists=False) for part in parts if part is not ...)
     if origin in (Union, UnionType):
-        return all(is_taggable(part) for part in parts if part is not type(None))
+        return all(is_taggable(part, lists=lists) for part in parts if part is not type(None))
     if origin is Literal:
         return all(type(part) is str for part in parts)
     if not isinstance(annotation, type):
