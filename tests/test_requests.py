@@ -9,13 +9,17 @@ from uuid import UUID
 import pytest
 from pydantic import (
     AfterValidator,
+    AliasChoices,
+    AliasPath,
     BaseModel,
+    ConfigDict,
     Field,
     PlainSerializer,
     PrivateAttr,
     SecretStr,
     computed_field,
 )
+from pydantic.dataclasses import dataclass
 
 from dualbus import Command, Rejected
 from dualbus.application.messages import Message, parse
@@ -43,6 +47,28 @@ class Computed(Command):
 class Aliased(Command):
     day: date = Field(alias="theDay")
     price: Decimal = Field(default=Decimal(1), alias="thePrice")
+
+
+class Inner(BaseModel):
+    name: str = Field(validation_alias="theName", serialization_alias="aName")
+    at: date | None = None
+
+
+@dataclass
+class Record:
+    name: Annotated[str, Field(validation_alias="theName")]
+
+
+class ReadAlias(Command):
+    price: int = Field(validation_alias="thePrice")
+    other: int = Field(default=1, validation_alias=AliasChoices(AliasPath("a", 0), "b", "c"), serialization_alias="d")
+    inner: list[Inner] = Field(default_factory=list, validation_alias="theInner")
+    record: Record | None = None
+
+
+class ByName(Command):
+    model_config = ConfigDict(validate_by_name=True)
+    price: int = Field(validation_alias="thePrice")
 
 
 class Ruled(Command):
@@ -80,6 +106,8 @@ def noted() -> Noted:
     [
         Computed(side=3),
         Aliased(theDay=date(2026, 1, 31), thePrice=Decimal("0.10")),
+        ReadAlias(thePrice=3, b=5, theInner=[Inner(theName="a")], record=Record(theName="b")),  # type: ignore[call-arg]
+        ByName(price=3),
         Ruled(low=1),
         Plain(anything={"a": [1, "2", None]}),
         Plain(text_first="0.10"),
@@ -144,6 +172,11 @@ class Upload(Command):
 def sent(**fields: Any) -> Any:
     """Return the fields of an Upload as the gateway receives them from a client with keywords."""
     return unpack(packed_body({"type": "Upload", "payload": fields}))["payload"]
+
+
+def test_a_model_is_a_keyword_under_the_names_that_its_class_reads() -> None:
+    fields = unpack(packed_body({"type": "ReadAlias", "payload": {"theInner": [Inner(theName="a")], "thePrice": 3}}))
+    assert parse(ReadAlias, fields["payload"]) == ReadAlias(thePrice=3, theInner=[Inner(theName="a")])
 
 
 def test_python_s_values_are_keywords() -> None:

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
+from functools import cache
 from types import NoneType
 from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel
+from pydantic_core import SchemaSerializer
+
+from dualbus.application.schemas import Config, Node, changed, serializer_of
 
 _PLAIN = (str, int, float, bool, NoneType)
 
@@ -48,8 +52,33 @@ def request_form(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return list(map(request_form, value))
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", by_alias=True, round_trip=True)
+        return read_form(value)
     return value if type(value) is Decimal else json_form(value)
+
+
+def read_form(model: BaseModel) -> Any:
+    """Return the JSON form of a model under the names that its class reads, also if the class writes other names."""
+    if (serializer := _serializer(type(model))) is None:
+        return model.model_dump(mode="json", by_alias=True, round_trip=True)
+    return serializer.to_python(model, mode="json", by_alias=True, round_trip=True)
+
+
+@cache
+def _serializer(kind: type[BaseModel]) -> SchemaSerializer | None:
+    """Return the serializer with the names that a class reads; None if these are the names that the class writes."""
+    schema = kind.__pydantic_core_schema__
+    renamed = changed(schema, _with_read_name)
+    return None if renamed == schema else serializer_of(renamed)
+
+
+def _with_read_name(node: Node, copy: Node, config: Config) -> Node:
+    alias = node.get("validation_alias")
+    written = node.get("serialization_alias")
+    if alias is None or (written is None and (config or {}).get("validate_by_name")):
+        return copy
+    paths = [[alias]] if isinstance(alias, str) else alias if isinstance(alias[0], list) else [alias]
+    read = [path[0] for path in paths if len(path) == 1]
+    return copy if not read or written in read else {**copy, "serialization_alias": read[0]}
 
 
 def _object(value: dict[Any, Any], form: Callable[[Any], Any]) -> dict[Any, Any]:

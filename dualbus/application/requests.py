@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError
 
+from dualbus.application.forms import read_form
 from dualbus.application.messages import Invalid, Message, has_json_values, parse
 from dualbus.application.schemas import holds
 from dualbus.protocol.codes import WireError
@@ -18,7 +19,7 @@ def request_fields(message: Message) -> dict[str, Any]:
     """Return the fields of a message as JSON values; raise WireError for a message that would change."""
     kind = type(message)
     try:
-        fields: dict[str, Any] = message.model_dump(mode="json", by_alias=True, round_trip=True)
+        fields: dict[str, Any] = read_form(message)
     except (PydanticSerializationError, UnicodeDecodeError) as error:
         raise WireError(f"{kind.__name__} has no form in JSON.") from error
     if _is_certain(kind):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, cast
 
-from pydantic_core import CoreSchema, SchemaValidator
+from pydantic_core import CoreSchema, SchemaSerializer, SchemaValidator
 
 Node: TypeAlias = dict[str, Any]
 Config: TypeAlias = Any  # a CoreConfig, or None
@@ -16,6 +16,11 @@ def validator_of(schema: CoreSchema, config: Config = None) -> SchemaValidator:
     """Return a validator of a changed schema."""
     # Without this parameter, pydantic takes the validators of nested classes in place of their changed schemas.
     return SchemaValidator(schema, config, _use_prebuilt=False)
+
+
+def serializer_of(schema: CoreSchema) -> SchemaSerializer:
+    """Return a serializer of a changed schema."""
+    return SchemaSerializer(schema, None, _use_prebuilt=False)
 
 
 def changed(schema: CoreSchema, change: Change) -> CoreSchema:
