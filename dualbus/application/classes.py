@@ -9,7 +9,7 @@ from pydantic.types import PathType
 from typing_extensions import is_typeddict
 
 from dualbus.application.messages import Command, Event, Message, Query, is_private, private_fields, tag_fields
-from dualbus.application.schemas import Node, nodes
+from dualbus.application.schemas import Node, fields_without_init, nodes
 from dualbus.application.tags import Tag, is_taggable
 
 RESERVED = {"problems"}  # used by the base classes
@@ -103,11 +103,9 @@ def _field_mistakes(kind: type[Event], record: type[Any], name: str, field: "_Fi
 
 def _dataclass_mistakes(kind: type[Event], node: Node) -> Iterator[str]:
     """Yield a sentence for each field that pydantic writes and refuses when it reads: a field without init."""
-    if node.get("type") != "dataclass" or node.get("config", {}).get("extra_fields_behavior") != "forbid":
-        return
-    for inner in nodes(node["schema"]):
-        if inner.get("type") == "dataclass-field" and inner.get("init") is False:
-            place = f"{node['cls'].__name__}.{inner['name']}"
+    if node.get("config", {}).get("extra_fields_behavior") == "forbid":
+        for name in fields_without_init(node):
+            place = f"{node['cls'].__name__}.{name}"
             yield f"{place} has init=False, so {kind.__name__} could not be read from the log: make it a property."
 
 

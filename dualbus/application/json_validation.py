@@ -1,8 +1,9 @@
-"""Validation of JSON in two respects in which pydantic loses what a client has sent.
+"""Validation of JSON in three respects in which pydantic loses what a client has sent.
 
 pydantic converts a number in JSON to a float before a Decimal field sees the number. Behind a function of the author
 that runs before a field's own rules, pydantic validates Python: in strict mode, the text of a date is refused there.
-Copies of the classes' schemas look the digits of numbers up, and validate the result of such a function as JSON.
+In a nested model whose author does not configure `extra`, pydantic ignores unknown fields. Copies of the classes'
+schemas look the digits of numbers up, validate the result of such a function as JSON, and refuse unknown fields.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 from pydantic_core import CoreSchema, PydanticKnownError, SchemaValidator, core_schema, to_json
 
-from dualbus.application.schemas import Config, Node, changed, holds, validator_of
+from dualbus.application.schemas import Config, Node, changed, fields_without_init, holds, validator_of
 from dualbus.protocol.numbers import Number
 
 _BEFORE = ("function-before", "function-wrap")
@@ -72,16 +73,27 @@ def has_functions(kind: type[BaseModel]) -> bool:
     return holds(kind.__pydantic_core_schema__, lambda node: node.get("type") in _BEFORE)
 
 
+@cache
+def has_open_records(kind: type[BaseModel]) -> bool:
+    """Return whether a class has records that ignore unknown fields, at any depth, without a choice of the author."""
+    return holds(kind.__pydantic_core_schema__, _is_open)
+
+
 def json_validator(kind: type[BaseModel], *, by_name: bool = False) -> SchemaValidator:
     """Return a validator of JSON; `by_name`, with the names of the fields in place of their aliases."""
     return validator_of(json_schema(kind, by_name=by_name))
 
 
 def json_schema(kind: type[BaseModel], *, by_name: bool = False) -> CoreSchema:
-    """Return the schema of the validator."""
+    """Return the schema of the validator.
+
+    Only messages refuse unknown fields of records: an event in the log may have the fields of an earlier record.
+    """
     definitions: list[Any] = []
 
     def change(node: Node, copy: Node, config: Config) -> Node:
+        if not by_name:
+            copy = _closed(node, copy, config)
         match node.get("type"):
             case "definitions":
                 definitions.extend(copy["definitions"])
@@ -94,7 +106,7 @@ def json_schema(kind: type[BaseModel], *, by_name: bool = False) -> CoreSchema:
                 plain = core_schema.no_info_plain_validator_function(inner)
                 return _after(_restored, {**node, "schema": plain})
             case "function-before" | "function-wrap" | "function-plain":
-                return _after(_restored, node)
+                return _after(_restored, node if by_name else cast("Node", changed(cast("Any", node), _closed)))
         return copy
 
     return changed(kind.__pydantic_core_schema__, change)
@@ -132,6 +144,25 @@ class _Inner:
         if _is_json(value):
             return validate(self._validator, value, by_name=self._by_name)
         return self._validator.validate_python(value)
+
+
+def _closed(node: Node, copy: Node, config: Config) -> Node:
+    """Return a node that refuses unknown fields, unless the author configures `extra`."""
+    if not _is_open(node):
+        return copy
+    closed = {**copy, "config": {**node.get("config", {}), "extra_fields_behavior": "forbid"}}
+    return {**closed, "extra_behavior": "forbid"} if node["type"] == "typed-dict" else closed
+
+
+def _is_open(node: Node) -> bool:
+    """Return whether a record ignores unknown fields, without a choice of its author.
+
+    A dataclass with init=False writes a field that it does not read.
+    """
+    if node.get("type") not in ("model", "dataclass", "typed-dict") or node.get("root_model"):
+        return False
+    chosen = node.get("extra_behavior", "ignore") != "ignore" or "extra_fields_behavior" in node.get("config", {})
+    return not chosen and not fields_without_init(node)
 
 
 def _needs_info(part: Any) -> bool:

@@ -6,7 +6,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Generic, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, StringConstraints, ValidationError, ValidationInfo
-from pydantic_core import CoreSchema, core_schema, to_json
+from pydantic_core import CoreSchema, SchemaValidator, core_schema, to_json
 from typing_extensions import TypeVar
 
 from dualbus.application.error_text import EMAIL_PATTERN, problems
@@ -15,6 +15,7 @@ from dualbus.application.json_validation import (
     AmbiguousNumbers,
     has_decimals,
     has_functions,
+    has_open_records,
     json_validator,
     validate,
 )
@@ -131,12 +132,19 @@ def _with_json_objects(kind: type[Message], schema: CoreSchema) -> CoreSchema:
             data = to_json(value)
         except ValueError:  # not decoded from JSON
             return strictly(value)
-        own = json_validator(kind) if has_functions(kind) else kind.__pydantic_validator__
-        return own.validate_json(data)
+        return _json_reader(kind).validate_json(data)
 
     inner: dict[str, Any] = {**schema}
     ref = inner.pop("ref", None)  # further uses of the class in the same schema refer to the outer schema
     return core_schema.with_info_wrap_validator_function(validate, cast("CoreSchema", inner), ref=ref)
+
+
+@cache
+def _json_reader(kind: type[Message]) -> SchemaValidator:
+    """Return the validator of a message in JSON."""
+    if has_functions(kind) or has_open_records(kind):
+        return json_validator(kind)
+    return cast("SchemaValidator", kind.__pydantic_validator__)
 
 
 @cache
@@ -149,6 +157,7 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
     validator, has_rules = kind.__pydantic_validator__, kind.problems is not Message.problems
     is_json, functions = has_json_values(kind), has_functions(kind)
     exact = json_validator(kind) if functions or has_decimals(kind) else None
+    reader = exact or _json_reader(kind)
 
     def parse(fields: dict[str, Any]) -> Message:
         own_fields = {**fields}  # a copy: a validator of the application may change the dictionary
@@ -159,7 +168,7 @@ def _parser(kind: type[Message]) -> Callable[[dict[str, Any]], Any]:
             elif is_json:
                 message = validator.validate_python(own_fields)
             else:
-                message = validator.validate_json(to_json(own_fields))
+                message = reader.validate_json(to_json(own_fields))
         except ValidationError as error:
             found = problems(kind.__name__, error, fields)
             raise Invalid([*found, *_rules_of_right_fields(kind, fields, error)] if has_rules else found) from None

@@ -48,6 +48,16 @@ def holds(part: Any, accepts: Callable[[Node], bool]) -> bool:
     return any(map(accepts, nodes(part)))
 
 
+def fields_without_init(node: Node) -> list[str]:
+    """Return the names of the fields with init=False of a dataclass; none for another node."""
+    if node.get("type") != "dataclass":
+        return []
+    inner = node["schema"]
+    while "fields" not in inner:
+        inner = inner["schema"]
+    return [field["name"] for field in inner["fields"] if field.get("init") is False]
+
+
 def nodes(part: Any) -> Iterator[Node]:
     """Yield the nodes of a schema, and all other dictionaries in the schema."""
     if type(part) is dict:
