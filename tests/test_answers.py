@@ -160,6 +160,7 @@ def test_an_answer_is_read_equal(type_: Any, value: Any) -> None:
         (Row, {"at": DAY}, r"dict\['at'\] \(a value of type date, read as str\)"),
         (Shouted, Shouted(word="a"), r"Shouted\.word\."),
         (Shouted, Shouted(word="a", masked="b"), r"Shouted\.(word|masked)\."),
+        (set[int] | list[Free], [Free(level=Level.HIGH)], r"list\[0\].level"),
         (Free, Free(anything=DAY), r"Free\.anything \(a value of type date, read as str\)"),
         (Free | None, Free(level=Level.HIGH), r"Free\.level \(a value of type Level, read as int\)"),
         (Noted, noted(), r"when it is read back: Noted\."),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from enum import IntEnum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -90,6 +91,15 @@ class Plain(Command):
     hidden: int = Field(default=5, exclude=True)
 
 
+class Level(IntEnum):
+    HIGH = 42
+
+
+class Unsure(Command):
+    level: Level | int = 0
+    numbers: list[set[int] | frozenset[int]] = Field(default_factory=list)
+
+
 class Noted(Command):
     day: date | None = None
     _note: str = PrivateAttr("")
@@ -109,6 +119,7 @@ def noted() -> Noted:
         ReadAlias(thePrice=3, b=5, theInner=[Inner(theName="a")], record=Record(theName="b")),  # type: ignore[call-arg]
         ByName(price=3),
         Ruled(low=1),
+        Unsure(level=42, numbers=[{1}]),
         Plain(anything={"a": [1, "2", None]}),
         Plain(text_first="0.10"),
         Plain(pets=[Animal(name="a")]),
@@ -135,6 +146,8 @@ def test_a_message_is_sent_with_equal_values(message: Message) -> None:
         (Plain(masked="a"), "read back: masked."),
         (Plain(secret=SecretStr("a")), "read back: secret."),
         (Plain(hidden=7), "read back: hidden."),
+        (Unsure(level=Level.HIGH), "read back: level."),
+        (Unsure(numbers=[{1}, frozenset({1})]), "read back: numbers."),
         (noted(), "read back: its private attributes."),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -3,6 +3,7 @@
 import dataclasses
 from collections import deque
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,8 +12,24 @@ from dualbus.application.schemas import holds
 
 
 def hides_types(schema: Any) -> bool:
-    """Return whether two values of a core schema may be equal and of different types, at any depth."""
-    return holds(schema, lambda node: node.get("type") in ("any", "union"))
+    """Return whether two values of a core schema may be equal and of different types: a member of IntEnum | int."""
+    return holds(schema, lambda node: node.get("type") == "union")
+
+
+def same(message: BaseModel, read: BaseModel) -> bool:
+    """Return whether a message is equal to the message read back, and has values of the same types in unions."""
+    return message == read and not (_has_unions(type(message)) and difference(message, read) is not None)
+
+
+@cache
+def _has_unions(kind: type[BaseModel]) -> bool:
+    return hides_types(kind.__pydantic_core_schema__)
+
+
+def changed_names(message: BaseModel, read: BaseModel) -> str:
+    """Return the names of the fields that differ, for a sentence."""
+    names = [name for name, value in message if difference(value, getattr(read, name, None)) is not None]
+    return ", ".join(names) or "its private attributes"
 
 
 def difference(value: Any, read: Any) -> str | None:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, SchemaValidator, from_json
 
 from dualbus.application.causes import cause
+from dualbus.application.equality import changed_names, same
 from dualbus.application.json_validation import has_functions, json_validator
 from dualbus.application.messages import Event, private_fields, tag_fields
 from dualbus.application.plain import is_plain, plain_fields
@@ -39,9 +40,8 @@ def stored(event: Event) -> tuple[str, dict[str, Any]]:
         raise WireError(f"{kind.__name__} could not be read back: {cause(error, kind.model_fields)}.") from error
     fields = from_json(data)
     check(fields)
-    if read != event:
-        changed = [name for name, value in values.items() if value != read.__dict__.get(name)]
-        raise WireError(f"{kind.__name__} is not the same when it is read back: {', '.join(changed)}.")
+    if not same(event, read):
+        raise WireError(f"{kind.__name__} is not the same when it is read back: {changed_names(event, read)}.")
     return data.decode(), fields
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError
 
+from dualbus.application.equality import changed_names, same
 from dualbus.application.forms import read_form
 from dualbus.application.messages import Invalid, Message, has_json_values, parse
 from dualbus.application.schemas import holds
@@ -28,9 +29,8 @@ def request_fields(message: Message) -> dict[str, Any]:
         read = parse(kind, fields)
     except Invalid:  # the bus refuses the message, with all sentences
         return fields
-    if read != message:
-        changed = [name for name, value in message if value != getattr(read, name)] or ["its private attributes"]
-        raise WireError(f"{kind.__name__} is not the same when it is read back: {', '.join(changed)}.")
+    if not same(message, read):
+        raise WireError(f"{kind.__name__} is not the same when it is read back: {changed_names(message, read)}.")
     return fields
 
 
