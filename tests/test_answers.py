@@ -1,6 +1,6 @@
 """Typed answers: a client reads the value that the query function has returned, or the query is aborted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import IntEnum
@@ -183,6 +183,7 @@ def test_an_answer_that_would_change_on_the_way_is_refused(type_: Any, value: An
         (Columns, {"user_name": "Ada"}, lambda read: read.name == "Ada"),
         (list[Columns], [{"user_name": "Ada", "id": UUID(int=1)}], lambda read: read[0].id == str(UUID(int=1))),
         (Two, {"thePrice": "5"}, lambda read: read.p == 5),
+        (Iterable[Span], [Span(DAY)], lambda read: list(read) == [Span(DAY)]),
         (Aliased, {"theTime": NOON, "data": b"\xff"}, lambda read: read == Aliased(theTime=NOON, data=b"\xff")),
     ],
     ids=str,
