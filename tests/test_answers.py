@@ -5,11 +5,20 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 import pytest
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, PrivateAttr, computed_field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    computed_field,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
@@ -72,6 +81,28 @@ class Open(Animal):
 class Shouted(BaseModel):
     word: Annotated[str, AfterValidator(lambda text: text + "!")]
     masked: Annotated[str, PlainSerializer(lambda text: "****")] = "****"
+
+
+class Counted(BaseModel):
+    """A function after the whole changes the model each time that it is validated."""
+
+    count: int
+
+    @model_validator(mode="after")
+    def counted(self) -> Self:
+        self.count += 1
+        return self
+
+
+class FromRows(BaseModel):
+    """A function before the whole expects an object of JSON."""
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def from_row(cls, row: Any) -> Any:
+        return {"name": row["name"]}
 
 
 class Free(BaseModel):
@@ -137,6 +168,7 @@ def returning(type_: Any, value: Any) -> tuple[App, Query[Any]]:
         (Level | None, Level.HIGH),
         (Span, Span(DAY, Animal(name="a"))),
         (dict[str, Decimal], {"a": Decimal("0.10")}),
+        (FromRows, FromRows(name="a")),
         (Free, Free(anything=[1, None], level=5)),
     ],
     ids=str,
@@ -163,6 +195,7 @@ def test_an_answer_is_read_equal(type_: Any, value: Any) -> None:
         (set[int] | list[Free], [Free(level=Level.HIGH)], r"list\[0\].level"),
         (Free, Free(anything=DAY), r"Free\.anything \(a value of type date, read as str\)"),
         (Free | None, Free(level=Level.HIGH), r"Free\.level \(a value of type Level, read as int\)"),
+        (Counted, Counted(count=1), r"Counted\.count\."),
         (Noted, noted(), r"when it is read back: Noted\."),
         (Span, Span(DAY, Dog(name="a", breed="b")), r"Span\.pet"),
         (Required, Required(thePrice=1), r"cannot be read back \(Required\.thePrice: missing\)"),

@@ -23,6 +23,7 @@ from dualbus.runtime.errors import application_errors
 _JSON_TYPES = (str, int, float, NoneType, dict, list)  # not bool: a column of SQLite has 0 and 1
 
 _BASE64 = CoreConfig(val_json_bytes="base64")
+_OTHER = object()
 
 
 class ChangedAnswer(WireError):
@@ -54,25 +55,36 @@ def check_answer(kind: type[Query[Any]], value: Any, data: Any) -> None:
     if (validator := _validator(kind)) is None:
         return
     try:
-        value = validator.validate_python(value)
-    except ValidationError:
-        return
-    name = kind.__name__
-    try:
         read = validator.validate_json(to_json(data))
     except ValidationError as error:
-        raise ChangedAnswer(
-            f"The answer to {name} cannot be read back ({_places(error)}): "
-            "let its type read the fields that it writes."
-        ) from None
+        if _typed(validator, value) is not _OTHER:
+            raise ChangedAnswer(
+                f"The answer to {kind.__name__} cannot be read back ({_places(error)}): "
+                "let its type read the fields that it writes."
+            ) from None
+        return
+    except application_errors():  # of a validator: the client reports it
+        return
     if (value == read and not _hides_types(kind)) or _is_read_once(kind):
         return
-    if (place := difference(value, read)) is None:
-        return
-    raise ChangedAnswer(
-        f"The answer to {name} is not the same when it is read back: {type(value).__name__}{place}. "
-        "Let its type keep this value in JSON, or return another value."
-    )
+    place = difference(value, read)
+    if place is not None and not place.startswith(".") and "]." not in place:  # no attribute: it may be of a row
+        if (value := _typed(validator, value)) is _OTHER:
+            return
+        place = difference(value, read)
+    if place is not None:
+        raise ChangedAnswer(
+            f"The answer to {kind.__name__} is not the same when it is read back: {type(value).__name__}{place}. "
+            "Let its type keep this value in JSON, or return another value."
+        )
+
+
+def _typed(validator: SchemaValidator, value: Any) -> Any:
+    """Return a value with its rows as the classes of the type; _OTHER for a value of another type."""
+    try:
+        return validator.validate_python(value)
+    except application_errors():
+        return _OTHER
 
 
 def _places(error: ValidationError) -> str:
