@@ -45,6 +45,7 @@ _PHRASES = {
 _CODES = {
     "missing": "required",
     "extra_forbidden": "unknown_field",
+    "unexpected_keyword_argument": "unknown_field",  # of a dataclass
     "int_from_float": "wrong_type",
     "int_parsing": "wrong_type",
     "float_parsing": "wrong_type",
@@ -134,7 +135,7 @@ def _sentence(type_name: str, name: str, problem: Mapping[str, Any]) -> str:
     kind, context = problem["type"], problem.get("ctx", {})
     if _is_blank(problem):
         return f"{name} is required"
-    if kind == "extra_forbidden":
+    if _CODES.get(kind) == "unknown_field":
         return f"{name} is not a field of {type_name}"
     if kind == "value_error" or kind not in _PYDANTICS:
         # A validator of the application: a whole sentence, or a phrase to follow the field's name.

@@ -54,7 +54,7 @@ def fields_without_init(node: Node) -> list[str]:
         return []
     inner = node["schema"]
     while "fields" not in inner:
-        inner = inner["schema"]
+        inner = inner.get("schema", {"fields": ()})
     return [field["name"] for field in inner["fields"] if field.get("init") is False]
 
 

@@ -111,6 +111,7 @@ def test_the_members_of_a_union_are_no_part_of_a_path() -> None:
         ("number", "wrong_type"),
         ("house.zip", "required"),
         ("house.breed", "required"),
+        ("house.kind", "unknown_field"),  # of an Address
     }
 
 
