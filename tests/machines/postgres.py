@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -43,6 +44,12 @@ class Postgres:
         ]
         subprocess.run(command, check=True, capture_output=True, cwd="/", **self._as)
 
+    def copy(self, primary: "Postgres", name: str) -> None:
+        """Create this server as a standby of another."""
+        source = f"host={primary.folder} user=dualbus application_name={name}"
+        command = [str(_FOUND[-1].with_name("pg_basebackup")), "-D", str(self.folder / "pg"), "-R", "-c", "fast"]
+        subprocess.run([*command, "-d", source], check=True, capture_output=True, cwd="/", **self._as)
+
     def start(self) -> None:
         options = [f"-c{name}={value}" for name, value in self._settings.items()]
         command = [str(_FOUND[-1]), "-D", str(self.folder / "pg"), *options]
@@ -53,6 +60,21 @@ class Postgres:
         if self.popen:
             self.popen.kill()
             self.popen.wait()
+
+    def crash(self) -> None:
+        """End all processes of the server at once: the next start recovers."""
+        assert self.popen
+        self.popen.send_signal(signal.SIGQUIT)
+        self.popen.wait()
+
+    @property
+    def ready(self) -> bool:
+        """Return whether the server accepts connections."""
+        try:
+            psycopg.connect(self.url().replace("&replicas=1", "")).close()
+        except psycopg.Error:
+            return False
+        return True
 
     def url(self, schema: str = "public", replicas: int = 1) -> str:
         """Return the address of a schema of the database."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dualbus.log.commits import CommitLogRefused, OutcomeUnknown
+from dualbus.log.commits import CommitLogRefused, CommitLogUnreachable, OutcomeUnknown
 from dualbus.log.contract import Log
 from dualbus.log.postgresql.commit_log import PostgresCommitLog
 from dualbus.log.sqlite.reader import SqliteLogReader
@@ -30,18 +30,9 @@ SECONDS = 20.0
 def server() -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="pg"))
     with running_postgres(folder) as found:
-        until(lambda: not reason_of(lambda: psycopg.connect(found.url().replace("&replicas=1", "")).close()))
+        until(lambda: found.ready)
         yield found
     shutil.rmtree(folder)
-
-
-def reason_of(function: object) -> str:
-    """Return the error of a function, or an empty string."""
-    try:
-        function()  # type: ignore[operator]
-    except Exception as error:
-        return str(error) or "error"
-    return ""
 
 
 class TestPostgresCommitLog(CommitLogContract):
@@ -150,3 +141,52 @@ def test_a_commit_that_no_standby_has_is_not_acknowledged(server: Postgres) -> N
         finally:
             connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
             connection.execute("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def primary_and_standby() -> Iterator[tuple[Postgres, Postgres]]:
+    """Start two servers of their own: the primary waits for the standby at each commit."""
+    folders = [Path(tempfile.mkdtemp(prefix="pg")) for _ in range(2)]
+    with running_postgres(folders[0], synchronous_standby_names="standby") as primary:
+        until(lambda: primary.ready)
+        standby = Postgres(folders[1])
+        standby.copy(primary, "standby")
+        standby.start()
+        try:
+            yield primary, standby
+        finally:
+            standby.kill()
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
+def test_a_commit_that_a_restart_of_the_primary_shows_is_acknowledged_when_the_standby_has_it() -> None:
+    with primary_and_standby() as (primary, standby):
+        url = primary.url(replicas=2)
+        with (
+            closing(PostgresCommitLog(url, create=True)) as log,
+            closing(PostgresCommitLog(url, create=True)) as other,
+        ):
+            assert log.put(1, b"first", SECONDS)
+            standby.crash()
+            with pytest.raises(OutcomeUnknown):
+                log.put(2, b"second", 1.0)
+            primary.crash()
+            primary.start()
+            until(lambda: primary.ready)
+
+            assert until(log.tail) == 2
+            for body in (b"second", b"of another writer"):
+                with pytest.raises(OutcomeUnknown):
+                    log.put(2, body, 1.0)
+            with pytest.raises(CommitLogUnreachable):
+                other.get(1, 10)
+
+            standby.start()
+            assert log.put(2, b"second", SECONDS)
+            assert other.get(0, 10) == [b"first", b"second"]
+            primary.crash()
+        with psycopg.connect(standby.url().replace("&replicas=1", ""), autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
+        with closing(PostgresCommitLog(standby.url(), create=True)) as log:
+            assert log.get(0, 10) == [b"first", b"second"]

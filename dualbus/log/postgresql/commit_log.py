@@ -43,6 +43,8 @@ SELECT number, body FROM (
     FROM dualbus_commits WHERE number > %(after)s ORDER BY number LIMIT %(limit)s) AS next
 WHERE size <= %(bytes)s OR number = %(after)s + 1 ORDER BY number
 """
+# Writes to the write-ahead log, and so waits for the standby; needs no privilege, and changes no row.
+_WAIT_FOR_STANDBY = "SELECT pg_logical_emit_message(true, 'dualbus', '')"
 
 
 class PostgresCommitLog:
@@ -56,6 +58,7 @@ class PostgresCommitLog:
         self._notifier: Connection | None = None  # the connection of the listener
         self._listening = threading.Event()
         self.resolved = 0  # puts whose first answer was lost
+        self._replicated: Connection | None = None  # the standby has each commit that this connection has found
         self._inbox = Inbox()
         self.wakeup = self._inbox.wakeup
         self._thread = ConnectionThread(self._url, "postgresql")
@@ -127,8 +130,17 @@ class PostgresCommitLog:
 
     def get(self, after: int, limit: int) -> list[bytes]:
         values = {"after": after, "limit": limit, "bytes": BODY_BYTES_MAX}
+
+        def read(connection: Connection) -> list[Any]:
+            rows = connection.execute(_GET, values).fetchall()
+            if rows and connection is not self._replicated:
+                # A server that has restarted, or was promoted, shows commits that no standby has.
+                connection.execute(_WAIT_FOR_STANDBY)
+                self._replicated = connection
+            return rows
+
         try:
-            rows = self._thread.run(lambda connection: connection.execute(_GET, values).fetchall(), READ_SECONDS)
+            rows = self._thread.run(read, READ_SECONDS)
         except errors.UndefinedTable:
             return []
         except (LostConnection, psycopg.Error) as error:
@@ -201,7 +213,10 @@ def _put(connection: Connection, number: int, body: bytes) -> bool | None:
     if connection.execute(_PUT, values).rowcount:
         return True
     found = connection.execute("SELECT body FROM dualbus_commits WHERE number = %(number)s", values).fetchone()
-    return None if found is None else bytes(found[0]) == body
+    if found is None:
+        return None
+    connection.execute(_WAIT_FOR_STANDBY)  # a restart shows a commit whose wait for the standby it has ended
+    return bytes(found[0]) == body
 
 
 def _value(connection: Connection, sql: str) -> Any:
