@@ -289,20 +289,36 @@ def test_two_machines_that_begin_at_once_have_the_same_log(engine: SharedEngine,
         log.close()
 
 
-def test_a_deleted_stream_is_noticed_at_the_next_start_and_while_running(
-    engine: SharedEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dualbus.log.sqlite.shared.LOST_SECONDS", 1.0)
-    monkeypatch.setattr("dualbus.log.sqlite.shared.TAIL_SECONDS", 0.1)
-    with engine.writer() as one:
-        one.append([decided("c1", event())])
-        commits = one._commits
-        assert isinstance(commits, NatsCommitLog)
-        commits._thread.run(commits._stream._request(f"STREAM.DELETE.{commits._stream.name}", None), 10)
+def delete_stream(commits: NatsCommitLog, *, keep: int) -> None:
+    """Delete a stream behind the back of its writers; keep some of the first commits."""
+    kept = commits.get(0, keep) if keep else []
+    commits._thread.run(commits._stream._request(f"STREAM.DELETE.{commits._stream.name}", None), 10)
+    if kept:
+        commits._thread.run(commits._stream.create(1), 10)
+    for number, body in enumerate(kept, 1):
+        assert commits.put(number, body, 10)
 
-        with pytest.raises(LogDamaged, match="The commit log has lost commits 1 to 2, which the replica in"):
-            until(lambda: one._check_tail(time.monotonic()))
-    with pytest.raises(LogDamaged, match="The commit log has lost commits 1 to 2, which the replica in"):
+
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize("busy", [False, True])
+def test_lost_commits_are_noticed_at_the_next_start_and_while_running(
+    engine: SharedEngine, monkeypatch: pytest.MonkeyPatch, keep: int, busy: bool
+) -> None:
+    for name, seconds in (("PUT", 1.0), ("CLAIM", SILENT_SECONDS + 0.2), ("TAIL", 0.1), ("LOST", 2.0)):
+        monkeypatch.setattr(f"dualbus.log.sqlite.shared.{name}_SECONDS", seconds)
+    lost = rf"The commit log has lost commits {keep + 1} to [23], which the replica in"
+    with engine.writer() as one:
+        until(lambda: one.turn() or one.since)
+        one.append([decided("c1", event())])
+        assert isinstance(one._commits, NatsCommitLog)
+        delete_stream(one._commits, keep=keep)
+
+        if busy:
+            with pytest.raises(OutcomeUnknown):
+                one.append([decided("c2", event())])
+        with pytest.raises(LogDamaged, match=lost):
+            until(lambda: one.turn() and False)
+    with pytest.raises(LogDamaged, match=lost):
         engine.open(engine.folder)
 
 
@@ -318,8 +334,28 @@ def test_an_old_end_of_the_commit_log_is_no_loss_for_a_while(
                 one._check_tail(now + seconds)
         one._check_tail(now + 25)
         monkeypatch.setattr(one._commits, "tail", lambda: 1)
-        one._check_tail(now + 26)
-
-        one._check_tail(now + 50)
+        for seconds in (26, 40, 50):
+            one._check_tail(now + seconds)
         with pytest.raises(LogDamaged, match="has lost commits 2 to 2"):
             one._check_tail(now + 57)
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_old_ends_without_answers_or_checks_between_are_no_loss(
+    engine: SharedEngine, monkeypatch: pytest.MonkeyPatch, paused: bool
+) -> None:
+    with engine.writer() as one:
+        one.append([decided("c1", event())])
+        now = time.monotonic()
+        monkeypatch.setattr(one._commits, "tail", lambda: 1)
+        one._check_tail(now)
+        with monkeypatch.context() as patch:
+            patch.setattr(one._commits, "tail", lambda: None)
+            for seconds in () if paused else range(5, 35, 5):
+                one._check_tail(now + seconds)
+
+        one._check_tail(now + 35)
+        one._check_tail(now + 50)
+        one._check_tail(now + 64)
+        with pytest.raises(LogDamaged, match="has lost commits 2 to 2"):
+            one._check_tail(now + 66)

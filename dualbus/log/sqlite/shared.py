@@ -36,6 +36,7 @@ PROMPT_SECONDS = 0.02  # between announcements of new commits
 POLL_SECONDS = 0.5  # between reads, in case announcements are lost
 TAIL_SECONDS = 2.0  # between checks of the end of the commit log
 LOST_SECONDS = 30.0  # a member of the engine may report an old end for up to 20 seconds
+LATE_SECONDS = PUT_SECONDS + CLAIM_SECONDS  # of a check of the end: unanswered writes delay the check, and no more
 LOST_PAUSE_SECONDS = 0.2  # between two reads
 
 logger = logging.getLogger(__name__)
@@ -215,13 +216,13 @@ class SharedLog(SqliteLog):
         """Follow the commit log, announce this writer, and claim if no writer is active. Return the new events."""
         now = time.monotonic()
         number = self._receive(now)
+        if now >= self._next_tail:
+            self._check_tail(now)  # before a claim, which fails at each turn if the commit log has lost commits
         try:
             if self._behind or number > self._end.number or now >= self._next_poll:
                 self._follow()
             if self.since is None and not self._behind and not self._writers.seconds_to_claim(now):
                 self._claim(now)
-            if now >= self._next_tail:
-                self._check_tail(now)
         except (LogUnavailable, OutcomeUnknown) as problem:
             if str(problem) != self._problem:
                 logger.warning("%s Trying again.", problem)
@@ -283,13 +284,14 @@ class SharedLog(SqliteLog):
         self._announce(leaving=was_active)
 
     def _check_tail(self, now: float) -> None:
-        """Raise LogDamaged if the commit log has ended before the replica for LOST_SECONDS."""
+        """Raise LogDamaged if the commit log has ended before the replica at each check of LOST_SECONDS."""
+        late = now - self._next_tail > LATE_SECONDS
         self._next_tail = now + TAIL_SECONDS
         tail = self._commits.tail()
         self.reachable = tail is not None
         if tail is None or tail >= self._end.number:
-            self._ahead_since = None if tail is not None else self._ahead_since
-        elif self._ahead_since is None:
+            self._ahead_since = None
+        elif self._ahead_since is None or late:
             self._ahead_since = now
         elif now - self._ahead_since > LOST_SECONDS:
             raise self._lost(tail)
