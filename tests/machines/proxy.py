@@ -1,9 +1,10 @@
-"""A proxy between a client and a NATS server that drops answers to publications."""
+"""Proxies between a client and a server: to NATS, without some answers; to PostgreSQL, with silence."""
 
 import re
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
 _MESSAGE = re.compile(rb"MSG \S+ \S+ (?:\S+ )?(\d+)\r\n")
@@ -58,6 +59,55 @@ class Proxy:
             pass
         finally:
             stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._listener.close()
+        for connected in self._open:
+            connected.close()
+
+
+class SilentProxy:
+    """Forwards connections to a socket in the file system, until their peer is silent: as if its host were gone."""
+
+    def __init__(self, server: Path) -> None:
+        self._server = str(server)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.silent = False  # for new connections
+        self._open: list[socket.socket] = []
+        self._muted: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def mute(self) -> None:
+        """Drop all bytes of the present connections from now on."""
+        self._muted.update(self._open)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._server)
+            self._open += [client, server]
+            if self.silent:
+                self.mute()
+            for source, target in ((client, server), (server, client)):
+                threading.Thread(target=self._forward, args=(source, target), daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(1 << 16):
+                if source not in self._muted:
+                    target.sendall(data)
+            if source not in self._muted:
+                target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
 
     def __enter__(self) -> Self:
         return self

@@ -1,12 +1,13 @@
 """The commit log in PostgreSQL: the contracts of every commit log and of every log."""
 
+import re
 import shutil
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -15,12 +16,15 @@ import pytest
 from dualbus.log.commits import CommitLogRefused, CommitLogUnreachable, OutcomeUnknown
 from dualbus.log.contract import Log
 from dualbus.log.postgresql.commit_log import PostgresCommitLog
+from dualbus.log.postgresql.connection import Connection, ConnectionThread, LostConnection
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.shared import SharedLog
 from dualbus.testing.cluster import until
 from dualbus.testing.commit_log_contract import CommitLogContract, Opener
 from dualbus.testing.log_contract import GENESIS, Engine, LogContract
+from reactor.role import TAKEOVER_SECONDS
 from tests.machines.postgres import Postgres, needs_postgresql, running_postgres
+from tests.machines.proxy import SilentProxy
 
 pytestmark = needs_postgresql
 SECONDS = 20.0
@@ -190,3 +194,72 @@ def test_a_commit_that_a_restart_of_the_primary_shows_is_acknowledged_when_the_s
             connection.execute("SELECT pg_promote()")
         with closing(PostgresCommitLog(standby.url(), create=True)) as log:
             assert log.get(0, 10) == [b"first", b"second"]
+
+
+@pytest.fixture
+def proxied(server: Postgres) -> Iterator[tuple[SilentProxy, str]]:
+    """A proxy before the server, and the address of a new schema through the proxy."""
+    with SilentProxy(server.folder / ".s.PGSQL.5432") as proxy:
+        url = server.new_url()
+        yield proxy, re.sub(r"@/postgres\?host=[^&]*&", f"@127.0.0.1:{proxy.port}/postgres?", url)
+
+
+def test_announcements_go_on_after_a_silent_loss_of_the_primary(proxied: tuple[SilentProxy, str]) -> None:
+    proxy, url = proxied
+    with closing(PostgresCommitLog(url, create=True)) as one, closing(PostgresCommitLog(url, create=True)) as two:
+        for number in range(2):
+            for sender, receiver in ((one, two), (two, one)):
+                message = f"from {id(sender)} {number}".encode()
+
+                def heard() -> bool:
+                    sender.announce(message)  # noqa: B023 - again, because delivery is not guaranteed
+                    time.sleep(0.05)
+                    return message in receiver.announcements()  # noqa: B023
+
+                until(heard)
+            proxy.mute()
+
+
+def test_a_standby_claims_once_after_a_silent_loss_of_the_primary(
+    proxied: tuple[SilentProxy, str], folder: Path
+) -> None:
+    proxy, url = proxied
+    with PostgresEngine(folder / "one", url).writer() as one, PostgresEngine(folder / "two", url).writer() as two:
+
+        def steady() -> bool:
+            """Return whether no writer has claimed for as long as a reactor waits to take over."""
+            before, end = (one.since, two.since), time.monotonic() + TAKEOVER_SECONDS
+            while (one.since, two.since) == before and time.monotonic() < end:
+                one.turn()
+                two.turn()
+                time.sleep(0.01)
+            return (one.since, two.since) == before and any(before)
+
+        until(lambda: one.turn() or one.since)
+        proxy.mute()
+        until(lambda: one._commits.tail() and two._commits.tail())
+        until(steady)
+
+
+def test_the_queue_of_announcements_is_bounded_while_the_server_is_silent(proxied: tuple[SilentProxy, str]) -> None:
+    proxy, url = proxied
+
+    def ask(connection: Connection) -> bool:
+        return bool(connection.execute("SELECT 1").fetchone())
+
+    def works() -> bool:
+        with suppress(LostConnection):
+            return thread.run(ask, 1.0)
+        return False
+
+    with closing(ConnectionThread(url.replace("replicas=1&", ""), "test")) as thread:
+        assert works()
+        proxy.silent = True
+        proxy.mute()
+        for _ in range(200):
+            thread.start(ask, 0.2)
+            time.sleep(0.01)
+        assert thread._thread._work_queue.qsize() < 50
+
+        proxy.silent = False
+        until(works)

@@ -16,13 +16,15 @@ from psycopg import errors
 from dualbus.log.commits import CommitLogRefused, CommitLogUnreachable, OutcomeUnknown, nothing
 from dualbus.log.contract import LogUnavailable
 from dualbus.log.inbox import Inbox
-from dualbus.log.postgresql.connection import Connection, ConnectionThread, LostConnection, shut_down
+from dualbus.log.postgresql.connection import Connection, ConnectionThread, LostConnection
 
 BODY_BYTES_MAX = 8 << 20  # of one body, and of the bodies of one read
 START_SECONDS = 30.0
 READ_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
-LISTEN_SECONDS = 0.5
+LISTEN_SECONDS = 0.5  # between checks that the server answers the listener
+SILENT_SECONDS = 2.0  # without an answer to an announcement or to a check: connect again
+_KEEPALIVE = {"keepalives_idle": "2", "keepalives_interval": "1", "keepalives_count": "3", "tcp_user_timeout": "5000"}
 
 _CREATE = """
 SELECT pg_advisory_xact_lock(hashtext('dualbus_commits'));
@@ -55,7 +57,7 @@ class PostgresCommitLog:
         self.name = f"PostgreSQL database {urlsplit(self._url).path.removeprefix('/')}"
         self.body_bytes_max = BODY_BYTES_MAX
         self._closed = False
-        self._notifier: Connection | None = None  # the connection of the listener
+        self._heard: Connection | None = None  # the connection that listens
         self._listening = threading.Event()
         self.resolved = 0  # puts whose first answer was lost
         self._replicated: Connection | None = None  # the standby has each commit that this connection has found
@@ -63,6 +65,7 @@ class PostgresCommitLog:
         self.wakeup = self._inbox.wakeup
         self._thread = ConnectionThread(self._url, "postgresql")
         self._announcer = ConnectionThread(self._url, "postgresql-announcer")
+        self._notifications = ConnectionThread(self._url, "postgresql-notifications")
         self._listener = threading.Thread(target=self._listen, name="postgresql-listener", daemon=True)
         try:
             self._open(create)
@@ -160,22 +163,27 @@ class PostgresCommitLog:
 
     def announce(self, message: bytes) -> None:
         self._announcer.start(
-            lambda connection: connection.execute("SELECT pg_notify('dualbus', %s)", (message.hex(),))
+            lambda connection: connection.execute("SELECT pg_notify('dualbus', %s)", (message.hex(),)),
+            SILENT_SECONDS,
         )
 
     def _listen(self) -> None:
         while not self._closed:
-            with (
-                suppress(psycopg.Error),  # the next append or read reports the outage; a notification only saves time
-                psycopg.connect(self._url, autocommit=True, connect_timeout=3) as connection,
-            ):
-                self._notifier = connection
-                connection.execute("LISTEN dualbus")
-                self._listening.set()
-                while not self._closed:
-                    for notification in connection.notifies(timeout=LISTEN_SECONDS, stop_after=1):
-                        self._receive(notification.payload)
+            # The next append or read reports the outage; a notification only saves time.
+            with suppress(LostConnection, psycopg.Error):
+                self._notifications.run(self._hear, LISTEN_SECONDS + SILENT_SECONDS)
+                continue
             time.sleep(PAUSE_SECONDS)
+
+    def _hear(self, connection: Connection) -> None:
+        """Receive notifications for a while. Check that the server answers: a host that is gone sends no error."""
+        if connection is not self._heard:
+            connection.execute("LISTEN dualbus")
+            self._heard = connection
+            self._listening.set()
+        for notification in connection.notifies(timeout=LISTEN_SECONDS):
+            self._receive(notification.payload)
+        connection.execute("SELECT 1")
 
     def _receive(self, payload: str) -> None:
         with suppress(ValueError):
@@ -194,9 +202,10 @@ class PostgresCommitLog:
     def close(self) -> None:
         """Disconnect."""
         self._closed = True
-        shut_down(self._notifier)
+        self._notifications.abandon()
         if self._listener.is_alive():
             self._listener.join()
+        self._notifications.close()
         self._thread.close()
         self._announcer.close()
         self._inbox.close()
@@ -229,6 +238,6 @@ def _without_replicas(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
     copies = options.pop("replicas", "2")
-    options.setdefault("target_session_attrs", "read-write")
+    options = {"target_session_attrs": "read-write", **_KEEPALIVE, **options}
     url = urlunsplit(parts._replace(query=urlencode(options, quote_via=quote)))
     return url, int(copies) if copies.isdecimal() else 2

@@ -5,6 +5,7 @@ statement is therefore abandoned with its connection: the server then finishes o
 """
 
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -31,6 +32,7 @@ class ConnectionThread:
         self._url = url
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._connection: Connection | None = None
+        self._started: list[tuple[float, Future[object]]] = []  # functions in the background, with their deadlines
 
     def run(self, function: Callable[[Connection], T], seconds: float, meanwhile: Callable[[], None] = nothing) -> T:
         """Run a function with the connection, and meanwhile another without it; return the result of the first.
@@ -42,6 +44,7 @@ class ConnectionThread:
         try:
             return future.result(seconds)
         except TimeoutError:
+            future.cancel()  # a queued function would delay the next, while the thread connects
             self.abandon()
             raise LostConnection("No answer before the deadline.") from None
         except psycopg.OperationalError as error:
@@ -49,9 +52,16 @@ class ConnectionThread:
                 raise  # an answer of the server, such as a full disk
             raise LostConnection(str(error)) from None
 
-    def start(self, function: Callable[[Connection], object]) -> None:
-        """Run a function in the background; ignore errors."""
-        self._thread.submit(self._with_connection, function)
+    def start(self, function: Callable[[Connection], object], seconds: float) -> None:
+        """Run a function in the background; ignore errors. While an earlier answer is late, drop all functions."""
+        now = time.monotonic()
+        self._started = [(until, future) for until, future in self._started if not future.done()]
+        if self._started and now > self._started[0][0]:
+            for _, future in self._started:
+                future.cancel()
+            self.abandon()
+            return
+        self._started.append((now + seconds, self._thread.submit(self._with_connection, function)))
 
     def _with_connection(self, function: Callable[[Connection], T]) -> T:
         if self._connection is None or self._connection.closed:
