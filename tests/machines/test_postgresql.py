@@ -103,6 +103,35 @@ def test_a_server_without_a_standby_is_refused_unless_a_single_copy_is_accepted(
         PostgresCommitLog(server.new_url().replace("replicas=1", "replicas=2"), create=True)
 
 
+def test_a_user_without_privileges_and_an_unknown_option_are_refused(server: Postgres) -> None:
+    url = server.new_url()
+    with psycopg.connect(url.replace("&replicas=1", ""), autocommit=True) as connection:
+        connection.execute("CREATE ROLE reader LOGIN")
+        [schema] = connection.execute("SELECT current_schema").fetchone() or ()
+        connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO reader")
+
+    with pytest.raises(CommitLogRefused, match=r"refuses to open the log \(permission denied for schema .* allow"):
+        PostgresCommitLog(url.replace("dualbus@", "reader@"), create=True)
+    with pytest.raises(CommitLogRefused, match=r"refuses to open the log \(.*wrong.*\): correct DUALBUS_LOG"):
+        PostgresCommitLog(f"{url}&wrong=1", create=True)
+
+
+def test_the_start_goes_on_when_a_lock_is_released_and_ends_while_it_is_held(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.new_url()
+    with psycopg.connect(url.replace("&replicas=1", ""), autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(hashtext('dualbus_commits'))")
+        impatient = url.replace("options=", "options=-clock_timeout%3D100%20")
+        with monkeypatch.context() as patch:
+            patch.setattr("dualbus.log.postgresql.commit_log.START_SECONDS", 0.3)
+            with pytest.raises(CommitLogUnreachable, match="lock timeout"):
+                PostgresCommitLog(impatient, create=True)
+
+        threading.Timer(0.5, connection.close).start()
+        PostgresCommitLog(impatient, create=True).close()
+
+
 def test_a_commit_cannot_be_changed_or_deleted(server: Postgres) -> None:
     url = server.new_url()
     with closing(PostgresCommitLog(url, create=True)) as log:

@@ -84,12 +84,18 @@ class PostgresCommitLog:
                 if create:
                     self._thread.run(_create, READ_SECONDS)
                 return
-            except LostConnection as lost:
+            except (LostConnection, psycopg.OperationalError, psycopg.InternalError) as lost:
                 if time.monotonic() > until:
                     raise CommitLogUnreachable(
                         f"PostgreSQL does not answer ({lost}): start the server, or correct DUALBUS_LOG."
                     ) from None
                 time.sleep(PAUSE_SECONDS)
+            except psycopg.Error as error:
+                text = str(error).splitlines()[0].replace(self._url, "…")  # the address may have a password
+                raise CommitLogRefused(
+                    f"PostgreSQL refuses to open the log ({text}): correct DUALBUS_LOG, or allow its user to create "
+                    "tables, functions and triggers in the schema, and to own them."
+                ) from None
 
     def _problems(self, connection: Connection) -> list[str]:
         """Return a sentence for each setting that can lose acknowledged commits."""
