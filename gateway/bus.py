@@ -109,7 +109,9 @@ class Bus:
 
     def assign(self, identity: Identity | None) -> tuple[Worker, list[Request]] | None:
         """Return a worker with capacity and the requests to send to the worker; None without capacity or requests."""
-        if self.slow.queued and (worker := self._worker_for_slow(identity)):
+        if not self.slow.queued:
+            self._reserved = None  # its slow request timed out, or is quick now
+        elif worker := self._worker_for_slow(identity):
             self._quick_next = True
             return worker, self.slow.pop(1)
         if not (self.requeued or self.quick.queued):

@@ -13,21 +13,31 @@ CLIENTS_MAX = 10_000
 CONSOLE = b""  # the id of the gateway's own standard input; a ROUTER socket never assigns an empty id
 
 
+class Usage:
+    """The pending requests of a connection, or of all connections with the key of a named client."""
+
+    __slots__ = ("bytes", "requests")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.bytes = 0
+
+
 class Client:
     """A connection."""
 
     __slots__ = (
-        "_totals", "bytes", "holder", "id", "outbox", "outbox_bytes", "quiet", "requests", "sessions",
-        "stalled_until",
+        "_totals", "holder", "id", "outbox", "outbox_bytes", "quiet", "requests", "sessions", "stalled_until",
+        "usage",
     )  # fmt: skip
 
-    def __init__(self, id_: bytes, holder: Holder, floor: int, totals: Totals) -> None:
+    def __init__(self, id_: bytes, holder: Holder, floor: int, totals: Totals, usage: Usage) -> None:
         self.id = id_
         self.holder = holder
         self._totals = totals
         self.sessions = Sessions(floor, totals)
         self.requests = 0  # not answered yet
-        self.bytes = 0  # of these requests
+        self.usage = usage
         self.outbox: deque[bytes] = deque()  # packed replies
         self.outbox_bytes = 0
         self.stalled_until = 0.0
@@ -75,6 +85,7 @@ class Clients:
         self._holder_of = holder_of
         self._totals = Totals()
         self._by_id: OrderedDict[bytes, Client] = OrderedDict()
+        self._usages: dict[str, Usage] = {}  # by the name of a key, so that further connections bring no room
         self.with_unsent_replies: dict[bytes, Client] = {}
 
     def of(self, id_: bytes) -> Client:
@@ -83,7 +94,8 @@ class Clients:
         if client is None:
             self._evict_idle()
             holder = CLUSTER if id_ == CONSOLE else self._holder_of(id_)
-            client = self._by_id[id_] = Client(id_, holder, self.floor, self._totals)
+            usage = self._usages.setdefault(holder.actor, Usage()) if holder.actor else Usage()
+            client = self._by_id[id_] = Client(id_, holder, self.floor, self._totals, usage)
         else:
             self._by_id.move_to_end(id_)
         return client

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from .clients import Client
 from .request import Request
 
-REQUESTS_MAX, REQUEST_BYTES_MAX = 10_000, 16 << 20  # of one client
+REQUESTS_MAX, REQUEST_BYTES_MAX = (
+    10_000,
+    16 << 20,
+)  # of a connection, or of all with a named key
 ALL_REQUESTS_MAX, ALL_REQUEST_BYTES_MAX = 50_000, 64 << 20
 NEVER = float("inf")
 GRACE_SECONDS = 0.1  # after the deadline of a request in flight: the answer of the bus is more precise than a timeout
@@ -24,18 +27,20 @@ class PendingRequests:
 
     def full(self, client: Client) -> bool:
         """Check whether a client has reached its limit, which is at most the capacity left for all clients."""
+        usage = client.usage
         return (
-            client.requests >= REQUESTS_MAX
-            or client.bytes >= REQUEST_BYTES_MAX
-            or client.requests + len(self._by_id) >= ALL_REQUESTS_MAX
-            or client.bytes + self.bytes >= ALL_REQUEST_BYTES_MAX
+            usage.requests >= REQUESTS_MAX
+            or usage.bytes >= REQUEST_BYTES_MAX
+            or usage.requests + len(self._by_id) >= ALL_REQUESTS_MAX
+            or usage.bytes + self.bytes >= ALL_REQUEST_BYTES_MAX
         )
 
     def add(self, request: Request) -> None:
         """Add an accepted request."""
         client, size = request.client, len(request.body)
         client.requests += 1
-        client.bytes += size
+        client.usage.requests += 1
+        client.usage.bytes += size
         request.session.pending += 1
         self.bytes += size
         self._by_id[request.id] = request
@@ -45,7 +50,8 @@ class PendingRequests:
         """Remove a request and mark it as answered."""
         client, size = request.client, len(request.body)
         client.requests -= 1
-        client.bytes -= size
+        client.usage.requests -= 1
+        client.usage.bytes -= size
         request.session.pending -= 1
         self.bytes -= size
         del self._by_id[request.id]

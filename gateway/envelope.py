@@ -7,12 +7,11 @@ from dualbus.protocol.codes import MessageId, WireError
 from dualbus.protocol.feed import EVENTS
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.origin import PARTS, check_origin
-from dualbus.protocol.values import INT_MAX, check, read_msg_id, read_text
+from dualbus.protocol.values import INT_MAX, TIMEOUT_MS_MAX, check, read_msg_id, read_text
 
 from .access import Holder, scoped_key
 from .request import Request
 
-TIMEOUT_MS_MAX = 3_600_000
 _ENVELOPE = frozenset({"src", "dest", "body", "timeout_ms", "after"})
 _BODY = PARTS | {"type", "msg_id", "payload", "params", "idempotency_key"}
 _OF_CLUSTER = frozenset({"actor", "cause", "correlation"})  # with keys: a client's name is that of its key

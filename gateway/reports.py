@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import Code, error
 
+from .access import scoped_key
 from .request import Request
 from .status import status
 
@@ -32,7 +33,7 @@ def report(router: Router, request: Request, now: float) -> dict[str, Any]:
 def _timeline(router: Router, request: Request) -> dict[str, Any]:
     match unpack(request.body).get("params"):
         case {"key": str(key), **rest} if not rest:
-            found = router.workers.timeline.find(key, None)
+            found = router.workers.timeline.find(scoped_key(request.client.holder.actor, key), None)
         case {"position": int(position), **rest} if not rest:
             found = router.workers.timeline.find(None, position)
         case _:

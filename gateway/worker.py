@@ -27,6 +27,7 @@ class Worker:
         self.identity = Identity(*registration.identity) if registration.identity else None
         self.position = registration.position
         self.active_since = registration.active_since  # None for a standby
+        self.running = 0  # a slow handler
         self.status: dict[str, Any] = {}
         # By sending. A request that timed out remains here until the worker answers, because it still uses credit.
         self.in_flight: dict[int, Request] = {}
@@ -46,11 +47,14 @@ class Worker:
         self.deferred = deferred if type(deferred) is int else 0
         self.identity = Identity(*heartbeat.identity) if heartbeat.identity else None
         self.position = heartbeat.position
+        self.running = heartbeat.running
         self.status = heartbeat.status
 
     @property
     def log_position(self) -> int | None:
         """The position of the log as seen by a projector, or None before the first report."""
+        if self.running:  # it has seen the end of the log before the slow projection
+            return None
         lag = self.status.get("lag_events")
         return self.position + lag if type(lag) is int else None
 

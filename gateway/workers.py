@@ -117,6 +117,9 @@ class Workers:
     ) -> None:
         """Deliver a worker's responses, except responses to sendings that are no longer in flight."""
         worker.last_seen = self.metrics.now = now
+        if self._is_outdated(worker):
+            self.returned(worker, self.deferred.position, [id_ for id_, *_ in responses])
+            return
         bus, in_flight = self.buses[worker.dest], worker.in_flight
         before = len(in_flight)
         batch = AnsweredBatch()
@@ -154,7 +157,8 @@ class Workers:
     def returned(self, worker: Worker, position: int, sendings: Iterable[int]) -> None:
         """Requeue or defer the requests that a worker returned unanswered, by the `position` of its read model."""
         bus = self.buses[worker.dest]
-        self.deferred.position = position
+        if not self._is_outdated(worker):
+            self.deferred.position = position
         again: list[Request] = []
         for sending in sendings:
             request = worker.remove(sending)
@@ -162,8 +166,16 @@ class Workers:
                 continue
             if not request.answered:
                 request.sent = False
-                (self.deferred.add if request.needs > position else again.append)(request)
+                (self.deferred.add if request.needs > self.deferred.position else again.append)(request)
         bus.requeue(again)
+
+    def _is_outdated(self, worker: Worker) -> bool:
+        """Return whether a querybus still has the read model of an earlier log, such as before a restore."""
+        return (
+            worker.dest == QUERIES
+            and None not in (worker.identity, self.identity)
+            and worker.identity != self.identity
+        )
 
     def lost(self, id_: bytes, reason: str) -> None:
         """Remove a lost worker and requeue its requests; commands keep their idempotency keys."""

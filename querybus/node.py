@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,13 @@ class QueryBus:
         self._link = link
         self._reader: ReadModelReader | None = None
         self._attendant = Attendant(
-            link, interrupt, self._status, handler="query", returns=True, give_up_seconds=GIVE_UP_SECONDS
+            link,
+            interrupt,
+            self._status,
+            handler="query",
+            returns=True,
+            give_up_seconds=GIVE_UP_SECONDS,
+            attend=self._return_deferred,
         )
         self._tracer = open_tracer("querybus", link.types)
         self._traced: list[tuple[Job, float, float]] = []  # answered, if spans are recorded
@@ -144,6 +150,14 @@ class QueryBus:
         self._deferred = [job for job in self._deferred if job.id not in cancelled]
         cancelled.clear()
         self._link.return_jobs(returned, self._position)
+
+    def _return_deferred(self) -> None:
+        """Return the deferred queries behind a slow query, in the attendant's thread: the main thread may append."""
+        returned = []
+        while self._deferred:
+            returned.append(self._deferred.pop(0))
+        self._link.return_jobs(returned, self._position)
+        self._link.credit.deferred = 0
 
     def _return_unreachable(self) -> None:
         """Return the deferred queries if the read model stands still: the projector is stopped before its cluster.
@@ -239,9 +253,10 @@ class QueryBus:
         """Keep a query until the read model has caught up; of too many, return the furthest ahead."""
         self._deferred.append(job)
         if len(self._deferred) > DEFERRED_MAX:
-            furthest = max(self._deferred, key=lambda deferred: deferred.after)
-            self._deferred.remove(furthest)
-            returned.append(furthest)
+            with suppress(ValueError):  # the attendant has returned them
+                furthest = max(list(self._deferred), key=lambda deferred: deferred.after)
+                self._deferred.remove(furthest)
+                returned.append(furthest)
 
     def _interrupted(self, job: Job, position: int) -> Response:
         text = "The query ran into its deadline: request less, or allow more time."

@@ -219,7 +219,7 @@ def test_an_answer_that_would_change_on_the_way_is_refused(type_: Any, value: An
         (Iterable[Span], [Span(DAY)], lambda read: list(read) == [Span(DAY)]),
         (Aliased, {"theTime": NOON, "data": b"\xff"}, lambda read: read == Aliased(theTime=NOON, data=b"\xff")),
     ],
-    ids=str,
+    ids=["model", "list", "aliases", "iterable", "bytes"],
 )
 def test_a_row_in_place_of_a_model_is_for_the_model_to_read(
     type_: Any, rows: Any, check: Callable[[Any], bool]

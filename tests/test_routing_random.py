@@ -158,7 +158,7 @@ class World:
         router = self.desk.router
         of_clients = [router.clients.of(client) for client in CLIENTS]
         assert len(router.pending) == sum(client.requests for client in of_clients)
-        assert router.pending.bytes == sum(client.bytes for client in of_clients)
+        assert router.pending.bytes == sum(client.usage.bytes for client in of_clients)
         for bus in router.workers.buses.values():
             in_queues = sum(lane.queued_by(client) for lane in (bus.quick, bus.slow) for client in of_clients)
             assert bus.queued == len(bus.requeued) + in_queues

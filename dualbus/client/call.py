@@ -57,8 +57,8 @@ class Call:
     """A call without a reply yet."""
 
     __slots__ = (
-        "after", "body", "deadline", "dest", "future", "id", "key", "outcome_unknown", "query", "seconds", "session",
-        "tries", "type",
+        "after", "body", "deadline", "dest", "future", "id", "key", "outcome_unknown", "query", "retry_at", "seconds",
+        "session", "tries", "type",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +73,7 @@ class Call:
         self.deadline = float("inf")
         self.outcome_unknown = False  # whether a command was sent and its outcome is unknown
         self.tries = 0
+        self.retry_at = 0.0  # while deferred until a retry
         self.query: Query[Any] | None = None  # names the type of the answer
         self.future: Future
         self.session = session
@@ -121,6 +122,8 @@ class Call:
         if code == Code.ABORTED:
             codes = [problem["code"] for problem in details.get("problems") or ()]
             return KeyUsed(text) if codes == [KEY_USED] else HandlerError(text), False
+        if self.outcome_unknown:  # the gateway refuses this sending; an earlier one may have been executed
+            return self.unknown(HandlerError, text), False
         return _rejected(body.get("errors") or [text], details, code.name.lower()), False
 
     def _answer(self, data: Any) -> Any:

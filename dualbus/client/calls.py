@@ -120,7 +120,7 @@ class PendingCalls:
 
     def add(self, call: Call, future: Future, now: float) -> None:
         """Queue a call. Its future is resolved in every case, at the latest after the deadline."""
-        self._names.begin(call.session)
+        self._names.begin(call)
         call.future = future
         call.deadline = now + call.seconds
         self._queued.append(call)
@@ -208,11 +208,34 @@ class PendingCalls:
         outcome, retryable = call.outcome(position, body, details)
         call.session.position = max(call.session.position, position)
         self._remove_in_flight(call)
-        if not (retryable and self._defer(call, now)):
+        if self._is_early(call, outcome):
+            self._send_again(call)
+        elif not (retryable and self._defer(call, now)):
             self._finish(call, outcome)
 
+    def _is_early(self, call: Call, outcome: Any) -> bool:
+        """Return whether a query was answered before an earlier command of its session, which is sent again.
+
+        The gateway knows the command as answered: it was refused, or lost with a connection.
+        """
+        first = self._first_command(call)
+        early = first is not None and first.id < call.id
+        return early and call.dest == QUERIES and not isinstance(outcome, DualbusError)
+
+    def _first_command(self, call: Call) -> Call | None:
+        """Return the first pending command of a call's session."""
+        return next(iter(call.session.commands.values()), None) if call.session.commands else None
+
+    def _send_again(self, query: Call) -> None:
+        """Queue a query behind the first pending command of its session."""
+        first = self._first_command(query)
+        if first and first.retry_at:
+            heapq.heappush(self._deferred, (min(first.retry_at, query.deadline), query.id, query))
+        else:
+            self._queued.append(query)
+
     def _finish(self, call: Call, outcome: Any) -> None:
-        self._names.end(call.session)
+        self._names.end(call)
         call.finish(outcome)
 
     def _defer(self, call: Call, now: float) -> bool:
@@ -221,12 +244,15 @@ class PendingCalls:
         call.tries += 1
         if retry_at >= call.deadline:
             return False
+        call.retry_at = retry_at
         heapq.heappush(self._deferred, (retry_at, call.id, call))
         return True
 
     def _queue_due_retries(self, now: float) -> None:
         while self._deferred and self._deferred[0][0] <= now:
-            self._queued.append(heapq.heappop(self._deferred)[2])
+            call = heapq.heappop(self._deferred)[2]
+            call.retry_at = 0.0
+            self._queued.append(call)
 
     # Time.
 

@@ -5,7 +5,13 @@ only while calls are pending. Between calls, a session is a position in the clie
 call carries the position as `after`.
 """
 
+from __future__ import annotations
+
 from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dualbus.client.call import Call
 
 NAMES_KEPT = 100  # free names before the client reuses a name: far below the sessions per connection at the gateway
 SRC_CHARS_MAX = 240  # of the client's name, in the name of a session
@@ -14,12 +20,13 @@ SRC_CHARS_MAX = 240  # of the client's name, in the name of a session
 class SessionState:
     """The position of a session, and its name while calls are pending."""
 
-    __slots__ = ("name", "pending", "position")
+    __slots__ = ("commands", "name", "pending", "position")
 
     def __init__(self, position: int = 0) -> None:
         self.position = position  # the highest position of a reply: older read models must not answer
         self.pending = 0  # calls without a reply
         self.name = ""  # the `src` of the pending calls
+        self.commands: dict[int, Call] | None = None  # the pending commands, in the order of the calls
 
 
 class SessionNames:
@@ -36,9 +43,13 @@ class SessionNames:
         self._free: deque[str] = deque()
         self._created = 0
 
-    def begin(self, session: SessionState) -> None:
-        """Count a call of a session; assign a name for the first pending call."""
+    def begin(self, call: Call) -> None:
+        """Count a call of its session; assign a name for the first pending call."""
+        session = call.session
         session.pending += 1
+        if call.key is not None:
+            session.commands = session.commands or {}
+            session.commands[call.id] = call
         if not session.name:
             if len(self._free) >= NAMES_KEPT:
                 session.name = self._free.popleft()
@@ -46,9 +57,12 @@ class SessionNames:
                 self._created += 1
                 session.name = f"{self._prefix}/{self._created}"
 
-    def end(self, session: SessionState) -> None:
-        """Count a reply of a session; after the last pending call, free the name."""
+    def end(self, call: Call) -> None:
+        """Count a finished call of its session; after the last pending call, free the name."""
+        session = call.session
         session.pending -= 1
+        if session.commands:
+            session.commands.pop(call.id, None)
         if not session.pending:
             self._free.append(session.name)
             session.name = ""

@@ -165,11 +165,11 @@ def read_work(items: Any, since: float) -> list[Job]:
 
 
 def read_returned(items: Any) -> tuple[int, list[int]]:
-    """Return the position and the sendings in a RETURNED."""
-    position, *sendings = read_numbers(items) or [-1]
-    if position < 0:
-        raise WireError("Invalid position of returned work.")
-    return position, sendings
+    """Return the position of the read model, -1 without one, and the sendings in a RETURNED."""
+    numbers = read_numbers(items)
+    if not numbers:
+        raise WireError("Invalid list of returned work.")
+    return numbers[0], numbers[1:]
 
 
 def read_refusal(items: Any) -> str:

@@ -8,6 +8,7 @@ from dualbus.protocol.numbers import Number, check_decimal
 
 DEPTH_MAX = 32
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+TIMEOUT_MS_MAX = 3_600_000  # of a request
 ID_CHARS_MAX = 256  # of src, dest, type, a textual msg_id, an idempotency key
 
 

@@ -1,6 +1,7 @@
 """Fatal errors: sentences for the operator, and exit codes for scripts."""
 
 import signal
+import sys
 
 EXIT_OK = 0
 EXIT_UNAVAILABLE = 69  # another process holds a lock, an address or a registration
@@ -13,10 +14,14 @@ def application_errors() -> tuple[type[BaseException], ...]:
     """Return the exceptions of application functions that must not end the process, for an `except` clause.
 
     sys.exit() raises SystemExit, which is not an Exception. Where SIGINT has a handler, as in all processes, only the
-    function can have raised a KeyboardInterrupt; elsewhere Ctrl-C raises it. BaseException is not listed, so that an
-    exception that a signal handler raises to interrupt a function passes.
+    function can have raised a KeyboardInterrupt; elsewhere Ctrl-C raises it. Without an event loop, only the function
+    can have raised a CancelledError. BaseException is not listed, so that an exception that a signal handler raises
+    to interrupt a function passes.
     """
-    without_ctrl_c = (Exception, SystemExit, GeneratorExit, BaseExceptionGroup)
+    without_ctrl_c: tuple[type[BaseException], ...] = (Exception, SystemExit, GeneratorExit, BaseExceptionGroup)
+    asyncio = sys.modules.get("asyncio")
+    if asyncio and asyncio._get_running_loop() is None:
+        without_ctrl_c = (*without_ctrl_c, asyncio.CancelledError)
     ctrl_c_raises = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     return without_ctrl_c if ctrl_c_raises else (*without_ctrl_c, KeyboardInterrupt)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from dualbus.protocol.values import TIMEOUT_MS_MAX
 from dualbus.runtime.errors import ConfigError
 
 ONE_MACHINE = "sqlite:"  # DUALBUS_LOG of a log on one machine
@@ -79,8 +80,8 @@ class Settings:
             **{name: value for name, value in values.items() if name.startswith("http")}, keys=keys
         )
         timeout = values.pop("timeout_ms")
-        if not re.fullmatch(r"[0-9]{1,7}", timeout) or int(timeout) == 0:
-            errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 9999999.")
+        if not re.fullmatch(r"[0-9]{1,7}", timeout) or not 0 < int(timeout) <= TIMEOUT_MS_MAX:
+            errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to {TIMEOUT_MS_MAX}.")
         if not re.fullmatch(r"\w+(\.\w+)*:\w+", values["app"]):
             errors.append(f"DUALBUS_APP is {values['app']!r}; give module:name, such as users:app.")
         errors += [
