@@ -1,4 +1,4 @@
-"""Proxies between a client and a server: to NATS, without some answers; to PostgreSQL, with silence."""
+"""Proxies between a client and a server: to NATS, with lost or other answers; to PostgreSQL, with silence."""
 
 import re
 import socket
@@ -20,6 +20,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.dropped = 0
+        self.answers: list[bytes] = []  # to the next publications, instead of those of the server
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -51,9 +52,14 @@ class Proxy:
                     payload = stream.read(int(match[1]) + 2)
                 elif line.startswith(b"HMSG"):
                     payload = stream.read(int(line.split()[-1]) + 2)
-                if payload.startswith(ACKNOWLEDGEMENTS) and self._drops(payload):
+                acknowledged = payload.startswith(ACKNOWLEDGEMENTS)
+                if acknowledged and self._drops(payload):
                     self.dropped += 1
                 else:
+                    if acknowledged and self.answers:
+                        answer = self.answers.pop(0)
+                        line = b"%s %d\r\n" % (line.rsplit(b" ", 1)[0], len(answer))
+                        payload = answer + b"\r\n"
                     target.sendall(line + payload)
         except (OSError, ValueError):
             pass

@@ -6,7 +6,6 @@ and a lost answer is resolved by a further attempt, or by reading the sequence.
 """
 
 import asyncio
-import json
 import logging
 import ssl
 import time
@@ -34,7 +33,7 @@ LEADER_SECONDS = 20.0  # an election takes up to 9 seconds
 PING_SECONDS = 1  # two lost answers: the server is stopped, and the client connects to another
 OVERHEAD_BYTES = 4096  # of the headers of a message
 RESULT_SECONDS = 5.0  # beyond the deadline of an operation, for the thread
-OTHER_SEQUENCE, FULL = 10071, {10077, 10047, 10023}
+OTHER_SEQUENCE = 10071
 
 logger = logging.getLogger(__name__)
 
@@ -124,12 +123,14 @@ class NatsCommitLog:
         put = self._put(number, body, time.monotonic() + seconds)
         try:
             stored = self._thread.run(put, seconds + RESULT_SECONDS, meanwhile)
-        except (OutcomeUnknown, TimeoutError):
+        except (OutcomeUnknown, TimeoutError) as problem:
             self._unanswered += seconds
             if self._unanswered >= LEADER_SECONDS:
                 self._unanswered = 0.0
                 self._thread.start(self._replace_leader(number))
-            raise self._unknown(number) from None
+            if isinstance(problem, OutcomeUnknown):
+                raise
+            raise _unknown(number, None) from None
         self._unanswered = 0.0
         return stored
 
@@ -141,18 +142,18 @@ class NatsCommitLog:
 
     async def _put(self, number: int, body: bytes, until: float) -> bool:
         seconds = TRY_SECONDS
-        lost = False  # an attempt without an answer, which may still be stored
+        lost = False  # an attempt without a definite answer, which may still be stored
+        refusal: ApiError | None = None
         headers = {"Nats-Expected-Last-Sequence": str(number - 1), "Nats-Expected-Stream": self._stream.name}
         while (left := until - time.monotonic()) > 0:
             try:
-                message = await self._stream.publish(body, headers, min(left, seconds))
-                error = json.loads(message.data).get("error")
-                if error is None:
+                refusal = await self._stream.publish(body, headers, min(left, seconds))
+                if refusal is None:
                     self.resolved += lost
                     return True
-                if error["err_code"] in FULL and not lost:
-                    raise LogUnavailable(f"The log cannot be written now ({error['description']}): free some space.")
-                if error["err_code"] != OTHER_SEQUENCE:
+                if refusal.before_proposal and not lost:
+                    raise LogUnavailable(f"The log cannot be written now ({refusal}): raise max_bytes of the stream.")
+                if refusal.number != OTHER_SEQUENCE:
                     lost = True
                 elif found := await self._stream.read(number - 1, 1):
                     self.resolved += found[0] == body
@@ -163,10 +164,7 @@ class NatsCommitLog:
                 seconds = min(2 * seconds, TRY_SECONDS_MAX)
                 await self._announce(self._announced)  # this writer is alive, although no leader answers
             await asyncio.sleep(PAUSE_SECONDS)
-        raise self._unknown(number)
-
-    def _unknown(self, number: int) -> OutcomeUnknown:
-        return OutcomeUnknown(f"No majority of the NATS servers has answered for commit {number}.")
+        raise _unknown(number, refusal)
 
     def get(self, after: int, limit: int) -> list[bytes]:
         try:
@@ -229,6 +227,15 @@ class NatsCommitLog:
                 self._thread.run(self._client.close(), RESULT_SECONDS)
         self._thread.stop()
         self._inbox.close()
+
+
+def _unknown(number: int, refusal: ApiError | None) -> OutcomeUnknown:
+    if refusal is None or refusal.number == OTHER_SEQUENCE:
+        return OutcomeUnknown(f"No majority of the NATS servers has answered for commit {number}.")
+    return OutcomeUnknown(
+        f"A NATS server refuses commit {number} ({refusal}), and the others may store it: check the disks and "
+        "max_file_store of the servers."
+    )
 
 
 def _tls(path: str) -> ssl.SSLContext:

@@ -10,13 +10,13 @@ from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 READ_BYTES = 8 << 20  # of one direct get
 READ_SECONDS = 2.0
 INFO_SECONDS = 2.0
 SILENCE = (nats.errors.Error, TimeoutError, OSError)  # no answer; nothing is known
-NOT_FOUND = 10059
+NOT_FOUND, STORE_FAILED = 10059, 10077
+LIMIT_TEXT = "maximum bytes exceeded"
 
 _SECURITY = {"storage": "file", "retention": "limits", "discard": "new", "deny_delete": True, "deny_purge": True}
 _LIMITS = {"max_msgs": -1, "max_age": 0, "max_msgs_per_subject": -1, "allow_direct": True}
@@ -28,6 +28,16 @@ class ApiError(Exception):
     def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(str(error.get("description")))
         self.number = int(error.get("err_code", 0))
+
+    @property
+    def before_proposal(self) -> bool:
+        """Whether no server stores the message.
+
+        The leader checks max_bytes before it proposes a message to the other servers. Each server checks its disk
+        and max_file_store when it applies the message: the leader may answer an error for a message that the others
+        store.
+        """
+        return self.number == STORE_FAILED and str(self) == LIMIT_TEXT
 
 
 class Stream:
@@ -66,9 +76,11 @@ class Stream:
         """Request an election of another leader."""
         await self._request(f"STREAM.LEADER.STEPDOWN.{self.name}", None)
 
-    async def publish(self, body: bytes, headers: dict[str, str], seconds: float) -> Msg:
-        """Publish a body, and return the answer. Raises an exception of SILENCE without an answer."""
-        return await self._client.request(self.subject, body, timeout=seconds, headers=headers)
+    async def publish(self, body: bytes, headers: dict[str, str], seconds: float) -> ApiError | None:
+        """Publish a body; return the refusal, or None if stored. Raises an exception of SILENCE without an answer."""
+        message = await self._client.request(self.subject, body, timeout=seconds, headers=headers)
+        error = json.loads(message.data).get("error")
+        return ApiError(error) if error else None
 
     async def announce(self, message: bytes) -> None:
         """Send a message to all connections, if connected."""
