@@ -8,11 +8,12 @@ import typer
 
 from dualbus.cli import output
 from dualbus.cli.settings import settings
-from dualbus.log.engine import forget_shared, open_commit_log
-from dualbus.operations.moving import fill
+from dualbus.log.commits import CommitLog
+from dualbus.log.engine import forget_shared, mark_shared, open_commit_log, shared_name
+from dualbus.operations.moving import end, fill
 from dualbus.runtime.errors import AlreadyRunningError
 from dualbus.runtime.files import lock_data
-from dualbus.runtime.settings import ONE_MACHINE
+from dualbus.runtime.settings import ONE_MACHINE, Settings
 
 
 def move(
@@ -23,21 +24,28 @@ def move(
     To several machines: copies the log while commandbus runs. Stop commandbus, run the command again for the last
     commits, set DUALBUS_LOG and start the cluster.
 
-    Back to this machine, with `sqlite:`: stop commandbus on all machines first.
+    Back to this machine, with `sqlite:` and the DUALBUS_LOG of the machines: stop commandbus on all machines first.
     """
     data = settings().data
     if to == ONE_MACHINE:
-        _move_back(data)
+        _move_back(settings())
         return
-    number = _fill(to, data, "Moving")
-    try:
-        lock_data(data, "log", "commandbus writes the log").release()
-    except AlreadyRunningError:
-        output.line(
-            f"Copied the log up to commit {number}. commandbus is running: stop it, and run this command again for "
-            "the last commits."
-        )
-        return
+    with closing(open_commit_log(to, create=True)) as commits:
+        number = _fill(commits, data, "Moving")
+        try:
+            lock = lock_data(data, "log", "commandbus writes the log")
+        except AlreadyRunningError:
+            output.line(
+                f"Copied the log up to commit {number}. commandbus is running: stop it, and run this command again "
+                "for the last commits."
+            )
+            return
+        try:
+            number = _fill(commits, data, "Moving")  # commits of a commandbus that has stopped meanwhile
+            # From now on, commandbus refuses the settings of one machine: two writers would acknowledge commits.
+            mark_shared(data, commits.name)
+        finally:
+            lock.release()
     output.line(f"The log has moved, with {number} commits. Set DUALBUS_LOG to this address, and start the cluster.")
 
 
@@ -51,25 +59,31 @@ def refill() -> None:
         raise output.WrongUse("DUALBUS_LOG is not set: the log on one machine has no commit log to fill.")
     lock = lock_data(found.data, "log", "commandbus writes the log")
     try:
-        number = _fill(found.log, found.data, "Filling")
+        with closing(open_commit_log(found.log, create=True)) as commits:
+            number = _fill(commits, found.data, "Filling")
     finally:
         lock.release()
     output.line(f"The commit log has all {number} commits of {found.data}. Start commandbus on all machines.")
 
 
-def _fill(url: str, data: Path, what: str) -> int:
-    with closing(open_commit_log(url, create=True)) as commits, output.bar(what) as progress:
+def _fill(commits: CommitLog, data: Path, what: str) -> int:
+    with output.bar(what) as progress:
         return fill(commits, data, progress)[1]
 
 
-def _move_back(data: Path) -> None:
-    """Allow commandbus to write the replica alone, if it has every commit."""
-    url = settings().log
+def _move_back(found: Settings) -> None:
+    """Allow commandbus to write the replica alone, if it has every commit; no other replica is written again."""
+    data = found.data
     lock = lock_data(data, "log", "commandbus writes the log")
     try:
-        if url != ONE_MACHINE:
-            with closing(open_commit_log(url, create=False)) as commits:
-                fill(commits, data, lambda done, total: None)  # raises LogError if the replica is behind
+        if found.log != ONE_MACHINE:
+            with closing(open_commit_log(found.log, create=False)) as commits:
+                end(commits, data, found.host)
+        elif name := shared_name(data):
+            raise output.WrongUse(
+                f"The log in {data} is a replica of {name}: set DUALBUS_LOG to its address for this command, so that "
+                "no other machine writes after the last commit."
+            )
         forget_shared(data)
     finally:
         lock.release()

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import msgpack
 
 from dualbus.log.chain import OutcomeRow, commit_hash, event_hash, meta_hash
-from dualbus.log.contract import NO_HASH, Head, LogDamaged, RecordedEvent
+from dualbus.log.contract import NO_HASH, Head, LogDamaged, LogError, RecordedEvent
 from dualbus.log.identity import Identity
 
 FORMAT = 1
+_MOVED = "moved"  # begins the name of the writer of a last commit
 _ADVICE = "do not start a writer with it; compare the replicas with `dualbus verify`."
 _EVENT_TYPES = (str, str, str, str, list)  # type, data, time, command_id, tags
 _OUTCOME_COLUMNS = 12
@@ -83,6 +84,7 @@ def verified(body: Body, identity: Identity, end: End) -> NewCommit:
     """Return the rows of a body after the end of a log. Raises LogDamaged if the body does not continue this log."""
     number = end.number + 1
     check_identity(body, identity)
+    check_not_moved(body)
     if body.number != number or body.before != end.hash:
         raise LogDamaged(
             f"Commit {number} of the commit log does not continue commit {end.number} of the replica here: {_ADVICE}"
@@ -109,6 +111,22 @@ def check_identity(body: Body, identity: Identity) -> None:
             f"The commit log has the log {body.identity.log}, incarnation {body.identity.incarnation}, and the "
             f"replica here is of {identity.log}, incarnation {identity.incarnation}: correct DUALBUS_LOG, or move "
             "the data folder away to copy the other log."
+        )
+
+
+def mover(host: str, replica: str) -> str:
+    """Return the writer of the last commit of a commit log, after which the log is in one replica alone."""
+    return f"{_MOVED}/{replica}/{host}"
+
+
+def check_not_moved(body: Body) -> None:
+    """Raise LogError for the last commit of a commit log: no process may follow it or write after it."""
+    kind, _, place = body.writer.partition("/")
+    if kind == _MOVED:
+        host = place.partition("/")[2]
+        raise LogError(
+            f"The log belongs to the machine {host} alone since commit {body.number} (`dualbus move sqlite:` on "
+            f"{host}): start no commandbus on the other machines, and unset DUALBUS_LOG on {host}."
         )
 
 

@@ -4,6 +4,7 @@ To add an engine, implement `Log`, `ReadableLog` and `Audit` of `dualbus.log.con
 `dualbus.testing.log_contract`, and choose the engine in these functions.
 """
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,12 +16,12 @@ from dualbus.log.sqlite.bodies import StoredCommits
 from dualbus.log.sqlite.copy import LogCopy, move_into
 from dualbus.log.sqlite.memory import SqliteMemoryLog
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.log.sqlite.schema import FILE_NAME, KEPT_NAME, SHARED_NAME
+from dualbus.log.sqlite.schema import FILE_NAME, KEPT_NAME, REPLICA_NAME, SHARED_NAME
 from dualbus.log.sqlite.shared import SharedLog as SqliteSharedLog
 from dualbus.log.sqlite.upgrade import UpgradedLog, is_interrupted, needs_upgrade, put_in_place
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.runtime.errors import ConfigError
-from dualbus.runtime.files import is_there, sync_folder
+from dualbus.runtime.files import is_there, sync_file, sync_folder, usable
 
 __all__ = [
     "KEPT_NAME",
@@ -31,6 +32,7 @@ __all__ = [
     "is_interrupted",
     "log_exists",
     "log_file",
+    "mark_shared",
     "move_into",
     "needs_upgrade",
     "open_audit",
@@ -40,6 +42,8 @@ __all__ = [
     "open_reader",
     "open_shared_log",
     "put_in_place",
+    "replica_name",
+    "shared_name",
 ]
 
 
@@ -99,6 +103,35 @@ def open_shared_log(url: str, folder: Path, genesis: Callable[[bytes], Decision]
 def open_memory_log(genesis: Callable[[bytes], Decision]) -> Log:
     """Create a log in memory, for tests of applications."""
     return SqliteMemoryLog(genesis)
+
+
+def shared_name(folder: Path) -> str:
+    """Return the name of the commit log of the replica in a folder; empty for the log of one machine."""
+    marker = folder / SHARED_NAME
+    return marker.read_text() if is_there(marker) else ""
+
+
+def mark_shared(folder: Path, name: str) -> None:
+    """Make the log in a folder durably a replica of a commit log: no process writes it as the log of one machine."""
+    _write(folder / SHARED_NAME, name)
+
+
+def replica_name(folder: Path) -> str:
+    """Return a random name of a data folder, the same each time."""
+    path = folder / REPLICA_NAME
+    if not is_there(path):
+        _write(path, str(uuid.uuid4()))
+    return path.read_text()
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file durably."""
+    temporary = path.with_name(path.name + ".new")
+    with usable(path.parent):
+        temporary.write_text(text)
+        sync_file(temporary)
+        temporary.rename(path)
+        sync_folder(path.parent)
 
 
 def forget_shared(folder: Path) -> None:

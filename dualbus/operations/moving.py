@@ -1,12 +1,12 @@
-"""Fill a commit log from the log of a data folder."""
+"""Fill a commit log from the log of a data folder, and end a commit log."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from dualbus.log.body import BEGINNING, check_identity, unpacked, verified
+from dualbus.log.body import BEGINNING, check_identity, check_not_moved, mover, unpacked, verified
 from dualbus.log.commits import CommitLog
 from dualbus.log.contract import LogError
-from dualbus.log.engine import StoredCommits
+from dualbus.log.engine import StoredCommits, replica_name
 
 PUT_SECONDS = 30.0
 
@@ -37,6 +37,28 @@ def fill(commits: CommitLog, folder: Path, progress: Callable[[int, int], None])
         log.close()
 
 
+def end(commits: CommitLog, folder: Path, host: str) -> None:
+    """Put the last commit of a commit log: each commandbus that reads this commit ends. Has no effect again.
+
+    Its number decides: a commandbus that writes at this time is first, or ends. Raises LogError if the log in the
+    folder lacks a commit, or if the log has moved to another folder.
+    """
+    writer = mover(host, replica_name(folder))
+    last = commits.tail() or 0
+    if last and any(unpacked(body, last).writer == writer for body in commits.get(last - 1, 1)):
+        return
+    fill(commits, folder, lambda done, total: None)
+    log = StoredCommits(folder)
+    try:
+        if not commits.put(log.last + 1, log.next_body(writer), PUT_SECONDS):
+            raise LogError(
+                f"Another process has put commit {log.last + 1}: stop commandbus on the other machines, start it "
+                "here to copy this commit, stop it, and start again."
+            )
+    finally:
+        log.close()
+
+
 def _present(commits: CommitLog, log: StoredCommits) -> int:
     """Return the last commit of a commit log. Raises LogError if the log of the folder has another commit there."""
     number = commits.tail()
@@ -48,6 +70,7 @@ def _present(commits: CommitLog, log: StoredCommits) -> int:
             raise LogError(f"Commit {number} of the commit log cannot be read: start again.")
         body = unpacked(found[0], number)
         check_identity(body, log.identity)
+        check_not_moved(body)
         known = log.commit_hash_at(number)
         if known is None:
             raise LogError(

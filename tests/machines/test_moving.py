@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from dualbus import Client
+from dualbus.log.contract import LogError
 from dualbus.log.nats.address import read_address
 from dualbus.log.nats.commit_log import NatsCommitLog
+from dualbus.log.sqlite.shared import SharedLog
+from dualbus.operations.moving import end
 from dualbus.operations.verify import verify
 from dualbus.testing import Cluster, until
+from dualbus.testing.log_contract import GENESIS, decided, event
 from tests.machines.servers import Servers, needs_nats
 from users import app as users_app
 
@@ -79,6 +83,85 @@ def test_a_log_moves_while_its_cluster_runs_with_its_keys_and_back(cluster: Clus
         assert create(client, range(50)) == first + more + last
         create(client, range(50, 60))
     assert until(lambda: verify(cluster.data, users_app).position == before.position + 20)
+
+
+def test_after_the_last_copy_the_settings_of_one_machine_are_refused(cluster: Cluster, url: str) -> None:
+    cluster.start("gateway", "commandbus")
+    with Client(cluster.front) as client:
+        create(client, range(3))
+        dualbus(cluster, "move", url)
+        cluster.restart("commandbus")  # the copy was not the last
+        create(client, range(5))
+        cluster.stop("commandbus")
+
+        assert "The log has moved, with " in dualbus(cluster, "move", url)
+        refused = cluster.start("commandbus")[0]
+        assert refused.wait() == 74
+        name = read_address(url).stream
+        assert f"is a replica of NATS stream {name}: set DUALBUS_LOG to its address." in refused.stderr_text
+        with pytest.raises(AssertionError, match=r"set DUALBUS_LOG to its address\s+for this command"):
+            dualbus(cluster, "move", "sqlite:")
+        cluster.environ["DUALBUS_LOG"] = url
+        cluster.start("commandbus")
+        create(client, range(6))
+
+
+def test_after_the_move_back_no_other_host_writes_and_the_move_may_be_repeated(
+    cluster: Cluster, url: str, folder: Path
+) -> None:
+    cluster.environ |= {"DUALBUS_LOG": url, "DUALBUS_HOST": "h1"}
+    cluster.start()
+    with Client(cluster.front) as client, Cluster(folder / "other", cwd=cluster.cwd) as other:
+        create(client, range(3))
+        other.folder.mkdir()
+        other.environ |= {"DUALBUS_LOG": url, "DUALBUS_BACK": cluster.addresses["back"], "DUALBUS_HOST": "h2"}
+        other.start("commandbus")
+        until(lambda: (other.data / "log.db").exists())
+        other.stop("commandbus")
+        cluster.stop("commandbus")
+
+        dualbus(cluster, "move", "sqlite:")
+        dualbus(cluster, "move", "sqlite:")  # as after a crash
+        moved = "The log belongs to the machine h1 alone since commit "
+        refused = other.start("commandbus")[0]
+        assert refused.wait() == 74
+        assert moved in refused.stderr_text
+        with pytest.raises(AssertionError, match=r"The log belongs to the machine h1\s+alone"):
+            dualbus(other, "move", "sqlite:")
+        for path in other.data.glob("log.db*"):
+            path.unlink()
+        refused = other.start("commandbus")[0]
+        assert refused.wait() == 74
+        assert moved in refused.stderr_text
+
+        del cluster.environ["DUALBUS_LOG"]
+        cluster.start("commandbus")
+        create(client, range(5))
+        cluster.stop("commandbus")
+        with pytest.raises(AssertionError, match=r"The log belongs to the machine h1\s+alone"):
+            dualbus(cluster, "move", url)
+        cluster.environ["DUALBUS_LOG"] = url
+        dualbus(cluster, "move", "sqlite:")  # after a start with the old settings
+        del cluster.environ["DUALBUS_LOG"]
+        cluster.start("commandbus")
+        create(client, range(6))
+    until(lambda: verify(cluster.data, users_app))
+
+
+def test_a_writer_that_is_active_during_the_move_back_ends_or_is_first(url: str, folder: Path) -> None:
+    def opened(name: str) -> SharedLog:
+        return SharedLog(folder / name, NatsCommitLog(read_address(url), create=True), lambda secret: GENESIS, name)
+
+    opened("one").close()
+    with closing(opened("two")) as two, closing(NatsCommitLog(read_address(url), create=False)) as commits:
+        two.append([decided("first", event())])
+        with pytest.raises(LogError, match="more than the log in this folder"):
+            end(commits, folder / "one", "one")
+        opened("one").close()
+
+        end(commits, folder / "one", "one")
+        with pytest.raises(LogError, match="The log belongs to the machine one alone since commit 3"):
+            two.append([decided("second", event())])
 
 
 def test_a_lost_stream_is_filled_from_a_replica_commit_for_commit(cluster: Cluster, url: str) -> None:

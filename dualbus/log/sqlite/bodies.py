@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from dualbus.log.body import BEGINNING, End, NewCommit, packed
-from dualbus.log.contract import Head, LogDamaged, RecordedEvent
+from dualbus.log.contract import Decision, Head, LogDamaged, RecordedEvent
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import EVENT_COLUMNS, OUTCOME_COLUMNS
+from dualbus.log.sqlite.writer import new_commit
 
 CHUNK_COMMITS = 1000
 
@@ -30,6 +31,11 @@ class StoredCommits(SqliteLogReader):
                 secret = self.secret if number == 1 else b""
                 yield number, packed(self.identity, before.hash, "", self._commit(before, end), secret)
                 before = end
+
+    def next_body(self, writer: str) -> bytes:
+        """Return the body of a commit after `last`, with the name of its writer and no event; the same each time."""
+        end = self._end(self.last)
+        return packed(self.identity, end.hash, writer, new_commit(end, [Decision(writer, time="")]))
 
     def _sort_tags(self) -> None:
         """Copy the tags in the order of positions: the table of the log is sorted by tag."""
