@@ -1,44 +1,100 @@
 """The files to deploy: the server's configuration passes the checks of commandbus, and the settings are valid."""
 
+import ipaddress
 import os
 import re
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
 
 from dualbus.log.nats.address import read_address
 from dualbus.log.nats.commit_log import NatsCommitLog
 from dualbus.runtime.settings import Settings
 from tests.conftest import ROOT
-from tests.machines.servers import Servers, needs_nats
+from tests.machines.servers import Server, Servers, needs_nats
 
 DEPLOY = ROOT / "deploy" / "machines"
+UNITS = ROOT / "deploy" / "systemd"
 PAGE = (ROOT / "docs" / "machines.md").read_text()
+SECRETS = {"LOG_PASSWORD": "secret", "ROUTE_PASSWORD": "other-secret"}
+PROCESSES = {"gateway", "commandbus", "projector", "querybus", "reactor", "web"}
 
 
-@needs_nats
-def test_the_configuration_of_the_server_passes_the_checks(folder: Path) -> None:
-    servers = Servers(folder, 1, user="dualbus:secret")
-    [server] = servers.servers
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    return found
+
+
+def configure(server: Server, folder: Path) -> None:
+    """Give a server of the test the file of the deployment, with the addresses of the test."""
     text = (DEPLOY / "nats.conf").read_text()
-    text = re.sub(r"(?m)^cluster \{.*\Z", "", text, flags=re.DOTALL)  # the other hosts do not exist
     changed = {
-        "0.0.0.0:4222": f"127.0.0.1:{server.port}",
-        "127.0.0.1:8222": f"127.0.0.1:{server.monitor}",
-        "/var/lib/nats": str(folder / "store"),
-        "$HOST_NAME": "host1",
-        "$LOG_PASSWORD": "secret",
+        "0.0.0.0:4222": f"{server.host}:{server.port}",
+        "127.0.0.1:8222": f"{server.host}:{server.monitor}",
+        "0.0.0.0:6222": f"{server.host}:{server.port + 2}",
+        "/var/lib/nats": str(folder / f"store-{server.name}"),
     }
     for before, after in changed.items():
         assert before in text
         text = text.replace(before, after)
     server.text = text
+
+
+@needs_nats
+def test_three_servers_with_the_files_are_a_cluster_that_passes_the_checks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = Servers(folder, 3, user="dualbus:secret")
+    environment: dict[str, str] = services()["nats"]["environment"]
+    for name, value in environment.items():
+        changed = re.sub(r"\$\{(\w+):\?\}", lambda found: SECRETS.get(found[1], "host"), value)
+        changed = changed.replace("10.0.0.", "127.0.0.").replace(":6222", f":{servers.port + 2}")
+        monkeypatch.setenv(name, changed)
     try:
-        servers.start()
+        for number, server in enumerate(servers.servers, 1):
+            configure(server, folder)
+            monkeypatch.setenv("HOST_NAME", f"host{number}")
+            server.start()
+        servers.wait()
         with closing(NatsCommitLog(read_address(servers.url()), create=True)) as log:
             assert log.put(1, bytes(log.body_bytes_max), 20)
             assert log.body_bytes_max > 8_000_000
+            log.tail()
+            assert log.status()["stream_leader"] in {"host1", "host2", "host3"}
     finally:
         servers.stop()
+
+
+def test_the_files_have_no_password_and_the_comment_names_each_variable() -> None:
+    text = (DEPLOY / "nats.conf").read_text()
+    comment = text.splitlines()[0]
+
+    assert "change-me" not in text + (DEPLOY / "compose.yaml").read_text()
+    used = set(re.findall(r"\$(\w+)", text))
+    assert used == set(re.findall(r"[A-Z]+_[A-Z]+|ROUTES", comment)) == set(services()["nats"]["environment"])
+
+
+def test_a_host_has_a_container_of_each_process() -> None:
+    commands = {name: found["command"] for name, found in services().items() if name != "nats"}
+
+    assert commands == {name: f"python -m dualbus.{name}" for name in PROCESSES}
+    assert services()["querybus"]["deploy"]["replicas"] > 1
+    assert {found["network_mode"] for found in services().values()} == {"host"}
+
+
+def test_each_unit_that_denies_addresses_has_the_drop_in_for_the_addresses_of_all_hosts() -> None:
+    text = (DEPLOY / "network.conf").read_text()
+    denying = {path.name for path in UNITS.glob("*.service") if "IPAddressDeny=any" in path.read_text()}
+
+    assert set(re.findall(r"^#   /etc/systemd/system/(\S+)\.d/network\.conf$", text, re.MULTILINE)) == denying
+    assert all(f"`{name}`" in PAGE for name in denying)
+    [network] = re.findall(r"^\[Service\]\nIPAddressAllow=(\S+)$", text, re.MULTILINE)
+    addresses = set(re.findall(r"10(?:\.\d+){3}", (DEPLOY / "dualbus.env").read_text()))
+    assert len(addresses) == 3
+    assert all(ipaddress.ip_address(address) in ipaddress.ip_network(network) for address in addresses)
 
 
 def test_the_settings_of_a_host_are_valid() -> None:
