@@ -38,8 +38,12 @@ class CommitLog(Protocol):
     """A log of bodies, numbered from 1 without holes. Each number is assigned once."""
 
     name: str  # for error texts, without credentials
-    body_bytes_max: int
     wakeup: int  # a descriptor, readable after an announcement until the next call of `announcements`
+
+    @property
+    def body_bytes_max(self) -> int:
+        """The size of the largest body. May change."""
+        ...
 
     def put(self, number: int, body: bytes, seconds: float, meanwhile: Callable[[], None] = nothing) -> bool:
         """Store the body durably at the next number. Return False if the number has another body.

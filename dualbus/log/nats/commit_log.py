@@ -70,7 +70,11 @@ class NatsCommitLog:
         except BaseException:
             self._stop()
             raise
-        self.body_bytes_max = client.max_payload - OVERHEAD_BYTES
+
+    @property
+    def body_bytes_max(self) -> int:
+        """The limit of the server of this connection; after a reconnection, perhaps that of another server."""
+        return (self._client.max_payload if self._client else 0) - OVERHEAD_BYTES
 
     async def _connect(self) -> Client:
         while True:
@@ -146,6 +150,11 @@ class NatsCommitLog:
         refusal: ApiError | None = None
         headers = {"Nats-Expected-Last-Sequence": str(number - 1), "Nats-Expected-Stream": self._stream.name}
         while (left := until - time.monotonic()) > 0:
+            if len(body) > self.body_bytes_max and not lost:  # nothing was sent, and nothing will be
+                raise LogUnavailable(
+                    f"Commit {number} has {len(body)} bytes, and the NATS server accepts {self.body_bytes_max}: "
+                    "set max_payload: 8MB on each server."
+                )
             try:
                 refusal = await self._stream.publish(body, headers, min(left, seconds))
                 if refusal is None:
@@ -155,6 +164,8 @@ class NatsCommitLog:
                     raise LogUnavailable(f"The log cannot be written now ({refusal}): raise max_bytes of the stream.")
                 if refusal.number != OTHER_SEQUENCE:
                     lost = True
+                    await asyncio.sleep(min(left, seconds))  # a full disk: send a large body rarely
+                    seconds = min(2 * seconds, TRY_SECONDS_MAX)
                 elif found := await self._stream.read(number - 1, 1):
                     self.resolved += found[0] == body
                     return found[0] == body

@@ -5,6 +5,7 @@ server returns the bodies without any state.
 """
 
 import json
+import logging
 import time
 from typing import Any
 
@@ -13,21 +14,32 @@ from nats.aio.client import Client
 
 READ_BYTES = 8 << 20  # of one direct get
 READ_SECONDS = 2.0
+TEXT_CHARS_MAX = 200  # of a strange answer in a warning
 INFO_SECONDS = 2.0
 SILENCE = (nats.errors.Error, TimeoutError, OSError)  # no answer; nothing is known
 NOT_FOUND, STORE_FAILED = 10059, 10077
 LIMIT_TEXT = "maximum bytes exceeded"
 
+logger = logging.getLogger(__name__)
+
 _SECURITY = {"storage": "file", "retention": "limits", "discard": "new", "deny_delete": True, "deny_purge": True}
 _LIMITS = {"max_msgs": -1, "max_age": 0, "max_msgs_per_subject": -1, "allow_direct": True}
+
+
+class StrangeAnswer(nats.errors.Error):
+    """An answer that JetStream does not give: nothing is known, as without an answer."""
+
+    def __init__(self, answer: object) -> None:
+        super().__init__(f"a strange answer: {str(answer)[:TEXT_CHARS_MAX]}")
+        logger.warning("NATS has given %s. Trying again.", self)
 
 
 class ApiError(Exception):
     """A refusal by JetStream."""
 
-    def __init__(self, error: dict[str, Any]) -> None:
-        super().__init__(str(error.get("description")))
-        self.number = int(error.get("err_code", 0))
+    def __init__(self, number: int, text: str) -> None:
+        super().__init__(text)
+        self.number = number
 
     @property
     def before_proposal(self) -> bool:
@@ -38,6 +50,21 @@ class ApiError(Exception):
         store.
         """
         return self.number == STORE_FAILED and str(self) == LIMIT_TEXT
+
+
+def read_answer(data: bytes) -> dict[str, Any]:
+    """Return an answer of JetStream. Raises ApiError for a refusal, or StrangeAnswer."""
+    try:
+        match json.loads(data):
+            case {"error": {"err_code": int(number), **others}}:
+                raise ApiError(number, str(others.get("description")))
+            case {"error": _}:
+                pass
+            case dict(answer):
+                return answer
+    except ValueError:
+        pass
+    raise StrangeAnswer(data)
 
 
 class Stream:
@@ -63,13 +90,17 @@ class Stream:
 
     async def info(self) -> dict[str, Any]:
         """Return configuration and state. Raises ApiError with NOT_FOUND for a missing stream."""
-        return await self._request(f"STREAM.INFO.{self.name}", None)
+        match await self._request(f"STREAM.INFO.{self.name}", None):
+            case {"config": dict(), "state": {"first_seq": int(), "last_seq": int()}} as info:
+                return info
+            case other:
+                raise StrangeAnswer(other)
 
     async def move_leader(self) -> None:
         """Move the leader to the server of this connection, if the server has a current replica."""
         server = self._client._server_info.get("server_name")
         cluster = (await self.info()).get("cluster") or {}
-        if server in {peer["name"] for peer in cluster.get("replicas", ()) if peer.get("current")}:
+        if server in {peer.get("name") for peer in cluster.get("replicas", ()) if peer.get("current")}:
             await self._request(f"STREAM.LEADER.STEPDOWN.{self.name}", {"placement": {"preferred": server}})
 
     async def step_down(self) -> None:
@@ -79,8 +110,13 @@ class Stream:
     async def publish(self, body: bytes, headers: dict[str, str], seconds: float) -> ApiError | None:
         """Publish a body; return the refusal, or None if stored. Raises an exception of SILENCE without an answer."""
         message = await self._client.request(self.subject, body, timeout=seconds, headers=headers)
-        error = json.loads(message.data).get("error")
-        return ApiError(error) if error else None
+        try:
+            answer = read_answer(message.data)
+        except ApiError as refusal:
+            return refusal
+        if not isinstance(answer.get("seq"), int):
+            raise StrangeAnswer(answer)
+        return None
 
     async def announce(self, message: bytes) -> None:
         """Send a message to all connections, if connected."""
@@ -90,10 +126,7 @@ class Stream:
     async def _request(self, api: str, content: dict[str, Any] | None) -> dict[str, Any]:
         payload = json.dumps(content).encode() if content else b""
         message = await self._client.request(f"$JS.API.{api}", payload, timeout=INFO_SECONDS)
-        answer: dict[str, Any] = json.loads(message.data)
-        if "error" in answer:
-            raise ApiError(answer["error"])
-        return answer
+        return read_answer(message.data)
 
     async def read(self, after: int, limit: int) -> list[bytes]:
         """Return the bodies after a sequence. Raises an exception of SILENCE without any answer."""
