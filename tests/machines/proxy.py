@@ -3,11 +3,13 @@
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 _MESSAGE = re.compile(rb"MSG \S+ \S+ (?:\S+ )?(\d+)\r\n")
+CHUNK_BYTES = 1 << 16
 ACKNOWLEDGEMENTS = (b'{"stream":', b'{"error":')  # the begin of an answer of JetStream to a publication
 
 
@@ -20,6 +22,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.dropped = 0
+        self.bytes_per_second = 0  # to the client; 0: no limit
         self.answers: list[bytes] = []  # to the next publications, instead of those of the server
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -60,11 +63,17 @@ class Proxy:
                         answer = self.answers.pop(0)
                         line = b"%s %d\r\n" % (line.rsplit(b" ", 1)[0], len(answer))
                         payload = answer + b"\r\n"
-                    target.sendall(line + payload)
+                    self._send(target, line + payload)
         except (OSError, ValueError):
             pass
         finally:
             stream.close()
+
+    def _send(self, target: socket.socket, data: bytes) -> None:
+        for first in range(0, len(data), CHUNK_BYTES):
+            target.sendall(data[first : first + CHUNK_BYTES])
+            if self.bytes_per_second:
+                time.sleep(min(CHUNK_BYTES, len(data) - first) / self.bytes_per_second)
 
     def __enter__(self) -> Self:
         return self

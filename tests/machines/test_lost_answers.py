@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dualbus.log.commits import OutcomeUnknown
+from dualbus.log.commits import CommitLogUnreachable, OutcomeUnknown
 from dualbus.log.contract import Appended
 from dualbus.log.nats.address import read_address
 from dualbus.log.nats.commit_log import NatsCommitLog
@@ -64,6 +64,27 @@ def test_a_lost_refusal_is_resolved_to_the_commit_of_the_other_writer(folder: Pa
 
             assert one.append([decided("c1", event("b"))]) == Appended(0, [])
             assert one.outcomes(["c1"]) == two.outcomes(["c1"])
+
+
+def test_a_large_commit_arrives_over_a_slow_link_and_silence_still_ends_soon(one_server: Servers) -> None:
+    direct = one_server.new_url()
+    body = bytes(6 << 20)
+    with closing(NatsCommitLog(read_address(direct), create=True)) as log:
+        assert log.put(1, body, 20)
+        assert log.put(2, b"second", 20)
+    with Proxy(one_server.port, lambda payload: False) as proxy:
+        address = read_address(direct.replace(f":{one_server.port}/", f":{proxy.port}/"))
+        with closing(NatsCommitLog(address, create=False)) as log:
+            assert log._client
+            proxy.bytes_per_second = len(body) // 6
+            assert log.get(0, 10) == [body, b"second"]
+            assert log._client.stats["reconnects"] == 0
+
+            proxy.bytes_per_second = 100
+            began = time.monotonic()
+            with pytest.raises(CommitLogUnreachable):
+                log.get(0, 10)
+            assert time.monotonic() - began < 10
 
 
 def test_a_leader_that_stores_nothing_for_long_is_replaced(

@@ -23,7 +23,7 @@ from dualbus.log.contract import LogError, LogUnavailable
 from dualbus.log.inbox import Inbox
 from dualbus.log.nats.address import NatsAddress
 from dualbus.log.nats.servers import server_errors
-from dualbus.log.nats.stream import NOT_FOUND, SILENCE, ApiError, Stream, config_errors
+from dualbus.log.nats.stream import NOT_FOUND, READ_SECONDS_MAX, SILENCE, ApiError, Stream, config_errors
 from dualbus.log.nats.thread import LoopThread
 
 CONNECT_SECONDS = 30.0  # for the servers to start and elect a leader
@@ -179,7 +179,7 @@ class NatsCommitLog:
 
     def get(self, after: int, limit: int) -> list[bytes]:
         try:
-            return self._thread.run(self._stream.read(after, limit), RESULT_SECONDS)
+            return self._thread.run(self._stream.read(after, limit), READ_SECONDS_MAX + RESULT_SECONDS)
         except SILENCE:
             raise CommitLogUnreachable(f"No NATS server with the stream {self._stream.name} answers.") from None
 

@@ -11,9 +11,13 @@ from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 READ_BYTES = 8 << 20  # of one direct get
-READ_SECONDS = 2.0
+READ_SECONDS = 2.0  # without a byte
+READ_SECONDS_MAX = 300.0  # of one direct get: 8 MB at 0.25 Mbit/s
+PROGRESS_SECONDS = 0.25  # between two looks at the bytes
 TEXT_CHARS_MAX = 200  # of a strange answer in a warning
 INFO_SECONDS = 2.0
 SILENCE = (nats.errors.Error, TimeoutError, OSError)  # no answer; nothing is known
@@ -133,13 +137,13 @@ class Stream:
         inbox = self._client.new_inbox()
         subscription = await self._client.subscribe(inbox)
         bodies: list[bytes] = []
-        until = time.monotonic() + READ_SECONDS
+        until = time.monotonic() + READ_SECONDS_MAX
         try:
             request = {"seq": after + 1, "batch": limit, "max_bytes": READ_BYTES}
             subject = f"$JS.API.DIRECT.GET.{self.name}"
             await self._client.publish(subject, json.dumps(request).encode(), reply=inbox)
             while len(bodies) < limit:
-                message = await subscription.next_msg(until - time.monotonic())
+                message = await self._next(subscription, until)
                 headers = message.headers or {}
                 if headers.get("Status") == "503":
                     raise nats.errors.NoRespondersError
@@ -152,6 +156,22 @@ class Stream:
         finally:
             await subscription.unsubscribe()
         return bodies
+
+    async def _next(self, subscription: Subscription, until: float) -> Msg:
+        """Return the next message. While its bytes arrive, as over a slow link, the deadline begins again."""
+        client = self._client
+        received = 0
+        silent_until = time.monotonic() + READ_SECONDS
+        while True:
+            try:
+                return await subscription.next_msg(PROGRESS_SECONDS)
+            except TimeoutError:
+                now, before, received = time.monotonic(), received, len(client._ps.buf)  # of a message not yet whole
+                if received and received != before:
+                    silent_until = now + READ_SECONDS
+                    client._pings_outstanding = 0  # the answers to pings follow the message
+                if now > min(silent_until, until):
+                    raise
 
 
 def config_errors(config: dict[str, Any], stream: Stream, replicas: int) -> list[str]:
