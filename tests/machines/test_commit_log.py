@@ -83,6 +83,44 @@ def test_a_server_that_has_not_started_jetstream_yet_is_waited_for(monkeypatch: 
     ]
 
 
+@pytest.mark.parametrize(
+    ("listens", "password", "is_refused"),
+    [("0.0.0.0", False, True), ("::", False, True), ("0.0.0.0", True, False), ("127.0.0.1", False, False)],
+)
+def test_a_server_that_listens_off_loopback_without_a_password_is_refused_for_a_loopback_address_too(
+    listens: str, password: bool, is_refused: bool
+) -> None:
+    varz = {
+        "host": listens,
+        "auth_required": password,
+        "max_payload": 8 << 20,
+        "jetstream": {"config": {"sync_always": True}},
+    }
+    with monitoring(varz) as port:
+        errors = server_errors(read_address(f"nats://127.0.0.1/test?monitor={port}"))
+
+    assert ["is reachable from other machines and accepts everybody" in error for error in errors] == [
+        True
+    ] * is_refused
+
+
+def test_a_server_reports_the_address_on_which_it_listens(folder: Path) -> None:
+    servers = Servers(folder, 1)
+    [server] = servers.servers
+    store = folder / "store"
+    server.text = f"""
+        listen: "0.0.0.0:{server.port}"
+        http: "127.0.0.1:{server.monitor}"
+        max_payload: 8MB
+        jetstream {{ store_dir: "{store}", sync_interval: always }}
+    """
+    try:
+        servers.start()
+        assert "is reachable from other machines and accepts everybody" in refused(servers.url())
+    finally:
+        servers.stop()
+
+
 def test_without_a_monitoring_port_or_a_server_the_process_is_to_be_started_again(
     one_server: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

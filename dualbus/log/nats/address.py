@@ -37,7 +37,7 @@ class NatsAddress(NamedTuple):
     @property
     def local(self) -> bool:
         """Whether all servers are on this machine."""
-        return all(_is_loopback(host) for host, _ in self.hosts)
+        return all(is_loopback(host) for host, _ in self.hosts)
 
 
 def read_address(url: str) -> NatsAddress:
@@ -62,7 +62,8 @@ def read_address(url: str) -> NatsAddress:
 _OPTIONS = {"replicas": REPLICAS, "monitor": MONITOR_PORT}
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a host."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

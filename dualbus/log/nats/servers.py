@@ -11,7 +11,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from dualbus.log.commits import CommitLogUnreachable
-from dualbus.log.nats.address import NatsAddress
+from dualbus.log.nats.address import NatsAddress, is_loopback
 
 SECONDS = 2.0
 START_SECONDS = 10.0  # between the monitoring port and JetStream
@@ -77,9 +77,10 @@ def _problems(host: str, found: dict[str, Any], address: NatsAddress) -> list[st
         )
     if found.get("max_payload", 0) < PAYLOAD_BYTES_MIN:
         errors.append(f"{server} limits messages to {found.get('max_payload')} bytes: set max_payload: 8MB.")
-    if not address.local and not found.get("auth_required"):
+    listens = str(found.get("host") or host)  # 0.0.0.0, also if DUALBUS_LOG has loopback addresses only
+    if not (address.local and is_loopback(listens)) and not found.get("auth_required"):
         errors.append(
             f"{server} is reachable from other machines and accepts everybody: set authorization in its "
-            "configuration."
+            "configuration, or listen: 127.0.0.1:4222 if all machines of the log are this machine."
         )
     return errors
