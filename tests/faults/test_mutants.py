@@ -145,6 +145,18 @@ MUTANTS = {
         "return False",
         "tests/machines/test_lost_answers.py::test_a_lost_acknowledgement_is_resolved_to_the_own_commit",
     ),
+    "error for a stored commit called definite": Mutant(
+        "dualbus/log/nats/stream.py",
+        "return self.number == STORE_FAILED and str(self) == LIMIT_TEXT",
+        "return self.number != NOT_FOUND",
+        "tests/machines/test_refusals.py::test_a_commit_that_the_leader_refuses_and_the_others_store_is_stored",
+    ),
+    "last commit followed": Mutant(
+        "dualbus/log/body.py",
+        "if kind == _MOVED:",
+        "if False:",
+        "tests/machines/test_moving.py::test_a_writer_that_is_active_during_the_move_back_ends_or_is_first",
+    ),
     "replica before the commit log": Mutant(
         "dualbus/log/sqlite/shared.py",
         "stored = self._commits.put(commit.end.number, body, seconds, prepare)",
