@@ -25,10 +25,8 @@ def routes(site: Site) -> list[BaseRoute]:
         key, session = key_of(request), site.sessions.at_head(request)
         with await site.bodies.read(request) as payload, traced(site.tracer, request):
             result = await session.command(kind.__name__, payload, timeout=timeout, idempotency_key=key)
-        headers = site.sessions.headers(request, session)
-        if result.repeated:
-            headers["dualbus-repeated"] = "true"
+        headers = {"dualbus-repeated": "true"} if result.repeated else None
         content = to_json({"events": result.events, "position": result.position})
-        return Response(content, headers=headers, media_type=JSON)
+        return site.sessions.mark(Response(content, headers=headers, media_type=JSON), request, session)
 
     return [route("/commands/{type}", execute, "POST")]

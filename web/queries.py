@@ -34,20 +34,19 @@ def routes(site: Site) -> list[BaseRoute]:
         return await _answer(request, kind.__name__, params, timeout)
 
     async def _answer(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
-        session = site.sessions.of(request)
+        session = await site.sessions.of(request)
         with traced(site.tracer, request):
             content = to_json(await session.query(name, params, timeout=timeout))
-        headers = site.sessions.headers(request, session)
         if request.method == "POST":
-            return Response(content, headers=headers, media_type=JSON)
-        headers |= {"etag": etag(content), "cache-control": "private, no-cache"}
+            return site.sessions.mark(Response(content, media_type=JSON), request, session)
+        headers = {"etag": etag(content), "cache-control": "private, no-cache"}
         if is_known(headers["etag"], request):
-            return Response(status_code=304, headers=headers)
-        return Response(content, headers=headers, media_type=JSON)
+            return site.sessions.mark(Response(status_code=304, headers=headers), request, session)
+        return site.sessions.mark(Response(content, headers=headers, media_type=JSON), request, session)
 
     async def _stream(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
         site.streams.check_room()
-        after = max(site.sessions.of(request).position, last_event_id(request))
+        after = max((await site.sessions.of(request)).position, last_event_id(request))
         frames = site.live.frames(name, params, after, timeout or site.timeout_seconds)
         return EventStream(site.streams, await started(frames))
 

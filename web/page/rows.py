@@ -29,7 +29,7 @@ def routes(site: Site, reading: Reading, model: ReadModelTables) -> list[BaseRou
             return html("rows", view="rows", tables=tables, found=None)
         where = _where(request)
         offset = whole_number(request.query_params.get("offset", ""), "offset") or 0
-        after = site.sessions.of(request).position
+        after = (await site.sessions.of(request)).position
         found = await reading.run(lambda: model.rows(name, where, offset, ROWS_SHOWN, after))
         return html(
             "rows",

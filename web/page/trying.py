@@ -58,24 +58,24 @@ class Forms:
         kind, params = self._kind(request), dict(request.query_params)
         if RUN not in params or kind.__name__ in self._commands:
             return html("try", view="try", **self._values(kind, params, {}))
-        session = self._site.sessions.of(request)
+        session = await self._site.sessions.of(request)
         result = await _result(session.query(kind.__name__, values_of(fields_of(kind), params)))
-        headers = self._site.sessions.headers(request, session)
-        return html("try", headers=headers, view="try", **self._values(kind, params, result))
+        response = html("try", view="try", **self._values(kind, params, result))
+        return self._site.sessions.mark(response, request, session)
 
     async def run(self, request: Request) -> Response:
         """Execute a command under the key of the form, so that a form that is sent twice has one effect."""
         kind = self._kind(request)
         if kind.__name__ in self._queries:
             raise Problem(405, f"{kind.__name__} is a query: open the link of its form.", {"allow": "GET"})
-        session = self._site.sessions.of(request)
+        session = await self._site.sessions.of(request)
         with await self._site.bodies.read(request, FORM) as sent:
             key = sent.get(KEY, "")[:KEY_CHARS_MAX] or str(uuid7())
             values = values_of(fields_of(kind), sent)
             result = await _result(session.command(kind.__name__, values, idempotency_key=key), key)
             template = "try_part" if request.field(b"hx-request") else "try"
-            headers = self._site.sessions.headers(request, session)
-            return html(template, headers=headers, view="try", **self._values(kind, sent, result))
+            response = html(template, view="try", **self._values(kind, sent, result))
+            return self._site.sessions.mark(response, request, session)
 
     async def show_samples(self, request: Request) -> Response:
         """Respond with the same call to copy, for the present texts of a form."""
