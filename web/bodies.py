@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.numbers import read_number
 
+from .positions import whole_number_of
 from .problems import Problem, busy
 from .request import Request
 
@@ -69,7 +70,7 @@ def _check_type(request: Request, expected: str) -> None:
         raise Problem(415, f"The body must be {what}: send the header Content-Type: {expected}.")
     if request.field(b"content-encoding", "identity").lower() != "identity":
         raise Problem(415, "The body must not be compressed: omit Content-Encoding.")
-    if int(request.field(b"content-length", "0")) > MESSAGE_BYTES_MAX:
+    if whole_number_of(request.field(b"content-length", "0").strip(), MESSAGE_BYTES_MAX) is None:
         raise Problem(413, f"The body has more than {MESSAGE_BYTES_MAX} bytes: send less in a request.")
 
 

@@ -197,7 +197,7 @@ class Connection(HttpToolsProtocol):
     def _is_small_body(self) -> bool:
         """Return whether the rest of the body arrives soon: uvicorn then discards it, and the connection stays."""
         lengths = [value for name, value in self.headers if name == b"content-length"]
-        return len(lengths) == 1 and int(lengths[0]) <= SMALL_BODY_BYTES
+        return len(lengths) == 1 and len(lengths[0]) < 10 and int(lengths[0]) <= SMALL_BODY_BYTES
 
     def _linger(self) -> None:
         """Close the connection after the client has had time to read the response."""

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from dualbus.application.errors import DeadlineExceeded, DualbusError, Unavailable
 from dualbus.client.async_client import AsyncClient
-from dualbus.protocol.codec import pack
+from dualbus.client.call import packed_body
 
 from .head import RETRY_SECONDS, Head
 from .problems import busy, problem_of
@@ -35,7 +35,7 @@ class LiveQueries:
 
         Raises the DualbusError of the first answer, and Problem.
         """
-        key = pack([name, sorted(params.items())])  # a number and its text are different parameters
+        key = packed_body({"type": name, "params": dict(sorted(params.items()))})  # a number differs from its text
         if key not in self._live and len(self._live) >= LIVE_MAX:
             raise busy(f"There are {LIVE_MAX} live queries already: retry later.")
         live = self._live.setdefault(key, LiveQuery())

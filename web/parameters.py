@@ -11,6 +11,7 @@ from dualbus.application.messages import Query
 from dualbus.client.call import TIMEOUT_SECONDS_MAX
 from dualbus.protocol.numbers import read_number
 
+from .positions import whole_number_of
 from .problems import Problem
 from .request import Request
 
@@ -40,9 +41,9 @@ def pop_timeout(found: Parameters) -> float | None:
         return None
     found[:] = [(name, text) for name, text in found if name != TIMEOUT]
     [text, *more] = texts
-    if more or not (text.isascii() and text.isdecimal() and 0 < int(text[:9]) <= TIMEOUT_SECONDS_MAX * 1000):
+    if more or not (found_ms := whole_number_of(text, TIMEOUT_SECONDS_MAX * 1000)):
         raise Problem(400, f"timeout_ms must be whole milliseconds, from 1 to {TIMEOUT_SECONDS_MAX * 1000}.")
-    return int(text) / 1000
+    return found_ms / 1000
 
 
 def refuse_others(found: Parameters) -> None:

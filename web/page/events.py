@@ -6,12 +6,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from ..endpoints import route
+from ..positions import position_of
 from ..problems import Problem
 from ..request import Request
 from ..site import Site
 from .history import Filter, Found, History
 from .html import html, view
-from .parameters import filter_of, link, whole_number
+from .parameters import TEXT_CHARS_MAX, filter_of, link, whole_number
 from .reading import Reading
 
 EVENTS_SHOWN = 50
@@ -42,16 +43,16 @@ def routes(site: Site, log: Reading, history: History) -> list[BaseRoute]:
         return html("events_part", **_shown(wanted, found, seen))
 
     async def one(request: Request) -> Response:
-        position = request.path_params["position"]
-        found = await log.run(lambda: _related(history, position))
+        text = request.path_params["position"]
+        found = await log.run(lambda: _related(history, position_of(text) or 0))
         if found is None:
-            raise Problem(404, f"The log has no event at position {position}.")
+            raise Problem(404, f"The log has no event at position {text[:TEXT_CHARS_MAX]}.")
         return html("event", view="events", **found)
 
     return [
         route(PATH, view(page)),
         route(f"{PATH}/changes", view(changes)),
-        route(f"{PATH}/{{position:int}}", view(one)),
+        route(f"{PATH}/{{position}}", view(one)),
     ]
 
 

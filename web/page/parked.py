@@ -13,6 +13,7 @@ from dualbus.runtime.errors import DataError
 
 from ..bodies import FORM
 from ..endpoints import route
+from ..positions import position_of
 from ..problems import Problem
 from ..request import Request
 from ..site import Site
@@ -35,7 +36,9 @@ def routes(site: Site, reactions: Reading) -> list[BaseRoute]:
 
     async def command(request: Request) -> Response:
         """Record a command of an operator; the reactor executes the command within a second."""
-        reaction, position = request.path_params["reaction"], request.path_params["position"]
+        reaction, position = request.path_params["reaction"], position_of(request.path_params["position"])
+        if position is None:
+            raise Problem(404, "No such path: the forms of this view have the positions.")
         with await site.bodies.read(request, FORM) as sent:
             wanted = sent.get("do", "")
         if wanted not in (RETRY, SKIP):
@@ -50,7 +53,7 @@ def routes(site: Site, reactions: Reading) -> list[BaseRoute]:
 
     return [
         route(PATH, view(page)),
-        route(f"{PATH}/{{reaction}}/{{position:int}}", view(command), "POST"),
+        route(f"{PATH}/{{reaction}}/{{position}}", view(command), "POST"),
     ]
 
 
