@@ -70,6 +70,12 @@ def actor_of(scope: Scope) -> str | None:
     return holder.name or None if holder else None
 
 
+def caller_of(scope: Scope) -> str:
+    """Return the caller of a request: the hash of the token or, if keys are off, the address of the peer."""
+    holder: Token | None = scope.get(HOLDER)
+    return holder.hash if holder else str((scope.get("client") or ("",))[0])
+
+
 def _bearer(scope: Scope) -> str:
     field = b"" if is_repeated(scope, b"authorization") else header_fields(scope).get(b"authorization", b"")
     scheme, _, token = field.partition(b" ")

@@ -1,5 +1,6 @@
 """JSON objects and forms from the bodies of requests, within bounds of size and memory."""
 
+import asyncio
 import json
 from typing import Any
 from urllib.parse import parse_qsl
@@ -7,6 +8,7 @@ from urllib.parse import parse_qsl
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.numbers import read_number
 
+from .access import caller_of
 from .positions import whole_number_of
 from .problems import Problem, busy
 from .request import Request
@@ -14,13 +16,17 @@ from .request import Request
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 FORM_FIELDS_MAX = 1000
 BODIES_BYTES_MAX = 64 << 20  # of all requests in progress
+CALLER_BYTES_MAX = BODIES_BYTES_MAX // 4  # of the requests of a caller
+INCOMPLETE_BYTES_MAX = 32 << 20  # of all bodies that are arriving
+SLOW = "Too many bodies are arriving slowly: send the request again."
 
 
 class Body:
     """The JSON object or the form of a request; the `with` block is the time in memory."""
 
-    def __init__(self, bodies: "Bodies", size: int, value: dict[str, Any]) -> None:
+    def __init__(self, bodies: "Bodies", caller: str, size: int, value: dict[str, Any]) -> None:
         self._bodies = bodies
+        self._caller = caller
         self._size = size
         self._value = value
 
@@ -28,38 +34,80 @@ class Body:
         return self._value
 
     def __exit__(self, *error: object) -> None:
-        self._bodies.held -= self._size
+        self._bodies.release(self._caller, self._size)
 
 
 class Bodies:
-    """The memory of all bodies: requests beyond the bound are refused."""
+    """The memory of all bodies. Incomplete ones have a bound of their own, so that slow callers keep no body out."""
 
     def __init__(self) -> None:
-        self.held = 0
+        self._held: dict[str, int] = {}  # the bytes of the complete bodies of each caller
+        self._held_bytes = 0
+        self._incomplete: dict[asyncio.Task[Any], int] = {}
+        self._incomplete_bytes = 0
+        self._refused: set[asyncio.Task[Any]] = set()
 
     async def read(self, request: Request, media_type: str = JSON) -> Body:
         """Read the JSON object or the form of a request. Raises Problem."""
         _check_type(request, media_type)
+        body = await self._received(request)
+        value = _decoded(body) if media_type == JSON else _form(body)
+        caller, size = caller_of(request.scope), len(body)
+        held = self._held.get(caller, 0) + size
+        if held > CALLER_BYTES_MAX or self._held_bytes + size > BODIES_BYTES_MAX:
+            raise busy("The requests in progress hold too much memory: retry later.")
+        self._held[caller] = held
+        self._held_bytes += size
+        return Body(self, caller, size, value)
+
+    def release(self, caller: str, size: int) -> None:
+        """Release the memory of a body."""
+        self._held_bytes -= size
+        self._held[caller] -= size
+        if not self._held[caller]:
+            del self._held[caller]
+
+    async def _received(self, request: Request) -> bytes:
+        """Return a complete body. Raises Problem, also for the largest of too many incomplete bodies."""
+        task = asyncio.current_task()
+        assert task  # noqa: S101 - a request is a task
         body = b""
         try:
             while True:
                 message = await request.receive()
                 if message["type"] != "http.request":
                     raise Problem(400, "The connection was lost before the end of the body.")
-                self.held += len(message["body"])
-                body += message["body"]
-                self._check_size(len(body))
+                part: bytes = message["body"]
+                body += part
+                if len(body) > MESSAGE_BYTES_MAX:
+                    raise Problem(413, f"The body has more than {MESSAGE_BYTES_MAX} bytes: send less in a request.")
                 if not message["more_body"]:
-                    return Body(self, len(body), _decoded(body) if media_type == JSON else _form(body))
-        except BaseException:
-            self.held -= len(body)
-            raise
+                    return body
+                self._forget(task)
+                self._incomplete[task] = len(body)
+                self._incomplete_bytes += len(body)
+                if self._incomplete_bytes > INCOMPLETE_BYTES_MAX:
+                    self._refuse_largest(task)
+        except asyncio.CancelledError:
+            if task not in self._refused:
+                raise
+            task.uncancel()
+            raise busy(SLOW) from None
+        finally:
+            self._forget(task)
+            self._refused.discard(task)
 
-    def _check_size(self, size: int) -> None:
-        if size > MESSAGE_BYTES_MAX:
-            raise Problem(413, f"The body has more than {MESSAGE_BYTES_MAX} bytes: send less in a request.")
-        if self.held > BODIES_BYTES_MAX:
-            raise busy("The requests in progress hold too much memory: retry later.")
+    def _refuse_largest(self, current: asyncio.Task[Any]) -> None:
+        """Refuse the largest incomplete body: a small one is never refused for others."""
+        task = max(self._incomplete, key=lambda each: self._incomplete[each])
+        self._forget(task)
+        if task is current:
+            raise busy(SLOW)
+        self._refused.add(task)
+        task.cancel()  # the task waits for the next part of its body
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._incomplete_bytes -= self._incomplete.pop(task, 0)
 
 
 def _check_type(request: Request, expected: str) -> None:

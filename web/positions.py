@@ -1,4 +1,4 @@
-"""Whole numbers from outside as text. `int` alone raises ValueError for thousands of digits, also if all are zeros."""
+"""Whole numbers from outside as text. `int` alone raises ValueError for thousands of digits, also for zeros."""
 
 from dualbus.protocol.values import INT_MAX
 

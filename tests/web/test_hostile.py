@@ -272,6 +272,20 @@ def test_slow_requests_do_not_delay_others_and_are_closed(site: Cluster) -> None
         until(all_closed, seconds=60)
 
 
+def test_large_bodies_that_stall_keep_no_other_body_out(site: Cluster, browser: httpx.Client) -> None:
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connection(site)) for _ in range(65)]
+        for made in slow:
+            made.sendall(with_token(site, POST + b"Content-Length: 1048576\r\n\r\n") + b" " * (2**20 - 1))
+        large = {"text": "x" * 500_000}
+        for _ in range(20):
+            assert browser.post("/queries/Echo", json={"text": "small"}).status_code == 200
+            assert browser.post("/queries/Echo", json=large).status_code == 200
+        slow[0].settimeout(10)
+        assert status(slow[0].recv(65_536)) == 503  # the oldest of the largest
+        assert _is_closed(slow[0])
+
+
 def test_a_thousand_silent_connections_do_not_keep_others_out(site: Cluster) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
