@@ -22,8 +22,9 @@ def routes(site: Site) -> list[BaseRoute]:
         found = parameters(request)
         timeout = pop_timeout(found)
         refuse_others(found)
-        key, session = key_of(request), site.sessions.at_head(request)
+        key = key_of(request)
         with await site.bodies.read(request) as payload, traced(site.tracer, request):
+            session = site.sessions.at_head(request)
             result = await session.command(kind.__name__, payload, timeout=timeout, idempotency_key=key)
         headers = {"dualbus-repeated": "true"} if result.repeated else None
         content = to_json({"events": result.events, "position": result.position})

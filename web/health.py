@@ -9,6 +9,7 @@ from dualbus.application.errors import DualbusError
 
 from .endpoints import route
 from .page.alarms import FOLLOWING, level_of
+from .problems import RETRY_SECONDS
 from .request import Request
 from .site import Site
 
@@ -26,11 +27,13 @@ def routes(site: Site) -> list[BaseRoute]:
 
     async def readyz(request: Request) -> Response:
         try:
-            problems = unready(await site.client.status(STATUS_SECONDS))
+            problems = unready(await site.reports.status(STATUS_SECONDS))
         except DualbusError:
             problems = ["The gateway does not respond: run `dualbus status`."]  # no address: probes have no token
         if problems:
-            return JSONResponse({"status": "not ready", "problems": problems}, 503)
+            return JSONResponse(
+                {"status": "not ready", "problems": problems}, 503, {"retry-after": str(RETRY_SECONDS)}
+            )
         return JSONResponse({"status": "ready"})
 
     return [route("/healthz", healthz), route("/readyz", readyz)]

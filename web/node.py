@@ -11,7 +11,6 @@ import threading
 
 from dualbus.application.app import App
 from dualbus.application.loader import load
-from dualbus.client.async_client import AsyncClient
 from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, ConfigError, FatalError
 from dualbus.runtime.files import raise_descriptor_limit, refusal
 from dualbus.runtime.settings import Settings
@@ -24,6 +23,7 @@ try:
     from uvloop import new_event_loop
 
     from .app import WebApp
+    from .clients import Clients
     from .connections import connections_max
     from .server import Server, tls_context
     from .site import Site
@@ -65,8 +65,8 @@ def _announce(settings: Settings, token: str) -> None:
 
 async def _run(app: App, settings: Settings, listener: socket.socket, tls: ssl.SSLContext | None, stop: Stop) -> None:
     loop = asyncio.get_running_loop()
-    client = AsyncClient(settings.front, timeout=settings.timeout_ms / 1000)
-    site = Site(app, settings, client, streams_max=connections_max() // 2)
+    clients = Clients(settings)
+    site = Site(app, settings, clients, streams_max=connections_max() // 2)
     web_app = WebApp(site)
     server = Server(web_app, site.ending, tls)
 
@@ -86,7 +86,7 @@ async def _run(app: App, settings: Settings, listener: socket.socket, tls: ssl.S
     if stop.requested:
         end()
     watching = asyncio.create_task(web_app.access.watch())
-    async with client:
+    async with clients:
         await server.serve([listener])
     watching.cancel()
     if site.tracer:

@@ -9,10 +9,11 @@ import time
 from starlette.responses import Response
 
 from dualbus.application.errors import DualbusError
-from dualbus.client.async_client import AsyncClient, AsyncSession
+from dualbus.client.async_client import AsyncSession
 from dualbus.runtime.settings import Settings
 
 from .access import actor_of
+from .clients import Clients
 from .positions import position_of
 from .problems import Problem
 from .request import Request, header_fields
@@ -29,8 +30,8 @@ _COOKIES, _BEYOND = "dualbus.positions", "dualbus.beyond"  # in the scope of a r
 class Sessions:
     """Creates a session for each request."""
 
-    def __init__(self, client: AsyncClient, settings: Settings) -> None:
-        self._client = client
+    def __init__(self, clients: Clients, settings: Settings) -> None:
+        self._clients = clients
         self._cookie = f"{POSITION}-{settings.http_host_port[1]}-"  # browsers send a cookie to all ports of a host
         self._attributes = f"; Path=/; HttpOnly; SameSite=Lax{'; Secure' if settings.has_tls else ''}"
         self._head: int | None = None
@@ -41,11 +42,11 @@ class Sessions:
         after = _header(request)
         if cookies := self._cookies(request):
             after = max(after, await self._checked(request, cookies))
-        return self._client.session(after, actor=actor_of(request.scope))
+        return self._clients.of(request.scope).session(after, actor=actor_of(request.scope))
 
     def at_head(self, request: Request) -> AsyncSession:
         """Return a session for a command, which is decided at the head of the log."""
-        return self._client.session(actor=actor_of(request.scope))
+        return self._clients.of(request.scope).session(actor=actor_of(request.scope))
 
     def mark(self, response: Response, request: Request, session: AsyncSession) -> Response:
         """Add the position of a session to a response, for scripts and for browsers."""
@@ -92,7 +93,7 @@ class Sessions:
         """Return the head of the log, as known in the last seconds; None if no commandbus reports it."""
         if time.monotonic() >= self._head_until:
             try:
-                self._head = (await self._client.status(STATUS_SECONDS))["log_position"]
+                self._head = (await self._clients.reports.status(STATUS_SECONDS))["log_position"]
             except DualbusError:
                 return None
             self._head_until = time.monotonic() + HEAD_SECONDS

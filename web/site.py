@@ -1,15 +1,15 @@
-"""The parts that all routes share: the application, the settings, the client of the gateway, and the listeners."""
+"""The parts that all routes share: the application, the settings, the clients of the gateway, and the listeners."""
 
 import asyncio
 import shlex
 
 from dualbus.application.app import App
-from dualbus.client.async_client import AsyncClient
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.tokens import HEADER_FILE
 from dualbus.telemetry.tracing import open_tracer
 
 from .bodies import Bodies
+from .clients import Clients
 from .event_pages import EventPages
 from .head import Head
 from .live import LiveQueries
@@ -21,18 +21,18 @@ from .streams import Streams
 class Site:
     """Everything that routes need."""
 
-    def __init__(self, app: App, settings: Settings, client: AsyncClient, streams_max: int) -> None:
+    def __init__(self, app: App, settings: Settings, clients: Clients, streams_max: int) -> None:
         self.app = app
         self.settings = settings
-        self.client = client
+        self.reports = clients.reports
         self.curl = f"curl -H @{shlex.quote(str(settings.keys / HEADER_FILE))}" if settings.keys else "curl"
         self.timeout_seconds = settings.timeout_ms / 1000
         self.bodies = Bodies()
-        self.sessions = Sessions(client, settings)
+        self.sessions = Sessions(clients, settings)
         self.streams = Streams(streams_max)
-        self.head = Head(client)
-        self.live = LiveQueries(client, self.head)
-        self.event_pages = EventPages(client, self.head)
+        self.head = Head(clients.streams)
+        self.live = LiveQueries(clients.streams, self.head)
+        self.event_pages = EventPages(clients.streams, self.head)
         self.tracer = open_tracer("web", ())
         self.requests = RequestRate()
         self.ending = asyncio.Event()

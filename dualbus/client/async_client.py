@@ -130,6 +130,11 @@ class AsyncClient(AsyncSession):
         """
         return AsyncSession(self, after, actor)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no call waits for a reply."""
+        return self._calls.idle
+
     async def status(self, timeout: float | None = None) -> dict[str, Any]:
         """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
         found: dict[str, Any] = await self._call(lambda calls: calls.report("Status", timeout))

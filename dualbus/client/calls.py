@@ -136,6 +136,11 @@ class PendingCalls:
         """Whether calls wait to be sent."""
         return bool(self._queued or self._deferred)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no call waits for a reply."""
+        return not (self._queued or self._in_flight or self._deferred)
+
     def next_address(self) -> None:
         """Continue with the next gateway. Each call has a position, so that a session reads its own writes there."""
         self.addresses = (*self.addresses[1:], self.addresses[0])

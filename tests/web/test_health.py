@@ -16,6 +16,7 @@ def test_a_cluster_is_ready_when_every_bus_responds(cluster: Cluster) -> None:
         assert browser.get("/healthz").json() == {"status": "ok"}
         answer = browser.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
+        assert answer.headers["retry-after"] == "1"
         assert answer.json()["problems"] == ["The gateway does not respond: run `dualbus status`."]
 
         # Given a cluster without a querybus
