@@ -5,6 +5,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl
 
+from dualbus.client.calls import IN_FLIGHT_BYTES_MAX
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.numbers import read_number
 
@@ -16,7 +17,7 @@ from .request import Request
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 FORM_FIELDS_MAX = 1000
 BODIES_BYTES_MAX = 64 << 20  # of all requests in progress
-CALLER_BYTES_MAX = BODIES_BYTES_MAX // 4  # of the requests of a caller
+CALLER_BYTES_MAX = IN_FLIGHT_BYTES_MAX * 3 // 4  # of a caller's requests: its calls without a body have the rest
 INCOMPLETE_BYTES_MAX = 32 << 20  # of all bodies that are arriving
 SLOW = "Too many bodies are arriving slowly: send the request again."
 
