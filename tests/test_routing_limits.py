@@ -3,8 +3,11 @@
 import pytest
 
 from dualbus.gateway import clients, deadlines
+from dualbus.gateway.access import CLUSTER, Holder
+from dualbus.gateway.router import Router
 from dualbus.protocol.codes import Code
-from tests.desk import Desk, command, query
+from dualbus.protocol.permissions import EVERYTHING
+from tests.desk import FIRST_ID, Desk, command, query
 
 REFUSED, UNKNOWN = Code.UNAVAILABLE, Code.TIMEOUT
 
@@ -122,6 +125,24 @@ def test_a_client_may_have_so_many_bytes_under_way() -> None:
 
     assert [number for number, _ in refused] == [17, 18, 19]  # at 16 MiB it may still finish one
     assert desk.router.pending.bytes <= deadlines.REQUEST_BYTES_MAX + len(large) + 100
+
+
+def test_the_connections_of_a_named_key_share_one_limit() -> None:
+    desk = Desk()
+    named = Holder("shop", EVERYTHING)
+    desk.router = Router(
+        5000, FIRST_ID, lambda id_: f"made-{id_}", desk.now, lambda id_: named if id_[:1] == b"n" else CLUSTER
+    )
+    for connection in (b"n1", b"n2", b"c1", b"c2"):
+        for number in range(10):
+            large = {"type": "GetUser", "msg_id": number, "params": {"user_id": "x" * 1_000_000}}
+            desk.ask({"dest": "querybus", "body": large}, client=connection)
+
+    assert [len(desk.told(connection)) for connection in (b"n1", b"n2", b"c1", b"c2")] == [0, 3, 0, 0]
+    # And a closed connection returns its part
+    desk.router.client_disconnected(desk.router.clients.of(b"n1"))
+    desk.ask(query(99), client=b"n2")
+    assert desk.told(b"n2") == []
 
 
 def test_all_clients_together_may_have_so_many_requests_under_way(monkeypatch: pytest.MonkeyPatch) -> None:

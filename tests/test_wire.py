@@ -19,7 +19,7 @@ from dualbus.protocol.frames import (
     REPLY,
     WORK,
 )
-from dualbus.protocol.records import Response, Work, read_done
+from dualbus.protocol.records import Response, Work, read_done, read_returned
 from dualbus.protocol.values import DEPTH_MAX, INT_MAX, INT_MIN, check
 
 BODY: dict[str, Any] = {"type": "CreateUser", "msg_id": 1, "payload": {"name": "Ünï 🔑", "n": [1.5, -7, None, True]}}
@@ -86,6 +86,10 @@ def test_an_answer_is_passed_on_without_being_opened() -> None:
     assert times == (1, 2, 3, 4)
     reply = unpack(packed_reply("a", "b", *received[1:]))
     assert (reply["body"], reply["details"]) == (BODY, {"repeated": True})
+
+
+def test_work_is_returned_also_without_a_read_model() -> None:
+    assert read_returned([-1, 5, 6]) == (-1, [5, 6])
 
 
 # Batches.

@@ -343,6 +343,57 @@ def test_what_could_not_be_sent_is_sent_later_and_is_not_in_doubt(desk: Desk) ->
     assert all(future.done() for future in futures)
 
 
+def answer(sent: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "query_result", "in_reply_to": sent["body"]["msg_id"], "data": "read"}
+
+
+def test_a_query_is_sent_again_behind_an_earlier_command_that_was_refused(desk: Desk) -> None:
+    command, query = desk.command("Ada"), desk.query()
+    create, get = desk.sent()
+    # When the command is refused for now, and the gateway answers the query, which it then knows no command before
+    desk.fail(create, Code.UNAVAILABLE)
+    desk.reply(answer(get))
+    assert not query.done()
+    desk.now = desk.calls.next_time()
+    again = desk.sent()
+    assert [one["body"]["type"] for one in again] == ["CreateUser", "GetUser"]
+    # Then the query is answered after the command
+    desk.reply(done(again[0]), 7)
+    desk.reply(answer(again[1]), 7)
+    assert (command.result(0).position, query.result(0)) == (7, "read")
+
+
+def test_a_query_does_not_wait_for_later_commands_or_for_those_of_other_sessions(desk: Desk) -> None:
+    query, _ = desk.query(), desk.command("Ada")
+    get, create = desk.sent()
+    desk.fail(create, Code.UNAVAILABLE)
+    desk.reply(answer(get))
+    assert query.result(0) == "read"
+
+
+def test_a_query_ends_at_its_deadline_if_the_earlier_command_is_refused_until_then(desk: Desk) -> None:
+    desk.command("Ada", timeout=60)
+    query = desk.query(timeout=0.5)
+    create, get = desk.sent()
+    desk.fail(create, Code.UNAVAILABLE)
+    desk.reply(answer(get))
+    desk.wait(0.6)
+    with pytest.raises(Unavailable):
+        query.result(0)
+
+
+@pytest.mark.parametrize("code", [Code.FORBIDDEN, Code.NOT_SUPPORTED, Code.MALFORMED])
+def test_a_refusal_after_a_lost_try_leaves_the_outcome_unknown(desk: Desk, code: Code) -> None:
+    future = desk.command()
+    desk.one()
+    desk.calls.disconnected()
+    desk.calls.connected = True
+    desk.fail(desk.one(), code)
+    with pytest.raises(HandlerError) as caught:
+        future.result(0)
+    assert not caught.value.outcome_known
+
+
 def test_garbage_from_the_gateway_harms_no_call(desk: Desk) -> None:
     future = desk.command()
     sent = desk.one()

@@ -17,7 +17,13 @@ from tests.conftest import ROOT
 from tests.faults.seeing import process_status, said
 from tests.raw import Envelope, RawClient, command, query
 
-RAISED = {"exit": "SystemExit", "interrupt": "KeyboardInterrupt", "generator": "GeneratorExit", "text": "Speechless"}
+RAISED = {
+    "exit": "SystemExit",
+    "interrupt": "KeyboardInterrupt",
+    "generator": "GeneratorExit",
+    "text": "Speechless",
+    "cancel": "CancelledError",
+}
 
 
 @pytest.fixture(params=RAISED)

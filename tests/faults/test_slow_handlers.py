@@ -291,6 +291,39 @@ def test_queries_for_a_later_position_take_no_credit_of_slower_queries(heavy: Cl
         assert {(reply["dest"], reply["body"]["type"]) for reply in replies} == {("other", "query_result")}
 
 
+def test_queries_for_a_later_position_are_returned_from_behind_a_slow_query(heavy: Cluster) -> None:
+    start(heavy, 1)
+    with RawClient(heavy.front) as writer, RawClient(heavy.front) as other:
+        # Given queries that wait in the only querybus, for a position that another is about to have
+        write_ahead_of_the_projector(heavy, writer, query("Quick", "own"))
+        [pid] = [one["pid"] for one in entries(other, "querybus")]
+        assert in_flight(other, pid) == 1
+        # When a query runs there for long
+        other.send(within(60, query("Sleep", "slow", seconds=20)))
+        until(lambda: in_flight(writer, pid) == 1)
+        # Then another querybus answers the first ones meanwhile
+        heavy.start("querybus")
+        heavy.process("projector").send(signal.SIGCONT)
+        [reply] = writer.wait_for(["own"])
+        assert reply["body"]["type"] == "query_result"
+        assert "slow" not in other.replies
+        assert other.receive() == []
+
+
+def test_many_queries_before_there_is_a_read_model_take_no_credit(heavy: Cluster) -> None:
+    heavy.start("gateway", "commandbus", "querybus")
+    with RawClient(heavy.front) as one, RawClient(heavy.front) as two:
+        until(lambda: entries(one, "querybus") and entries(one, "commandbus"))
+        for round_ in range(3):
+            for client in (one, two):
+                client.send(*[within(1, query("Quick", f"{round_}/{number}")) for number in range(500)])
+            for client in (one, two):
+                client.wait_for([f"{round_}/{number}" for number in range(500)])
+        heavy.start("projector")
+        until(lambda: one.ask(within(2, query("Quick")))[0]["type"] == "query_result")
+        until(lambda: one.ask(*[within(5, query("Quick"))] * 200)[-1]["type"] == "query_result")
+
+
 def write_ahead_of_the_projector(cluster: Cluster, writer: RawClient, waiting: Envelope) -> None:
     """Stop the projector, write an event, and send a query that needs it."""
     cluster.process("projector").send(signal.SIGSTOP)

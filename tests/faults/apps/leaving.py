@@ -1,5 +1,6 @@
 """An application whose functions raise what is no Exception, each where a message names it."""
 
+import asyncio
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,8 @@ def leave() -> None:
         sys.exit(5)
     if HOW == "interrupt":
         raise KeyboardInterrupt
+    if HOW == "cancel":
+        raise asyncio.CancelledError
     raise GeneratorExit
 
 
