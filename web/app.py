@@ -1,5 +1,6 @@
 """The ASGI application: checks a request, finds its route, and converts errors into problems."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable
 
@@ -13,7 +14,7 @@ from . import commands, docs, events, health, metrics, queries
 from .access import Access
 from .guard import Guard, protective_headers
 from .page import routes as page
-from .problems import Problem, problem_of
+from .problems import STOPPED, Problem, busy, problem_of
 from .request import Request
 from .site import Site
 
@@ -58,7 +59,7 @@ class WebApp:
                 await answer(scope, receive, send_with_headers)
                 return
             await self._endpoint(scope)(scope, receive, send_with_headers)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # uvicorn would respond with 500 and text
             if started:
                 raise
             await _problem(scope, error).response()(scope, receive, send_with_headers)
@@ -73,9 +74,11 @@ class WebApp:
         return endpoint
 
 
-def _problem(scope: Scope, error: Exception) -> Problem:
+def _problem(scope: Scope, error: BaseException) -> Problem:
     if isinstance(error, Problem):
         return error
+    if isinstance(error, asyncio.CancelledError):  # the process stops; calls have ended earlier
+        return busy(f"{STOPPED}: retry later.")
     if isinstance(error, DualbusError):
         return problem_of(error)
     if isinstance(error, HTTPException) and error.status_code == 405:

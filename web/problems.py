@@ -13,6 +13,7 @@ from dualbus.application.errors import DualbusError, Executed, HandlerError, Key
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
+STOPPED = "The web process stopped before the end of the request"
 STATUSES = {"not_supported": 404, "forbidden": 403}  # of refusals by the gateway or a bus, by code
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # of RFC 9110; Python before 3.13 has older ones
 
@@ -56,6 +57,8 @@ def problem_of(error: DualbusError) -> Problem:
         return Problem(409, text, outcome="executed", position=error.position, idempotency_key=error.idempotency_key)
     if isinstance(error, KeyUsed):
         return Problem(409, text)
+    if isinstance(error, errors.ClientClosed):  # at the stop of the process
+        text = f"{STOPPED}." if not error.outcome_known else f"{STOPPED}: retry later."
     if not error.outcome_known:
         text = f"{text} Send the command again with this Idempotency-Key to learn the outcome."
         return Problem(504, text, outcome="unknown", idempotency_key=error.idempotency_key)

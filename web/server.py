@@ -13,6 +13,7 @@ from typing import Any
 from uvicorn import Config
 from uvicorn import Server as UvicornServer
 
+from dualbus.client.async_client import AsyncClient
 from dualbus.runtime.errors import ConfigError
 from dualbus.runtime.settings import Settings
 
@@ -20,7 +21,8 @@ from .connections import HEAD_SECONDS, Connection, ConnectionTable, backlog
 
 TICK_SECONDS = 1.0  # between updates of the Date header
 KEEP_ALIVE_SECONDS = 75  # longer than the usual 60 s of a proxy, so that the proxy closes first
-GRACE_SECONDS = 2  # after the request to stop, for responses in progress
+GRACE_SECONDS = 2  # after the request to stop, for replies to the requests in progress
+LAST_SECONDS = 1  # further, for their responses: then uvicorn cancels them
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -45,9 +47,9 @@ def _no_password() -> str:
 
 
 class Server(UvicornServer):
-    """Serves an ASGI application until the event `ending`."""
+    """Serves an ASGI application, and its client of the gateway, until the event `ending`."""
 
-    def __init__(self, app: Any, ending: asyncio.Event, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, app: Any, client: AsyncClient, ending: asyncio.Event, tls: ssl.SSLContext | None) -> None:
         for name in ("uvicorn.error", "uvicorn.access"):
             logging.getLogger(name).setLevel(logging.ERROR)  # requests are not logged, nor refused bytes
         super().__init__(
@@ -63,10 +65,11 @@ class Server(UvicornServer):
                 proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_graceful_shutdown=GRACE_SECONDS + LAST_SECONDS,
             )
         )
         self.server_state = ConnectionTable()
+        self._client = client
         self._ending = ending
         self._tls = tls
 
@@ -92,6 +95,17 @@ class Server(UvicornServer):
                 await asyncio.wait_for(self._ending.wait(), TICK_SECONDS)
             except TimeoutError:
                 pass
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Respond to the requests in progress: with their replies, or with the outcome that the client knows."""
+        closing = asyncio.create_task(self._close_client())
+        await super().shutdown(sockets)
+        closing.cancel()
+
+    async def _close_client(self) -> None:
+        """End all calls after the grace. Only the client knows whether a command has been sent, and its key."""
+        await asyncio.sleep(GRACE_SECONDS)
+        await self._client.close()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -1,9 +1,12 @@
 """The process: its address, its errors and its end."""
 
+import json
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import pytest
@@ -66,10 +69,67 @@ def test_a_stop_waits_for_the_response_in_progress(cluster: Cluster) -> None:
     assert cluster.process("web").wait() == 0
 
 
-def _running(cluster: Cluster) -> bool:
-    """Return whether a query is under way."""
+def test_a_stop_reports_the_requests_without_a_reply_as_a_timeout_does(cluster: Cluster) -> None:
+    """A command that a slow command bus may still execute has an unknown outcome, and a key to learn the outcome."""
+    cluster.environ["DUALBUS_APP"] = "tests.web.shop:app"
+    cluster.start()
+    cluster.start("web")
+    wait_until_serving(cluster)
+    httpx.get(f"{cluster.http}/queries/Echo", headers=cluster.http_headers, timeout=60)  # the cluster works
+    post = b"POST /commands/AddItem HTTP/1.1\r\n" + head(cluster) + b"Content-Type: application/json\r\n"
+    body = b"Content-Length: 16\r\n\r\n" + b'{"item": "Late"}'
+
+    # Given a query, a command with a key, a command without, and a body that never ends
+    cluster.process("commandbus").send(signal.SIGSTOP)
+    with ExitStack() as stack:
+        requests = (
+            b"GET /queries/Sleep?seconds=5&timeout_ms=30000 HTTP/1.1\r\n" + head(cluster) + b"\r\n",
+            post + b"Idempotency-Key: late\r\n" + body,
+            post + body,
+            post + body[:-1],
+        )
+        slow = [stack.enter_context(_sent(cluster, request)) for request in requests]
+        until(lambda: _running(cluster) and _running(cluster, "commandbus"))
+
+        # When the web process stops
+        cluster.process("web").send(signal.SIGTERM)
+        statuses, problems = zip(*(_received(made) for made in slow), strict=True)
+    assert statuses == (503, 504, 504, 503)
+    assert [problem.get("outcome") for problem in problems] == [None, "unknown", "unknown", None]
+    assert problems[1]["idempotency_key"] == "late"
+    assert problems[2]["idempotency_key"]
+    assert cluster.process("web").wait() == 0
+
+    # Then the key tells the outcome
+    cluster.process("commandbus").send(signal.SIGCONT)
     with Client(cluster.front) as client:
-        return any(each["name"] == "querybus" and each["in_flight"] for each in client.status()["processes"])
+        result = client.command("AddItem", item="Late", idempotency_key="late", timeout=60)
+        assert result.events[0]["payload"]["item"] == "Late"
+
+
+def _sent(cluster: Cluster, request: bytes) -> socket.socket:
+    """Return a connection with a request."""
+    host, port = cluster.http.removeprefix("http://").split(":")
+    made = socket.create_connection((host, int(port)), timeout=60)
+    made.sendall(request)
+    return made
+
+
+def _received(made: socket.socket) -> tuple[int, Any]:
+    """Return the status and the problem that a connection receives until its end."""
+    received = b""
+    while data := made.recv(65_536):
+        received += data
+    first, _, body = received.partition(b"\r\n\r\n")
+    assert b"application/problem+json" in first, received
+    assert b"\r\nretry-after: 1" in first or b" 504 " in first
+    return int(first.split()[1]), json.loads(body)
+
+
+def _running(cluster: Cluster, name: str = "querybus") -> bool:
+    """Return whether a process has a request under way."""
+    with Client(cluster.front) as client:
+        return any(each["name"] == name and each["in_flight"] for each in client.status()["processes"])
 
 
 def test_without_the_extra_the_process_names_the_missing_package(cluster: Cluster) -> None:
