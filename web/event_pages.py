@@ -42,9 +42,11 @@ class EventPages:
     async def frames(self, params: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """Yield the frames of all events after a position, then of new events, and comments meanwhile.
 
-        Raises the DualbusError of the first page. The end means that the log was restored to an earlier position.
+        Raises the DualbusError of the first page, and Problem for a position beyond the log. The end means that the
+        log was restored to an earlier position.
         """
         with self._head as head:
+            await head.check(params["after"])
             page = await self._read(params)
             yield page.frames or COMMENT
             while True:

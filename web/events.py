@@ -1,7 +1,7 @@
 """GET /events: a page of the events of the log, or a stream that continues with new events."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from .positions import position_of
 from .problems import Problem
 from .request import Request
 from .site import Site
-from .streams import EventStream, last_event_id, started, wants_stream
+from .streams import EventStream, last_event_id, wants_stream
 
 NAMES = ("after", "limit", "type", "tag")
 
@@ -28,18 +28,22 @@ def routes(site: Site) -> list[BaseRoute]:
 
     async def events(request: Request) -> Response:
         params = _params(request)
+        if wants_stream(request):
+            return _stream(request, params)
         with _names_of_parameters():
-            if wants_stream(request):
-                return await _stream(request, params)
             return Response(to_json(await site.event_pages.request(params)), media_type=JSON)
 
-    async def _stream(request: Request, params: dict[str, Any]) -> Response:
+    def _stream(request: Request, params: dict[str, Any]) -> Response:
         if "limit" in params:
             raise Problem(400, "limit is for pages only: a stream has no end.")
-        site.streams.check_room()
         params["after"] = max(params["after"], last_event_id(request))
-        await site.head.check(params["after"])
-        return EventStream(site.streams, await started(site.event_pages.frames(params)))
+        return EventStream(site.streams, _frames(params))
+
+    async def _frames(params: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        with _names_of_parameters():
+            async with aclosing(site.event_pages.frames(params)) as frames:
+                async for each in frames:
+                    yield each
 
     return [route("/events", events)]
 

@@ -13,7 +13,7 @@ from .message_types import query_type
 from .parameters import fields_of, parameters, pop_timeout, refuse_others
 from .request import Request
 from .site import Site
-from .streams import EventStream, last_event_id, started, wants_stream
+from .streams import EventStream, last_event_id, wants_stream
 from .tracing import traced
 
 
@@ -30,7 +30,7 @@ def routes(site: Site) -> list[BaseRoute]:
                 return await _answer(request, kind.__name__, params, timeout)
         params = fields_of(kind, found)
         if wants_stream(request):
-            return await _stream(request, kind.__name__, params, timeout)
+            return _stream(request, kind.__name__, params, timeout)
         return await _answer(request, kind.__name__, params, timeout)
 
     async def _answer(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
@@ -45,10 +45,9 @@ def routes(site: Site) -> list[BaseRoute]:
         return site.sessions.mark(Response(content, headers=headers, media_type=JSON), request, session)
 
     async def _stream(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
-        site.streams.check_room()
         after = max((await site.sessions.of(request)).position, last_event_id(request))
         frames = site.live.frames(name, params, after, timeout or site.timeout_seconds)
-        return EventStream(site.streams, await started(frames))
+        return EventStream(site.streams, frames)
 
     return [route("/queries/{type}", answer, "GET", "POST")]
 

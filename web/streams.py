@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_json
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from .positions import position_of
 from .problems import Problem, busy
@@ -24,7 +24,7 @@ HEADERS = [
 
 
 class Streams:
-    """All streams; further streams beyond the bound are refused."""
+    """All streams, also those that wait for their first frame; further streams beyond the bound are refused."""
 
     def __init__(self, streams_max: int) -> None:
         self._max = streams_max
@@ -34,11 +34,6 @@ class Streams:
 
     def __len__(self) -> int:
         return len(self._tasks)
-
-    def check_room(self) -> None:
-        """Raise Problem if there are too many streams."""
-        if len(self._tasks) >= self._max:
-            raise busy(f"There are {self._max} listeners already: retry later.")
 
     def end(self) -> None:
         """End all streams."""
@@ -53,10 +48,17 @@ class Streams:
             task.cancel()
 
     async def send(self, frames: AsyncGenerator[bytes, None], receive: Receive, send: Send) -> None:
-        """Send a response with frames, until the client disconnects or `end`."""
+        """Send a response with frames, until the client disconnects, `drop` or `end`.
+
+        The response begins with the first frame, so that an earlier error becomes a problem. A stream that is ended
+        before has an empty response with 200: after any other status, an EventSource does not connect again.
+        """
         task = asyncio.current_task()
         assert task  # noqa: S101 - a request is a task
-        self._tasks.add(task)
+        if len(self._tasks) >= self._max:
+            raise busy(f"There are {self._max} listeners already: retry later.")
+        self._tasks.add(task)  # in the turn of the loop that has checked the token
+        begun = False
 
         def cancel(_: object) -> None:
             task.cancel()
@@ -64,9 +66,11 @@ class Streams:
         watch = asyncio.create_task(_disconnected(receive))
         watch.add_done_callback(cancel)
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS]})
             async with aclosing(frames):
                 async for each in frames:
+                    if not begun:
+                        begun = True
+                        await send(start())
                     await send({"type": "http.response.body", "body": each, "more_body": True})
         except asyncio.CancelledError:
             if not (watch.done() or self._ending or task in self._dropped):
@@ -76,6 +80,8 @@ class Streams:
             self._dropped.discard(task)
             watch.remove_done_callback(cancel)
             watch.cancel()
+        if not begun:
+            await send(start())
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -92,17 +98,9 @@ class EventStream(Response):
         await self._streams.send(self._frames, receive, send)
 
 
-async def started(frames: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Wait for the first frame, so that its error becomes a problem; return all frames."""
-    first = await anext(frames)
-
-    async def rest() -> AsyncGenerator[bytes, None]:
-        async with aclosing(frames):
-            yield first
-            async for each in frames:
-                yield each
-
-    return rest()
+def start() -> Message:
+    """Return the begin of a response."""
+    return {"type": "http.response.start", "status": 200, "headers": [*HEADERS]}
 
 
 def wants_stream(request: Request) -> bool:

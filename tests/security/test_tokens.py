@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.web.conftest import wait_until_serving
+from tests.web.listening import listeners
 
 from .conftest import Operator, command_line
 
@@ -174,6 +176,20 @@ def test_a_removed_token_ends_its_streams(http: httpx.Client, admin: Operator) -
         for _ in lines:
             pass  # until the end of the stream
     assert http.get("/events", headers=headers).status_code == 401
+
+
+def test_a_removed_token_ends_its_streams_that_have_not_begun(http: httpx.Client, admin: Operator) -> None:
+    """A live query that waits for a later position would begin with the next event, and would have no end."""
+    bob = token(admin, "bob", *ALL)
+    until(lambda: http.get("/", headers=bob).status_code == 200)
+    head = http.get("/events", headers=bob).json()["head"]
+    headers = {**bob, "Accept": "text/event-stream", "Last-Event-ID": str(head + 1)}
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(http.get, "/queries/ListUsers?timeout_ms=3600000", headers=headers)
+        until(lambda: listeners(http, **bob) == 1)
+        admin("tokens", "remove", "bob")
+        assert answer.result(timeout=30).content == b""
+    assert http.get("/queries/ListUsers", headers=headers).status_code == 401
 
 
 def test_the_token_is_on_the_terminal_and_in_no_log(keyed: Cluster) -> None:

@@ -12,6 +12,12 @@ import httpx
 from dualbus.testing import Cluster
 
 
+def listeners(browser: httpx.Client, **headers: str) -> float:
+    """Return the number of streams, as the metrics report it."""
+    lines = browser.get("/metrics", headers=headers).text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("dualbus_web_listeners{"))
+
+
 class Listener:
     """Receives the frames of a stream until the end of the block."""
 

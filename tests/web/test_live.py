@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import shlex
 import socket
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -185,6 +187,27 @@ def test_the_stop_of_the_process_ends_all_streams(cluster: Cluster) -> None:
         assert cluster.stop("web") == 0
         until(lambda: events.ended and live.ended)
     assert cluster.process("web").stderr_text.count("\n") == 1  # the address
+
+
+def test_the_bound_on_streams_includes_streams_that_have_not_begun(cluster: Cluster) -> None:
+    command = cluster.commands["web"]
+    cluster.commands["web"] = ["/bin/sh", "-c", f"ulimit -n 100; exec {shlex.join(command)}"]
+    cluster.start()
+    cluster.start("web")
+    wait_until_serving(cluster)
+    address = ("127.0.0.1", int(cluster.http.rpartition(":")[2]))
+    headers = {"accept": "text/event-stream", "last-event-id": "1000000"}
+    waiting = stream_request(cluster, "/queries/ListUsers?timeout_ms=60000")
+    waiting = waiting.replace(b"\r\n\r\n", b"\r\nLast-Event-ID: 1000000\r\n\r\n")
+    with ExitStack() as stack:
+        for _ in range(25):  # half of the connections: half of the descriptors
+            stack.enter_context(socket.create_connection(address)).sendall(waiting)
+        with httpx.Client(base_url=cluster.http, headers=cluster.http_headers, timeout=60) as browser:
+
+            def refusal() -> str:
+                return str(browser.get("/queries/ListUsers?timeout_ms=300", headers=headers).json()["detail"])
+
+            until(lambda: refusal() == "There are 25 listeners already: retry later.")
 
 
 def test_a_query_that_fails_later_is_a_frame_without_an_id_and_recovers(site: Cluster, browser: httpx.Client) -> None:
