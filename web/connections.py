@@ -5,7 +5,7 @@ import resource
 import socket
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from .problems import Problem
@@ -102,6 +102,7 @@ class Connection(HttpToolsProtocol):
     """A connection of uvicorn, with these bounds."""
 
     server_state: ConnectionTable
+    _cycles: list[RequestResponseCycle]  # without a complete response: the first is in progress
     _timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
     _in_head = _in_body = False
@@ -110,6 +111,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(cast("asyncio.Transport", CorkedTransport(transport, self.loop)))
+        self._cycles = []
         transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
         if LOWAT:
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, LOWAT, UNSENT_BYTES_MAX)
@@ -118,6 +120,9 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        for cycle in self._cycles:  # uvicorn itself notifies the last only: a stream before would have no end
+            cycle.disconnected = True
+            cycle.message_event.set()
         self._set_timer(None)
         self.resume_writing()
         self.server_state.waiting.pop(self, None)
@@ -146,6 +151,7 @@ class Connection(HttpToolsProtocol):
         self.server_state.waiting.pop(self, None)
         self._set_timer(None)
         super().on_headers_complete()
+        self._cycles.append(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes = 0
@@ -157,6 +163,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        del self._cycles[0]
         unread = self.cycle.response_complete and self.cycle.more_body and not self._is_small_body()
         if unread and not self.transport.is_closing():
             self._linger()

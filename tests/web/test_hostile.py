@@ -12,6 +12,7 @@ import pytest
 
 from dualbus.testing import Cluster, until
 from tests.web.conftest import head, wait_until_serving
+from tests.web.listening import listeners
 
 GOOD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /commands/AddItem HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -293,6 +294,17 @@ def test_pipelined_requests_are_answered_in_order(site: Cluster) -> None:
             received += made.recv(65_536)
     found = [int(part.split(b"}")[0]) for part in received.split(b'{"number":')[1:]]
     assert found == [*numbers]
+
+
+def test_streams_before_another_request_of_their_connection_do_not_leak(site: Cluster, browser: httpx.Client) -> None:
+    stream = b"GET %b HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+    for path in (b"/events", b"/queries/ListItems"):
+        for behind in (GOOD, GOOD * 3, stream % path):
+            with connection(site) as made:
+                made.sendall(with_token(site, stream % path + behind))
+                made.recv(100)
+                until(lambda: listeners(browser) == 1)
+    until(lambda: listeners(browser) == 0)
 
 
 def test_descriptors_do_not_leak(site: Cluster) -> None:
