@@ -43,5 +43,9 @@ class Clients:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections; calls without a reply end with the outcome that their client knows."""
         for client in (self.streams, self.reports, *self._callers.values()):
             await client.close()

@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
-from dualbus.application.errors import DeadlineExceeded, DualbusError, Unavailable
+from dualbus.application.errors import DeadlineExceeded, Unavailable
 from dualbus.client.async_client import AsyncClient
 from dualbus.protocol.feed import EVENTS
 
 from .head import RETRY_SECONDS, Head
 from .problems import problem_of
-from .streams import COMMENT, frame, notified, problem_frame
+from .streams import COMMENT, COMMENT_SECONDS, frame, mark, problem_frame
 
+NEVER = float("-inf")
 PAUSE_SECONDS = 0.05  # before the next page, if the log of the querybus is behind
 
 
@@ -40,36 +41,37 @@ class EventPages:
         return data
 
     async def frames(self, params: dict[str, Any]) -> AsyncGenerator[bytes, None]:
-        """Yield the frames of all events after a position, then of new events, and comments meanwhile.
+        """Yield the frames of all events after a position, then of new events.
 
-        Raises the DualbusError of the first page, and Problem for a position beyond the log. The end means that the
+        Raises the DualbusError of a page, and Problem for a position beyond the log. While no querybus answers, the
+        stream waits; a stream without a first page then begins with a frame of the problem. The end means that the
         log was restored to an earlier position.
         """
+        clock = asyncio.get_running_loop().time
+        position, page, yielded_at = params["after"], None, NEVER
         with self._head as head:
-            await head.check(params["after"])
-            page = await self._read(params)
-            yield page.frames or COMMENT
             while True:
-                head.advance(page.head)
-                moved = head.moved
-                if head.position == page.position:
-                    while not await notified(moved):
-                        yield COMMENT
-                if head.position < page.position:
-                    return
-                before = page.position
                 try:
-                    page = await self._read({**params, "after": before})
-                except (Unavailable, DeadlineExceeded):
+                    if page is None:
+                        await head.check(position)
+                    page = await self._read({**params, "after": position})
+                except (Unavailable, DeadlineExceeded) as error:
+                    if yielded_at == NEVER:
+                        yielded_at = clock()
+                        yield problem_frame(problem_of(error))
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
-                except DualbusError as error:
-                    yield problem_frame(problem_of(error))
-                    return
-                if page.frames:
-                    yield page.frames
-                elif page.position == before:
+                before, position = position, page.position
+                if page.frames or clock() > yielded_at + COMMENT_SECONDS:
+                    yielded_at = clock()
+                    yield page.frames or (mark(position) if position > before else COMMENT)
+                if not page.frames and position == before:
                     await asyncio.sleep(PAUSE_SECONDS)
+                head.advance(page.head)
+                while head.position == position:
+                    await head.moved.wait()
+                if head.position < position:
+                    return
 
     async def _read(self, params: dict[str, Any]) -> Page:
         key = to_json(params)

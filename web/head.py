@@ -11,6 +11,7 @@ from dualbus.protocol.feed import EVENTS
 from .problems import busy
 
 REQUEST_SECONDS = 10.0  # the gateway holds a request at the head for a second
+CHECK_SECONDS = 2.0  # a listener waits for the reply
 PAUSE_SECONDS = 0.01  # between two changes: the events of the pause are one change
 RETRY_SECONDS = 0.5
 
@@ -48,7 +49,7 @@ class Head:
     async def check(self, position: int) -> None:
         """Raise a problem if a position is beyond the end of the log."""
         if position > self.position:
-            self.advance(await self._request(0))
+            self.advance(await self._request(0, CHECK_SECONDS))
         if position > self.position:
             raise busy(f"Position {position} is beyond the end of the log, at {self.position}: check the position.")
 
@@ -73,11 +74,11 @@ class Head:
                 failed = True
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _request(self, after: int) -> int:
+    async def _request(self, after: int, seconds: float = REQUEST_SECONDS) -> int:
         """Request the next event, which the gateway holds at the head; return the position of the last event."""
         params: dict[str, Any] = {"after": after, "limit": 1}
         session = self._client.session()
-        head: int = (await session.query(EVENTS, params, after=after, timeout=REQUEST_SECONDS))["head"]
+        head: int = (await session.query(EVENTS, params, after=after, timeout=seconds))["head"]
         return head
 
     def _recover(self, position: int) -> None:

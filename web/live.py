@@ -1,8 +1,9 @@
 """Live queries: equal queries of many listeners share an evaluation, and each listener gets the newest answer."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
@@ -11,13 +12,20 @@ from dualbus.client.async_client import AsyncClient
 from dualbus.client.call import packed_body
 
 from .head import RETRY_SECONDS, Head
-from .problems import busy, problem_of
-from .streams import COMMENT, frame, notified, problem_frame
+from .problems import Problem, busy, problem_of
+from .streams import COMMENT, frame, problem_frame
 
 LIVE_MAX = 1000  # different queries
 PAUSE_SECONDS = 0.02  # between two evaluations of a query: the events of the pause are one change
 PROBLEM_SECONDS = 2.0  # before the next evaluation of a query that fails
 PAUSE_SECONDS_EACH = 0.0005  # further, for each live query
+
+
+class Last(NamedTuple):
+    """The last frame of a query: the position of its answer, and a digest."""
+
+    position: int
+    digest: bytes
 
 
 class LiveQueries:
@@ -27,30 +35,40 @@ class LiveQueries:
         self._client = client
         self._head = head
         self._live: dict[bytes, LiveQuery] = {}
+        self._ended: dict[bytes, Last] = {}  # of queries without listeners
 
     async def frames(
-        self, name: str, params: dict[str, Any], after: int, seconds: float
+        self, name: str, params: dict[str, Any], after: int, known: int, seconds: float
     ) -> AsyncGenerator[bytes, None]:
         """Yield the frames of a query: an answer not older than a position, then each changed answer.
 
-        Raises the DualbusError of the first answer, and Problem.
+        `known` is the id of the last frame that the listener has. Raises the DualbusError of a query that fails, and
+        Problem. While no querybus answers, a listener without an answer gets a frame of the problem.
         """
         key = packed_body({"type": name, "params": dict(sorted(params.items()))})  # a number differs from its text
         if key not in self._live and len(self._live) >= LIVE_MAX:
             raise busy(f"There are {LIVE_MAX} live queries already: retry later.")
-        live = self._live.setdefault(key, LiveQuery())
+        live = self._live.setdefault(key, LiveQuery(self._ended.pop(key, None)))
         if not live.listeners:
             live.task = asyncio.create_task(self._evaluate(live, name, params))
         live.listeners += 1
         try:
             with self._head:
-                async for each in live.frames(after, seconds):
+                async for each in live.frames(after, known, seconds, self._head):
                     yield each
         finally:
             live.listeners -= 1
             if not live.listeners:
                 live.task.cancel()
                 del self._live[key]
+                self._keep(key, live.last)
+
+    def _keep(self, key: bytes, last: "Last") -> None:
+        """Keep the last frame of a query without listeners, for the only listener that connects again."""
+        if last.position > 0:
+            self._ended[key] = last
+            if len(self._ended) > LIVE_MAX:
+                del self._ended[next(iter(self._ended))]
 
     async def _evaluate(self, live: "LiveQuery", name: str, params: dict[str, Any]) -> None:
         known = 0
@@ -59,12 +77,12 @@ class LiveQueries:
             try:
                 data = await session.query(name, params, after=known)
             except (Unavailable, DeadlineExceeded) as error:
-                live.set_failure(error)
+                live.set_unavailable(error)
                 await asyncio.sleep(RETRY_SECONDS)
                 known = min(known, self._head.position)  # the log may have been restored
                 continue
             except DualbusError as error:
-                live.set_problem(error, known)
+                live.set_problem(error, max(known, session.position))
                 await asyncio.sleep(PROBLEM_SECONDS)  # also without an event: a process may have been replaced
                 known = self._head.position
                 continue
@@ -76,66 +94,91 @@ class LiveQueries:
 
 
 class LiveQuery:
-    """The newest answer to a query."""
+    """The newest answer to a query, or the problem of a query that fails."""
 
     task: asyncio.Task[None]
 
-    def __init__(self) -> None:
+    def __init__(self, last: "Last | None") -> None:
         self.listeners = 0
-        self._position = -1  # of the answer
-        self._answer: bytes | None = None
+        self._position = -1  # of the last evaluation
         self._failure: DualbusError | None = None  # of the last evaluation
+        self._unavailable: DualbusError | None = None  # the reason why a further evaluation has no reply
         self._frame = b""
+        self._last = last or Last(-1, b"")  # the position and the digest of the frame
         self._changed = asyncio.Event()  # a new event for each frame
         self._evaluated = asyncio.Event()  # a new event for each evaluation
 
-    async def frames(self, after: int, seconds: float) -> AsyncGenerator[bytes, None]:
-        """Yield the newest frame whenever there is one, and comments meanwhile."""
-        await self._wait_for(after, seconds)
+    @property
+    def last(self) -> "Last":
+        """The last frame."""
+        return self._last
+
+    async def frames(self, after: int, known: int, seconds: float, head: Head) -> AsyncGenerator[bytes, None]:
+        """Yield the newest frame whenever there is one, but the frame that the listener has already."""
+        has_last = 0 < known == self._last.position
+        if problem := await self._problem_at_begin(after, seconds, head):
+            yield problem_frame(problem)
+            while self._position < after:
+                await self._evaluated.wait()
+                if not self._unavailable:
+                    await head.check(after)  # the log may have been restored to an earlier position
         sent = b""
+        if has_last and known == self._last.position:
+            sent = self._frame
+            yield COMMENT
         while True:
             changed = self._changed
-            if self._frame is not sent:
+            if self._frame is sent:
+                await changed.wait()
+            else:
                 sent = self._frame
                 yield sent
-            elif not await notified(changed):
-                yield COMMENT
 
-    async def _wait_for(self, position: int, seconds: float) -> None:
+    async def _problem_at_begin(self, position: int, seconds: float, head: Head) -> Problem | None:
+        """Wait for an evaluation at a position; return the problem of a listener that has to wait on.
+
+        Raises the failure of this evaluation, and Problem for a position beyond the log.
+        """
         try:
             async with asyncio.timeout(seconds):
-                while self._answer is None or self._position < position:
-                    if self._failure and self._answer is None:
-                        raise self._failure
+                while self._position < position:
+                    if self._unavailable:
+                        return problem_of(self._unavailable)
                     await self._evaluated.wait()
         except TimeoutError:
-            raise busy(f"The read model has not reached position {position}: retry later.") from None
+            try:
+                await head.check(position)
+            except DualbusError as error:
+                return problem_of(error)
+            return busy(f"There is no answer at position {position} yet: keep the stream open.")
+        if self._failure:
+            raise self._failure
+        return None
 
     def set_answer(self, position: int, answer: bytes) -> None:
         """Record an answer; notify the listeners if it differs."""
-        self._position, self._failure = position, None
-        if answer != self._answer:
-            self._answer = answer
-            self._set_frame(frame(position, answer))
-        self._set_evaluated()
+        self._set(position, None, answer)
 
     def set_problem(self, error: DualbusError, position: int) -> None:
-        """Record a problem at a position; notify the listeners if they have an answer."""
-        self._position, self._failure = position, error
-        if self._answer is not None:
-            self._answer = None
-            self._set_frame(problem_frame(problem_of(error)))
-        self._set_evaluated()
+        """Record a problem at a position; notify the listeners if it differs."""
+        self._set(position, error, problem_frame(problem_of(error)))
 
-    def set_failure(self, error: DualbusError) -> None:
+    def set_unavailable(self, error: DualbusError) -> None:
         """Record that no bus answered: listeners keep their answer."""
-        self._failure = error
+        self._unavailable = error
         self._set_evaluated()
 
-    def _set_frame(self, found: bytes) -> None:
-        self._frame = found
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _set(self, position: int, failure: DualbusError | None, content: bytes) -> None:
+        self._position, self._failure, self._unavailable = position, failure, None
+        digest = hashlib.blake2b(content, digest_size=16).digest()
+        if digest != self._last.digest:
+            self._last = Last(-1 if failure else position, digest)
+            self._frame = b""
+        if not self._frame:
+            self._frame = content if failure else frame(self._last.position, content)
+            self._changed.set()
+            self._changed = asyncio.Event()
+        self._set_evaluated()
 
     def _set_evaluated(self) -> None:
         self._evaluated.set()

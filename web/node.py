@@ -68,7 +68,7 @@ async def _run(app: App, settings: Settings, listener: socket.socket, tls: ssl.S
     clients = Clients(settings)
     site = Site(app, settings, clients, streams_max=connections_max() // 2)
     web_app = WebApp(site)
-    server = Server(web_app, client, site.ending, tls)
+    server = Server(web_app, clients, site.ending, tls)
 
     def end() -> None:
         stop.requested = True

@@ -45,8 +45,9 @@ def routes(site: Site) -> list[BaseRoute]:
         return site.sessions.mark(Response(content, headers=headers, media_type=JSON), request, session)
 
     async def _stream(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
-        after = max((await site.sessions.of(request)).position, last_event_id(request))
-        frames = site.live.frames(name, params, after, timeout or site.timeout_seconds)
+        known = last_event_id(request)
+        after = max((await site.sessions.of(request)).position, known)
+        frames = site.live.frames(name, params, after, known, timeout or site.timeout_seconds)
         return EventStream(site.streams, frames)
 
     return [route("/queries/{type}", answer, "GET", "POST")]

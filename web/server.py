@@ -13,10 +13,10 @@ from typing import Any
 from uvicorn import Config
 from uvicorn import Server as UvicornServer
 
-from dualbus.client.async_client import AsyncClient
 from dualbus.runtime.errors import ConfigError
 from dualbus.runtime.settings import Settings
 
+from .clients import Clients
 from .connections import HEAD_SECONDS, Connection, ConnectionTable, backlog
 
 TICK_SECONDS = 1.0  # between updates of the Date header
@@ -47,9 +47,9 @@ def _no_password() -> str:
 
 
 class Server(UvicornServer):
-    """Serves an ASGI application, and its client of the gateway, until the event `ending`."""
+    """Serves an ASGI application, and its clients of the gateway, until the event `ending`."""
 
-    def __init__(self, app: Any, client: AsyncClient, ending: asyncio.Event, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, app: Any, clients: Clients, ending: asyncio.Event, tls: ssl.SSLContext | None) -> None:
         for name in ("uvicorn.error", "uvicorn.access"):
             logging.getLogger(name).setLevel(logging.ERROR)  # requests are not logged, nor refused bytes
         super().__init__(
@@ -69,7 +69,7 @@ class Server(UvicornServer):
             )
         )
         self.server_state = ConnectionTable()
-        self._client = client
+        self._clients = clients
         self._ending = ending
         self._tls = tls
 
@@ -98,14 +98,14 @@ class Server(UvicornServer):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Respond to the requests in progress: with their replies, or with the outcome that the client knows."""
-        closing = asyncio.create_task(self._close_client())
+        closing = asyncio.create_task(self._close_clients())
         await super().shutdown(sockets)
         closing.cancel()
 
-    async def _close_client(self) -> None:
+    async def _close_clients(self) -> None:
         """End all calls after the grace. Only the client knows whether a command has been sent, and its key."""
         await asyncio.sleep(GRACE_SECONDS)
-        await self._client.close()
+        await self._clients.close()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

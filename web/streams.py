@@ -7,10 +7,12 @@ from typing import Any
 
 from pydantic_core import to_json
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
+
+from dualbus.application.errors import DualbusError
 
 from .positions import position_of
-from .problems import Problem, busy
+from .problems import Problem, busy, problem_of
 from .request import Request
 
 MEDIA_TYPE = "text/event-stream"
@@ -50,39 +52,70 @@ class Streams:
     async def send(self, frames: AsyncGenerator[bytes, None], receive: Receive, send: Send) -> None:
         """Send a response with frames, until the client disconnects, `drop` or `end`.
 
-        The response begins with the first frame, so that an earlier error becomes a problem. A stream that is ended
-        before has an empty response with 200: after any other status, an EventSource does not connect again.
+        An error before the response begins is raised, and becomes its status; a later error is the last frame. A
+        stream that is ended before has an empty response: an EventSource connects again after 200 only.
         """
         task = asyncio.current_task()
         assert task  # noqa: S101 - a request is a task
         if len(self._tasks) >= self._max:
             raise busy(f"There are {self._max} listeners already: retry later.")
         self._tasks.add(task)  # in the turn of the loop that has checked the token
-        begun = False
 
         def cancel(_: object) -> None:
             task.cancel()
 
-        watch = asyncio.create_task(_disconnected(receive))
+        body = Body(send)
+        watch = asyncio.create_task(body.watch(receive))
         watch.add_done_callback(cancel)
         try:
             async with aclosing(frames):
                 async for each in frames:
-                    if not begun:
-                        begun = True
-                        await send(start())
-                    await send({"type": "http.response.body", "body": each, "more_body": True})
+                    await body.send(each)
         except asyncio.CancelledError:
             if not (watch.done() or self._ending or task in self._dropped):
                 raise
+        except (DualbusError, Problem) as error:
+            if not body.begun:
+                raise
+            await body.send(problem_frame(error if isinstance(error, Problem) else problem_of(error)))
         finally:
             self._tasks.discard(task)
             self._dropped.discard(task)
             watch.remove_done_callback(cancel)
             watch.cancel()
-        if not begun:
-            await send(start())
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await body.send(b"", more=False)
+
+
+class Body:
+    """The body of a response: frames, and a comment whenever there was none for some seconds."""
+
+    def __init__(self, send: Send) -> None:
+        self.begun = False
+        self._send = send
+        self._turn = asyncio.Lock()  # of a frame or a comment
+        self._sent_at = asyncio.get_running_loop().time()
+
+    async def send(self, data: bytes, *, more: bool = True) -> None:
+        """Send data; the first begins the response."""
+        async with self._turn:
+            if not self.begun:
+                self.begun = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": [*HEADERS]})
+            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+            self._sent_at = asyncio.get_running_loop().time()
+
+    async def watch(self, receive: Receive) -> None:
+        """Send comments in every state of the frames, as a proxy cuts a silent response; end with the connection."""
+        while True:
+            due = self._sent_at + COMMENT_SECONDS
+            try:
+                async with asyncio.timeout_at(due):
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    return
+            except TimeoutError:
+                if self._sent_at + COMMENT_SECONDS <= due:  # no frame meanwhile
+                    await self.send(COMMENT)
 
 
 class EventStream(Response):
@@ -98,11 +131,6 @@ class EventStream(Response):
         await self._streams.send(self._frames, receive, send)
 
 
-def start() -> Message:
-    """Return the begin of a response."""
-    return {"type": "http.response.start", "status": 200, "headers": [*HEADERS]}
-
-
 def wants_stream(request: Request) -> bool:
     """Return whether a request accepts server-sent events."""
     return request.method == "GET" and MEDIA_TYPE in request.field(b"accept")
@@ -115,26 +143,16 @@ def last_event_id(request: Request) -> int:
     return position
 
 
-async def notified(event: asyncio.Event) -> bool:
-    """Wait for an event; return False when a comment is due instead."""
-    try:
-        async with asyncio.timeout(COMMENT_SECONDS):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
-
-
 def frame(position: int, value: bytes) -> bytes:
     """Return a durable frame: its id is the position from which a listener resumes."""
     return b"id: %d\ndata: %b\n\n" % (position, value)
 
 
+def mark(position: int) -> bytes:
+    """Return a frame without data: a listener gets no event, and resumes from a later position."""
+    return b"id: %d\n\n" % position
+
+
 def problem_frame(problem: Problem) -> bytes:
     """Return a frame without id, for listeners of the event `problem`."""
     return b"event: problem\ndata: %b\n\n" % to_json(problem.body)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

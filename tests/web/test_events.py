@@ -1,6 +1,7 @@
 """GET /events: pages and streams of the log, without private fields, nothing missing and nothing twice."""
 
 import threading
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -143,6 +144,22 @@ def test_a_stream_survives_the_death_of_any_process(cluster: Cluster) -> None:
             cluster.restart(name)
             assert add(browser, f"After {name}") == 2 * number + 2
             until(lambda: listener.ids == [*range(1, 2 * number + 3)])  # noqa: B023
+
+
+def test_a_stream_without_matching_events_carries_the_position_that_it_has_read(
+    site: Cluster, browser: httpx.Client
+) -> None:
+    after = add(browser, "Common")
+    with Listener(site, f"/events?after={after}&tag=item:Rare") as listener:
+        while not listener.ids:
+            written = add(browser, f"Common {uuid4()}")
+        [position] = listener.ids
+        assert after < position <= written
+        assert listener.data == []
+    rare = add(browser, "Rare")
+    with Listener(site, f"/events?after={after}&tag=item:Rare", **{"last-event-id": str(position)}) as resumed:
+        until(lambda: resumed.data)
+        assert (resumed.ids[-1], [event["position"] for event in resumed.data]) == (rare, [rare])
 
 
 def test_comments_keep_an_idle_stream_alive_and_carry_no_id(site: Cluster, browser: httpx.Client) -> None:

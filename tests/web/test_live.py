@@ -189,6 +189,77 @@ def test_the_stop_of_the_process_ends_all_streams(cluster: Cluster) -> None:
     assert cluster.process("web").stderr_text.count("\n") == 1  # the address
 
 
+def test_a_failure_is_not_served_to_a_listener_that_knows_a_later_position(
+    site: Cluster, browser: httpx.Client
+) -> None:
+    first = add(browser, "Stale 1")
+    with Listener(site, "/queries/CountItems?item=Stale", **{"dualbus-after": str(first)}) as listener:
+        until(lambda: listener.ids == [first])
+        add(browser, "Stale 2")
+        until(lambda: listener.events == ["problem"])
+        for number in range(3, 6):  # while the failing query is not evaluated
+            position = add(browser, f"Stale {number}")
+            headers = {"dualbus-after": str(position)}
+            with Listener(site, "/queries/CountItems?item=Stale", **headers) as later:
+                assert later.status == 200
+                until(lambda: later.data)
+                assert later.data[0] == number
+
+
+def test_a_listener_that_connects_again_does_not_get_its_last_frame_twice(
+    site: Cluster, browser: httpx.Client
+) -> None:
+    path = "/queries/ListItems?prefix=Twice"
+    first = add(browser, "Twice 1")
+    with Listener(site, path, **{"dualbus-after": str(first)}) as listener:
+        until(lambda: listener.ids == [first])
+    add(browser, "Another")  # the answer does not change
+    with Listener(site, path, **{"last-event-id": str(first)}) as alone:
+        until(lambda: alone.comments)
+        with Listener(site, path, **{"last-event-id": str(first)}) as second, Listener(site, path) as new:
+            until(lambda: second.comments and new.ids == [first])
+            last = add(browser, "Twice 2")
+            until(lambda: alone.ids and second.ids and len(new.ids) == 2)
+            assert (alone.ids, second.ids, new.ids) == ([last], [last], [first, last])
+    add(browser, "Twice 3")
+    with Listener(site, path, **{"last-event-id": str(last)}) as changed:
+        until(lambda: changed.data)
+        assert len(changed.data[0]) == 3
+
+
+def test_a_stream_begins_without_a_querybus_and_continues_with_one(cluster: Cluster) -> None:
+    """After a status, a browser would not connect again; comments keep the response open in proxies."""
+    cluster.environ["DUALBUS_APP"] = "tests.web.shop:app"
+    cluster.environ["DUALBUS_TIMEOUT_MS"] = "3000"
+    cluster.start("gateway", "commandbus", "projector", "web")
+    wait_until_serving(cluster)
+    with httpx.Client(base_url=cluster.http, headers=cluster.http_headers, timeout=60) as browser:
+        last = add(browser, "First")
+        headers = {"last-event-id": str(last)}
+        with (
+            Listener(cluster, "/queries/ListItems?timeout_ms=500", **headers) as live,
+            Listener(cluster, "/queries/ListItems?prefix=F", **headers) as other,
+            Listener(cluster, "/events") as events,
+            Listener(cluster, "/events?after=0", **headers) as resumed,
+        ):
+            listeners = (live, other, events, resumed)
+            assert {listener.status for listener in listeners} == {200}
+            until(lambda: all(listener.events == ["problem"] for listener in listeners))
+            assert {listener.data[0]["status"] for listener in listeners} <= {503, 504}
+            until(lambda: all(listener.comments for listener in listeners))
+            cluster.start("querybus")
+            until(lambda: live.ids == other.ids == events.ids == [last])
+            until(lambda: resumed.comments)
+            last = add(browser, "Further")
+            until(lambda: all(listener.ids[-1:] == [last] for listener in (live, events, resumed)))
+            assert [len(listener.data) for listener in (live, events, resumed)] == [3, 3, 2]
+
+            # A definite error remains a status.
+            for path, status in (("/queries/Fail", 500), ("/events?type=Nothing", 422), ("/events?after=99", 503)):
+                answer = browser.get(path, headers={"accept": "text/event-stream"})
+                assert answer.status_code == status
+
+
 def test_the_bound_on_streams_includes_streams_that_have_not_begun(cluster: Cluster) -> None:
     command = cluster.commands["web"]
     cluster.commands["web"] = ["/bin/sh", "-c", f"ulimit -n 100; exec {shlex.join(command)}"]
