@@ -30,7 +30,7 @@ def routes(site: Site) -> list[BaseRoute]:
                 return await _answer(request, kind.__name__, params, timeout)
         params = fields_of(kind, found)
         if wants_stream(request):
-            return _stream(request, kind.__name__, params, timeout)
+            return await _stream(request, kind.__name__, params, timeout)
         return await _answer(request, kind.__name__, params, timeout)
 
     async def _answer(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
