@@ -123,6 +123,15 @@ def test_another_clients_idempotency_key_reveals_and_changes_nothing(keyed: Clus
     assert (same_name["code"], "another command" in same_name["text"]) == (14, True)
 
 
+def test_a_timeline_is_found_by_a_clients_own_key(keyed: Cluster, key_of: KeyOf) -> None:
+    ada, eve = (key_of(name, "--commands", "*", "--queries", "Timeline") for name in ("ada", "eve"))
+    asked = {"dest": "gateway", "body": {"type": "Timeline", "params": {"key": "k"}}}
+    with started(keyed), RawClient(keyed.front, ada) as first, RawClient(keyed.front, eve) as second:
+        assert first.ask(create("Ada", key="k"))[0]["success"]
+        assert first.ask(asked)[0]["data"]["type"] == "CreateUser"
+        assert second.ask(asked)[0]["data"] is None
+
+
 def test_the_session_of_another_client_under_the_same_name_is_another_session(keyed: Cluster, key_of: KeyOf) -> None:
     ada, eve = (key_of(name, "--commands", "*", "--queries", "*") for name in ("ada", "eve"))
     asked = query("GetUser", src="s", user_id="user-123")
