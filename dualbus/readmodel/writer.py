@@ -19,6 +19,7 @@ from dualbus.readmodel.file import (
 )
 from dualbus.readmodel.functions import refuse_nondeterministic
 from dualbus.readmodel.guard import WRITE_ACTIONS, Handle
+from dualbus.runtime.files import sync_file, usable
 
 STATEMENTS_KNOWN_MAX = 1000  # an application may build SQL from values
 
@@ -107,10 +108,13 @@ class ReadModelWriter(Handle):
             self.execute_internal("ROLLBACK")
 
     def finish(self) -> None:
-        """Checkpoint all commits into the main file, durably, and close the file, ready for a rename."""
+        """Checkpoint all commits into the main file, close the file and sync it, ready for a rename."""
         try:
-            self.execute_internal("PRAGMA synchronous = full")
-            self.execute_internal("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy, *_ = self.execute_internal("PRAGMA wal_checkpoint(TRUNCATE)")
         except apsw.Error as error:
             raise ReadModelBusyError(f"{self.path} could not be finished: {error}.") from None
-        self.close()
+        if busy:  # the rename would leave commits behind, in the -wal file
+            raise ReadModelBusyError(f"{self.path} could not be finished: another process reads the file.")
+        self.close()  # first, as SQLite loses its locks when this process closes another descriptor of the file
+        with usable(self.path.parent):
+            sync_file(self.path)  # with `synchronous=off`, no checkpoint has synced the file

@@ -17,7 +17,7 @@ from dualbus.log.head import read_head
 from dualbus.log.sqlite.writer import SqliteLog
 from tests.faults.judge import chain, read_log
 from tests.faults.needs import need_strace
-from tests.faults.power import cuts, trace
+from tests.faults.power import Disk, cuts, trace
 from tests.faults.writer import decision
 
 COMMITS = 150
@@ -72,3 +72,16 @@ def test_a_writer_that_acknowledges_or_records_before_the_fsync_is_seen_to_lose(
 
 def test_what_a_writer_finds_after_it_was_killed_before_an_fsync_is_durable_before_it_is_said(memory: Path) -> None:
     assert list(lost(memory, "2 killed", "0", "2 killed", "0")).count(True) == 0
+
+
+def test_a_built_read_model_is_durable_before_it_has_its_final_name(folder: Path) -> None:
+    need_strace()
+    data = folder / "data"
+    calls = trace([sys.executable, "-m", "tests.faults.building", str(data)], data, folder / "trace")
+    [renamed] = [at for at, call in enumerate(calls) if call.name == "rename" and "/building-read-" in call.path]
+    disk = Disk()
+    for call in calls[:renamed]:
+        disk.do(call)
+    file = disk.names[calls[renamed].path]
+    assert (len(file.durable) > 0, file.pending) == (True, [])
+    assert any(call.name == "fsync" and call.path == str(data) for call in calls[renamed:])

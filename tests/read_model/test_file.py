@@ -77,6 +77,21 @@ def test_a_second_writer_waits_its_turn_or_says_so(path: Path, writer: ReadModel
             second.begin()
 
 
+def test_a_file_is_not_finished_without_the_commits_that_a_reader_keeps_beside_it(
+    writer: ReadModelWriter, reader: ReadModelReader
+) -> None:
+    reader.begin()
+    writer.begin()
+    writer.execute("UPDATE users SET age = 0")
+    writer.commit(4, b"four")
+    writer.db.set_busy_timeout(10)
+    with pytest.raises(ReadModelBusyError, match="could not be finished"):
+        writer.finish()
+
+    reader.end()
+    writer.finish()
+
+
 def test_a_transaction_that_was_rolled_back_from_within_writes_nothing_more(
     writer: ReadModelWriter, reader: ReadModelReader
 ) -> None:
