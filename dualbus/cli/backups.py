@@ -11,8 +11,10 @@ import typer
 
 from dualbus.application.app import App
 from dualbus.application.loader import load
+from dualbus.application.messages import Event
 from dualbus.cli import output
 from dualbus.cli.settings import settings
+from dualbus.log.contract import VerificationError
 from dualbus.log.engine import KEPT_NAME, LogCopy, log_file, move_into, open_audit
 from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.log.head import Acknowledged, read_head
@@ -28,7 +30,8 @@ def backup(
 ) -> None:
     """Copy the log to a file and verify the copy.
 
-    The cluster may run meanwhile. Read models are not copied: the projector rebuilds them from the log.
+    The cluster may run meanwhile. Read models are not copied: the projector rebuilds them from the log. An event
+    that the application cannot read is a warning: the backup is made.
     """
     found = settings()
     app = load(found.app)
@@ -152,8 +155,29 @@ def _copied(source: Path, folder: Path, to: int | None) -> LogCopy:
     return copy
 
 
+class _AnyApplication(App):
+    """An application without a shape for its events: an audit with it checks the log alone."""
+
+    def decode(self, type_: str, data: str) -> Event:
+        """Return an event without fields and tags."""
+        return Event()
+
+
 def _verified(folder: Path, app: App) -> int:
-    """Verify a copy; return its last position. Raise VerificationError for a damaged copy."""
+    """Verify a copy; return its last position. Raise VerificationError for a damaged copy.
+
+    commandbus runs with an event that the application cannot read, or would tag otherwise, so the log of such an
+    application needs copies, too: a note names the first of these events.
+    """
+    try:
+        return _audited(folder, app)
+    except VerificationError as problem:
+        position = _audited(folder, _AnyApplication())
+        output.note(f"Warning: The copy is whole, but the application does not fit the log. {problem}")
+        return position
+
+
+def _audited(folder: Path, app: App) -> int:
     audit = open_audit(folder, app)
     try:
         with output.bar("Verifying the copy") as progress:
