@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from dualbus.application.tables import Row
-from dualbus.readmodel.file import CHECKPOINT_TABLE, READ_CHECKPOINT, quoted, unreadable
+from dualbus.readmodel.file import CHECKPOINT_TABLE, COLUMN_NAMES, READ_CHECKPOINT, quoted, unreadable
 
 SHOWN_ROWS_MAX = 3
 
@@ -54,8 +54,7 @@ class Comparison:
         return {name for name in names if name != CHECKPOINT_TABLE and not name.startswith("sqlite_")}
 
     def _columns(self, schema: str, table: str) -> list[str]:
-        sql = "SELECT name FROM pragma_table_info(?, ?) ORDER BY cid"
-        return [str(name) for (name,) in self._db.execute(sql, (table, schema))]
+        return [str(name) for (name,) in self._db.execute(COLUMN_NAMES, (table, schema))]
 
     def _count(self, sql: str) -> int:
         count: Any = self._db.execute(f"SELECT count(*) FROM ({sql})").get  # noqa: S608

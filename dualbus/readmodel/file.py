@@ -30,6 +30,8 @@ COLUMNS = (  # as JSON, because a read model in memory reads its own tables by o
     "JOIN pragma_table_info(tables.name) AS columns "
     "WHERE tables.schema = 'main' AND tables.type = 'table' AND NOT tables.strict"
 )
+# Of a table in a schema, with generated columns, without the hidden columns of virtual tables
+COLUMN_NAMES = "SELECT name FROM pragma_table_xinfo(?, ?) WHERE hidden <> 1 ORDER BY cid"
 # Parts of the names of types, as SQLite reads them. Other types have the affinity NUMERIC, which converts text.
 KEPT_TYPES = ("INT", "CHAR", "CLOB", "TEXT", "BLOB", "REAL", "FLOA", "DOUB", "BOOL", "DATE", "TIME")
 

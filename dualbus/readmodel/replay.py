@@ -15,7 +15,16 @@ from dualbus.application.messages import Event
 from dualbus.application.recorded import Origins
 from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
-from dualbus.readmodel.file import CHECKPOINT_TABLE, OBJECTS, Checkpoint, Damaged, create, quoted, read_projections
+from dualbus.readmodel.file import (
+    CHECKPOINT_TABLE,
+    COLUMN_NAMES,
+    OBJECTS,
+    Checkpoint,
+    Damaged,
+    create,
+    quoted,
+    read_projections,
+)
 from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.runtime.errors import application_errors
 
@@ -131,9 +140,15 @@ class ReadModelSnapshot:
         return ", ".join(quoted(name) for (name,) in key)
 
     def columns(self, table: str) -> list[str]:
-        """Return the column names of a table, with the implicit rowid, if any, which determines the default order."""
-        names = [name for (name,) in self._all("SELECT name FROM pragma_table_info(?) ORDER BY cid", table)]
-        sql = "SELECT 1 FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT wr AND name = ?"
+        """Return the column names of a table, with the implicit rowid, if any, which determines the default order.
+
+        Tables of SQLite, such as sqlite_sequence, come without it: it depends on the order of writing their rows.
+        """
+        names = [name for (name,) in self._all(COLUMN_NAMES, table, "main")]
+        sql = (
+            "SELECT 1 FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND NOT wr AND name = ? "
+            "AND substr(name, 1, 7) <> 'sqlite_'"
+        )
         has_rowid = self._all(sql, table) and "rowid" not in map(str.lower, names)
         return ["rowid", *names] if has_rowid else names
 

@@ -39,6 +39,10 @@ def index(sold: Sold, tables: Tables) -> None:
     tables.execute("INSERT INTO words VALUES (?)", (f"sold {sold.item}",))
 
 
+def shout(sold: Sold, tables: Tables) -> None:
+    tables.execute("INSERT INTO loud (item) VALUES (?)", (sold.item,))
+
+
 def rank(sold: Sold, tables: Tables) -> None:
     """Note how many of the item were sold up to this event, as the counts say."""
     row = tables.one("SELECT n FROM counts WHERE item = ?", (sold.item,))
@@ -56,6 +60,9 @@ SALES = Projection(
     [list_],
 )
 WORDS = Projection("words", 1, "CREATE VIRTUAL TABLE words USING fts5(text)", [index])
+LOUD = Projection(
+    "loud", 1, "CREATE TABLE loud (item TEXT, said TEXT AS (upper(item) || '-loud') STORED, at AS (1))", [shout]
+)
 RANKS = Projection("ranks", 1, "CREATE TABLE ranks (item TEXT, n INTEGER)", [rank])
 
 

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
-from dualbus import Projection
+from dualbus import Projection, Tables
+from dualbus.log.contract import VerificationError
 from dualbus.log.identity import Identity
 from dualbus.operations.verify import verify
 from dualbus.readmodel.file import file_name
@@ -16,10 +18,12 @@ from tests.read_model.counting import (
     COUNTS,
     COUNTS_2,
     COUNTS_RETURNS,
+    LOUD,
     RANKS,
     SALES,
     WORDS,
     Shop,
+    Sold,
     app,
 )
 
@@ -170,3 +174,41 @@ def test_verify_passes_over_a_kept_read_model_from_before_a_restore(shop: Shop) 
     shop.build(SALES)
 
     assert "is what the log gives" in verified(shop, SALES)
+
+
+def test_verify_compares_the_values_of_generated_columns(shop: Shop) -> None:
+    shop.sell(3)
+    shop.build(LOUD, WORDS)
+    assert "is what the log gives" in verified(shop, LOUD, WORDS)
+
+    path = shop.path(LOUD, WORDS)
+    path.write_bytes(path.read_bytes().replace(b"B-loud", b"X-loud"))
+
+    with pytest.raises(VerificationError, match="Table loud: row 2, in key order, has wrong values in said"):
+        verified(shop, LOUD, WORDS)
+
+
+def test_verify_compares_the_last_numbers_of_tables_in_whatever_order_the_tables_were_written(shop: Shop) -> None:
+    first, second = ordered("one", 1), ordered("two", 1)
+    shop.sell(10)
+    shop.build(first, second)
+
+    assert shop.build(ordered("one", 2), second).copied.names == {"two"}
+
+    assert "is what the log gives" in verified(shop, ordered("one", 2), second)
+    with closing(apsw.Connection(str(shop.path(ordered("one", 2), second)))) as db:
+        db.execute("UPDATE sqlite_sequence SET seq = 9 WHERE name = 'two'")
+    with pytest.raises(
+        VerificationError, match="Table sqlite_sequence: row 2, in key order, has wrong values in seq"
+    ):
+        verified(shop, ordered("one", 2), second)
+
+
+def ordered(name: str, version: int) -> Projection:
+    """Return a projection that numbers the sales."""
+
+    def number(sold: Sold, tables: Tables) -> None:
+        tables.execute(f"INSERT INTO {name} (item) VALUES (?)", (sold.item,))
+
+    tables = f"CREATE TABLE {name} (number INTEGER PRIMARY KEY AUTOINCREMENT, item TEXT)"
+    return Projection(name, version, tables, [number])
