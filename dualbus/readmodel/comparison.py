@@ -69,21 +69,45 @@ class Comparison:
     def _difference(self, table: str) -> TableDifference:
         before, after = self._columns("before", table), self._columns("main", table)
         common = [name for name in after if name in before]
-        columns = ", ".join(map(quoted, common)) or "1"
-        old = f"SELECT {columns} FROM before.{quoted(table)}"  # noqa: S608
-        new = f"SELECT {columns} FROM main.{quoted(table)}"  # noqa: S608
-        only_old, only_new = f"{old} EXCEPT {new}", f"{new} EXCEPT {old}"
+        surplus = _surplus(table, common)
+        only_before, only_after = self._surplus_counts(surplus)
         return TableDifference(
             table,
-            self._count(old),
-            self._count(new),
-            self._count(only_old),
-            self._count(only_new),
+            self._count(f"SELECT 1 FROM before.{quoted(table)}"),  # noqa: S608
+            self._count(f"SELECT 1 FROM main.{quoted(table)}"),  # noqa: S608
+            only_before,
+            only_after,
             [name for name in (*before, *after) if name not in common],
-            self._first(only_old, common),
-            self._first(only_new, common),
+            self._first(surplus, "< 0", common) if only_before else [],
+            self._first(surplus, "> 0", common) if only_after else [],
         )
 
-    def _first(self, sql: str, columns: list[str]) -> list[Row]:
-        rows = self._db.execute(f"{sql} LIMIT {SHOWN_ROWS_MAX}").fetchall()
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+    def _surplus_counts(self, surplus: str) -> tuple[int, int]:
+        """Return how many rows only the earlier side has, and how many only the new side."""
+        row: Any = self._db.execute(
+            f"SELECT total(max(-surplus, 0)), total(max(surplus, 0)) FROM ({surplus})"  # noqa: S608
+        ).get
+        return int(row[0]), int(row[1])
+
+    def _first(self, surplus: str, which: str, columns: list[str]) -> list[Row]:
+        if not columns:
+            return []
+        sql = f"SELECT * FROM ({surplus}) WHERE surplus {which} LIMIT {SHOWN_ROWS_MAX}"  # noqa: S608
+        rows = self._db.execute(sql).fetchall()
+        return [dict(zip(columns, row[:-1], strict=True)) for row in rows]
+
+
+def _surplus(table: str, columns: list[str]) -> str:
+    """Return a query for each different row of both sides, with the number by which the new side has more of it.
+
+    As for verify, 1 and 1.0 are different, and so are texts that only the collation of a column takes for equal.
+    """
+    names = [f"v{number}" for number, _ in enumerate(columns)]
+    values = "".join(f"{quoted(column)} AS {name}, " for column, name in zip(columns, names, strict=True))
+    sides = " UNION ALL ".join(
+        f"SELECT {values}{side} AS side FROM {schema}.{quoted(table)}"  # noqa: S608
+        for schema, side in (("before", -1), ("main", 1))
+    )
+    exact = ", ".join(f"typeof({name}), {name} COLLATE BINARY" for name in names) or "NULL"
+    shown = "".join(f"{name}, " for name in names)
+    return f"SELECT {shown}sum(side) AS surplus FROM ({sides}) GROUP BY {exact}"  # noqa: S608
