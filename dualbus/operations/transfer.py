@@ -1,7 +1,9 @@
 """Export a log as JSON lines, and import these lines into a new log.
 
 A line for each command, in the order of the log, and after it a line for each of its events (see docs/production.md).
-Earlier exports have lines of events only.
+The first line has the format, and the last line the numbers of commands and events: an export that fails can end with
+a whole line, too.
+Exports of earlier versions have neither, and the earliest have lines of events only.
 """
 
 import json
@@ -33,6 +35,7 @@ from dualbus.protocol.codes import WireError
 from dualbus.protocol.numbers import read_number
 from dualbus.runtime.errors import application_errors
 
+FORMAT = 2  # of an export with a first and a last line
 CHUNK_COMMANDS = 1000  # per commit
 _KINDS = {"position": int, "type": str, "data": dict, "time": str, "command_id": str}
 
@@ -83,15 +86,26 @@ def export_lines(
 
     Without the private fields of an application, a log cannot be imported.
     """
+    commands = events = 0
+    yield json.dumps({"export": FORMAT})
+    for outcome in _outcomes(log, progress):
+        yield _command(outcome._replace(fingerprint=None) if without_private else outcome)
+        commands += 1
+        for recorded in log.read(outcome.first - 1, outcome.events) if outcome.events else ():
+            yield _event(_without_private(recorded, without_private) if without_private else recorded)
+            events += 1
+    yield json.dumps({"end": {"commands": commands, "events": events}})
+
+
+def _outcomes(log: ReadableLog, progress: Callable[[int, int], None]) -> Iterator[Outcome]:
+    """Yield the outcomes of all commands up to the present head."""
     head = log.head().position
     number = 0
     while chunk := log.commands(number, CHUNK_COMMANDS):
         for outcome in chunk:
             if outcome.position > head:
                 return
-            yield _command(outcome._replace(fingerprint=None) if without_private else outcome)
-            for recorded in log.read(outcome.first - 1, outcome.events) if outcome.events else ():
-                yield _event(_without_private(recorded, without_private) if without_private else recorded)
+            yield outcome
         number += len(chunk)
         progress(chunk[-1].position, head)
 
@@ -143,16 +157,56 @@ def import_lines(lines: Iterable[str], folder: Path, app: App, progress: Callabl
         log.close()
 
 
-def _parsed(lines: Iterable[str]) -> Iterator[CommandLine | EventLine]:
+def _read(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
+    """Yield number and value of each line."""
     for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
         try:
-            fields: Any = json.loads(text, parse_float=_exact)
+            yield number, json.loads(text, parse_float=_exact)
         except WireError as error:
             raise NotImported(f"Line {number}: {error}") from None
         except (ValueError, RecursionError):
             raise NotImported(f"Line {number} is not JSON: pass the output of `dualbus export`.") from None
+
+
+def _content(lines: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    """Yield the lines between the first and the last; raise NotImported if the last is missing, or contradicts them.
+
+    Yield all lines of an export of an earlier version.
+    """
+    number, first = next(lines, (0, None))
+    if not isinstance(first, dict) or first.keys() != {"export"}:
+        yield from chain([(number, first)] if number else [], lines)
+        return
+    if first["export"] != FORMAT:
+        raise NotImported(
+            f"The input is an export of format {first['export']}: install the version of dualbus that has written it."
+        )
+    commands = events = 0
+    for number, fields in lines:
+        if isinstance(fields, dict) and fields.keys() == {"end"}:
+            if fields["end"] != {"commands": commands, "events": events}:
+                raise NotImported(
+                    f"The input has {commands} commands and {events} events, and its last line has other numbers: "
+                    "pass the whole output of `dualbus export`."
+                )
+            if beyond := next(lines, None):
+                raise NotImported(f"Line {beyond[0]} is behind the last line of an export: pass a single export.")
+            return
+        if isinstance(fields, dict) and "position" in fields:
+            events += 1
+        else:
+            commands += 1
+        yield number, fields
+    raise NotImported(
+        "The input ends before the last line of the export, because `dualbus export` has failed or its output was "
+        "cut: export again."
+    )
+
+
+def _parsed(lines: Iterable[str]) -> Iterator[CommandLine | EventLine]:
+    for number, fields in _content(_read(lines)):
         if isinstance(fields, dict) and "errors" in fields and "position" not in fields:
             yield _command_line(fields, number)
             continue
