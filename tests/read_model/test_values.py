@@ -207,6 +207,8 @@ CLOCKS = [
     "CURRENT_DATE",
     "CURRENT_TIME",
     "total_changes()",
+    "changes()",
+    "last_insert_rowid()",
     "datetime('now')",
     "date('NOW', '-1 day')",
     "datetime()",
@@ -216,7 +218,13 @@ CLOCKS = [
     "strftime('%Y', 'now')",
     "julianday('now')",
     "timediff('now', '2026-01-01')",
+    "timediff('2026-01-01', 'subsec')",
     "datetime(?)",
+    "datetime(x'6e6f77')",
+    "datetime(x'4e4f5700ff')",
+    "datetime('now' || char(0) || 'never')",
+    "datetime(0, 'unixepoch', x'6c6f63616c74696d65')",
+    "strftime(x'2559', x'6e6f77')",
     "datetime(0, 'unixepoch', 'localtime')",
 ]
 
@@ -242,6 +250,7 @@ def test_chance_and_the_clock_are_refused_to_a_projection_and_open_to_a_query(
         ("unixepoch('2026-01-31T12:00:00.000000Z')", 1769860800),
         ("datetime(0, 'unixepoch')", "1970-01-01 00:00:00"),
         ("date(NULL)", None),
+        ("date(x'323032362d30312d3331')", "2026-01-31"),
         ("date('never')", None),
     ],
 )
@@ -249,6 +258,11 @@ def test_functions_of_time_with_a_time_are_those_of_sqlite(
     tables: ModelInMemory, expression: str, result: Any
 ) -> None:
     assert tables.one(f"SELECT {expression} AS v") == {"v": result}
+
+
+def test_a_projection_reads_the_rows_of_its_statement_with_returning(tables: ModelInMemory) -> None:
+    assert tables.one("INSERT INTO v (v) VALUES (1) RETURNING rowid AS number") == {"number": 1}
+    assert tables.all("UPDATE v SET v = 2 WHERE v = 1 RETURNING v") == [{"v": 2}]
 
 
 def test_a_default_of_a_column_reads_no_clock() -> None:
