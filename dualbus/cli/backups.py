@@ -55,9 +55,9 @@ def restore(
 ) -> None:
     """Restore the log from a backup.
 
-    The copy is verified before it becomes the log. An existing log is never overwritten; commandbus and projector
-    must be stopped. The restored log is a new incarnation: read models beyond its last position are rebuilt. If
-    log.head still exists, acknowledged positions that the backup lacks are reported.
+    The copy is verified before it becomes the log. An existing log is never overwritten; commandbus, projector and
+    reactor must be stopped. The restored log is a new incarnation: read models beyond its last position are rebuilt.
+    If log.head still exists, acknowledged positions that the backup lacks are reported.
     """
     found = settings()
     app = load(found.app)
@@ -80,8 +80,8 @@ def upgrade() -> None:
     """Upgrade a log of an earlier format.
 
     Makes a verified copy in the format of this dualbus, and keeps the old log unchanged, as log-format-1.db.
-    Positions and idempotency keys remain valid; the read model is built again. commandbus and projector must be
-    stopped; after an interruption, run the command again.
+    Positions and idempotency keys remain valid; the read model is built again. commandbus, projector and reactor
+    must be stopped; after an interruption, run the command again.
     """
     found = settings()
     app = load(found.app)
@@ -110,19 +110,27 @@ def check_no_head(data: Path) -> None:
         raise output.CliError(_another_log(data, acknowledged, "import creates a new log"))
 
 
+# A running reactor would send commands of the events that the restore has removed to the restored log.
+LOCKS = {
+    "log": "commandbus writes the log",
+    "projector": "projector writes the read model",
+    "reactor": "reactor runs the reactions",
+}
+
+
 @contextmanager
 def locked(data: Path) -> Iterator[None]:
-    """Lock the data folder. Raise AlreadyRunningError if a writer runs."""
+    """Lock the data folder. Raise AlreadyRunningError if commandbus, projector or reactor runs."""
     make_folder(data)
     with ExitStack() as held:
-        for name, what in (("log", "commandbus writes the log"), ("projector", "projector writes the read model")):
+        for name, what in LOCKS.items():
             held.callback(lock_data(data, name, what).release)
         yield
 
 
 @contextmanager
 def exclusive_access(data: Path) -> Iterator[None]:
-    """Lock the data folder. Raise AlreadyRunningError if a writer runs, CliError if a log exists."""
+    """Lock the data folder. Raise AlreadyRunningError as `locked`, and CliError if a log exists."""
     with locked(data):
         log_name = log_file(data).name
         for path in sorted(data.glob(f"{log_name}*")):

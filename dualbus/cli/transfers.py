@@ -42,7 +42,7 @@ def import_(
 ) -> None:
     """Create a new log from the output of `dualbus export`.
 
-    No log is created if a line is invalid.
+    No log is created if a line is invalid. commandbus, projector and reactor must be stopped.
     """
     found = settings()
     app = load(found.app)

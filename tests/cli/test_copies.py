@@ -13,6 +13,7 @@ from dualbus.log.contract import GENESIS, Decision, NewEvent
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.operations.transfer import export_lines, import_lines
+from dualbus.runtime.files import lock_data
 from tests.cli.conftest import Run
 from tests.drain import Bus
 from tests.history import History, project
@@ -129,6 +130,24 @@ def test_restore_never_works_beside_a_commandbus(run: Run, data: Path, tmp_path:
     assert refused.err.startswith("Another commandbus writes the log in")
 
 
+@pytest.mark.parametrize("command", ["restore", "import", "upgrade"])
+def test_no_log_is_replaced_beside_a_reactor_which_would_send_it_commands_of_the_lost_events(
+    run: Run, data: Path, tmp_path: Path, command: str
+) -> None:
+    run("backup", tmp_path / "b.db")
+    (tmp_path / "lines").write_text(run("export").out)
+    reacting = lock_data(data, "reactor", "reactor runs the reactions")
+    if command != "upgrade":
+        (data / "log.db").unlink()
+    files = {"restore": [tmp_path / "b.db"], "import": [tmp_path / "lines"], "upgrade": []}
+
+    refused = run(command, *files[command])
+    reacting.release()
+
+    assert refused.code == 1
+    assert refused.err.startswith("Another reactor runs the reactions in") and "stop it first" in refused.err
+
+
 def test_a_read_model_that_is_ahead_of_a_restored_log_is_made_anew(run: Run, data: Path, tmp_path: Path) -> None:
     run("backup", tmp_path / "b.db")
     for path in data.glob("log.db*"):
@@ -159,7 +178,7 @@ def test_a_damaged_backup_is_refused_and_nothing_is_made(run: Run, data: Path, t
     assert (refused.code, refused.err) == (1, "Position 7 is missing in the log: restore the log.\n")
     assert strange.code == 1
     assert strange.err.startswith(f"{__file__} is not a readable log")
-    assert sorted(path.name for path in target.iterdir()) == ["log.lock", "projector.lock"]
+    assert sorted(path.name for path in target.iterdir()) == ["log.lock", "projector.lock", "reactor.lock"]
 
 
 def test_a_backup_of_a_damaged_log_is_refused(run: Run, data: Path, tmp_path: Path) -> None:
@@ -200,6 +219,7 @@ def test_a_log_goes_out_as_lines_and_comes_into_a_new_log(run: Run, data: Path, 
         "log.head",
         "log.lock",
         "projector.lock",
+        "reactor.lock",
     ]
 
 
@@ -312,7 +332,7 @@ def test_lines_that_cannot_be_taken_are_refused_and_nothing_is_made(
 
     assert refused.code == 1
     assert said in refused.err
-    assert sorted(path.name for path in target.iterdir()) == ["log.lock", "projector.lock"]
+    assert sorted(path.name for path in target.iterdir()) == ["log.lock", "projector.lock", "reactor.lock"]
 
 
 def command_id_of(line: str) -> str:
