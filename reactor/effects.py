@@ -107,7 +107,6 @@ class Effects:
             raise
 
     async def _run(self, job: Job) -> None:
-        number = 0
         for index, reactor in enumerate(self._reactors.by_event[type(job.event)]):
             async with self._slots:
                 self.under_way += 1
@@ -116,9 +115,10 @@ class Effects:
                     found = await self._attempt(job, index, reactor)
                 finally:
                     self.under_way -= 1
-            for command in found:
-                await self._execute(job, f"{self.name}/{job.position}/{number}", command)
-                number += 1
+            for number, command in enumerate(found):
+                # Another function may yield other commands in a repeated attempt: each function has its own numbers.
+                step = f"{index}.{number}" if index else str(number)
+                await self._execute(job, f"{self.name}/{job.position}/{step}", command)
 
     async def _attempt(self, job: Job, index: int, reactor: Reactor) -> list[Command]:
         """Run a function until the deadline; return the yielded commands. Raises Failure."""
