@@ -5,7 +5,6 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
 
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable, cause
@@ -25,7 +24,7 @@ from .process_manager import ProcessManager
 from .timers import Timers
 
 SINCE = "since"  # a part of the key of the mark of the first start
-TIME, INSTANCE = "time", "instance"  # in the metadata of this mark
+INSTANCE = "instance"  # in the metadata of this mark
 LIFESPAN_PAUSE_SECONDS_MAX = 60.0
 FINISHED_SECONDS = 5.0  # between two marks of an effect's progress
 OTHER_REACTOR = "The reactor before this one had not finished the event."
@@ -98,7 +97,7 @@ class Runner:
             self.waiting = f"reaction {self.name} cannot read a parked event: {unreadable}"
             logger.error("Reaction %s does not start: a parked event is unreadable. %s", self.name, unreadable)
             return
-        self.timers.begin(self._environment.clock(), datetime.fromisoformat(mark.origin.metadata[TIME]))
+        await self.timers.begin(self._environment.clock())
         if self.effects:
             await self._enter_lifespan(self.effects)
         self.follower = follower
@@ -127,7 +126,7 @@ class Runner:
     def _declared(self) -> dict[str, str]:
         """Return the metadata of the mark for the first start on this log."""
         since = self._reactors.reaction.since
-        declared = {TIME: self._environment.clock().isoformat(), INSTANCE: self._instance}
+        declared = {INSTANCE: self._instance}
         return declared if since == "now" else {**declared, POSITION: str(0 if since == "beginning" else since)}
 
     def _catch_up(self, start: int, marks: Marks, rebuilt: int) -> Progress:

@@ -1,6 +1,7 @@
 """Fires the timers of a reaction, each once, after the reaction has finished all events up to the present."""
 
 import asyncio
+import hashlib
 import json
 import logging
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from .job import Failure, Job
 from .process_manager import ProcessManager
 
 IN_FLIGHT_MAX = 1000
+SCHEDULE, TIME = "schedule", "time"  # a part of the key of the mark of a schedule, and of its metadata
+DIGEST_CHARS = 16  # of a schedule's definition, in this key
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 1.0, 3600.0
 
 logger = logging.getLogger(__name__)
@@ -67,22 +70,29 @@ class Timers:
         """The number of commands under way."""
         return len(self._in_flight)
 
-    def begin(self, now: datetime, started: datetime) -> None:
-        """Store the next time of each schedule; `started` is the time of the reaction's first start on the log.
+    async def begin(self, now: datetime) -> None:
+        """Store the next time of each schedule.
 
-        Without the reactor's file, a schedule begins with the last time before now: the log knows the outcome of this
-        time's command.
+        The log remembers the first start of a schedule. Without the reactor's file, a schedule begins with the last
+        time between this start and now: the log knows the outcome of this time's command.
         """
         stored = self._store.schedules(self.name)
         changes = Changes()
         changes.timers += [Removed(self.name, name, 1) for name in stored if name not in self._schedules]
         for name, every in self._schedules.items():
+            started = await self._started(name, every, now)
             known = stored.get(name)
             if known is None or known.origin != _definition(every):
                 missed = every.latest(now)
                 due = missed if known is None and missed > started else every.next(now)
                 changes.timers.append(self._scheduled(name, every, due))
         self._store.write(changes)
+
+    async def _started(self, name: str, every: Every, now: datetime) -> datetime:
+        """Return the time of the first start of a schedule on the log: a changed schedule starts again."""
+        digest = hashlib.sha256(_definition(every).encode()).hexdigest()[:DIGEST_CHARS]
+        mark = await self._commands.mark(f"{self.name}/{SCHEDULE}/{name}/{digest}", {TIME: now.isoformat()})
+        return datetime.fromisoformat(mark.origin.metadata[TIME])
 
     def _scheduled(self, name: str, every: Every, due: datetime) -> Timer:
         type_, payload = type_and_fields(every.command, {})

@@ -1,7 +1,7 @@
 """Reactions: functions that run because of an event, with their timers, schedules and attempts."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +15,7 @@ from dualbus.application.messages import Command
 from dualbus.application.past import Past
 
 NAME_CHARS_MAX = 200  # of a timer
+REPEATED_MAX = timedelta(hours=3)  # more than a clock is put back
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,19 @@ class Every:
 
     def next(self, after: datetime) -> datetime:
         """Return the first time after a time, in UTC."""
-        return next(CronSim(self.schedule, after.astimezone(ZoneInfo(self.zone)))).astimezone(UTC)
+        return next(time for time in self._times(after) if time > after)
 
     def latest(self, before: datetime) -> datetime:
         """Return the last time before a time, in UTC."""
-        return next(CronSim(self.schedule, before.astimezone(ZoneInfo(self.zone)), reverse=True)).astimezone(UTC)
+        return next(time for time in self._times(before + REPEATED_MAX, reverse=True) if time < before)
+
+    def _times(self, start: datetime, *, reverse: bool = False) -> Iterator[datetime]:
+        """Yield times from about a time on, in UTC.
+
+        CronSim counts by the wall clock: in the second pass of a repeated hour, it returns times of the first pass.
+        """
+        for time in CronSim(self.schedule, start.astimezone(ZoneInfo(self.zone)), reverse=reverse):
+            yield time.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)

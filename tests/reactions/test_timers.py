@@ -1,8 +1,9 @@
 """Timers: each fires once, at its time, not after a cancellation; also when all was down."""
 
+import asyncio
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 
 from dualbus import App, Every, Reaction
 from dualbus.cli.main import main
+from dualbus.log.contract import Origin, Outcome
 from dualbus.log.identity import Identity
-from dualbus.reactions.store import Changes, Progress, ReactionStore, Removed, Timer
+from dualbus.protocol.origin import MARK
+from dualbus.reactions.store import Changes, Progress, ReactionStore, Removed, Timer, remove
 from dualbus.reactor.timers import Timers
 from dualbus.testing import until
 from tests.reactions.conftest import Shop
-from tests.reactions.shop import COMMANDS, CancelOrder, PlaceOrder, ReceivePayment
+from tests.reactions.shop import COMMANDS, CancelOrder, PlaceOrder, ReceivePayment, ShipOrder
 
 CLOSE = CancelOrder(order="all")
 Make = Callable[..., Shop]
@@ -152,21 +155,63 @@ def test_a_schedule_does_not_execute_a_time_before_its_first_start_without_its_f
     assert cancelled(one) == []
 
 
-@pytest.mark.parametrize(("started", "due"), [("2026-05-01", "2026-05-03"), ("2026-05-03T04:00", "2026-05-04")])
+class Calendar:
+    """The schedules of a reaction on a log, with a file that may be lost."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.marks: dict[str, Outcome] = {}
+
+    async def mark(self, key: str, metadata: dict[str, str]) -> Outcome:
+        return self.marks.setdefault(key, Outcome(key, None, 1, 0, [], Origin(MARK, metadata=metadata)))
+
+    def lose(self) -> None:
+        remove(self.folder)
+
+    def start(self, time: str, *schedules: Every) -> dict[str, str]:
+        """Start a version of the reaction; return the next time of each schedule."""
+        app = App(commands=COMMANDS, reactions=[Reaction("calendar", on=schedules, since="now")])
+        store = ReactionStore(self.folder, Identity("log", "life"))
+        commands: Any = self
+        nothing: Any = None
+        timers = Timers(app, nothing, app.reactors["calendar"], store, commands, nothing, nothing)
+        asyncio.run(timers.begin(datetime.fromisoformat(f"{time}+00:00")))
+        found = {row.name: datetime.fromtimestamp(row.due / 1e6, UTC) for row in store.timers()}
+        store.close()
+        return {name: f"{due:%Y-%m-%dT%H:%M}" for name, due in found.items()}
+
+
+DAILY, MONTHLY = Every("0 3 * * *", CLOSE), Every("0 3 1 * *", ShipOrder(order="all"))
+
+
+@pytest.mark.parametrize(("started", "due"), [("05-01T00:00", "05-03T03:00"), ("05-03T04:00", "05-04T03:00")])
 def test_without_a_file_a_schedule_begins_with_the_last_time_since_its_start(
     tmp_path: Path, started: str, due: str
 ) -> None:
-    daily = App(commands=COMMANDS, reactions=[Reaction("daily", on=[Every("0 3 * * *", CLOSE)], since="now")])
-    store = ReactionStore(tmp_path, Identity("log", "life"))
-    nothing: Any = None
-    schedules = Timers(daily, nothing, daily.reactors["daily"], store, nothing, nothing, nothing)
+    calendar = Calendar(tmp_path)
+    calendar.start(f"2026-{started}", DAILY)
+    calendar.lose()
 
-    now = datetime(2026, 5, 3, 12, tzinfo=UTC)
-    schedules.begin(now, datetime.fromisoformat(started).replace(tzinfo=UTC))
-    schedules.begin(now + timedelta(days=30), now)  # and an earlier time in the file stays
+    assert calendar.start("2026-05-03T12:00", DAILY) == {"CancelOrder": f"2026-{due}"}
+    # and an earlier time in the file stays
+    assert calendar.start("2026-06-02T12:00", DAILY) == {"CancelOrder": f"2026-{due}"}
 
-    assert [row.due / 1e6 for row in store.timers()] == [datetime.fromisoformat(f"{due}T03:00+00:00").timestamp()]
-    store.close()
+
+def test_a_schedule_that_is_added_or_changed_begins_with_the_next_time(tmp_path: Path) -> None:
+    calendar = Calendar(tmp_path)
+    calendar.start("2026-04-20T12:00", DAILY)
+
+    # When a schedule is added, or a command renamed
+    expected = {"CancelOrder": "2026-04-21T03:00", "ShipOrder": "2026-06-01T03:00"}
+    assert calendar.start("2026-05-15T12:00", DAILY, MONTHLY) == expected
+    renamed = Every(DAILY.schedule, MONTHLY.command)
+    assert calendar.start("2026-05-15T12:00", renamed) == {"ShipOrder": "2026-05-16T03:00"}
+
+    # Then the loss of the file does not bring back a time before the change, but a missed time since then
+    calendar.lose()
+    assert calendar.start("2026-05-15T13:00", renamed) == {"ShipOrder": "2026-05-16T03:00"}
+    calendar.lose()
+    assert calendar.start("2026-06-02T12:00", DAILY, MONTHLY)["ShipOrder"] == "2026-06-01T03:00"
 
 
 def test_a_fired_timer_does_not_remove_a_later_timer_of_the_same_name(tmp_path: Path) -> None:
