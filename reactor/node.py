@@ -16,7 +16,7 @@ from dualbus.protocol.batches import read_batch
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import EVENTS
 from dualbus.protocol.records import Published, read_published
-from dualbus.reactions.store import STANDBY_NAME, ReactionStore, remove
+from dualbus.reactions.store import STANDBY_NAME, ReactionStore
 from dualbus.readmodel.checkpoints import check_log_is_complete
 from dualbus.runtime.errors import EXIT_OK, EXIT_SOFTWARE, AlreadyRunningError, DataError
 from dualbus.runtime.files import Lock, lock_data, make_folder, usable
@@ -248,19 +248,23 @@ class Reactor:
             reactions.store_changes()
 
     def _open_store(self, log: ReadableLog) -> ReactionStore:
-        """Open the reactor's file, or create it. Raises DataError for the file of another log."""
+        """Open the reactor's file, or create it; empty the file for a changed log. Raises DataError for another."""
         store = ReactionStore(self._folder, log.identity)
-        if store.identity == log.identity:
-            return store
         if store.identity.log != log.identity.log:
             raise DataError(
                 f"{store.path} is of another log ({store.identity.log}): move it away, or point DUALBUS_DATA to the "
                 "right folder."
             )
-        if all(log.hash_at(one.position) == one.hash for one in store.progress().values()):
-            store.adopt(log.identity)
+        progress = store.progress()
+        same = {name for name, one in progress.items() if one.hash in (b"", log.hash_at(one.position))}
+        if store.identity == log.identity and same == progress.keys():
             return store
-        logger.warning("The log was restored to a position before those of %s; deriving it again.", store.path)
-        store.close()
-        remove(self._folder)
-        return ReactionStore(self._folder, log.identity)
+        # The events up to a position may be the same, but not the commands of reactions: these come far behind.
+        kept = same & {name for name, one in self._app.reactors.items() if one.is_effect and not one.yields()}
+        logger.warning(
+            "The log was restored, upgraded, or has lost its last events: deriving %s from the log again%s.",
+            store.path,
+            f", except for {', '.join(sorted(kept))}" if kept else "",
+        )
+        store.adopt(log.identity, kept)
+        return store

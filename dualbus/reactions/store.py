@@ -6,8 +6,8 @@ cancel, retry, skip) for the reactor.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from operator import attrgetter
@@ -172,10 +172,13 @@ class ReactionStore:
         except OSError:
             return True
 
-    def adopt(self, identity: Identity) -> None:
-        """Follow a restored log with the same events up to the positions of all reactions."""
+    def adopt(self, identity: Identity, kept: Collection[str]) -> None:
+        """Follow a changed log: forget all reactions but those to keep, whose past events are the same."""
         with _usable(self.path), self._db:  # beyond these positions, the log may have other events
             self._db.execute("DELETE FROM attempts")
+            for table, column in (("reactions", "name"), ("timers", "reaction"), ("parked", "reaction")):
+                sql = f"DELETE FROM {table} WHERE {column} NOT IN (SELECT value FROM json_each(?))"  # noqa: S608
+                self._db.execute(sql, (as_json(list(kept)),))
             self._db.execute(REMOVE_BEYOND)
             self._db.execute("UPDATE meta SET log = ?, incarnation = ?", identity)
         self.adopted = True
@@ -277,13 +280,6 @@ class ReactionStore:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-
-def remove(folder: Path) -> None:
-    """Delete the file."""
-    for suffix in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            (folder / f"{FILE_NAME}{suffix}").unlink()
 
 
 def _statement(change: Timer | Removed) -> str:

@@ -15,7 +15,7 @@ from dualbus.cli.main import main
 from dualbus.log.contract import Origin, Outcome
 from dualbus.log.identity import Identity
 from dualbus.protocol.origin import MARK
-from dualbus.reactions.store import Changes, Progress, ReactionStore, Removed, Timer, remove
+from dualbus.reactions.store import Changes, Progress, ReactionStore, Removed, Timer
 from dualbus.reactor.timers import Timers
 from dualbus.testing import until
 from tests.reactions.conftest import Shop
@@ -166,7 +166,8 @@ class Calendar:
         return self.marks.setdefault(key, Outcome(key, None, 1, 0, [], Origin(MARK, metadata=metadata)))
 
     def lose(self) -> None:
-        remove(self.folder)
+        for path in self.folder.glob("reactor.db*"):
+            path.unlink()
 
     def start(self, time: str, *schedules: Every) -> dict[str, str]:
         """Start a version of the reaction; return the next time of each schedule."""
