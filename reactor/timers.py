@@ -25,6 +25,7 @@ from .process_manager import ProcessManager
 
 IN_FLIGHT_MAX = 1000
 SCHEDULE, TIME = "schedule", "time"  # a part of the key of the mark of a schedule, and of its metadata
+KEY_TIME = "%Y-%m-%dT%H:%MZ"  # the scheduled time, in the key of the command
 DIGEST_CHARS = 16  # of a schedule's definition, in this key
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 1.0, 3600.0
 
@@ -96,7 +97,7 @@ class Timers:
 
     def _scheduled(self, name: str, every: Every, due: datetime) -> Timer:
         type_, payload = type_and_fields(every.command, {})
-        key = f"{self.name}/{due:%Y-%m-%dT%H:%MZ}/{name}"
+        key = f"{self.name}/{due:{KEY_TIME}}/{name}"
         return Timer(self.name, 1, name, microseconds(due), key, 0, type_, as_json(payload), _definition(every))
 
     def fire(self, position: int) -> None:
@@ -182,8 +183,9 @@ class Timers:
     def _latest(self, timer: Timer) -> Timer:
         """Return a schedule at the last time before now: after a pause, the missed times before are dropped."""
         every = self._schedules[timer.name]
-        due = datetime.fromtimestamp(timer.due / MICROSECONDS, UTC)
-        return self._scheduled(timer.name, every, max(due, every.latest(self._environment.clock())))
+        # After a failure, `due` is the time of the next try. The key has the scheduled time.
+        scheduled = datetime.strptime(timer.key.split("/")[1], KEY_TIME).replace(tzinfo=UTC)
+        return self._scheduled(timer.name, every, max(scheduled, every.latest(self._environment.clock())))
 
     def _finished(self, timer: Timer) -> None:
         if timer.schedule:

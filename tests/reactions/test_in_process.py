@@ -6,11 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from dualbus import Client, Rejected
+from dualbus import App, Client, Command, Event, Every, Past, Reaction, Rejected
 from dualbus.testing import InProcess
 from tests.reactions import effects, shop
 from tests.reactions.effects import Send
 from tests.reactions.shop import ListFacts, PlaceOrder, ReceivePayment
+
+
+class Clean(Command):
+    pass
+
+
+class Cleaned(Event):
+    pass
+
 
 PAID = ["OrderPlaced", "PaymentRequested", "PaymentReceived", "OrderShipped"]
 
@@ -81,3 +90,21 @@ def test_a_lifespan_that_raises_fails_the_test(tmp_path: Path, monkeypatch: pyte
 
     with pytest.raises(AssertionError, match="The lifespan of reaction delivery raised OSError"):
         InProcess(effects.app)
+
+
+def test_a_schedule_that_has_failed_is_tried_again_under_the_key_of_its_scheduled_time() -> None:
+    failures = iter(range(8))  # for more than a minute
+
+    def clean(command: Clean, past: Past) -> Iterator[Cleaned]:
+        if next(failures, None) is not None:
+            raise OSError
+        yield Cleaned()
+
+    nightly = Reaction("nightly", on=[Every("0 3 * * *", Clean())], since="now")
+    with InProcess(App(commands=[clean], reactions=[nightly])) as client:
+        client.advance(hours=24)
+        client.advance(hours=1)
+        log = client._decider.log
+        keys = [outcome.command_id for outcome in log.commands(0, 100) if outcome.origin.type == "Clean"]
+
+    assert [key.partition("T")[2] for key in keys] == ["03:00Z/Clean"]

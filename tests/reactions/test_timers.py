@@ -128,7 +128,8 @@ def test_a_schedule_executes_the_last_missed_time_once_and_continues_in_the_futu
     assert one.cluster.stop("reactor") == 0
     store = ReactionStore(one.cluster.data)
     [row] = store.timers()
-    store.write(Changes(timers=[row._replace(due=int(datetime(2023, 1, 1, 3, tzinfo=UTC).timestamp() * 1_000_000))]))
+    due = int(datetime(2023, 1, 1, 3, tzinfo=UTC).timestamp() * 1_000_000)
+    store.write(Changes(timers=[row._replace(due=due, key="cleaning/2023-01-01T03:00Z/CancelOrder")]))
     store.close()
 
     one.cluster.start("reactor")
