@@ -15,7 +15,7 @@ from dualbus.application.messages import Event
 from dualbus.application.reactors import Reactors
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.reactions.order import TagOrder
-from dualbus.reactions.store import Changes, Parked, Progress
+from dualbus.reactions.store import SKIP, Changes, Parked, Progress
 from dualbus.runtime.errors import FatalError, application_errors
 
 from .attempts import Attempts
@@ -67,6 +67,7 @@ class Follower:
         self._changes = Changes()
         self._loaded: set[int] = set()  # positions not to react to, when they are read: parked or skipped before
         self._retries: dict[int, int] = {}  # by parked position, the time of the next try
+        self._held: set[int] = set()  # unfinished positions that an operator skips: they do not start again
 
     @property
     def busy(self) -> int:
@@ -110,6 +111,8 @@ class Follower:
             job.tries = row.tries
             self._order.mark_parked(job)
             self._loaded.add(row.position)
+            if row.command == SKIP:
+                self._held.add(row.position)
             if failure := self._interrupted(job):
                 self._note_parked(job, str(failure), self._fail(job, failure))
             elif row.due or row.follows:  # an event that follows was under way, after the earlier event
@@ -192,6 +195,11 @@ class Follower:
     def _finish(self, job: Job) -> None:
         job.finished = True
         self.counters["finished"] += 1
+        if job.position in self._held:
+            self._held.remove(job.position)
+            logger.warning(
+                "%s/%d is not skipped: its reaction was under way, and has finished.", self.name, job.position
+            )
         if self._reactors.is_effect:
             self._changes.durable = True
         self._attempts.finish(job, keep=self._reactors.is_effect)
@@ -255,7 +263,11 @@ class Follower:
     def _tries(self) -> dict[int, int]:
         """Return the times of the possible next tries."""
         last = self._last_to_run
-        return {position: due for position, due in self._retries.items() if position <= last}
+        return {
+            position: due
+            for position, due in self._retries.items()
+            if position <= last and position not in self._held
+        }
 
     @property
     def _last_to_run(self) -> int:
@@ -263,8 +275,10 @@ class Follower:
         full = len(self._order.parked) >= PARKED_MAX  # the reaction reads no further events
         return sys.maxsize if self._reactors.is_effect or full else self.position
 
-    def is_parked(self, position: int) -> bool:
-        """Return whether an event is parked, and not under way."""
+    def hold(self, position: int) -> bool:
+        """Start no further try of an event, until `skip` or `retry`; return whether the event is parked."""
+        if position in self._order.unfinished:
+            self._held.add(position)
         return position in self._order.parked
 
     def skip(self, position: int) -> None:
@@ -272,12 +286,14 @@ class Follower:
         logger.warning("%s/%d is skipped, by command of an operator.", self.name, position)
         self._attempts.skip(self._order.parked[position])
         self._changes.unparked.append((self.name, position))
+        self._held.discard(position)
         self._release(position, skip=True)
 
     def retry(self, position: int) -> None:
         """Run a parked event again, with all its tries, unless an earlier event blocks the event."""
-        job = self._order.parked[position]
-        if not self._order.blocked(job):
+        self._held.discard(position)
+        job = self._order.parked.get(position)
+        if job and not self._order.blocked(job):
             job.tries = 0
             self._retries[position] = self._now()
             self._changes.retried.append((self.name, position))
@@ -288,6 +304,8 @@ class Follower:
         last = self._last_to_run
         for job in self._order.release(position)[1 if skip else 0 :]:
             self._retries.pop(job.position, None)
+            if job.position in self._held:
+                last = min(last, job.position - 1)
             if job.position > last:  # released with an earlier event
                 self._order.mark_parked(job)
                 self._retries[job.position] = self._now()

@@ -166,11 +166,11 @@ class Runner:
     def command(self, row: Parked) -> None:
         """Retry or skip a parked event, by command of an operator."""
         follower = self.follower
-        if follower is None or not follower.is_parked(row.position):
-            return  # under way already
+        if follower is None or row.position in self._skipping:
+            return
         if row.command != SKIP:
             follower.retry(row.position)
-        elif row.position not in self._skipping:
+        elif follower.hold(row.position):  # else the event is under way: a failure parks the event
             task = asyncio.get_running_loop().create_task(self._skip(follower, row.position))
             self._skipping[row.position] = task
 
@@ -178,8 +178,7 @@ class Runner:
         """Record the skip in the log: without the reactor's file, the event is skipped again."""
         await self._commands.mark(f"{self.name}/{SKIPPED}/{position}", {POSITION: str(position)})
         del self._skipping[position]
-        if follower.is_parked(position):
-            follower.skip(position)
+        follower.skip(position)
         self._environment.wake()
 
     async def mark(self) -> None:

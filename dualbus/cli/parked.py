@@ -68,7 +68,10 @@ def retry(reaction: Name, position: Position) -> None:
 
 @parked.command("skip")
 def skip(reaction: Name, position: Position) -> None:
-    """Drop the reaction to an event; afterwards, the events blocked by this event run."""
+    """Drop the reaction to an event; afterwards, the events blocked by this event run.
+
+    If a try is under way, the event is skipped after a failure of this try.
+    """
     with closing(ReactionStore(settings().data)) as store:
         _row(store, reaction, position)
         store.command_parked(reaction, position, SKIP)

@@ -31,6 +31,12 @@ TIMER_COLUMNS = "reaction, schedule, name, due, key, position, type, payload, or
 SET = "INSERT OR REPLACE INTO timers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 POSTPONE = "UPDATE timers SET due = ?, tries = ?, error = ? WHERE (reaction, schedule, name, key) = (?, ?, ?, ?)"
 REMOVE = "DELETE FROM timers WHERE (reaction, name, schedule) = (?, ?, ?) AND ?4 IN ('', key)"
+# The command of an operator stays until reactor has carried it out: the event may fail meanwhile.
+PARK = """
+INSERT INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+SET reason = excluded.reason, time = excluded.time, tries = excluded.tries,
+    due = excluded.due, follows = excluded.follows
+"""
 RETRIED = """
 UPDATE parked SET tries = 0, due = 1, command = CASE command WHEN 'skip' THEN 'skip' ELSE '' END
 WHERE (reaction, position) = (?, ?)

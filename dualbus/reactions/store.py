@@ -21,6 +21,7 @@ from dualbus.reactions.schema import (
     APPLICATION_ID,
     COUNTS,
     FORMAT,
+    PARK,
     POSTPONE,
     REMOVE,
     REMOVE_BEYOND,
@@ -198,7 +199,7 @@ class ReactionStore:
                     self._db.execute("INSERT OR REPLACE INTO reactions VALUES (?, ?, ?, ?)", (name, *progress))
                 for sql, group in groupby(changes.timers, _statement):
                     self._db.executemany(sql, map(_values, group))
-                self._db.executemany("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?, ?)", changes.parked)
+                self._db.executemany(PARK, changes.parked)
                 self._db.executemany(RETRIED, changes.retried)
                 self._db.executemany("DELETE FROM parked WHERE (reaction, position) = (?, ?)", changes.unparked)
                 self._db.executemany("INSERT OR REPLACE INTO attempts VALUES (?, ?, ?)", changes.attempts)

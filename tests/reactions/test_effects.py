@@ -93,6 +93,26 @@ def test_a_skipped_event_lets_the_next_one_run(shop: Make, office: Path, run: Du
     until(lambda: parked(one, run) == [])
 
 
+def test_an_event_under_way_is_skipped_after_its_failure(shop: Make, office: Path, run: Dualbus) -> None:
+    # Given a parked event that is tried again, under way
+    (office / "fail-a-0").touch()
+    one = begun(shop)
+    one.client.command(Send(parcel="a"))
+    one.client.command(Send(parcel="a", number=1))
+    until(lambda: one.cluster.data.joinpath("reactor.db").exists())
+    until(lambda: [row["tries"] for row in parked(one, run)] == [3, 0])
+    (office / "hold-a-0").touch()
+    run(one, "parked", "retry", "delivery", 1)
+    until(lambda: tried(office, "a0") == 4)
+
+    # When an operator skips the event, and the attempt fails
+    run(one, "parked", "skip", "delivery", 1)
+    (office / "hold-a-0").unlink()
+
+    until(lambda: confirmed(one) == ["a1"])
+    until(lambda: parked(one, run) == [])
+
+
 def test_at_most_so_many_effects_run_at_the_same_time(shop: Make, office: Path) -> None:
     for number in range(6):
         (office / f"hold-{number}-0").touch()

@@ -39,6 +39,42 @@ class Steps:
             await asyncio.sleep(0)
 
 
+def test_an_event_that_an_operator_skips_does_not_start_again_meanwhile(tmp_path: Path) -> None:
+    async def scenario(log: SqliteLog) -> None:
+        steps = Steps()
+        environment = Environment(Interrupt(), nullcontext, lambda: None, RunningEvent(tmp_path))
+        attempts = Attempts("echo", lambda: None)
+        follower = Follower(
+            failing, log, failing.reactors["echo"], Progress(0, b"", 0), steps.run, attempts, environment
+        )
+        follower.feed(log.read(0, 10))
+        # Given a skip while the event is under way: a failure must be awaited
+        assert not follower.hold(1)
+        await steps.end(1, well=False)
+        follower.collect()
+
+        # When the event is parked, and tries are due
+        assert follower.hold(1)
+        follower._retries[1] = 1
+        follower.retry_due()
+        await asyncio.sleep(0)
+        assert steps.started == [1, 2] and follower.seconds_to_retry() > 0
+
+        # Then only the skip ends the wait, and the event behind starts
+        await steps.end(2, well=True)
+        follower.collect()
+        follower.skip(1)
+        await asyncio.sleep(0)
+        assert steps.started == [1, 2, 3]
+        await follower.stop()
+
+    with closing(SqliteLog(tmp_path, lambda secret: Decision(GENESIS, NOW))) as log:
+        tagger = Tagger(frozenset(), log.secret)
+        events = [tagger.new_event(Noted(item=item, text="")) for item in "aba"]
+        log.append([Decision("c", NOW, events)])
+        asyncio.run(scenario(log))
+
+
 def test_an_event_released_before_its_turn_waits_for_the_earlier_one_of_its_tag(
     tmp_path: Path,
 ) -> None:
