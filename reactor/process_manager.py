@@ -16,8 +16,9 @@ from dualbus.application.signatures import name_of
 from dualbus.application.tables import Interrupted
 from dualbus.client.call import type_and_fields
 from dualbus.log.contract import Outcome
+from dualbus.protocol.origin import MARK
 from dualbus.reactions.past import Histories, ReactionPast
-from dualbus.reactions.steps import BadReaction, Step, steps
+from dualbus.reactions.steps import STEPS_MAX, BadReaction, Step, steps
 from dualbus.reactions.store import Removed, Timer, as_json
 from dualbus.runtime.errors import FatalError, application_errors
 
@@ -65,18 +66,24 @@ class ProcessManager:
 
     async def execute(self, job: Job, key: str, found: Sequence[Step]) -> None:
         """Execute steps in order, each under its own key. Raises Failure."""
+        keys = [f"{key}/{number}" for number in range(len(found))]
         known: dict[str, Outcome] = {}
         if job.position <= self.rebuilt:
-            known = self._commands.log.outcomes([f"{key}/{number}" for number in range(len(found))])
-        try:
-            for number, step in enumerate(found):
-                await self._step(job, f"{key}/{number}", step, known)
-        except OtherCommand as used:
-            if job.position > self.rebuilt:
-                raise Failure(str(used), final=True) from None
-            logger.warning("%s: the reaction of an earlier version stands.", key)
-        except CommandFailed as failed:
-            raise Failure(str(failed)) from None
+            known = self._commands.log.outcomes(keys)
+        earlier: set[str] = set()  # the types of the commands of an earlier version of the reaction
+        for own, step in zip(keys, found, strict=True):
+            if earlier and own not in known and not _is_pending(step, earlier):
+                continue
+            try:
+                await self._step(job, own, step, known)
+            except OtherCommand as used:
+                if job.position > self.rebuilt:
+                    raise Failure(str(used), final=True) from None
+                logger.warning("%s: the command of an earlier version of the reaction stands.", own)
+                outcomes = self._commands.log.outcomes(f"{key}/{number}" for number in range(STEPS_MAX))
+                earlier = {outcome.origin.type for outcome in outcomes.values()}
+            except CommandFailed as failed:
+                raise Failure(str(failed)) from None
 
     async def _step(self, job: Job, key: str, step: Step, known: dict[str, Outcome]) -> None:
         if isinstance(step, Cancel):
@@ -140,3 +147,14 @@ class ProcessManager:
         origin = as_json(job.cause.origin(after_pause=(due - recorded).total_seconds() >= CHAIN_SECONDS))
         name, position = later.name or key, job.position
         return Timer(self.name, 0, name, microseconds(due), key, position, type_, as_json(payload), origin)
+
+
+def _is_pending(step: Step, earlier: set[str]) -> bool:
+    """Return whether a step holds although an earlier version of the reaction has reacted to the event.
+
+    A timer may be pending, unless the log has a command of its type: then this timer has fired, under another number.
+    A mark is of a cancelled timer.
+    """
+    if isinstance(step, Later):
+        return earlier.isdisjoint({type(step.command).__name__, MARK, ""})
+    return isinstance(step, Cancel)
