@@ -277,7 +277,7 @@ def test_settings_that_are_wrong_are_told_all_at_once(folder: Path) -> None:
     assert said[2] == "DUALBUS_BACK is 'http://127.0.0.1:5571'; give tcp://127.0.0.1:PORT or ipc://PATH."
     assert "DUALBUS_EVENTS is 'tcp://example.org:5572', which other machines can reach" in said[3]
     assert said[4] == "DUALBUS_PROGRESS is 'tcp://127.0.0.1:99999'; give tcp://127.0.0.1:PORT or ipc://PATH."
-    assert said[5] == "DUALBUS_TIMEOUT_MS is 'soon'; give milliseconds, from 1 to 9999999."
+    assert said[5] == "DUALBUS_TIMEOUT_MS is 'soon'; give milliseconds, from 1 to 3600000."
     assert said[6] == "DUALBUS_APP is 'users'; give module:name, such as users:app."
 
 
