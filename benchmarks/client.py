@@ -23,21 +23,33 @@ class Client:
         self.socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         self.socket.setsockopt(zmq.LINGER, 0)
         self._milliseconds = 0
-        address, _, folder = front.partition("#")
+        address, folder, self._two_frames = front.split("#")
         if folder and (keys := load_cluster_keys(Path(folder))):
             secure_client(self.socket, keys.gateway, keys.public, keys.secret)
         self.socket.connect(address)
         self.last = b""  # the most recent frame of replies: callers read ids from this frame
 
     def send(self, envelopes: Iterable[bytes]) -> None:
-        for frame in wire.frames(list(envelopes)):
-            self.socket.send(frame)
+        for message in wire.messages(list(envelopes)):
+            self._send(message)
+
+    def _send(self, message: bytes) -> None:
+        if self._two_frames:
+            self.socket.send_multipart((b"send", message[len(wire.SEND) :]))
+        else:
+            self.socket.send(message)
+
+    def _receive(self, flags: int = 0) -> bytes:
+        """Return the array of the replies in the next message."""
+        if self._two_frames:
+            return self.socket.recv_multipart(flags)[1]
+        return self.socket.recv(flags)[wire.HEAD_BYTES :]
 
     def received(self) -> Iterator[bytes]:
         """Yield the available frames of replies."""
         while True:
             try:
-                self.last = self.socket.recv(zmq.NOBLOCK)[wire.HEAD_BYTES :]
+                self.last = self._receive(zmq.NOBLOCK)
             except zmq.Again:
                 return
             yield self.last
@@ -48,14 +60,14 @@ class Client:
             self._milliseconds = milliseconds
             self.socket.setsockopt(zmq.RCVTIMEO, milliseconds)
         try:
-            self.last = self.socket.recv()[wire.HEAD_BYTES :]
+            self.last = self._receive()
         except zmq.Again:
             raise ClusterError(f"The cluster has not answered for {milliseconds / 1000:.0f} s.") from None
         return self.last
 
     def ask(self, envelope: bytes, milliseconds: int = STALLED_MS) -> wire.Reply:
         """Send a request and return the reply. No other request may be in flight."""
-        self.socket.send(wire.alone(envelope))
+        self._send(wire.alone(envelope))
         while not (replies := wire.unpack(self.wait(milliseconds))):
             pass  # an empty batch checks the connection of a waiting client
         [reply] = replies

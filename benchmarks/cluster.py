@@ -20,7 +20,10 @@ LOOK_MS = 500
 
 
 class Cluster:
-    """`front` is the address for clients, with the folder of the keys after #, if the cluster has keys."""
+    """`front` is the address for clients, the folder of the keys or "", and "" if messages have one frame: a#b#c.
+
+    An earlier version may have no keys, and messages of two frames.
+    """
 
     def __init__(self, folder: Path, source: Path = ROOT, *, keys: bool = True, app: str = "users:app") -> None:
         self.folder = folder
@@ -29,7 +32,9 @@ class Cluster:
         address, back, events, progress = children.free_addresses(4)
         [self.http_port] = children.free_ports(1)
         has_keys = keys and (source / "dualbus" / "transport" / "keys.py").exists()
-        self.front = f"{address}#{self.data / 'keys'}" if has_keys else address
+        batches = source / "dualbus" / "protocol" / "batches.py"
+        two_frames = "two frames" if "read_batch" not in batches.read_text() else ""
+        self.front = f"{address}#{self.data / 'keys' if has_keys else ''}#{two_frames}"
         self._environment = {
             **os.environ,
             "DUALBUS_FRONT": address,

@@ -4,8 +4,6 @@ Both sides alternate, so a slow period of the machine affects both. Single reque
 some dozens of requests in turn. Many in flight: each side runs alone, with a fresh cluster in every round, because
 the placement of processes on cores is random and stays the same for the life of a cluster.
 
-The other commit must have the wire protocol of this checkout, because one load generator drives both.
-
 `make compare WITH=--without-keys`: compare this checkout with itself, without encryption and authentication.
 """
 

@@ -76,7 +76,7 @@ def gateway() -> Costs:
     router.register(b"worker", Registration("commandbus", "life", 1, 1, ["CreateUser"], ITEMS, LOG, 0), 0.0)
     body = pack({"type": "command_result", "in_reply_to": 1, "success": True, "events": [{"payload": "x" * 120}]})
     for _ in range(BATCHES):
-        frame = b"".join(wire.frames(list(islice(envelopes, wire.ITEMS_A_MESSAGE))))
+        frame = b"".join(wire.messages(list(islice(envelopes, wire.ITEMS_A_MESSAGE))))
         frames = [frame] * (ITEMS // wire.ITEMS_A_MESSAGE)
         with watch.stage("read messages"):
             for one in frames:

@@ -62,7 +62,7 @@ def _pack(src: str, dest: str, body: dict[str, Any], timeout_ms: int | None) -> 
     return packed
 
 
-def frames(envelopes: list[bytes]) -> Iterator[bytes]:
+def messages(envelopes: list[bytes]) -> Iterator[bytes]:
     """Yield the envelopes as messages, each with a bounded number."""
     for first in range(0, len(envelopes), ITEMS_A_MESSAGE):
         part = envelopes[first : first + ITEMS_A_MESSAGE]

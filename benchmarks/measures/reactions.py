@@ -73,7 +73,7 @@ async def _paced_commands_ms(front: str, seconds: float) -> float:
 
 
 def _client(front: str) -> AsyncClient:
-    address, _, keys = front.partition("#")
+    address, keys, _ = front.split("#")
     return AsyncClient(address, keys=keys, timeout=PATIENCE_SECONDS)
 
 
