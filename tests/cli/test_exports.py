@@ -33,7 +33,11 @@ def test_a_part_of_an_export_is_refused_and_nothing_is_made(run: Run, data: Path
 
     assert refused.code == 1
     assert CUT in refused.err
-    assert sorted(path.name for path in (tmp_path / "target").iterdir()) == ["log.lock", "projector.lock", "reactor.lock"]
+    assert sorted(path.name for path in (tmp_path / "target").iterdir()) == [
+        "log.lock",
+        "projector.lock",
+        "reactor.lock",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +58,11 @@ def test_an_export_that_its_last_line_contradicts_is_refused(
     refused = run("import", tmp_path / "changed", data=tmp_path / "target")
 
     assert (refused.code, said in refused.err) == (1, True), refused.err
-    assert sorted(path.name for path in (tmp_path / "target").iterdir()) == ["log.lock", "projector.lock", "reactor.lock"]
+    assert sorted(path.name for path in (tmp_path / "target").iterdir()) == [
+        "log.lock",
+        "projector.lock",
+        "reactor.lock",
+    ]
 
 
 def test_an_export_of_an_earlier_version_without_these_lines_is_imported(
