@@ -185,7 +185,7 @@ class Gateway:
                     self._send(id_, batch(ANNOUNCE, [read_heartbeat(items).registration]))
                 elif kind == LEAVING:
                     self._send(id_, batch(BYE, []))
-            except (WireError, IndexError) as error:
+            except WireError as error:
                 logger.warning("Dropped an invalid message of a worker: %s", error)
 
     def _handle(self, worker: Worker, kind: str, items: list[Any], now: float) -> None:

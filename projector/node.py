@@ -197,7 +197,7 @@ class Projector:
                 kind, items = read_batch(frames)
                 if kind == EVENTS:
                     publications += read_published(items)
-            except (WireError, IndexError) as error:
+            except WireError as error:
                 logger.warning("Dropped an invalid publication: %s", error)
         for published in publications:
             if published.identity != log.identity:

@@ -193,7 +193,7 @@ class QueryBus:
             return None
         try:
             return read_progress(read_batch(self._progress_frames)[1])
-        except (WireError, IndexError):
+        except WireError:
             return None
 
     def _status(self) -> dict[str, Any]:

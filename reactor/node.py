@@ -127,7 +127,7 @@ class Reactor:
                 kind, items = read_batch(frames)
                 if kind == EVENTS:
                     self._check_publications(read_published(items))
-            except (WireError, IndexError) as error:
+            except WireError as error:
                 logger.warning("Dropped an invalid publication: %s", error)
 
     def _check_publications(self, publications: list[Published]) -> None:

@@ -21,7 +21,7 @@ from dualbus.log.sqlite.shared import SharedLog as SqliteSharedLog
 from dualbus.log.sqlite.upgrade import UpgradedLog, is_interrupted, needs_upgrade, put_in_place
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.runtime.errors import ConfigError
-from dualbus.runtime.files import is_there, sync_file, sync_folder, usable
+from dualbus.runtime.files import is_there, sync_folder, usable, write_private
 
 __all__ = [
     "KEPT_NAME",
@@ -108,30 +108,22 @@ def open_memory_log(genesis: Callable[[bytes], Decision]) -> Log:
 def shared_name(folder: Path) -> str:
     """Return the name of the commit log of the replica in a folder; empty for the log of one machine."""
     marker = folder / SHARED_NAME
-    return marker.read_text() if is_there(marker) else ""
+    return marker.read_text().strip() if is_there(marker) else ""
 
 
 def mark_shared(folder: Path, name: str) -> None:
     """Make the log in a folder durably a replica of a commit log: no process writes it as the log of one machine."""
-    _write(folder / SHARED_NAME, name)
+    with usable(folder):
+        write_private(folder / SHARED_NAME, name)
 
 
 def replica_name(folder: Path) -> str:
     """Return a random name of a data folder, the same each time."""
     path = folder / REPLICA_NAME
     if not is_there(path):
-        _write(path, str(uuid.uuid4()))
-    return path.read_text()
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file durably."""
-    temporary = path.with_name(path.name + ".new")
-    with usable(path.parent):
-        temporary.write_text(text)
-        sync_file(temporary)
-        temporary.rename(path)
-        sync_folder(path.parent)
+        with usable(folder):
+            write_private(path, str(uuid.uuid4()))
+    return path.read_text().strip()
 
 
 def forget_shared(folder: Path) -> None:

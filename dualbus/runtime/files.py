@@ -108,6 +108,19 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_private(path: Path, text: str) -> None:
+    """Replace a file durably; it has mode 0600 from the start, and a reader finds the old file or the new."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(descriptor)
+    temporary.rename(path)
+    sync_folder(path.parent)
+
+
 class Lock:
     """An exclusive lock on a file. The kernel releases the lock when the process ends, however it ends."""
 

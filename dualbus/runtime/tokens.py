@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from dualbus.protocol.permissions import EVERYTHING, Permissions
 from dualbus.runtime.errors import ConfigError
+from dualbus.runtime.files import write_private
 from dualbus.transport.keys import (
     FileWatch,
     load_cluster_keys,
@@ -19,7 +20,6 @@ from dualbus.transport.keys import (
     read_entries,
     read_private,
     write_entries,
-    write_private,
 )
 
 HEADER_FILE, TOKENS_FILE = "http.header", "tokens.json"

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from dualbus.protocol.origin import ACTOR
 from dualbus.protocol.permissions import Permissions, patterns
 from dualbus.runtime.errors import ConfigError
-from dualbus.runtime.files import check_folder, make_folder, sync_folder, usable
+from dualbus.runtime.files import check_folder, make_folder, usable, write_private
 from dualbus.transport.curve import KEY, new_pair
 
 CLUSTER_FILE, CLIENTS_FILE = "cluster.key", "clients.json"
@@ -86,19 +86,6 @@ def _create(folder: Path) -> None:
 def write_key(path: Path, keys: Keys) -> None:
     """Write a key file durably."""
     write_private(path, json.dumps({name: value for name, value in keys._asdict().items() if value}, indent=1))
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file durably; it has mode 0600 from the start, and a reader finds the old file or the new."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(descriptor)
-    temporary.rename(path)
-    sync_folder(path.parent)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from contextlib import closing
@@ -99,6 +100,7 @@ def test_after_the_last_copy_the_settings_of_one_machine_are_refused(cluster: Cl
         assert refused.wait() == 74
         name = read_address(url).stream
         assert f"is a replica of NATS stream {name}: set DUALBUS_LOG to its address." in refused.stderr_text
+        assert stat.S_IMODE((cluster.data / "log.shared").stat().st_mode) == 0o600
         with pytest.raises(AssertionError, match=r"set DUALBUS_LOG to its address\s+for this command"):
             dualbus(cluster, "move", "sqlite:")
         cluster.environ["DUALBUS_LOG"] = url

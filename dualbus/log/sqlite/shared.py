@@ -27,7 +27,7 @@ from dualbus.log.sqlite.schema import SHARED_NAME
 from dualbus.log.sqlite.writer import SqliteLog, new_commit, new_identity, new_secret
 from dualbus.log.writers import ANNOUNCE_SECONDS, Announcement, Writers, read_announcement
 from dualbus.readmodel.checkpoints import check_log_is_complete
-from dualbus.runtime.files import sync_folder, usable
+from dualbus.runtime.files import usable, write_private
 
 PUT_SECONDS = 12.0  # an election takes up to 9 seconds
 CLAIM_SECONDS = 3.0
@@ -65,8 +65,7 @@ class SharedLog(SqliteLog):
     def _check_role(self, folder: Path) -> None:
         """Mark the folder as that of a replica."""
         with usable(folder):
-            (folder / SHARED_NAME).write_text(self._commits.name)
-            sync_folder(folder)
+            write_private(folder / SHARED_NAME, self._commits.name)
 
     def _create_missing(self, folder: Path) -> None:
         """Copy the whole commit log into a new file; begin an empty commit log with the genesis."""

@@ -94,9 +94,10 @@ class SqliteLog(SqliteLogReader):
         """Refuse to write a replica as the log of one machine: the other machines would write another log."""
         marker = folder / SHARED_NAME
         if is_there(marker):
+            name = marker.read_text().strip()
             raise LogError(
-                f"The log in {folder} is a replica of {marker.read_text()}: set DUALBUS_LOG to its address. To write "
-                "the log on this machine alone, run `dualbus move sqlite:`."
+                f"The log in {folder} is a replica of {name}: set DUALBUS_LOG to its address. To write the log on "
+                "this machine alone, run `dualbus move sqlite:`."
             )
 
     def _create_missing(self, folder: Path) -> None:
