@@ -63,7 +63,7 @@ class LiveQueries:
                 del self._live[key]
                 self._keep(key, live.last)
 
-    def _keep(self, key: bytes, last: "Last") -> None:
+    def _keep(self, key: bytes, last: Last) -> None:
         """Keep the last frame of a query without listeners, for the only listener that connects again."""
         if last.position > 0:
             self._ended[key] = last
@@ -98,7 +98,7 @@ class LiveQuery:
 
     task: asyncio.Task[None]
 
-    def __init__(self, last: "Last | None") -> None:
+    def __init__(self, last: Last | None) -> None:
         self.listeners = 0
         self._position = -1  # of the last evaluation
         self._failure: DualbusError | None = None  # of the last evaluation
@@ -109,7 +109,7 @@ class LiveQuery:
         self._evaluated = asyncio.Event()  # a new event for each evaluation
 
     @property
-    def last(self) -> "Last":
+    def last(self) -> Last:
         """The last frame."""
         return self._last
 
