@@ -13,17 +13,13 @@ CHUNK_BYTES = 1 << 16
 ACKNOWLEDGEMENTS = (b'{"stream":', b'{"error":')  # the begin of an answer of JetStream to a publication
 
 
-class Proxy:
-    """Forwards connections; `drops(payload)` decides which messages to the client are lost."""
+class Forwarder:
+    """Listens on a port of this machine, and connects each client to a server."""
 
-    def __init__(self, port: int, drops: Callable[[bytes], bool]) -> None:
-        self._server = "127.0.0.1", port
-        self._drops = drops
+    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+        self._connect = connect
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.dropped = 0
-        self.bytes_per_second = 0  # to the client; 0: no limit
-        self.answers: list[bytes] = []  # to the next publications, instead of those of the server
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -33,10 +29,40 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(self._server)
+            server = self._connect()
             self._open += [client, server]
-            threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
-            threading.Thread(target=self._filter, args=(server, client), daemon=True).start()
+            self._connected(client, server)
+
+    def _connected(self, client: socket.socket, server: socket.socket) -> None:
+        """Begin to forward in both directions."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._listener.close()
+        for connected in self._open:
+            connected.close()
+
+
+def in_background(function: Callable[[socket.socket, socket.socket], None], *pair: socket.socket) -> None:
+    threading.Thread(target=function, args=pair, daemon=True).start()
+
+
+class Proxy(Forwarder):
+    """Forwards connections; `drops(payload)` decides which messages to the client are lost."""
+
+    def __init__(self, port: int, drops: Callable[[bytes], bool]) -> None:
+        self._drops = drops
+        self.dropped = 0
+        self.bytes_per_second = 0  # to the client; 0: no limit
+        self.answers: list[bytes] = []  # to the next publications, instead of those of the server
+        super().__init__(lambda: socket.create_connection(("127.0.0.1", port)))
+
+    def _connected(self, client: socket.socket, server: socket.socket) -> None:
+        in_background(self._forward, client, server)
+        in_background(self._filter, server, client)
 
     def _forward(self, source: socket.socket, target: socket.socket) -> None:
         try:
@@ -75,44 +101,30 @@ class Proxy:
             if self.bytes_per_second:
                 time.sleep(min(CHUNK_BYTES, len(data) - first) / self.bytes_per_second)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        self._listener.close()
-        for connected in self._open:
-            connected.close()
-
-
-class SilentProxy:
+class SilentProxy(Forwarder):
     """Forwards connections to a socket in the file system, until their peer is silent: as if its host were gone."""
 
     def __init__(self, server: Path) -> None:
-        self._server = str(server)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self._path = str(server)
         self.silent = False  # for new connections
-        self._open: list[socket.socket] = []
         self._muted: set[socket.socket] = set()
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(self._to_server)
+
+    def _to_server(self) -> socket.socket:
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(self._path)
+        return server
 
     def mute(self) -> None:
         """Drop all bytes of the present connections from now on."""
         self._muted.update(self._open)
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(self._server)
-            self._open += [client, server]
-            if self.silent:
-                self.mute()
-            for source, target in ((client, server), (server, client)):
-                threading.Thread(target=self._forward, args=(source, target), daemon=True).start()
+    def _connected(self, client: socket.socket, server: socket.socket) -> None:
+        if self.silent:
+            self.mute()
+        in_background(self._forward, client, server)
+        in_background(self._forward, server, client)
 
     def _forward(self, source: socket.socket, target: socket.socket) -> None:
         try:
@@ -123,11 +135,3 @@ class SilentProxy:
                 target.shutdown(socket.SHUT_WR)
         except OSError:
             pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._listener.close()
-        for connected in self._open:
-            connected.close()
