@@ -16,6 +16,7 @@ from .problems import Problem, busy, problem_of
 from .streams import COMMENT, frame, problem_frame
 
 LIVE_MAX = 1000  # different queries
+QUERY_BYTES_MAX = 16 * 1024  # kept as long as there are listeners
 PAUSE_SECONDS = 0.02  # between two evaluations of a query: the events of the pause are one change
 PROBLEM_SECONDS = 2.0  # before the next evaluation of a query that fails
 PAUSE_SECONDS_EACH = 0.0005  # further, for each live query
@@ -46,6 +47,8 @@ class LiveQueries:
         Problem. While no querybus answers, a listener without an answer gets a frame of the problem.
         """
         key = packed_body({"type": name, "params": dict(sorted(params.items()))})  # a number differs from its text
+        if len(key) > QUERY_BYTES_MAX:
+            raise Problem(413, f"A live query has at most {QUERY_BYTES_MAX // 1024} KiB.")
         if key not in self._live and len(self._live) >= LIVE_MAX:
             raise busy(f"There are {LIVE_MAX} live queries already: retry later.")
         live = self._live.setdefault(key, LiveQuery(self._ended.pop(key, None)))

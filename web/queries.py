@@ -1,4 +1,4 @@
-"""GET and POST /queries/{type}: the answer to a query, with an ETag."""
+"""GET and POST /queries/{type}: the answer to a query, with an ETag, or a stream of its answers."""
 
 import hashlib
 from typing import Any
@@ -27,8 +27,10 @@ def routes(site: Site) -> list[BaseRoute]:
         if request.method == "POST":
             refuse_others(found)
             with await site.bodies.read(request) as params:
-                return await _answer(request, kind.__name__, params, timeout)
-        params = fields_of(kind, found)
+                if not wants_stream(request):
+                    return await _answer(request, kind.__name__, params, timeout)
+        else:
+            params = fields_of(kind, found)
         if wants_stream(request):
             return await _stream(request, kind.__name__, params, timeout)
         return await _answer(request, kind.__name__, params, timeout)

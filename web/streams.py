@@ -133,7 +133,7 @@ class EventStream(Response):
 
 def wants_stream(request: Request) -> bool:
     """Return whether a request accepts server-sent events."""
-    return request.method == "GET" and MEDIA_TYPE in request.field(b"accept")
+    return request.method != "HEAD" and MEDIA_TYPE in request.field(b"accept")
 
 
 def last_event_id(request: Request) -> int:

@@ -21,13 +21,14 @@ def listeners(browser: httpx.Client, **headers: str) -> float:
 class Listener:
     """Receives the frames of a stream until the end of the block."""
 
-    def __init__(self, site: Cluster, path: str, **headers: str) -> None:
+    def __init__(self, site: Cluster, path: str, body: dict[str, Any] | None = None, /, **headers: str) -> None:
         self.ids: list[int] = []
         self.data: list[Any] = []
         self.events: list[str] = []  # the names of the frames that have one
         self.comments = 0
         self._client = httpx.Client(base_url=site.http, headers=site.http_headers, timeout=60)
-        request = self._client.build_request("GET", path, headers={"accept": "text/event-stream", **headers})
+        method, headers = "GET" if body is None else "POST", {"accept": "text/event-stream", **headers}
+        request = self._client.build_request(method, path, headers=headers, json=body)
         self._response = self._client.send(request, stream=True)
         self.headers = self._response.headers
         self.status = self._response.status_code

@@ -46,6 +46,29 @@ def test_a_listener_gets_the_answer_now_and_whenever_it_has_changed(site: Cluste
         assert [names(answer) for answer in listener.data] == [["Live 1"], ["Live 1", "Live 2"]]
 
 
+def test_a_query_by_post_is_live_and_shares_the_evaluation_of_an_equal_query(
+    site: Cluster, browser: httpx.Client
+) -> None:
+    first = add(browser, "Posted 1")
+    body, after = {"prefix": "Posted"}, {"dualbus-after": str(first)}
+    with (
+        Listener(site, "/queries/ListItems", body, **after) as posted,
+        Listener(site, "/queries/ListItems?prefix=Posted", **after) as listener,
+    ):
+        until(lambda: posted.ids == [first] == listener.ids)
+        second = add(browser, "Posted 2")
+        until(lambda: posted.ids == [first, second] == listener.ids)
+        assert [names(answer) for answer in posted.data] == [["Posted 1"], ["Posted 1", "Posted 2"]]
+        assert posted.data == listener.data
+
+
+def test_a_live_query_that_would_keep_much_memory_is_refused(browser: httpx.Client) -> None:
+    headers = {"accept": "text/event-stream"}
+    for prefix, status in (("a" * 20_000, 413), (1, 422)):
+        answer = browser.post("/queries/ListItems", json={"prefix": prefix}, headers=headers)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
 def test_a_listener_sees_its_own_writes_and_resumes_from_its_last_answer(
     site: Cluster, browser: httpx.Client
 ) -> None:
