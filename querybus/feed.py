@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -26,6 +27,7 @@ class Events(Query):
     limit: Annotated[int, Field(ge=1, le=EVENTS_MAX)] = EVENTS_DEFAULT
     types: Annotated[list[str], Field(max_length=EVENTS_MAX)] = Field(default_factory=list)
     tag: str | None = None  # "name:value"
+    after_hash: str = ""  # of the event at the position `after`, as an earlier answer had it
 
 
 class EventFeed:
@@ -37,7 +39,7 @@ class EventFeed:
         self._app = app
         self._open = open_log  # for each request, because a restore may have replaced the log
 
-    def check(self, query: Events) -> None:
+    def _check(self, query: Events) -> None:
         """Raise Invalid for a type or a tag that the application does not have, and for a private tag."""
         problems = [
             Problem(f"{name} is not an event of the application", "types", "not_allowed")
@@ -57,12 +59,15 @@ class EventFeed:
             raise Invalid(problems)
 
     def read(self, query: Events) -> dict[str, Any]:
-        """Return the next events, the last position read for them, and the head of the log.
+        """Return the next events, the last position read for them with its hash, and the head of the log.
 
         Events after this position are missing in the answer if there are too many, or if reading took too long.
-        Raises LogError, and Unreadable.
+        Raises LogError, Unreadable, and Invalid, also if the log has another event at the position `after`.
         """
+        self._check(query)
         log = self._open()
+        if query.after_hash and _hash_at(log, query.after) not in (query.after_hash, None):
+            raise Invalid([_restored(query.after)])
         types = {stored for stored, kind in self._app.stored_types.items() if kind.__name__ in query.types}
         head, position = log.head().position, query.after
         events: list[dict[str, Any]] = []
@@ -74,19 +79,43 @@ class EventFeed:
                 if not query.types or recorded.type in types:
                     size += len(recorded.data.encode())
                     if len(events) == query.limit or (events and size > BATCH_BYTES):
-                        return {"events": events, "position": position, "head": max(head, recorded.position)}
-                    events.append(self._shown(recorded))
+                        return _answer(log, events, position, max(head, recorded.position))
+                    events.append(self._shown(recorded, log.secret))
                 position = recorded.position
             if len(found) < READ_EVENTS:
                 position = max(position, head)
-        return {"events": events, "position": position, "head": max(head, position)}
+        return _answer(log, events, position, max(head, position))
 
     def _next(self, log: ReadableLog, tag: str | None, types: set[str], after: int) -> list[RecordedEvent]:
         if tag is None:
             return log.read(after, READ_EVENTS)
         return log.history([tag], sorted(types), after, READ_EVENTS)
 
-    def _shown(self, recorded: RecordedEvent) -> dict[str, Any]:
+    def _shown(self, recorded: RecordedEvent, secret: bytes) -> dict[str, Any]:
         event = self._app.decode(recorded.type, recorded.data)
         shown = event_json.public(type(event), event_json.fields_of(event))
-        return {"position": recorded.position, "time": recorded.time, **shown}
+        hash_ = _public_hash(recorded.hash, secret)
+        return {"position": recorded.position, "time": recorded.time, **shown, "hash": hash_}
+
+
+def _answer(log: ReadableLog, events: list[dict[str, Any]], position: int, head: int) -> dict[str, Any]:
+    return {"events": events, "position": position, "hash": _hash_at(log, position) or "", "head": head}
+
+
+def _hash_at(log: ReadableLog, position: int) -> str | None:
+    """Return the hash of the event at a position as readers of events see it; None beyond the head."""
+    found = log.hash_at(position)
+    return None if found is None else _public_hash(found, log.secret)
+
+
+def _public_hash(hash_: bytes, secret: bytes) -> str:
+    """Return the hash of an event with the log's secret: private fields cannot be guessed from it."""
+    return blake2b(hash_, key=secret, digest_size=12).hexdigest()
+
+
+def _restored(position: int) -> Problem:
+    text = (
+        f"The log has other events up to position {position} than this subscriber has received: it was restored to "
+        "an earlier position. Undo the effects of the events after that position, and continue from it"
+    )
+    return Problem(text, "after_hash", "log_restored")

@@ -69,15 +69,11 @@ class Responder:
             return error(msg_id, Code.MALFORMED, "body.params must be an object.")
         try:
             query = parse(kind, params or {})
-            if isinstance(query, Events):
-                self._feed.check(query)
+            events = self._feed.read(query) if isinstance(query, Events) else None
         except Invalid as invalid:
             refusal = error(msg_id, Code.MALFORMED, f"{name} has invalid parameters.", invalid.errors)
             return {**refusal, "details": {"problems": details_of(invalid.problems)}}
-        if isinstance(query, Events):
-            data = self._feed.read(query)
-        else:
-            data = answer_data(self._app.answers[kind](query, tables), kind)
+        data = events or answer_data(self._app.answers[kind](query, tables), kind)
         return {"type": "query_result", "in_reply_to": msg_id, "data": data}
 
 

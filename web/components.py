@@ -48,14 +48,15 @@ OWN_SCHEMAS: Json = {
                 "type": "array",
                 "items": {
                     "type": "object",
-                    "properties": {"position": _POSITION, "time": _TEXT, **_EVENT},
-                    "required": ["position", "time", "type", "payload"],
+                    "properties": {"position": _POSITION, "time": _TEXT, **_EVENT, "hash": _TEXT},
+                    "required": ["position", "time", "type", "payload", "hash"],
                 },
             },
             "position": _POSITION,
+            "hash": _TEXT,
             "head": _POSITION,
         },
-        "required": ["events", "position", "head"],
+        "required": ["events", "position", "hash", "head"],
     },
     "dualbus.Problem": {
         "description": "A problem of RFC 9457.",

@@ -19,10 +19,11 @@ PAUSE_SECONDS = 0.05  # before the next page, if the log of the querybus is behi
 
 
 class Page(NamedTuple):
-    """The frames of some events, the last position read for them, and the head of the log."""
+    """The frames of some events, the last position read for them with its hash, and the head of the log."""
 
     frames: bytes
     position: int
+    hash: str
     head: int
 
 
@@ -45,23 +46,23 @@ class EventPages:
 
         Raises the DualbusError of a page, and Problem for a position beyond the log. While no querybus answers, the
         stream waits; a stream without a first page then begins with a frame of the problem. The end means that the
-        log was restored to an earlier position.
+        log was restored to an earlier position, as does Rejected after the first page.
         """
         clock = asyncio.get_running_loop().time
-        position, page, yielded_at = params["after"], None, NEVER
+        position, hash_, page, yielded_at = params["after"], params["after_hash"], None, NEVER
         with self._head as head:
             while True:
                 try:
                     if page is None:
                         await head.check(position)
-                    page = await self._read({**params, "after": position})
+                    page = await self._read({**params, "after": position, "after_hash": hash_})
                 except (Unavailable, DeadlineExceeded) as error:
                     if yielded_at == NEVER:
                         yielded_at = clock()
                         yield problem_frame(problem_of(error))
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
-                before, position = position, page.position
+                before, position, hash_ = position, page.position, page.hash
                 if page.frames or clock() > yielded_at + COMMENT_SECONDS:
                     yielded_at = clock()
                     yield page.frames or (mark(position) if position > before else COMMENT)
@@ -89,4 +90,4 @@ class EventPages:
     async def _page(self, params: dict[str, Any]) -> Page:
         data = await self.request(params)
         frames = b"".join(frame(event["position"], to_json(event)) for event in data["events"])
-        return Page(frames, data["position"], data["head"])
+        return Page(frames, data["position"], data["hash"], data["head"])

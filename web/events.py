@@ -20,7 +20,8 @@ from .request import Request
 from .site import Site
 from .streams import EventStream, last_event_id, wants_stream
 
-NAMES = ("after", "limit", "type", "tag")
+NAMES = ("after", "after_hash", "limit", "type", "tag")
+TEXTS = ("after_hash", "tag")
 
 
 def routes(site: Site) -> list[BaseRoute]:
@@ -36,7 +37,8 @@ def routes(site: Site) -> list[BaseRoute]:
     def _stream(request: Request, params: dict[str, Any]) -> Response:
         if "limit" in params:
             raise Problem(400, "limit is for pages only: a stream has no end.")
-        params["after"] = max(params["after"], last_event_id(request))
+        if (resumed := last_event_id(request)) > params["after"]:
+            params |= {"after": resumed, "after_hash": ""}  # the hash is of the address, at which the stream began
         return EventStream(site.streams, _frames(params))
 
     async def _frames(params: dict[str, Any]) -> AsyncGenerator[bytes, None]:
@@ -67,12 +69,12 @@ def _params(request: Request) -> dict[str, Any]:
         if name not in NAMES:
             raise Problem(400, f"Unknown parameter {name[:100]!r}: known are {', '.join(NAMES)}.")
         found.setdefault(name, []).append(text)
-    params: dict[str, Any] = {"after": 0, "types": found.pop("type", [])}
+    params: dict[str, Any] = {"after": 0, "after_hash": "", "types": found.pop("type", [])}
     for name, texts in found.items():
         if len(texts) > 1:
             raise Problem(400, f"{name} is not a list: send the parameter once.")
         number = position_of(texts[0])
-        if number is None and name != "tag":
+        if number is None and name not in TEXTS:
             raise Problem(400, f"{name} must be a whole number.")
-        params[name] = texts[0] if name == "tag" else number
+        params[name] = texts[0] if name in TEXTS else number
     return params

@@ -60,18 +60,18 @@ class Document:
         answer = self._schemas["answer", kind]
         described = _described(kind, "queries")
         shared = _refs("parameters", "After", "Timeout")
+        found = _answer(answer, "The answer, or a stream of answers: the present answer, and each changed answer.")
+        found["content"][STREAM_TYPE] = {"schema": {"type": "string"}}
         post = {
             **described,
             "operationId": f"{kind.__name__}_post",
             "parameters": shared,
             "requestBody": self._body(kind),
-            "responses": {"200": _answer(answer, "The answer."), **_problems(*QUERY_PROBLEMS)},
+            "responses": {"200": found, **_problems(*QUERY_PROBLEMS)},
         }
         fields = self._parameters(kind)
         if fields is None:
             return {"post": post}
-        found = _answer(answer, "The answer, or a stream of answers: the present answer, and each changed answer.")
-        found["content"][STREAM_TYPE] = {"schema": {"type": "string"}}
         unchanged = {"description": "The answer has the ETag of If-None-Match."}
         responses = {"200": found, "304": unchanged, **_problems(*QUERY_PROBLEMS)}
         return {"get": {**described, "parameters": fields + shared, "responses": responses}, "post": post}
@@ -148,6 +148,12 @@ def _events(types: list[str]) -> Json:
         "summary": "The events after a position, without private fields.",
         "parameters": [
             {"name": "after", "in": "query", "schema": {**position, "default": 0}},
+            {
+                "name": "after_hash",
+                "in": "query",
+                "schema": {"type": "string"},
+                "description": "The hash of the event at this position, which a restored log may lack.",
+            },
             {"name": "type", "in": "query", "schema": names},
             {"name": "tag", "in": "query", "schema": {"type": "string"}, "description": "A tag, such as user:17."},
             {"name": "limit", "in": "query", "schema": limit, "description": "Not for a stream."},

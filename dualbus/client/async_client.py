@@ -155,16 +155,16 @@ class AsyncClient(AsyncSession):
         return found
 
     def events(
-        self, after: int = 0, *, types: Iterable[str] = (), tag: str | None = None
+        self, after: int = 0, *, after_hash: str = "", types: Iterable[str] = (), tag: str | None = None
     ) -> AsyncIterator[EventRecord]:
         """Return an iterator over the events after a position, then over new events, until the client is closed.
 
         Only events of some `types`, or with a `tag` such as "user:17". To resume, also in another process, pass the
-        position of the last processed event: no event is missing or repeated. The iterator waits while the cluster
-        restarts.
+        position and the hash of the last processed event: no event is missing or repeated. The iterator waits while
+        the cluster restarts, and raises `Rejected` if the log was restored and has other events up to this position.
         """
         self._check_open()
-        return self._follow(Subscription(after, types, tag))
+        return self._follow(Subscription(after, after_hash, types, tag))
 
     async def _follow(self, subscription: Subscription) -> AsyncIterator[EventRecord]:
         while True:

@@ -19,20 +19,25 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """An event of the log, without its private fields. `time` is UTC: "2026-01-31T12:00:00.000000Z"."""
+    """An event of the log, without its private fields. `time` is UTC: "2026-01-31T12:00:00.000000Z".
+
+    `hash` is that of the log up to this event: with `position`, it resumes a subscription.
+    """
 
     position: int
     type: str
     payload: dict[str, Any]
     time: str
+    hash: str
 
 
 class Subscription:
-    """The state of a subscription: the position after which the next request reads."""
+    """The state of a subscription: the position after which the next request reads, and the hash of the log there."""
 
-    def __init__(self, after: int, types: Iterable[str], tag: str | None) -> None:
+    def __init__(self, after: int, after_hash: str, types: Iterable[str], tag: str | None) -> None:
         self.paused = False  # wait before the next request
         self._position = checked_position(after)
+        self._hash = after_hash
         self._filter = {"types": list(types), "tag": tag}
         self._warned = False
 
@@ -41,14 +46,14 @@ class Subscription:
 
         The session is new for each request: an answer's position, that of the read model, can be beyond the events.
         """
-        params = {"after": self._position, **self._filter}
+        params = {"after": self._position, "after_hash": self._hash, **self._filter}
         return calls.query(EVENTS, params, REQUEST_SECONDS).in_session(SessionState(), self._position)
 
     def received(self, data: dict[str, Any]) -> list[EventRecord]:
         """Return the events of a reply; the next request continues after them."""
         records = [EventRecord(**event) for event in data["events"]]
         self.paused = not records and self._position < data["position"] == data["head"]
-        self._position = data["position"]
+        self._position, self._hash = data["position"], data["hash"]
         self._warned = False
         return records
 

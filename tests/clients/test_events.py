@@ -67,8 +67,9 @@ def test_a_subscription_has_the_events_of_the_log_without_private_fields_and_the
 
     recorded = events(orders)[-1]
     assert record == EventRecord(
-        recorded.position, "OrderPlaced", {"order": second["order"], "price": "9.90"}, recorded.time
+        recorded.position, "OrderPlaced", {"order": second["order"], "price": "9.90"}, recorded.time, record.hash
     )
+    assert len(record.hash) == 24
 
 
 def test_a_subscription_may_be_to_some_types_or_to_a_tag(make: Make, orders: Cluster) -> None:
@@ -219,7 +220,7 @@ def test_an_application_with_a_query_of_this_name_is_told_so_by_querybus(folder:
 
 def test_the_next_request_continues_after_the_events_and_not_after_the_read_model() -> None:
     calls = PendingCalls("tcp://127.0.0.1:1", "s", 5.0, lambda: 0.0, unique)
-    subscription = Subscription(3, ["Noted"], None)
+    subscription = Subscription(3, "h3", ["Noted"], None)
     sent = []
     for position in (5, 9):
         call, future = subscription.request(calls), Future[Any]()
@@ -227,14 +228,15 @@ def test_the_next_request_continues_after_the_events_and_not_after_the_read_mode
         made = calls.next_batch(1.0)
         assert made
         [envelope] = read_batch([made.message])[1]
-        sent.append((envelope["after"], envelope["body"]["params"]["after"]))
-        event: dict[str, Any] = {"position": position, "type": "Noted", "payload": {}, "time": ""}
+        params = envelope["body"]["params"]
+        sent.append((envelope["after"], params["after"], params["after_hash"]))
+        event: dict[str, Any] = {"position": position, "type": "Noted", "payload": {}, "time": "", "hash": ""}
         body: dict[str, Any] = {"type": "query_result", "in_reply_to": call.id}
-        body["data"] = {"events": [event], "position": position, "head": 100}
+        body["data"] = {"events": [event], "position": position, "hash": f"h{position}", "head": 100}
         calls.received([batch(REPLY, [{"position": 90, "body": body}])], 1.0)
         assert [record.position for record in subscription.received(future.result(0))] == [position]
 
-    assert sent == [(3, 3), (5, 5)]
+    assert sent == [(3, 3, "h3"), (5, 5, "h5")]
 
 
 # At the gateway.
@@ -332,7 +334,8 @@ def test_old_events_have_their_current_type_and_a_replaced_log_is_opened_again(f
     ]
     assert (found["position"], found["head"]) == (3, 3)
     assert feed.read(Events(limit=2, after=1)) == {**found, "events": found["events"][1:]}
-    assert feed.read(Events(limit=1)) == {"events": found["events"][:1], "position": 1, "head": 3}
+    first = found["events"][:1]
+    assert feed.read(Events(limit=1)) == {"events": first, "position": 1, "hash": first[0]["hash"], "head": 3}
 
     os.replace(folder / "two" / "log.db", folder / "one" / "log.db")
     assert feed.read(Events())["head"] == 1

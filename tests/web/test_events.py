@@ -50,6 +50,22 @@ def test_events_are_selected_by_type_and_tag(browser: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+def test_a_reader_may_continue_only_on_the_log_that_has_its_last_event(browser: httpx.Client, accept: str) -> None:
+    last = add(browser, f"Hash 1 {accept}", f"Hash 2 {accept}")
+    first, second = browser.get("/events", params={"after": last - 2}).json()["events"]
+    if accept == "application/json":
+        known = browser.get("/events", params={"after": last - 1, "after_hash": first["hash"]}).json()
+        assert (known["events"], known["hash"]) == ([second], second["hash"])
+
+    params = {"after": last - 1, "after_hash": second["hash"]}
+    answer = browser.get("/events", params=params, headers={"accept": accept})
+
+    assert answer.status_code == 422
+    [problem] = answer.json()["errors"]
+    assert (problem["code"], problem["pointer"]) == ("log_restored", "#/after_hash")
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
 @pytest.mark.parametrize(
     ("parameters", "status", "detail"),
     [
@@ -58,7 +74,7 @@ def test_events_are_selected_by_type_and_tag(browser: httpx.Client) -> None:
         ("after=x", 400, "after must be a whole number."),
         ("after=-1", 400, "after must be a whole number."),
         ("after=1&after=2", 400, "after is not a list: send the parameter once."),
-        ("since=1", 400, "Unknown parameter 'since': known are after, limit, type, tag."),
+        ("since=1", 400, "Unknown parameter 'since': known are after, after_hash, limit, type, tag."),
         ("limit=x", 400, "limit must be a whole number."),
     ],
 )
