@@ -3,9 +3,12 @@
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
 
 from dualbus.application.answer_types import AnswerTypes
 from dualbus.application.app import App
+from dualbus.application.json_validation import is_open
 from dualbus.application.messages import Message, Query, result_type
 from dualbus.protocol.feed import EVENTS_DEFAULT, EVENTS_MAX
 from dualbus.protocol.values import INT_MAX
@@ -28,7 +31,7 @@ class Document:
         types = AnswerTypes()
         inputs: list[Any] = [(kind, "validation", TypeAdapter(kind)) for kind in (*app.decisions, *app.answers)]
         inputs += [(("answer", kind), "serialization", types.adapter(result_type(kind))) for kind in app.answers]
-        found, definitions = TypeAdapter.json_schemas(inputs, ref_template=REF)
+        found, definitions = TypeAdapter.json_schemas(inputs, ref_template=REF, schema_generator=_Schemas)
         self._schemas: dict[Any, Json] = {key: schema for (key, _), schema in found.items()}
         self._shared: Json = definitions.get("$defs", {})
 
@@ -101,6 +104,25 @@ class Document:
         schema = self._schemas[kind]
         found: Json = self._shared[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
         return found
+
+
+class _Schemas(GenerateJsonSchema):
+    """Requests with undeclared fields in a record are refused, also where pydantic would ignore them."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> Json:
+        """Return the schema of a class of pydantic."""
+        return self._closed(schema, super().model_schema(schema))
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> Json:
+        """Return the schema of a dataclass."""
+        return self._closed(schema, super().dataclass_schema(schema))
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> Json:
+        """Return the schema of a TypedDict."""
+        return self._closed(schema, super().typed_dict_schema(schema))
+
+    def _closed(self, schema: Any, found: Json) -> Json:
+        return {**found, "additionalProperties": False} if self.mode == "validation" and is_open(schema) else found
 
 
 def _described(kind: type[Message], tag: str) -> Json:

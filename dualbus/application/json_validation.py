@@ -76,7 +76,7 @@ def has_functions(kind: type[BaseModel]) -> bool:
 @cache
 def has_open_records(kind: type[BaseModel]) -> bool:
     """Return whether a class has records that ignore unknown fields, at any depth, without a choice of the author."""
-    return holds(kind.__pydantic_core_schema__, _is_open)
+    return holds(kind.__pydantic_core_schema__, is_open)
 
 
 def json_validator(kind: type[BaseModel], *, by_name: bool = False) -> SchemaValidator:
@@ -148,13 +148,13 @@ class _Inner:
 
 def _closed(node: Node, copy: Node, config: Config) -> Node:
     """Return a node that refuses unknown fields, unless the author configures `extra`."""
-    if not _is_open(node):
+    if not is_open(node):
         return copy
     closed = {**copy, "config": {**node.get("config", {}), "extra_fields_behavior": "forbid"}}
     return {**closed, "extra_behavior": "forbid"} if node["type"] == "typed-dict" else closed
 
 
-def _is_open(node: Node) -> bool:
+def is_open(node: Node) -> bool:
     """Return whether a record ignores unknown fields, without a choice of its author.
 
     A dataclass with init=False writes a field that it does not read.

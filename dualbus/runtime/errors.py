@@ -15,10 +15,11 @@ def application_errors() -> tuple[type[BaseException], ...]:
 
     sys.exit() raises SystemExit, which is not an Exception. Where SIGINT has a handler, as in all processes, only the
     function can have raised a KeyboardInterrupt; elsewhere Ctrl-C raises it. Without an event loop, only the function
-    can have raised a CancelledError. BaseException is not listed, so that an exception that a signal handler raises
-    to interrupt a function passes.
+    can have raised a CancelledError. Each library in Rust has its own PanicException, for its bugs.
+    BaseException is not listed, so that an exception that a signal handler raises to interrupt a function passes.
     """
-    without_ctrl_c: tuple[type[BaseException], ...] = (Exception, SystemExit, GeneratorExit, BaseExceptionGroup)
+    panics = [kind for kind in BaseException.__subclasses__() if kind.__module__ == "pyo3_runtime"]
+    without_ctrl_c = (Exception, SystemExit, GeneratorExit, BaseExceptionGroup, *panics)
     asyncio = sys.modules.get("asyncio")
     if asyncio and asyncio._get_running_loop() is None:
         without_ctrl_c = (*without_ctrl_c, asyncio.CancelledError)

@@ -23,6 +23,7 @@ RAISED = {
     "generator": "GeneratorExit",
     "text": "Speechless",
     "cancel": "CancelledError",
+    "panic": "PanicException",
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
@@ -80,6 +81,37 @@ def test_a_query_with_an_object_is_sent_in_a_body_only() -> None:
         return 0
 
     assert set(document(App(queries=[find_parts]))["paths"]["/queries/FindParts"]) == {"post"}
+
+
+def test_undeclared_fields_are_refused_by_the_document_as_by_the_cluster() -> None:
+    class Part(BaseModel):
+        name: str
+
+    class Note(BaseModel, extra="allow"):
+        text: str
+
+    @dataclass
+    class Place:
+        city: str
+
+    class FindParts(Query[list[Part]]):
+        part: Part
+        place: Place
+        note: Note
+
+    def find_parts(query: FindParts, tables: ReadOnlyTables) -> list[Part]:
+        return []
+
+    schemas = document(App(queries=[find_parts]))["components"]["schemas"]
+
+    closed = {name: schema.get("additionalProperties") for name, schema in schemas.items() if "." not in name}
+    assert closed == {
+        "FindParts": False,
+        "Part-Input": False,
+        "Part-Output": None,
+        "Place": False,
+        "Note": True,
+    }
 
 
 T = TypeVar("T")

@@ -16,6 +16,12 @@ HOW = os.environ.get("LEAVING_HOW", "exit")
 MENDED = Path(os.environ.get("LEAVING_MENDED", "/nonexistent"))
 
 
+class PanicException(BaseException):
+    """As a library in Rust raises it for its bugs: pyo3 creates such a class in each library."""
+
+    __module__ = "pyo3_runtime"
+
+
 class Speechless(Exception):
     """An exception whose text cannot be read."""
 
@@ -26,6 +32,8 @@ class Speechless(Exception):
 def leave() -> None:
     if HOW == "text":
         raise Speechless
+    if HOW == "panic":
+        raise PanicException("index out of bounds")
     if HOW == "exit":
         sys.exit(5)
     if HOW == "interrupt":
