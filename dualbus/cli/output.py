@@ -91,7 +91,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
 
 def show(*parts: RenderableType) -> None:
     """Write tables and texts, in the width of the terminal, or of PIPE_COLUMNS without a terminal."""
-    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, markup=False, emoji=False, highlight=False)
     with _writing(), console.capture() as captured:  # capture() flushes standard output
         console.print(*parts)
     for text in captured.get().splitlines():

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from dualbus import Client, Unavailable
+from dualbus.protocol.permissions import Permissions
 from dualbus.runtime.errors import ConfigError
 from dualbus.testing import Cluster, until
-from dualbus.transport.keys import load_cluster_keys, load_keys
+from dualbus.transport.keys import NamedClient, load_cluster_keys, load_keys, write_clients
 from tests.conftest import ROOT
 from tests.raw import RawClient, create, query
 
@@ -162,6 +163,14 @@ def test_the_operator_adds_lists_rotates_and_removes_keys(keyed: Cluster, operat
     assert "exists: move the file" in operator("keys", "add", "shop", code=2)
     assert "shop has no key" in operator("keys", "remove", "shop", code=2)
     assert "is not a name" in operator("keys", "add", "../shop", code=2)
+
+
+def test_a_key_is_listed_as_it_is_also_if_it_looks_like_markup(keyed: Cluster, operator: Operator) -> None:
+    operator("keys", "list")  # creates the keys of the cluster
+    public = "[red]:ok:vCKu!kl4u8[aG9K3Qx]:bug:xBnz[/]"
+    write_clients(keyed.data / "keys", {"shop": NamedClient("shop", public, Permissions((), (), ()))})
+
+    assert public in operator("keys", "list")
 
 
 def test_a_client_creates_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
