@@ -40,23 +40,31 @@ class Client:
         self.usage = usage
         self.outbox: deque[bytes] = deque()  # packed replies
         self.outbox_bytes = 0
-        self.stalled_until = 0.0
+        self.stalled_until = 0.0  # zero if the socket accepted all replies
         self.quiet = False  # no reply was enqueued since the last probe
 
     def enqueue_reply(self, reply: bytes) -> int:
         """Append a reply to the outbox; return the number of oldest replies dropped because the outbox is full."""
-        totals = self._totals
         self.quiet = False
         self.outbox.append(reply)
         self.outbox_bytes += len(reply)
-        totals.reply_bytes += len(reply)
+        self._totals.reply_bytes += len(reply)
+        return self._drop_oldest()
+
+    def stall(self, until: float) -> int:
+        """Wait with further replies, as the socket is full; return the number of oldest replies dropped."""
+        self.stalled_until = until
+        return self._drop_oldest()
+
+    def _drop_oldest(self) -> int:
+        """Keep the bounds. Without a full socket, this turn sends the replies: they need no room beside others."""
         dropped = 0
         if self.id == CONSOLE:
             return dropped  # the console stops reading input while its outbox is full
         while self.outbox and (
             len(self.outbox) > REPLIES_MAX
             or self.outbox_bytes > REPLY_BYTES_MAX
-            or self.outbox_bytes + totals.reply_bytes > ALL_REPLY_BYTES_MAX
+            or (self.stalled_until and self.outbox_bytes + self._totals.reply_bytes > ALL_REPLY_BYTES_MAX)
         ):
             self.pop_reply()
             dropped += 1

@@ -266,8 +266,9 @@ class Gateway:
             return False
         for part in parts(list(client.outbox)):
             if not self._front.send([client.id, joined(REPLY, part)]):
-                client.stalled_until = now + STALLED_SECONDS
+                self._router.counters["dropped_replies"] += client.stall(now + STALLED_SECONDS)
                 return False
             for _ in part:
                 client.pop_reply()
+        client.stalled_until = 0.0
         return True

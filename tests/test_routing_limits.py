@@ -176,3 +176,20 @@ def test_a_client_that_takes_nothing_loses_its_oldest_replies_and_that_is_counte
 
     assert len(desk.replies(b"deaf")) == clients.REPLIES_MAX
     assert desk.router.counters["dropped_replies"] == 3
+
+
+def test_clients_that_do_not_receive_leave_the_replies_of_others_their_room() -> None:
+    """Also thousands of connections of one hostile client."""
+    found, reply = clients.Clients(lambda id_: CLUSTER), bytes(1 << 20)
+    hostile = [found.of(b"h%d" % number) for number in range(2000)]
+    for each in hostile:
+        for _ in range(9):
+            each.enqueue_reply(reply)
+        each.stall(1.0)
+    assert max(each.outbox_bytes for each in hostile) <= clients.REPLY_BYTES_MAX
+    assert sum(each.outbox_bytes for each in hostile) <= clients.ALL_REPLY_BYTES_MAX
+
+    honest = found.of(b"honest")
+
+    assert [honest.enqueue_reply(reply) for _ in range(8)] == [0] * 8
+    assert honest.stall(1.0) == 8  # it may wait to be sent only in the room that is left
