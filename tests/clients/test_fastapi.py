@@ -67,6 +67,23 @@ def test_a_user_sees_the_own_writes_whichever_web_worker_answers() -> None:
 
 
 @pytest.mark.usefixtures("web")
+def test_a_slow_response_takes_back_no_position() -> None:
+    async def run() -> None:
+        async with serving(worker()) as browser:
+            for number in (1, 2):
+                await browser.post("/users", json={"name": f"User {number}", "email": "u@example.org"})
+            [latest] = dict(browser.cookies)  # lower positions are removed
+            number = int(latest.removeprefix("position-"))
+            slow = [("set-cookie", f"position-{number - 1}=; Max-Age=60")]
+            request = browser.build_request("GET", "/")
+            browser.cookies.extract_cookies(httpx.Response(200, headers=slow, request=request))
+            await browser.get("/users/nobody")
+            assert [*dict(browser.cookies)] == [latest]
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("web")
 def test_a_request_that_is_sent_twice_has_one_effect_and_says_so() -> None:
     async def run() -> None:
         async with serving(worker()) as browser:
@@ -92,7 +109,7 @@ def test_what_is_wrong_is_answered_422_by_the_route_and_by_the_cluster() -> None
             }
             browser.cookies.clear()
             for cookie in ("x", "-1", "9" * 50):
-                answer = await browser.get("/users/nobody", headers={"cookie": f"position={cookie}"})
+                answer = await browser.get("/users/nobody", headers={"cookie": f"position-{cookie}="})
                 assert answer.status_code == 404
                 browser.cookies.clear()
 
@@ -105,7 +122,7 @@ def test_a_position_that_the_log_does_not_reach_is_answered_503(monkeypatch: pyt
 
     async def run() -> None:
         async with serving(worker()) as browser:
-            answer = await browser.get("/users/nobody", headers={"cookie": f"position={'9' * 18}"})
+            answer = await browser.get("/users/nobody", headers={"cookie": f"position-{'9' * 18}="})
             assert answer.status_code == 503
 
     asyncio.run(run())
