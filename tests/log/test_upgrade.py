@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import tarfile
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,11 @@ from tests.cli.conftest import ROOT, Run
 from tests.cli.conftest import run as run  # a fixture
 from tests.drain import Bus
 from tests.faults.launch import launched
+from tests.log.format_1 import append_users
 
 FIXTURE = Path(__file__).with_name("format_1.tar.gz")
 HEAD = 38
+MANY = int(os.environ.get("DUALBUS_TEST_EVENTS", "3000"))
 OLD = ("log.db", "log.db-wal", "log.head")
 KEPT = ("log-format-1.db", "log-format-1.db-wal", "log-format-1.head")
 
@@ -92,6 +95,21 @@ def test_an_upgraded_log_has_the_same_events_and_outcomes_and_the_old_log_is_kep
     assert run("verify").code == 0
     assert not (data / "upgrade").exists()
     assert "has the format of this dualbus: nothing to upgrade." in run("upgrade").out
+
+
+def test_a_long_log_is_upgraded(run: Run, data: Path) -> None:
+    append_users(data, MANY)
+
+    began = time.monotonic()
+    done = run("upgrade")
+    seconds = time.monotonic() - began
+
+    assert (done.code, done.err) == (0, "")
+    assert f"up to position {HEAD + MANY}, and its chain is whole" in done.out
+    with closing(open_reader(data)) as log:
+        last = f"many-{MANY - 1}"
+        assert log.outcomes([last])[last].position == HEAD + MANY == log.head().position
+    print(f"{MANY} events upgraded in {seconds:.1f} s")
 
 
 def test_log_head_belongs_to_the_upgraded_log(run: Run, data: Path) -> None:
