@@ -20,7 +20,7 @@ def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
 
-def _allowed() -> bool:
+def allowed() -> bool:
     name = f"dbtry{os.getpid()}"
     if not shutil.which("ip"):
         return False
@@ -32,7 +32,7 @@ def _allowed() -> bool:
     return True
 
 
-needs_namespaces = pytest.mark.skipif(not _allowed(), reason="needs iproute2, and the right to make namespaces")
+needs_namespaces = pytest.mark.skipif(not allowed(), reason="needs iproute2, and the right to make namespaces")
 
 
 class Network:

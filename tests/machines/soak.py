@@ -86,11 +86,11 @@ def pause(host: Host, name: str, seconds: float) -> None:
 
 
 class Gaps:
-    """The longest time without an acknowledgement."""
+    """The longest time without an acknowledgement, for each fault."""
 
     def __init__(self, load: Load) -> None:
-        self.longest = 0.0
-        self.fault = self.worst = ""  # the present fault, and that of the longest time
+        self.longest: dict[str, float] = {}  # by the fault during which it ended, or lasts
+        self.fault = "none"  # the present fault
         self._load = load
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -102,8 +102,7 @@ class Gaps:
             now = time.monotonic()
             if self._load.acknowledged != count:
                 count, since = self._load.acknowledged, now
-            if now - since > self.longest:
-                self.longest, self.worst = now - since, self.fault
+            self.longest[self.fault] = max(self.longest.get(self.fault, 0.0), now - since)
 
     def stop(self) -> None:
         self._ended.set()
@@ -133,7 +132,9 @@ def soak(folder: Path, seed: int, minutes: float, faults: list[Fault]) -> int:
         broken = [fault for host in hosts.hosts for fault in judge(load.history, host.data)]
     kinds = Counter(fault.kind for fault in broken)
     done = sum(one.answer is Answer.ACKNOWLEDGED for one in load.history)
-    print(f"\nseed {seed}; " + ", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
+    worst = max(gaps.longest, key=lambda name: gaps.longest[name])
+    each = (f"{name} {count} (gap {gaps.longest[name]:.1f} s)" for name, count in sorted(counts.items()))
+    print(f"\nseed {seed}; " + ", ".join(each))
     columns = [
         "acknowledged",
         "faults",
@@ -146,7 +147,7 @@ def soak(folder: Path, seed: int, minutes: float, faults: list[Fault]) -> int:
         "head on 3 hosts",
     ]
     other = sum(kinds.values()) - kinds["lost"] - kinds["doubled"] - kinds["stale"]
-    values = [done, sum(counts.values()), len(load.unknown), f"{gaps.longest:.1f} s ({gaps.worst})"]
+    values = [done, sum(counts.values()), len(load.unknown), f"{gaps.longest[worst]:.1f} s ({worst})"]
     values += [kinds["lost"], kinds["doubled"], kinds["stale"], other, head.position]
     print(f"| {' | '.join(columns)} |\n|{'---:|' * len(columns)}\n| {' | '.join(map(str, values))} |")
     for found in broken[:10]:
