@@ -11,7 +11,7 @@ from dualbus.application import event_json
 from dualbus.application.app import App
 from dualbus.application.errors import Problem
 from dualbus.application.messages import Invalid, Query
-from dualbus.log.contract import ReadableLog, RecordedEvent
+from dualbus.log.contract import LogError, ReadableLog, RecordedEvent
 from dualbus.protocol.feed import EVENTS, EVENTS_DEFAULT, EVENTS_MAX
 from dualbus.protocol.frames import BATCH_BYTES
 from dualbus.runtime.errors import ConfigError
@@ -62,14 +62,18 @@ class EventFeed:
         """Return the next events, the last position read for them with its hash, and the head of the log.
 
         Events after this position are missing in the answer if there are too many, or if reading took too long.
-        Raises LogError, Unreadable, and Invalid, also if the log has another event at the position `after`.
+        Raises Unreadable, LogError, also if the log ends before the position `after`, and Invalid, also if the log
+        has another event at this position.
         """
         self._check(query)
         log = self._open()
-        if query.after_hash and _hash_at(log, query.after) not in (query.after_hash, None):
+        head = log.head().position
+        if query.after > head:  # restored, and the gateway does not know it yet: no hash can be checked
+            raise LogError(f"The log ends at position {head}, before position {query.after}. Retry later.")
+        if query.after_hash and _hash_at(log, query.after) != query.after_hash:
             raise Invalid([_restored(query.after)])
         types = {stored for stored, kind in self._app.stored_types.items() if kind.__name__ in query.types}
-        head, position = log.head().position, query.after
+        position = query.after
         events: list[dict[str, Any]] = []
         size = 0
         until = time.monotonic() + READ_SECONDS
@@ -99,13 +103,15 @@ class EventFeed:
 
 
 def _answer(log: ReadableLog, events: list[dict[str, Any]], position: int, head: int) -> dict[str, Any]:
-    return {"events": events, "position": position, "hash": _hash_at(log, position) or "", "head": head}
+    return {"events": events, "position": position, "hash": _hash_at(log, position), "head": head}
 
 
-def _hash_at(log: ReadableLog, position: int) -> str | None:
-    """Return the hash of the event at a position as readers of events see it; None beyond the head."""
+def _hash_at(log: ReadableLog, position: int) -> str:
+    """Return the hash of the event at a position as readers of events see it. Raises LogError beyond the head."""
     found = log.hash_at(position)
-    return None if found is None else _public_hash(found, log.secret)
+    if found is None:
+        raise LogError(f"The log has no position {position}. Retry later.")
+    return _public_hash(found, log.secret)
 
 
 def _public_hash(hash_: bytes, secret: bytes) -> str:

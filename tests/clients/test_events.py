@@ -27,7 +27,7 @@ from dualbus import (
 from dualbus.client.calls import PendingCalls
 from dualbus.client.events import Subscription
 from dualbus.gateway.followers import HOLD_SECONDS
-from dualbus.log.contract import GENESIS, Decision, NewEvent
+from dualbus.log.contract import GENESIS, Decision, LogError, NewEvent
 from dualbus.log.latest import LatestLog
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.batches import batch, read_batch
@@ -239,6 +239,19 @@ def test_the_next_request_continues_after_the_events_and_not_after_the_read_mode
     assert sent == [(3, 3, "h3"), (5, 5, "h5")]
 
 
+def test_an_answer_without_a_hash_does_not_end_the_check_of_the_hash() -> None:
+    calls = PendingCalls("tcp://127.0.0.1:1", "s", 5.0, lambda: 0.0, unique)
+    subscription = Subscription(3, "h3", [], None)
+
+    subscription.received({"events": [], "position": 3, "hash": "", "head": 3})
+
+    calls.add(subscription.request(calls), Future[Any](), 1.0)
+    made = calls.next_batch(1.0)
+    assert made
+    [envelope] = read_batch([made.message])[1]
+    assert envelope["body"]["params"]["after_hash"] == "h3"
+
+
 # At the gateway.
 
 
@@ -339,4 +352,8 @@ def test_old_events_have_their_current_type_and_a_replaced_log_is_opened_again(f
 
     os.replace(folder / "two" / "log.db", folder / "one" / "log.db")
     assert feed.read(Events())["head"] == 1
+    # And a reader of the earlier log waits, whether or not it has a hash
+    for hash_ in ("", found["hash"]):
+        with pytest.raises(LogError, match="The log ends at position 1, before position 3"):
+            feed.read(Events(after=3, after_hash=hash_))
     log.close()
