@@ -3,12 +3,16 @@
 from collections import OrderedDict, deque
 from itertools import islice
 
+from dualbus.protocol.batches import first_part
+from dualbus.protocol.frames import BATCH_BYTES, BATCH_ITEMS_MAX
+
 from .access import CLUSTER, STRANGER, Holder, HolderOf
 from .sessions import Sessions, Totals
 
 REPLIES_MAX, REPLY_BYTES_MAX = 20_000, 8 << 20  # in one outbox
 ALL_REPLY_BYTES_MAX = 256 << 20
 CLIENTS_MAX = 10_000
+STALLED_SECONDS, STALLED_SECONDS_MAX = 0.02, 1.0  # from an attempt to send to a full socket to the next attempt
 
 CONSOLE = b""  # the id of the gateway's own standard input; a ROUTER socket never assigns an empty id
 
@@ -27,8 +31,8 @@ class Client:
     """A connection."""
 
     __slots__ = (
-        "_totals", "holder", "id", "outbox", "outbox_bytes", "quiet", "requests", "sessions", "stalled_until",
-        "usage",
+        "_totals", "holder", "id", "outbox", "outbox_bytes", "quiet", "requests", "sessions",
+        "stalled_seconds", "stalled_until", "usage",
     )  # fmt: skip
 
     def __init__(self, id_: bytes, holder: Holder, floor: int, totals: Totals, usage: Usage) -> None:
@@ -41,6 +45,7 @@ class Client:
         self.outbox: deque[bytes] = deque()  # packed replies
         self.outbox_bytes = 0
         self.stalled_until = 0.0  # zero if the socket accepted all replies
+        self.stalled_seconds = 0.0  # between the last two attempts, zero after a success
         self.quiet = False  # no reply was enqueued since the last probe
 
     def enqueue_reply(self, reply: bytes) -> int:
@@ -51,9 +56,22 @@ class Client:
         self._totals.reply_bytes += len(reply)
         return self._drop_oldest()
 
-    def stall(self, until: float) -> int:
-        """Wait with further replies, as the socket is full; return the number of oldest replies dropped."""
-        self.stalled_until = until
+    def next_part(self) -> list[bytes]:
+        """Return the oldest replies, as many as fit into one message, without removing them."""
+        if len(self.outbox) <= BATCH_ITEMS_MAX and self.outbox_bytes <= BATCH_BYTES:
+            return list(self.outbox)  # the usual case
+        return first_part(self.outbox)  # an attempt with a full socket has the cost of one message
+
+    def sent(self, count: int) -> None:
+        """Remove the oldest replies, which the socket has accepted."""
+        for _ in range(count):
+            self.pop_reply()
+        self.stalled_until = self.stalled_seconds = 0.0
+
+    def stall(self, now: float) -> int:
+        """Wait longer after each attempt, as the socket is full; return the number of oldest replies dropped."""
+        self.stalled_seconds = min(STALLED_SECONDS_MAX, 2 * self.stalled_seconds or STALLED_SECONDS)
+        self.stalled_until = now + self.stalled_seconds
         return self._drop_oldest()
 
     def _drop_oldest(self) -> int:

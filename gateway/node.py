@@ -7,7 +7,7 @@ import secrets
 import time
 from typing import Any
 
-from dualbus.protocol.batches import batch, batches, joined, packed_messages, parts, read_batch
+from dualbus.protocol.batches import batch, batches, joined, packed_messages, read_batch
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import (
@@ -51,7 +51,6 @@ HEARTBEAT_SECONDS = 0.4
 READ_SECONDS = 0.0005  # per step, to read messages of clients
 PROBE_SECONDS = 1.0  # between two empty replies to a waiting client, which detect a lost connection
 FLUSH_SECONDS = 0.25  # to write the last lines to standard output
-STALLED_SECONDS = 0.02  # before the next attempt to send to a client with a full socket
 
 logger = logging.getLogger(__name__)
 
@@ -152,8 +151,11 @@ class Gateway:
         if self._console.ready or self._intake:
             return 0.0
         now = time.monotonic()
-        stalled = STALLED_SECONDS if self._router.clients.with_unsent_replies else HEARTBEAT_SECONDS
-        return max(0.0, min(stalled, self._next_heartbeat - now, self._router.pending.seconds_to_deadline(now)))
+        unsent = self._router.clients.with_unsent_replies.values()
+        next_attempt = min([client.stalled_until for client in unsent], default=math.inf)
+        return max(
+            0.0, min(next_attempt - now, self._next_heartbeat - now, self._router.pending.seconds_to_deadline(now))
+        )
 
     def _receive_from_clients(self) -> None:
         for id_, *frames in self._front.receive(ready=True):
@@ -264,11 +266,9 @@ class Gateway:
         now = time.monotonic()
         if now < client.stalled_until:
             return False
-        for part in parts(list(client.outbox)):
+        while part := client.next_part():
             if not self._front.send([client.id, joined(REPLY, part)]):
-                self._router.counters["dropped_replies"] += client.stall(now + STALLED_SECONDS)
+                self._router.counters["dropped_replies"] += client.stall(now)
                 return False
-            for _ in part:
-                client.pop_reply()
-        client.stalled_until = 0.0
+            client.sent(len(part))
         return True

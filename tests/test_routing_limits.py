@@ -6,6 +6,7 @@ from dualbus.gateway import clients, deadlines
 from dualbus.gateway.access import CLUSTER, Holder
 from dualbus.gateway.router import Router
 from dualbus.protocol.codes import Code
+from dualbus.protocol.frames import BATCH_BYTES, BATCH_ITEMS_MAX
 from dualbus.protocol.permissions import EVERYTHING
 from tests.desk import FIRST_ID, Desk, command, query
 
@@ -193,3 +194,31 @@ def test_clients_that_do_not_receive_leave_the_replies_of_others_their_room() ->
 
     assert [honest.enqueue_reply(reply) for _ in range(8)] == [0] * 8
     assert honest.stall(1.0) == 8  # it may wait to be sent only in the room that is left
+
+
+def test_an_attempt_to_send_to_a_client_that_does_not_receive_costs_one_message_and_becomes_rare() -> None:
+    desk = Desk()
+    for _ in range(clients.REPLIES_MAX):
+        desk.router.malformed(b"deaf", "no", None)
+    deaf = desk.router.clients.of(b"deaf")
+    attempts = []
+    while desk.now < 110:  # turn after turn
+        if desk.now >= deaf.stalled_until:
+            part = deaf.next_part()
+            attempts.append(len(part))
+            deaf.stall(desk.now)
+        desk.now += 0.01
+
+    assert len(attempts) < 20
+    assert all(0 < count <= BATCH_ITEMS_MAX for count in attempts)
+    assert sum(map(len, part)) <= BATCH_BYTES
+    # And once the socket accepts a message, the next attempt is soon
+    deaf.sent(len(part))
+    deaf.stall(desk.now)
+    assert (len(deaf.outbox), deaf.stalled_until) == (clients.REPLIES_MAX - len(part), desk.now + 0.02)
+    # And in the end each reply was sent once, in order
+    replies: list[bytes] = []
+    while part := deaf.next_part():
+        replies += part
+        deaf.sent(len(part))
+    assert (len(replies), deaf.outbox_bytes) == (clients.REPLIES_MAX - attempts[-1], 0)

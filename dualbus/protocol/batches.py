@@ -3,7 +3,7 @@
 A message has a single frame: each frame costs 3 microseconds, and twice as much with CURVE.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -63,6 +63,18 @@ def packed_messages(frames: Frames) -> bytes:
 def _head(kind: str) -> bytes:
     """Pack the beginning of a message, up to the array of its items."""
     return b"\x92" + pack(kind)
+
+
+def first_part(packed: Iterable[bytes]) -> list[bytes]:
+    """Return the first of many packed items, as many as fit into one message; the others are not visited."""
+    part: list[bytes] = []
+    size = 0
+    for item in packed:
+        size += len(item)
+        if part and (size > BATCH_BYTES or len(part) == BATCH_ITEMS_MAX):
+            break
+        part.append(item)
+    return part
 
 
 def parts(packed: list[bytes]) -> list[list[bytes]]:
