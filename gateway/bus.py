@@ -13,7 +13,6 @@ from dualbus.log.identity import Identity
 from .clients import Client
 from .lane import Lane, Queue, in_order, unanswered
 from .request import Request
-from .throughput import ThroughputEstimate
 from .worker import Worker
 
 SHARED_SECONDS = 1.0  # a bus remains shared for this long after several clients had requests queued
@@ -37,7 +36,6 @@ class Bus:
         self._active: set[Client] = set()  # with requests, in the current period of SHARED_SECONDS
         self._active_before: set[Client] = set()  # in the previous period
         self._period_end = 0.0
-        self.throughput = ThroughputEstimate()
         self._reserved: Worker | None = None  # receives no more quick requests, and a slow request once idle
         self._quick_next = False  # the only worker has just run a slow request
 
@@ -62,11 +60,6 @@ class Bus:
     def queued(self) -> int:
         """The number of requests that wait for a worker."""
         return len(self.requeued) + self.quick.queued + self.slow.queued
-
-    @property
-    def in_flight(self) -> int:
-        """The number of sendings at all workers that wait for no later position."""
-        return sum(max(0, len(worker.in_flight) - worker.deferred) for worker in self.workers.values())
 
     def put(self, request: Request) -> None:
         """Queue a request behind those of the same client."""
@@ -203,19 +196,26 @@ class Bus:
 
     # Throughput.
 
-    def record_answers(self, count: int, now: float) -> None:
-        """Record answers for the throughput estimate: only a bus with workers and queued requests is saturated."""
-        saturated = bool(self.workers) and self.queued > 0
-        if saturated or self.throughput.counting:
-            self.throughput.record(count, saturated=saturated, now=now)
+    @property
+    def measuring(self) -> bool:
+        """Whether the throughput of a lane is measured now."""
+        return self.quick.throughput.counting or self.slow.throughput.counting or self.queued > 0
 
-    def can_serve(self, client: Client, seconds: float) -> bool:
+    def record_answers(self, quick: int, slow: int, now: float) -> None:
+        """Record answers for the throughput of the lanes: a lane with workers and queued requests is saturated."""
+        waiting = self.quick.queued + len(self.requeued)
+        self.quick.record_answers(quick, saturated=bool(self.workers) and waiting > 0, now=now)
+        self.slow.record_answers(slow, saturated=bool(self.workers) and self.slow.queued > 0, now=now)
+
+    def can_serve(self, type_: str, client: Client, seconds: float) -> bool:
         """Estimate whether a request of the client that arrives now is served within `seconds`.
 
-        Of the requests queued by other clients, only those of earlier turns are served first.
+        Slow and quick requests have different workers, except at the only worker, so each lane has its own estimate.
         """
-        served = self.throughput.per_second * seconds
-        if not served or self.in_flight + self.queued <= served:
+        slow = type_ in self.slow_types
+        lane = self.slow if slow else self.quick
+        if not lane.throughput.per_second:
             return True
-        turns = (self.quick.queued_by(client) + 1) * (len(self.quick.clients) + (client not in self.quick.clients))
-        return self.in_flight + len(self.requeued) + min(self.queued, turns) <= served
+        workers = [worker for worker in self.workers.values() if bool(worker.slow) == slow]
+        in_flight = sum(max(0, len(worker.in_flight) - worker.deferred) for worker in workers)
+        return lane.can_serve(client, seconds, in_flight if slow else in_flight + len(self.requeued))

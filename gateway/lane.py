@@ -1,10 +1,11 @@
-"""A lane of a bus: requests by client, sent in turn (round robin)."""
+"""A lane of a bus: requests by client, sent in turn (round robin), and the throughput of these requests."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, KeysView
 
 from .clients import Client
 from .request import Request
+from .throughput import ThroughputEstimate
 
 Queue = deque[Request]
 
@@ -14,6 +15,7 @@ class Lane:
 
     def __init__(self) -> None:
         self.queued = 0
+        self.throughput = ThroughputEstimate()
         self._queues: OrderedDict[Client, Queue] = OrderedDict()  # in the order of turns
 
     @property
@@ -24,6 +26,23 @@ class Lane:
     def queued_by(self, client: Client) -> int:
         """Return the number of requests queued by a client."""
         return len(self._queues.get(client, ()))
+
+    def record_answers(self, count: int, *, saturated: bool, now: float) -> None:
+        """Record answers for the throughput estimate."""
+        if saturated or self.throughput.counting:
+            self.throughput.record(count, saturated=saturated, now=now)
+
+    def can_serve(self, client: Client, seconds: float, before: int) -> bool:
+        """Estimate whether a request of the client that arrives now is served within `seconds`.
+
+        So many requests are served `before` all queued requests. Of the requests queued by other clients, only those
+        of earlier turns are served first.
+        """
+        served = self.throughput.per_second * seconds
+        if before + self.queued <= served:
+            return True
+        turns = (self.queued_by(client) + 1) * (len(self._queues) + (client not in self._queues))
+        return before + min(self.queued, turns) <= served
 
     def put(self, request: Request) -> None:
         """Queue a request behind those of the same client."""

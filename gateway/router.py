@@ -101,7 +101,8 @@ class Router:
         if not dest or client.id == CONSOLE:  # the console limits its pending requests itself
             return None
         # Half of the timeout: the estimate is optimistic, and a refused client still has time to retry.
-        if not self.workers.buses[dest].can_serve(client, (request.timeout_ms or self._timeout_ms) / 2000):
+        seconds = (request.timeout_ms or self._timeout_ms) / 2000
+        if not self.workers.buses[dest].can_serve(request.type, client, seconds):
             text = f"{dest} is overloaded: the request would miss its deadline. Retry later."
             return Code.UNAVAILABLE, text
         return None

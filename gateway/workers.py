@@ -121,7 +121,7 @@ class Workers:
             self.returned(worker, self.deferred.position, [id_ for id_, *_ in responses])
             return
         bus, in_flight = self.buses[worker.dest], worker.in_flight
-        before = len(in_flight)
+        before, slow_before = len(in_flight), worker.slow
         batch = AnsweredBatch()
         requests, positions, slow_types = batch.requests, batch.positions, bus.slow_types
         highest = 0
@@ -152,7 +152,8 @@ class Workers:
         self.head = max(self.head, highest)
         if self.deferred and worker.dest == QUERIES and highest:
             self._queue_deferred(highest)
-        bus.record_answers(before - len(in_flight), now)
+        slow = 1 if slow_before and not worker.slow else 0  # the worker has run it alone
+        bus.record_answers(before - len(in_flight) - slow, slow, now)
 
     def returned(self, worker: Worker, position: int, sendings: Iterable[int]) -> None:
         """Requeue or defer the requests that a worker returned unanswered, by the `position` of its read model."""
@@ -223,8 +224,8 @@ class Workers:
                 for worker in bus.to_cancel(self.identity):
                     worker.cancelling = True
                     self._cancel(worker, [worker.slow])
-            if bus.throughput.counting or bus.queued:
-                bus.record_answers(0, now)
+            if bus.measuring:
+                bus.record_answers(0, 0, now)
         return sent
 
     def _work(self, bus: Bus, worker: Worker, requests: list[Request], now: float) -> list[bytes]:

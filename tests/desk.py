@@ -5,7 +5,7 @@ from typing import Any
 from dualbus.gateway.router import Router
 from dualbus.log.identity import Identity
 from dualbus.protocol.codec import pack, unpack
-from dualbus.protocol.records import NO_DETAILS, Registration, Work
+from dualbus.protocol.records import NO_DETAILS, Heartbeat, Registration, Work
 
 LOG = Identity("log-1", "life-1")
 COMMAND_TYPES, QUERY_TYPES = ["CreateUser", "RenameUser"], ["GetUser", "ListUsers"]
@@ -94,6 +94,13 @@ class Desk:
             bodies = [pack({"type": "ok", "in_reply_to": work.body["msg_id"]}) for work in works]
             done = [(work.id, position, body, NO_DETAILS) for work, body in zip(works, bodies, strict=True)]
             self.router.workers.done(worker, done, self.now)
+
+    def beat(self, id_: bytes, position: int = 0, running: int = 0, identity: Identity = LOG) -> None:
+        """Have a worker send a heartbeat, which may name the sending of a long-running handler."""
+        worker = self.router.workers.worker(id_)
+        if worker is not None:
+            heartbeat = Heartbeat(worker.registration, running, identity, position, worker.credit, {})
+            self.router.workers.heartbeat(worker, heartbeat, self.now)
 
     def wait(self, seconds: float) -> None:
         """Let time pass; the workers beat meanwhile."""

@@ -8,7 +8,7 @@ from dualbus.gateway.router import Router
 from dualbus.protocol.codes import Code
 from dualbus.protocol.frames import BATCH_BYTES, BATCH_ITEMS_MAX
 from dualbus.protocol.permissions import EVERYTHING
-from tests.desk import FIRST_ID, Desk, command, query
+from tests.desk import FIRST_ID, Desk, Envelope, command, query
 
 REFUSED, UNKNOWN = Code.UNAVAILABLE, Code.TIMEOUT
 
@@ -83,6 +83,34 @@ def test_overload_is_refused_at_once_and_ends_with_the_queue() -> None:
     desk.dispatch()
     desk.ask(command(1003, timeout_ms=500))
     assert 1003 not in dict(desk.told())
+
+
+def test_the_slow_queries_of_a_client_do_not_refuse_the_quick_queries_of_others() -> None:
+    def slow(msg_id: int, timeout_ms: int = 3_600_000) -> Envelope:
+        return {"dest": "querybus", "timeout_ms": timeout_ms, "body": {"type": "ListUsers", "msg_id": msg_id}}
+
+    # Given two query buses, and a client that keeps slow queries queued, which one of the two runs
+    desk = Desk()
+    desk.greet("querybus", b"q1")
+    desk.greet("querybus", b"q2")
+    for number in range(20):
+        desk.ask(slow(2 * number), slow(2 * number + 1), client=b"slow")
+        for id_, work in desk.dispatch():
+            desk.beat(id_, running=work.id)
+        desk.wait(1.5)
+        desk.answer(b"q1")
+        desk.answer(b"q2")
+    desk.dispatch()
+    # so that a further slow query cannot be served in time
+    desk.ask(slow(200, timeout_ms=1000), client=b"late")
+    assert desk.told(b"late") == [(200, REFUSED)]
+
+    # When another client sends quick queries
+    desk.ask(*[query(number) for number in range(100, 120)], client=b"quick")
+
+    # Then all of them are sent to the other query bus
+    assert desk.told(b"quick") == []
+    assert desk.dispatched() == list(range(100, 120))
 
 
 def test_a_bus_that_was_not_there_is_not_taken_for_a_slow_one() -> None:
