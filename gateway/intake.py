@@ -24,12 +24,16 @@ class Inbox:
         self.batches: deque[bytes] = deque()
         self.bytes = 0
         self._batch: HostileBatch | None = None
+        self.returned: list[Any] = []  # of the last slice, which took too long
 
     def __bool__(self) -> bool:
-        return bool(self.batches or self._batch)
+        return bool(self.batches or self._batch or self.returned)
 
     def pop(self) -> list[Any]:
         """Return the next messages, with a WireError in place of an invalid message or batch."""
+        if self.returned:
+            messages, self.returned = self.returned, []
+            return messages
         if not self._batch:
             packed = self.batches.popleft()
             self.bytes -= len(packed)
@@ -85,6 +89,12 @@ class Intake:
         self._bytes -= before - inbox.bytes
         self._unread -= not inbox
         return client_id, messages
+
+    def put_back(self, messages: list[Any]) -> None:
+        """Return the last messages of the last slice to its client's inbox, before a call of `charge`."""
+        inbox = self._inboxes[self._turns[0][2]]
+        self._unread += not inbox
+        inbox.returned = messages
 
     def charge(self, seconds: float) -> None:
         """Add the duration of the last slice to the time used by its client."""

@@ -169,7 +169,8 @@ class Gateway:
         began = time.monotonic()
         until = began + READ_SECONDS
         while self._intake and began < until:
-            self._router.accept(*self._intake.next_slice(), now)
+            if unread := self._router.accept(*self._intake.next_slice(), now):
+                self._intake.put_back(unread)
             ended = time.monotonic()
             self._intake.charge(ended - began)
             began = ended

@@ -57,11 +57,12 @@ class Router:
 
     # Messages from clients.
 
-    def accept(self, client_id: bytes, messages: Iterable[Any], now: float) -> None:
-        """Accept or refuse the messages of a client."""
+    def accept(self, client_id: bytes, messages: Iterable[Any], now: float) -> list[Any]:
+        """Accept or refuse the messages of a client; return those after a report, which takes as long as many."""
         client = self.clients.of(client_id)
         self.workers.metrics.now = now
-        for message in messages:
+        unread = iter(messages)
+        for message in unread:
             try:
                 request = read_request(message, client.holder)
             except BadEnvelope as problem:
@@ -76,8 +77,10 @@ class Router:
                 self._enqueue_reply(client, request.src, GATEWAY, 0, pack(error(request.msg_id, *refusal)))
             elif request.dest == GATEWAY:
                 self._enqueue_reply(client, request.src, GATEWAY, 0, pack(report(self, request, now)))
+                return list(unread)
             else:
                 self._accept(request, now)
+        return []
 
     def malformed(self, client_id: bytes, text: str, msg_id: MessageId | None, message: Any = None) -> None:
         """Reply to an invalid message."""

@@ -4,10 +4,13 @@ The gateway has its own times; commandbus sends the times of a commit with the a
 projector those of its transactions with its heartbeats.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from dualbus.protocol.outcomes import SUCCESS
 from dualbus.protocol.records import CommitTimes, Transaction
@@ -21,9 +24,11 @@ SECOND = 1_000_000  # microseconds
 
 
 _FIELDS = attrgetter("key", "type", "tries", "arrived", "sent_at")
+_WRITTEN = attrgetter("written")
 
 
-class _Batch(NamedTuple):
+@dataclass
+class _Batch:
     """The answers of commandbus in one message."""
 
     commands: list[tuple[str | None, str, int, float, float]]  # _FIELDS
@@ -33,6 +38,11 @@ class _Batch(NamedTuple):
     written: int  # the position before the batch
     answered: float
     times: CommitTimes
+
+    @cached_property
+    def keys(self) -> frozenset[str | None]:
+        """The keys of the commands; made for the first search, as most batches are never searched."""
+        return frozenset(command[0] for command in self.commands)
 
 
 class Timeline:
@@ -76,13 +86,23 @@ class Timeline:
 
         The key is not returned: only its client knows it.
         """
-        for batch in self._batches:
-            written = batch.written
-            for number, (command, last) in enumerate(zip(batch.commands, batch.positions, strict=True)):
-                if command[0] == key if key is not None else written < (position or 0) <= last:
-                    return self._described(batch, number, written + 1)
-                written = max(written, last)
+        batch = self._batch_of(position or 0) if key is None else self._batch_with(key)
+        if batch is None:
+            return None
+        written = batch.written
+        for number, (command, last) in enumerate(zip(batch.commands, batch.positions, strict=True)):
+            if command[0] == key if key is not None else written < (position or 0) <= last:
+                return self._described(batch, number, written + 1)
+            written = max(written, last)
         return None
+
+    def _batch_with(self, key: str) -> _Batch | None:
+        return next((batch for batch in self._batches if key in batch.keys), None)
+
+    def _batch_of(self, position: int) -> _Batch | None:
+        """Return the only batch that may have written a position: the last that began before it."""
+        number = bisect_left(self._batches, position, key=_WRITTEN)
+        return self._batches[number - 1] if number else None
 
     def _described(self, batch: _Batch, number: int, first: int) -> dict[str, Any]:
         """Return a command for a reply: stages in microseconds since its acceptance, None if unknown."""

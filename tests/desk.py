@@ -68,7 +68,9 @@ class Desk:
 
     def ask(self, *messages: Envelope, client: bytes = b"client") -> None:
         """Have a client send messages."""
-        self.router.accept(client, messages, self.now)
+        unread: list[Any] = list(messages)
+        while unread:
+            unread = self.router.accept(client, unread, self.now)
 
     def dispatch(self) -> list[tuple[bytes, Work]]:
         """Let the gateway give out what it can now, and keep it in `given`."""

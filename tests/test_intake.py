@@ -5,6 +5,7 @@ import pytest
 from dualbus.gateway.intake import BYTES_MAX, Intake
 from dualbus.protocol.codec import PIECE_BYTES, PIECE_ITEMS, pack
 from dualbus.protocol.codes import WireError
+from tests.desk import Desk, query
 
 
 def served(intake: Intake, seconds: dict[bytes, float], turns: int) -> list[bytes]:
@@ -103,3 +104,38 @@ def test_a_batch_that_is_none_is_reported_with_its_client_and_the_next_is_read()
     assert isinstance(problem, WireError)
     assert intake.next_slice() == (b"a", ["good"])
     assert not intake
+
+
+def test_messages_put_back_are_read_first_in_the_next_slice_of_their_client() -> None:
+    intake = Intake()
+    intake.put(b"a", pack(["report", "second", "third"]))
+    intake.next_slice()
+    intake.put_back(["second", "third"])
+    intake.charge(0.010)
+    intake.put(b"a", pack(["later"]))
+    intake.put(b"b", pack(["other"]))
+
+    slices = []
+    while intake:
+        slices.append(intake.next_slice())
+        intake.charge(0.001)
+
+    assert slices == [(b"b", ["other"]), (b"a", ["second", "third"]), (b"a", ["later"])]
+
+
+def test_a_slice_ends_after_a_report_of_the_gateway() -> None:
+    """A report takes as long as many messages: a slice of 64 took up to 160 ms."""
+    desk, intake = Desk(), Intake()
+    names = ("Status", "Rates", "Timeline")
+    reports = [{"dest": "gateway", "body": {"type": name, "msg_id": name}} for name in names]
+    intake.put(b"client", pack([query(1), *reports, query(2)]))
+
+    answered = []
+    while intake:
+        if unread := desk.router.accept(*intake.next_slice(), desk.now):
+            intake.put_back(unread)
+        intake.charge(0)
+        answered.append([number for number, _ in desk.told()])
+
+    assert answered == [["Status"], ["Rates"], ["Timeline"], []]
+    assert len(desk.router.pending) == 2

@@ -115,6 +115,24 @@ def test_a_command_is_found_by_any_of_its_positions() -> None:
     assert (rejected["first"], rejected["position"]) == (None, 13)
 
 
+def test_a_search_visits_the_commands_of_no_other_batch() -> None:
+    desk = Desk()
+    desk.greet_both()
+    for number in range(100):
+        desk.ask(command(number, key=f"k{number}"))
+        desk.dispatch()
+        answer(desk, 2 * number + 2)
+    kept = desk.router.workers.timeline
+    kept.find("none", None)  # the first search makes the keys of each batch
+    for batch in list(kept._batches)[:70] + list(kept._batches)[71:]:
+        batch.commands = batch.positions = None  # type: ignore[assignment]
+
+    assert kept.find("none", None) is None
+    for found in (kept.find("k70", None), kept.find(None, 141), kept.find(None, 142)):
+        assert found is not None
+        assert (found["first"], found["position"]) == (141, 142)
+
+
 def answer(desk: Desk, position: int) -> None:
     """Have commandbus answer its only command at a position."""
     [work] = desk.given.pop(b"c")
