@@ -262,9 +262,12 @@ class CommandBus:
             logger.error("%s", problem)
             full = isinstance(problem, LogUnavailable)
             code, text = (Code.UNAVAILABLE, "") if full else (Code.CRASH, " The outcome is not known.")
+            head = self._log.head().position  # a kept answer may have the position of decisions of this batch
             answers = [
-                response if job.key in batch.known else _failure(job, code, f"{problem}{text}")
-                for job, (_, response) in zip(jobs, batch.answers, strict=True)
+                (id_, min(at, head), body, details)
+                if job.key in batch.known
+                else _failure(job, code, f"{problem}{text}")
+                for job, (_, (id_, at, body, details)) in zip(jobs, batch.answers, strict=True)
             ]
             return CommitResult(nothing, answers, [])
         except CommitFailed as failed:

@@ -13,7 +13,8 @@ from dualbus.application.event_json import to_text
 from dualbus.commandbus.node import CONFLICTS_MAX, CommandBus
 from dualbus.commandbus.publisher import Publisher
 from dualbus.commandbus.state_cache import StateCache
-from dualbus.log.contract import GENESIS, Appended, Decision, Log, NewEvent
+from dualbus.log.commits import OutcomeUnknown
+from dualbus.log.contract import GENESIS, Appended, Decision, Log, LogError, LogUnavailable, NewEvent
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.batches import read_batch
 from dualbus.protocol.codec import unpack
@@ -33,11 +34,14 @@ class SharedLog:
     def __init__(self, log: SqliteLog) -> None:
         self._log = log
         self.planned: Iterator[NewEvent | None] = iter(())
+        self.problem: LogError | None = None  # of the next append
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
 
     def append(self, decisions: Sequence[Decision]) -> Appended:
+        if self.problem:
+            raise self.problem
         if event := next(self.planned, None):
             self.append_other(event)
         return self._log.append(decisions)
@@ -225,3 +229,16 @@ def total(node: Node, account: str, position: int) -> int | None:
 
 def without_id(answer: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in answer.items() if name not in ("in_reply_to", "position")}
+
+
+@pytest.mark.parametrize("problem", [LogUnavailable("The disk is full."), OutcomeUnknown("No majority answers.")])
+def test_an_answer_that_needs_no_commit_has_no_position_of_a_failed_commit(node: Node, problem: LogError) -> None:
+    """A session that had it would wait for this position."""
+    [first] = node.send(pay(1, key="k"))
+    node.log.problem = problem
+
+    lost, used, repeated = node.send(pay(2), pay(3, key="k"), pay(1, key="k"))
+
+    assert (lost["type"], lost["position"]) == ("error", 0)
+    assert (used["code"], used["position"]) == (Code.ABORTED, first["position"])
+    assert (repeated["success"], repeated["position"]) == (True, first["position"])

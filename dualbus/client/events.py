@@ -12,7 +12,7 @@ from dualbus.client.sessions import SessionState
 from dualbus.protocol.feed import EVENTS
 
 REQUEST_SECONDS = 10.0  # for the reply to one request, including retries; then the next request
-PAUSE_SECONDS = 0.05  # after a reply in which all new events were of other types
+PAUSE_SECONDS = 0.05  # after a reply in which all new events were of other types, or without new events
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Subscription:
     def received(self, data: dict[str, Any]) -> list[EventRecord]:
         """Return the events of a reply; the next request continues after them."""
         records = [EventRecord(**event) for event in data["events"]]
-        self.paused = not records and self._position < data["position"] == data["head"]
+        self.paused = not records and data["position"] in (self._position, data["head"])
         self._position = data["position"]
         self._hash = data["hash"] or self._hash  # an earlier querybus knows no hash behind the end of a restored log
         self._warned = False

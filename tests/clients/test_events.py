@@ -252,6 +252,20 @@ def test_an_answer_without_a_hash_does_not_end_the_check_of_the_hash() -> None:
     assert envelope["body"]["params"]["after_hash"] == "h3"
 
 
+@pytest.mark.parametrize(
+    ("position", "head", "events", "paused"),
+    [(3, 3, 0, True), (3, 9, 0, True), (5, 5, 0, True), (5, 9, 0, False), (5, 5, 1, False)],
+)
+def test_a_subscription_waits_after_a_reply_without_progress_or_at_the_end(
+    position: int, head: int, events: int, paused: bool
+) -> None:
+    """The gateway does not hold a request if it knows a later position than the querybus."""
+    subscription = Subscription(3, "", [], None)
+    found = [{"position": position, "type": "Noted", "payload": {}, "time": "", "hash": ""}] * events
+    subscription.received({"events": found, "position": position, "hash": "h", "head": head})
+    assert subscription.paused is paused
+
+
 # At the gateway.
 
 
