@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dualbus.application.errors import ClientClosed, DeadlineExceeded, DualbusError, Unavailable
+from dualbus.application.errors import ClientClosed, DeadlineExceeded, DualbusError, HandlerError, Unavailable
 from dualbus.application.messages import Message, Query
 from dualbus.client.call import (
     COMMANDS,
@@ -221,11 +221,13 @@ class PendingCalls:
     def _is_early(self, call: Call, outcome: Any) -> bool:
         """Return whether a query was answered before an earlier command of its session, which is sent again.
 
-        The gateway knows the command as answered: it was refused, or lost with a connection.
+        The gateway knows the command as answered: it was refused, or lost with a connection. A query function may
+        have raised because of what the command would have changed; a refusal of the query itself is final.
         """
         first = self._first_command(call)
         early = first is not None and first.id < call.id
-        return early and call.dest == QUERIES and not isinstance(outcome, DualbusError)
+        answered = isinstance(outcome, HandlerError) or not isinstance(outcome, DualbusError)
+        return early and call.dest == QUERIES and answered
 
     def _first_command(self, call: Call) -> Call | None:
         """Return the first pending command of a call's session."""

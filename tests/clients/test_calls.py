@@ -363,6 +363,26 @@ def test_a_query_is_sent_again_behind_an_earlier_command_that_was_refused(desk: 
     assert (command.result(0).position, query.result(0)) == (7, "read")
 
 
+def test_a_query_that_fails_before_an_earlier_command_that_was_refused_is_sent_again(desk: Desk) -> None:
+    """Its function raised, such as for the row of the user whom the command creates."""
+    desk.command("Ada")
+    query, refused = desk.query(), desk.query()
+    create, get, other = desk.sent()
+    desk.fail(create, Code.UNAVAILABLE)
+    desk.fail(get, Code.ABORTED, "The query GetUser raised KeyError.")
+    desk.fail(other, Code.MALFORMED)
+    assert not query.done()
+    with pytest.raises(Rejected):  # whatever the command changes
+        refused.result(0)
+
+    desk.now = desk.calls.next_time()
+    create, get = desk.sent()
+    desk.reply(done(create), 7)
+    desk.reply(answer(get), 7)
+
+    assert query.result(0) == "read"
+
+
 def test_a_query_does_not_wait_for_later_commands_or_for_those_of_other_sessions(desk: Desk) -> None:
     query, _ = desk.query(), desk.command("Ada")
     get, create = desk.sent()
