@@ -29,6 +29,12 @@ class Deferred:
                 ready.append(query)
         return ready
 
+    def clear(self) -> list[Request]:
+        """Remove and return the unanswered queries, in order of arrival; their required positions have changed."""
+        waiting = sorted((query for _, _, query in self._heap if not query.answered), key=lambda query: query.id)
+        self._heap = []
+        return waiting
+
     def drop_answered(self) -> None:
         """Drop queries that have been answered, e.g. timed out."""
         self._heap = [entry for entry in self._heap if not entry[2].answered]

@@ -143,8 +143,7 @@ class Router:
             workers.head = max(workers.head, position)
         else:
             self.clients.reset(position)
-            workers.timeline.clear()
-            workers.identity, workers.head = identity, position
+            workers.follow(identity, position)
 
     # Deadlines and sending.
 

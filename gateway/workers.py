@@ -207,6 +207,13 @@ class Workers:
         for query in self.deferred.advance(position):
             bus.put(query)
 
+    def follow(self, identity: Identity | None, position: int) -> None:
+        """Follow another log. The deferred queries need positions of this log now, which their sessions have got."""
+        self.identity, self.head = identity, position
+        self.timeline.clear()
+        for query in self.deferred.clear():
+            self.buses[QUERIES].put(query)
+
     # Messages to workers.
 
     def dispatch(self, now: float, *, blind: bool) -> list[tuple[bytes, list[bytes]]]:

@@ -2,6 +2,7 @@
 
 from dualbus.gateway.bus import Bus
 from dualbus.log.identity import Identity
+from dualbus.protocol.codes import Code
 from dualbus.protocol.records import Heartbeat
 from tests.desk import LOG, Desk, query
 
@@ -30,6 +31,29 @@ def test_an_answer_from_the_log_before_a_restore_is_read_again_and_moves_no_posi
     assert [desk.told(b"old"), desk.told(b"new")] == [[(1, "ok")], [(2, "ok")]]
     desk.router.client_disconnected(desk.router.clients.of(b"old"))
     assert desk.router.clients.floor == 500
+
+
+def test_a_query_that_waits_for_a_position_of_the_log_before_a_restore_is_answered_after_it() -> None:
+    # Given two queries that a querybus has returned, as its read model is behind
+    desk = Desk()
+    desk.greet_both(position=10)
+    desk.router.clients.raise_floor(100)
+    desk.ask(query(1), query(2, src="t", after=90))
+    works = [work for _, work in desk.dispatch()]
+    worker = desk.router.workers.worker(b"q")
+    assert worker
+    desk.router.workers.returned(worker, 10, [work.id for work in works])
+    desk.ask(query(3), query(4, after=100))
+    assert desk.dispatched() == []
+
+    # When an earlier log is restored, and its read model is at the end
+    desk.router.workers.lost(b"c", "disconnected")
+    desk.greet("commandbus", b"c2", identity=RESTORED, position=50)
+    desk.beat(b"q", position=50, identity=RESTORED)
+
+    # Then they are answered, except those for a position that the log does not have
+    assert [(work.body["msg_id"], work.after) for _, work in desk.dispatch()] == [(1, 50), (3, 50)]
+    assert desk.told() == [(2, Code.UNAVAILABLE), (4, Code.UNAVAILABLE)]
 
 
 def test_the_end_of_the_log_is_not_known_from_a_projector_in_a_slow_projection() -> None:
