@@ -11,6 +11,7 @@ import apsw
 import pytest
 
 from dualbus.log.contract import Log, LogDamaged, LogError
+from dualbus.log.sqlite.copy import move_into
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.log.sqlite.writer import SqliteLog
@@ -199,3 +200,16 @@ def test_the_lock_says_who_holds_it(engine: SqliteEngine) -> None:
 
     assert str(os.getpid()) in str(taken.value)
     assert str(engine.folder) in str(taken.value)
+
+
+def test_a_new_log_whose_commits_are_in_its_wal_is_not_moved(engine: SqliteEngine, tmp_path: Path) -> None:
+    # Given a new log that was closed without a checkpoint, as on a full disk, because another connection reads it
+    with engine.writer() as log:
+        other = apsw.Connection(str(engine.folder / FILE_NAME), flags=apsw.SQLITE_OPEN_READONLY)
+        other.execute("BEGIN; SELECT * FROM meta").fetchall()
+        log.append([decided("last", event("a"))])
+
+    with closing(other), pytest.raises(LogError, match="end other processes that read the new log"):
+        move_into(tmp_path, engine.folder)
+
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from dualbus.log.head import Acknowledged, write_head
 from dualbus.log.identity import Identity
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME, OUTCOME_COLUMNS
-from dualbus.runtime.files import sync_folder
+from dualbus.runtime.files import is_there, sync_folder
 
 PAGES = 1000  # per step
 
@@ -146,8 +146,14 @@ class LogCopy(SqliteLogReader):
 def move_into(data: Path, folder: Path) -> None:
     """Move a new log and log.head, both durable, from a folder on the same disk into the data folder.
 
-    log.head moves first: log.head without a log prevents commandbus from creating an empty log.
+    log.head moves first: log.head without a log prevents commandbus from creating an empty log. Raises LogError if
+    the log still has a -wal file: SQLite does not report a failed checkpoint when the log is closed.
     """
+    if is_there(folder / f"{FILE_NAME}-wal"):
+        raise LogError(
+            f"The new log could not be moved to {data}, because its commits could not be written into {FILE_NAME}: "
+            "free some space on the disk, or end other processes that read the new log, and repeat the command."
+        )
     for name in (HEAD_FILE_NAME, FILE_NAME):
         (folder / name).rename(data / name)
         sync_folder(data)
