@@ -12,7 +12,7 @@ from typing import NamedTuple
 from dualbus.application.app import App
 from dualbus.application.messages import Event
 from dualbus.application.recorded import Origins
-from dualbus.log.contract import Audit, LogDamaged, RecordedEvent, VerificationError
+from dualbus.log.contract import Audit, LogDamaged, LogError, RecordedEvent, VerificationError
 from dualbus.log.engine import open_audit
 from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.log.head import Acknowledged, read_head
@@ -63,8 +63,8 @@ def verify(folder: Path, app: App, progress: Progress = lambda done, total: None
         with Replay(app) as replay:
             return _verify(folder, app, replay, progress)
     except ReadModelBusyError as full:
-        raise VerificationError(
-            0, f"The disk is too full to replay the log ({full}): set TMPDIR to a folder with more space."
+        raise LogError(
+            f"The disk is too full to replay the log ({full}): set TMPDIR to a folder with more space, and repeat."
         ) from None
 
 

@@ -21,12 +21,14 @@ from dualbus.readmodel.file import (
     OBJECTS,
     Checkpoint,
     Damaged,
+    ReadModelBusyError,
     create,
     quoted,
     read_projections,
 )
 from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.runtime.errors import application_errors
+from dualbus.runtime.sqlite_errors import is_full
 
 CHUNK_EVENTS = 5000  # per transaction
 
@@ -52,11 +54,13 @@ class Replay:
         self.origins = Origins()  # of the commands of the log
 
     def apply(self, recorded: RecordedEvent, event: Event) -> None:
-        """Apply the next event. Raises Damaged if a projection raises."""
+        """Apply the next event. Raises Damaged if a projection raises, ReadModelBusyError if the disk is full."""
         for subscriber in self._on.get(type(event), ()):
             try:
                 subscriber.apply(event, self._writer, recorded, self.origins)
             except application_errors() as error:
+                if isinstance(error, apsw.Error) and is_full(error):  # of the folder of the replay
+                    raise ReadModelBusyError(f"{self._path} cannot be written ({one_line(error)})") from None
                 raise Damaged(
                     f"Projection {subscriber.projection} raised {cause(error)} at position {recorded.position} "
                     f"({recorded.type}). The read model contains this event: correct the projection and raise its "
@@ -196,5 +200,7 @@ def _difference(columns: list[str], expected: tuple[Any, ...] | None, actual: tu
     return f"has wrong values in {', '.join(different)}"
 
 
-def _unreadable(path: Path, error: Exception) -> Damaged:
+def _unreadable(path: Path, error: Exception) -> Damaged | ReadModelBusyError:
+    if is_full(error):  # for a -shm file or for sorted rows
+        return ReadModelBusyError(f"{path} cannot be read ({one_line(error)})")
     return Damaged(f"{path} cannot be read ({one_line(error)}).")

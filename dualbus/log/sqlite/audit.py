@@ -16,10 +16,11 @@ from dualbus.application.causes import Unreadable
 from dualbus.application.error_text import one_line
 from dualbus.application.messages import Event
 from dualbus.log.chain import OutcomeRow, commit_hash, event_hash
-from dualbus.log.contract import GENESIS, NO_HASH, Head, RecordedEvent, VerificationError
+from dualbus.log.contract import GENESIS, NO_HASH, Head, LogError, RecordedEvent, VerificationError
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import EVENT_COLUMNS, OUTCOME_COLUMNS, SCHEMA
 from dualbus.log.tags import Tagger
+from dualbus.runtime.sqlite_errors import is_full
 
 CHUNK_COMMITS = 1000
 _LOWEST = -(2**63)  # lower bound that includes rows with invalid numbers
@@ -68,19 +69,21 @@ class LogAudit(SqliteLogReader):
     def refresh(self) -> None:
         """Read the end of the log; `events` stops there."""
         try:
-            with self._db:  # one snapshot
-                last = self._db.execute("SELECT number, position FROM commits ORDER BY number DESC LIMIT 1").get
-                self._last_commit: Any
-                self.end: Any
-                self._last_commit, self.end = last or (0, 0)
-                self._last_event: Any = self._db.execute("SELECT max(position) FROM events").get or 0
-                self._last_outcome: Any = self._db.execute("SELECT max(number) FROM outcomes").get or 0
-                self._db.execute("DELETE FROM temp.sorted_tags")
-                self._db.execute(
-                    "INSERT INTO temp.sorted_tags SELECT position, tag, type FROM main.tags "
-                    "WHERE position NOT BETWEEN 1 AND ? ORDER BY 1, 2, 3",
-                    (self.position,),
-                )
+            # One snapshot. A context manager would hide a FullError behind the error of its ROLLBACK.
+            self._db.execute("BEGIN")
+            last = self._db.execute("SELECT number, position FROM commits ORDER BY number DESC LIMIT 1").get
+            self._last_commit: Any
+            self.end: Any
+            self._last_commit, self.end = last or (0, 0)
+            self._last_event: Any = self._db.execute("SELECT max(position) FROM events").get or 0
+            self._last_outcome: Any = self._db.execute("SELECT max(number) FROM outcomes").get or 0
+            self._db.execute("DELETE FROM temp.sorted_tags")
+            self._db.execute(
+                "INSERT INTO temp.sorted_tags SELECT position, tag, type FROM main.tags "
+                "WHERE position NOT BETWEEN 1 AND ? ORDER BY 1, 2, 3",
+                (self.position,),
+            )
+            self._db.execute("COMMIT")
         except (apsw.Error, UnicodeDecodeError) as error:
             raise self._unreadable(error) from None
         if type(self._last_commit) is not int or type(self.end) is not int:
@@ -112,6 +115,8 @@ class LogAudit(SqliteLogReader):
         try:
             result = self._db.execute("PRAGMA main.integrity_check(1)").get
         except (apsw.Error, UnicodeDecodeError) as error:
+            if is_full(error):
+                raise self._unreadable(error) from None
             result = str(error)
         if result != "ok":
             raise VerificationError(
@@ -120,7 +125,12 @@ class LogAudit(SqliteLogReader):
                 f"({one_line(result)}): restore the log from a backup.",
             )
 
-    def _unreadable(self, error: Exception) -> VerificationError:
+    def _unreadable(self, error: Exception) -> LogError:
+        if is_full(error):  # reading needs space for temporary tables only
+            return LogError(
+                f"The log cannot be verified, because there is no space for temporary tables ({one_line(error)}): "
+                "set TMPDIR to a folder with more space, and repeat."
+            )
         return VerificationError(
             self.position + 1,
             f"{self._path} cannot be read at position {self.position + 1} or soon after ({one_line(error)}): "
