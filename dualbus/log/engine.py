@@ -15,16 +15,17 @@ from dualbus.log.sqlite.audit import LogAudit
 from dualbus.log.sqlite.bodies import StoredCommits
 from dualbus.log.sqlite.copy import LogCopy, move_into
 from dualbus.log.sqlite.memory import SqliteMemoryLog
-from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.log.sqlite.schema import FILE_NAME, KEPT_NAME, REPLICA_NAME, SHARED_NAME
+from dualbus.log.sqlite.reader import SqliteLogReader, is_interrupted
+from dualbus.log.sqlite.schema import FILE_NAME, KEPT_NAME, REPLICA_NAME, SHARED_NAME, UPGRADE_FOLDER
 from dualbus.log.sqlite.shared import SharedLog as SqliteSharedLog
-from dualbus.log.sqlite.upgrade import UpgradedLog, is_interrupted, needs_upgrade, put_in_place
+from dualbus.log.sqlite.upgrade import UpgradedLog, needs_upgrade, put_in_place
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.runtime.errors import ConfigError
 from dualbus.runtime.files import is_there, sync_folder, usable, write_private
 
 __all__ = [
     "KEPT_NAME",
+    "UPGRADE_FOLDER",
     "LogCopy",
     "StoredCommits",
     "UpgradedLog",

@@ -8,14 +8,13 @@ from pathlib import Path
 from dualbus.log.contract import LogError
 from dualbus.log.engine import (
     KEPT_NAME,
+    UPGRADE_FOLDER,
     UpgradedLog,
     is_interrupted,
     needs_upgrade,
     open_reader,
     put_in_place,
 )
-
-FOLDER = "upgrade"  # in the data folder: the copy, until it is verified
 
 Bar = Callable[[], AbstractContextManager[Callable[[int, int], None]]]
 
@@ -26,7 +25,7 @@ def upgrade(data: Path, verify: Callable[[Path], int], bar: Bar) -> int | None:
     Returns the position of the last event; None if nothing is to be done. The caller holds the locks of the data
     folder. An interrupted upgrade starts again, or is finished.
     """
-    folder = data / FOLDER
+    folder = data / UPGRADE_FOLDER
     if not is_interrupted(data):
         if not needs_upgrade(data):
             shutil.rmtree(folder, ignore_errors=True)
@@ -38,7 +37,7 @@ def upgrade(data: Path, verify: Callable[[Path], int], bar: Bar) -> int | None:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-    put_in_place(data, folder)
+    put_in_place(data)
     shutil.rmtree(folder, ignore_errors=True)
     log = open_reader(data)
     try:

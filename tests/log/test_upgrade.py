@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -15,8 +16,8 @@ import pytest
 
 from dualbus.application.loader import load
 from dualbus.commandbus.node import genesis
-from dualbus.log.contract import GENESIS, LogDamaged, LogError, OldFormatError
-from dualbus.log.engine import open_log, open_reader
+from dualbus.log.contract import GENESIS, Decision, LogDamaged, LogError, OldFormatError
+from dualbus.log.engine import open_log, open_reader, put_in_place
 from dualbus.log.head import read_head
 from dualbus.runtime.errors import AlreadyRunningError
 from dualbus.runtime.files import lock_data
@@ -178,6 +179,49 @@ def test_a_damaged_log_is_not_upgraded_and_stays_as_it_is(run: Run, data: Path, 
     assert said in refused.err
     assert (data / "log.db").read_bytes() == before
     assert not (data / "upgrade").exists()
+
+
+def test_a_log_that_is_lost_after_the_upgrade_is_no_interrupted_upgrade(run: Run, data: Path, tmp_path: Path) -> None:
+    # given an upgraded log with a commit in its -wal, of which the file is lost
+    run("upgrade")
+    with closing(open_log(data, lambda secret: pytest.fail("a new log"))) as log:
+        log.append([Decision("later", "2026-11-28T04:00:00.000000Z", [])])
+        shutil.copy(data / "log.db-wal", tmp_path / "wal")
+    (data / "log.db").unlink()
+    shutil.copy(tmp_path / "wal", data / "log.db-wal")
+    before = contents(data, (*KEPT, "log.db-wal", "log.head"))
+
+    # then neither a start nor the command takes this for an upgrade to finish, and no file is changed
+    with pytest.raises(LogDamaged, match=f"of which position {HEAD} was acknowledged"):
+        start(data)
+    refused = run("upgrade")
+
+    assert (refused.code, "There is no log at" in refused.err) == (1, True), refused.err
+    assert contents(data, (*KEPT, "log.db-wal", "log.head")) == before
+
+
+@pytest.mark.parametrize("kept", ["log-format-1.db", "log-format-1.db-wal"])
+def test_an_upgrade_replaces_no_file_that_an_earlier_upgrade_has_kept(run: Run, data: Path, kept: str) -> None:
+    (data / kept).write_bytes(b"kept")
+    before = contents(data, OLD)
+
+    refused = run("upgrade")
+
+    assert refused.code == 1
+    assert refused.err == f"{data / kept} exists, of an earlier upgrade: move it away, then retry.\n"
+    assert contents(data, (kept, *OLD)) == [b"kept", *before]
+    (data / kept).unlink()
+    assert run("upgrade").code == 0
+    assert contents(data, KEPT) == before
+
+
+def test_an_old_log_is_not_moved_without_a_copy_to_take_its_place(data: Path) -> None:
+    before = contents(data, OLD)
+
+    with pytest.raises(LogError, match=r"There is no upgraded log at .*: run `dualbus upgrade` again"):
+        put_in_place(data)
+
+    assert contents(data, OLD) == before
 
 
 def test_an_upgrade_that_is_killed_is_finished_by_the_next(tmp_path: Path, run: Run) -> None:

@@ -28,6 +28,7 @@ from dualbus.log.sqlite.schema import (
     FORMAT,
     KEPT_NAME,
     OUTCOME_COLUMNS,
+    UPGRADE_FOLDER,
 )
 from dualbus.runtime.files import is_there
 from dualbus.runtime.sqlite_errors import readable
@@ -148,9 +149,18 @@ class SqliteLogReader:
         self._db.close()
 
 
+def is_interrupted(data: Path) -> bool:
+    """Return whether an upgrade has moved the old log, and not yet the new log, which waits in its folder.
+
+    The old log alone does not show this: it is kept after the upgrade, when log.db may be missing for other reasons.
+    """
+    moved = is_there(data / KEPT_NAME) and not is_there(data / FILE_NAME)
+    return moved and is_there(data / UPGRADE_FOLDER / FILE_NAME)
+
+
 def check_not_interrupted(folder: Path) -> None:
     """Raise LogError if an upgrade has moved the old log, and not yet the new log."""
-    if is_there(folder / KEPT_NAME):
+    if is_interrupted(folder):
         raise LogError(
             f"The upgrade of the log in {folder} was interrupted: run `dualbus upgrade`, which finishes it."
         )

@@ -6,6 +6,7 @@ FILE_NAME = "log.db"
 SHARED_NAME = "log.shared"  # the log beside this file is a replica: it names the commit log
 REPLICA_NAME = "log.replica"  # the random name of this folder, for the last commit of a commit log
 KEPT_NAME, KEPT_HEAD_NAME = "log-format-1.db", "log-format-1.head"  # of the old log, after an upgrade
+UPGRADE_FOLDER = "upgrade"  # in the data folder: the new log, until it has its place
 APPLICATION_ID = 0x64426C67  # "dBlg": distinguishes a log from other SQLite files
 FORMAT = 2
 CHECKPOINT_PAGES = 4000  # 16 MiB: a page written by many commits is copied into the file once

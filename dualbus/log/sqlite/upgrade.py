@@ -18,7 +18,7 @@ from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.log.head import Acknowledged, read_head, write_head
 from dualbus.log.identity import Identity
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.log.sqlite.schema import FILE_NAME, KEPT_HEAD_NAME, KEPT_NAME, SCHEMA, insert_sql
+from dualbus.log.sqlite.schema import FILE_NAME, KEPT_HEAD_NAME, KEPT_NAME, SCHEMA, UPGRADE_FOLDER, insert_sql
 from dualbus.runtime.files import is_there, sync_file, sync_folder
 
 HASH_BYTES = 16  # of format 1
@@ -134,20 +134,23 @@ def needs_upgrade(data: Path) -> bool:
     return False
 
 
-def is_interrupted(data: Path) -> bool:
-    """Return whether `put_in_place` was interrupted: the old log has its new name, and the new log does not."""
-    return is_there(data / KEPT_NAME) and not is_there(data / FILE_NAME)
-
-
-def put_in_place(data: Path, folder: Path) -> None:
+def put_in_place(data: Path) -> None:
     """Rename the old log, and move the verified copy in its place; after an interruption, continue.
 
-    log.head is there at any time, and prevents commandbus from creating an empty log.
+    log.head is there at any time, and prevents commandbus from creating an empty log. Raises LogError, before the
+    first change, if there is no copy, or if a kept file would be replaced.
     """
-    for name, kept in ((FILE_NAME, KEPT_NAME), (f"{FILE_NAME}-wal", f"{KEPT_NAME}-wal")):
-        if is_there(data / name):
-            (data / name).rename(data / kept)
-            sync_folder(data)
+    folder = data / UPGRADE_FOLDER
+    if not is_there(folder / FILE_NAME):
+        raise LogError(f"There is no upgraded log at {folder / FILE_NAME}: run `dualbus upgrade` again.")
+    names = ((FILE_NAME, KEPT_NAME), (f"{FILE_NAME}-wal", f"{KEPT_NAME}-wal"))
+    old = [(data / name, data / kept) for name, kept in names if is_there(data / name)]
+    for _, kept in old:
+        if is_there(kept):
+            raise LogError(f"{kept} exists, of an earlier upgrade: move it away, then retry.")
+    for path, kept in old:
+        path.rename(kept)
+        sync_folder(data)
     (data / f"{FILE_NAME}-shm").unlink(missing_ok=True)
     if is_there(folder / HEAD_FILE_NAME):
         (data / KEPT_HEAD_NAME).unlink(missing_ok=True)
