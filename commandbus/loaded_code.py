@@ -26,6 +26,8 @@ class LoadedCode:
         self._app = app
         self._started = _process_start()
         self._modules = _files()
+        # A path may lead to the older file of another release later, whose time of change is no sign.
+        self._found = {path: _identity(path) for path in self._modules.values()}
         self._hashes: dict[str, str] = {}  # by path
 
     @cached_property
@@ -41,16 +43,18 @@ class LoadedCode:
     def hash_of(self, path: str) -> str:
         """Return the hash of a file's content and time.
 
-        Raises CodeUnknown if the file has changed since the start of the process.
+        Raises CodeUnknown if the file has changed since the start of the process, or if the path leads to another
+        file than before.
         """
+        try:
+            with open(path, "rb") as file:
+                content = b"" if path in self._hashes else file.read()
+                found, identity = os.fstat(file.fileno()), _identity(file.fileno())
+        except OSError as error:
+            raise CodeUnknown(f"{path} cannot be read ({error.strerror})") from None
+        if found.st_ctime >= self._started or self._found.setdefault(path, identity) != identity:
+            raise CodeUnknown(f"{path} has changed since the start of the process")
         if path not in self._hashes:
-            try:
-                with open(path, "rb") as file:
-                    content, found = file.read(), os.fstat(file.fileno())
-            except OSError as error:
-                raise CodeUnknown(f"{path} cannot be read ({error.strerror})") from None
-            if found.st_ctime >= self._started:
-                raise CodeUnknown(f"{path} has changed since the start of the process")
             # Python compares the time, not the content, with its compiled file.
             self._hashes[path] = sha256(content + str(found.st_mtime_ns).encode()).hexdigest()
         return self._hashes[path]
@@ -63,6 +67,15 @@ def _files() -> dict[str, str]:
         if path := getattr(module, "__file__", None):
             found[name] = str(path)
     return found
+
+
+def _identity(file: str | int) -> tuple[int, int, int, int] | None:
+    """Return the identity of a file, by path or descriptor, with its times; None if there is no file."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _process_start() -> float:

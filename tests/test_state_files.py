@@ -425,15 +425,14 @@ def test_a_class_that_a_name_does_not_lead_to_has_no_file() -> None:
 # The code.
 
 SCRIPT = """
-import sys
+import os, sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 import first
 from dualbus.commandbus.loaded_code import CodeUnknown, LoadedCode
 code = LoadedCode({app!r})
 try:
-    if {change}:
-        Path(first.__file__).write_text("A = 3")
+    {change}
     print(code.hash)
     import second
     print(sorted(code.later().values()))
@@ -442,7 +441,7 @@ except CodeUnknown as unknown:
 """
 
 
-def hashes(folder: Path, change: bool = False, app: str = "first:app", flags: tuple[str, ...] = ()) -> list[str]:
+def hashes(folder: Path, change: str = "", app: str = "first:app", flags: tuple[str, ...] = ()) -> list[str]:
     command = [sys.executable, *flags, "-c", SCRIPT.format(folder=str(folder), change=change, app=app)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
@@ -470,7 +469,32 @@ def test_code_that_has_changed_since_the_start_is_unknown(folder: Path) -> None:
     (folder / "first.py").write_text("A = 1")
     (folder / "second.py").write_text("B = 1")
 
-    assert hashes(folder, change=True)[0] == f"{folder}/first.py has changed since the start of the process"
+    changed = hashes(folder, change="Path(first.__file__).write_text('A = 3')")
+    assert changed == [f"{folder}/first.py has changed since the start of the process"]
+
+
+SWITCH = "os.symlink('43', 'next'); os.rename('next', 'current')"
+
+
+@pytest.mark.parametrize(
+    ("change", "module"),
+    [(SWITCH, "first"), (f"code.hash, code.hash_of(first.__file__.replace('first', 'second')); {SWITCH}", "second")],
+    ids=["before the first hash", "before an import"],
+)
+def test_code_is_unknown_after_a_switch_to_another_release_that_is_older_than_the_process(
+    folder: Path, change: str, module: str
+) -> None:
+    for release in ("42", "43"):
+        (folder / release).mkdir()
+        (folder / release / "first.py").write_text(f"A = {release}")
+        (folder / release / "second.py").write_text(f"B = {release}")
+    current = folder / "current"
+    current.symlink_to("42")
+    assert len(hashes(current)) == 2
+
+    switched = hashes(current, change=f"os.chdir({str(folder)!r}); {change}")
+
+    assert switched[-1] == f"{current}/{module}.py has changed since the start of the process"
 
 
 def test_without_the_start_of_the_process_the_code_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
