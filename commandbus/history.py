@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from dualbus.application.app import App
 from dualbus.application.messages import Event
-from dualbus.application.past import S, folded_types, initial, read_of
+from dualbus.application.past import S, folded_types, read_of
 from dualbus.application.recorded import time_of
 from dualbus.application.tags import TagValue
 from dualbus.log.contract import AppendCondition, Decision, Log, NewEvent, RecordedEvent
@@ -14,7 +14,7 @@ from dualbus.log.tags import Tagger
 from dualbus.runtime.errors import application_errors
 from dualbus.worker.interrupt import Interrupt
 
-from .state_cache import CachedState, Key, StateCache, Tags, Types
+from .state_cache import CachedState, Initial, Key, StateCache, Tags, Types, key_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -83,7 +83,9 @@ class History:
 
     def fold(self, state: type[S] | S, tags: Tags, types: Types) -> S:
         """Return the state of the events of these types that carry all tags."""
-        key = Key(state, tags, types)
+        key = key_of(state, tags, types)
+        if key is None:
+            return cast("S", _applied(state, self.events(tags, types)))
         folded = self._folded.get(key) or self._committed_state(key)
         new = self._uncommitted(tags, types).events
         if len(new) > folded.applied:
@@ -127,7 +129,7 @@ class History:
         found = self._states.get(key)
         if found and self._states.is_current(key, found.position):
             return _Folded(found.state, 0, found.position, found.unsaved)
-        after, state, unsaved = found or (0, initial(key.state), 0)
+        after, state, unsaved = found or (0, _initial(key), 0)
         events = self._log.history(key.tags, key.types, after)
         folded = _applied(state, map(self.decode, events))
         position = max(self.start, events[-1].position if events else 0)
@@ -216,6 +218,10 @@ class DecisionPast:
             with self._history.shield:
                 self._after[item] = self._history.read_position(*item)
         return item
+
+
+def _initial(key: Key) -> Any:
+    return key.initial.state if isinstance(key.initial, Initial) else key.initial()
 
 
 def _applied(state: Any, events: Iterable[Event]) -> Any:

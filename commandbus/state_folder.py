@@ -16,7 +16,7 @@ from dualbus.log.contract import ReadableLog
 from dualbus.runtime.errors import application_errors
 
 from .loaded_code import CodeUnknown, LoadedCode
-from .state_cache import CachedState, Key
+from .state_cache import CachedState, Initial, Key
 from .state_json import packed, unpacked
 
 FOLDER = "states"
@@ -140,11 +140,13 @@ class StateFolder:
 
 def _name(key: Key) -> str | None:
     """Return the name of a state's file; None for an initial state that cannot be read back exactly."""
-    initial = None if isinstance(key.state, type) else packed(key.state)
-    if initial is None and not isinstance(key.state, type):
-        return None
+    text = None
+    if isinstance(key.initial, Initial):
+        initial = packed(key.initial.state)
+        if initial is None:
+            return None
+        text = initial.decode()
     kind = key.kind
-    text = initial.decode() if initial else None
     parts = [kind.__module__, kind.__qualname__, text, key.tags, sorted(key.types)]
     return sha256(json.dumps(parts).encode()).hexdigest()
 

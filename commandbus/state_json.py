@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -62,29 +62,33 @@ def _is_importable(kind: type[Any]) -> bool:
 
 def is_same(one: Any, other: Any) -> bool:
     """Return whether values are equal in all parts and types: 1 is neither True nor 1.0, and a list is no tuple."""
-    kind = type(one)
-    if kind is not type(other):
+    try:
+        return exact(one) == exact(other)
+    except TypeError:
         return False
-    if kind in _ATOMS:
-        return bool(one == other)
-    if isinstance(one, Enum):
-        return one is other
+
+
+def exact(value: Any) -> Hashable:
+    """Return the types and the values of all parts; raise TypeError for a part of a type without a known equality."""
+    kind = type(value)
+    if kind in _ATOMS or isinstance(value, Enum):
+        return kind, value
     if kind is float:
-        return repr(one) == repr(other)
+        return kind, repr(value)
     if kind is Decimal:
-        return bool(one.as_tuple() == other.as_tuple())
+        return kind, value.as_tuple()
     if kind in (datetime, time):
-        return bool(one == other and one.utcoffset() == other.utcoffset() and one.fold == other.fold)
+        return kind, value.replace(tzinfo=None), value.utcoffset(), value.fold
     if kind in (list, tuple):
-        return len(one) == len(other) and all(map(is_same, one, other))
+        return kind, tuple(map(exact, value))
     if kind in (set, frozenset):
-        atoms = all(type(item) in _ATOMS or isinstance(item, Enum) for item in one)
-        return atoms and {(type(item), item) for item in one} == {(type(item), item) for item in other}
-    if kind is dict:
-        return is_same(list(one.items()), list(other.items()))
-    if _is_record(kind):
-        return is_same(_attributes(one), _attributes(other))
-    return False
+        if all(type(item) in _ATOMS or isinstance(item, Enum) for item in value):
+            return kind, frozenset((type(item), item) for item in value)
+    elif kind is dict:
+        return kind, tuple((exact(key), exact(item)) for key, item in value.items())
+    elif _is_record(kind):
+        return kind, exact(_attributes(value))
+    raise TypeError(f"A {kind.__name__} cannot be compared exactly.")
 
 
 def _attributes(value: object) -> Any:

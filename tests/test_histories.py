@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import pytest
+from pydantic import BaseModel
 
 from dualbus import App, Event, Tag
 from dualbus.commandbus.history import DecisionPast, History
@@ -73,7 +75,7 @@ def log(folder: Path) -> Iterator[SqliteLog]:
 
 
 def history(log: SqliteLog, states: StateCache | None = None) -> History:
-    return History(app, log, states or StateCache(), NOW, lambda: "id", Interrupt())
+    return History(app, log, StateCache() if states is None else states, NOW, lambda: "id", Interrupt())
 
 
 def decided(name: str, *events: NewEvent) -> Decision:
@@ -169,3 +171,51 @@ class Picky(Seen):
         if isinstance(event, CapacityChanged) and event.capacity == 13:
             raise ValueError("thirteen")
         return super().apply(event)
+
+
+@dataclass(frozen=True)
+class Budget:
+    limit: Any
+    unit: str = field(default="EUR", compare=False)
+    events: int = 0
+
+    def apply(self, event: Event) -> Self:
+        return replace(self, events=self.events + 1)
+
+
+class Spent(BaseModel):  # not frozen, and so without a hash
+    limit: int
+    events: int = 0
+
+    def apply(self, event: Event) -> "Spent":
+        return Spent(limit=self.limit, events=self.events + 1)
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in a batch", "in later batches"])
+def test_an_instance_is_an_initial_state_of_its_own_although_python_finds_another_one_equal(
+    log: SqliteLog, together: bool
+) -> None:
+    equal = [Budget(limit) for limit in (Decimal("10.0"), Decimal("10.00"), 10, 10.0)] + [Budget(10, "USD")]
+    assert len(set(equal)) == 1
+    states = StateCache()
+    batch = history(log, states)
+
+    for initial in equal * 2:
+        folded = batch.fold(initial, (COURSE,), ANY)
+        assert repr(folded) == repr(replace(initial, events=1))
+        if not together:
+            batch.commit_states()
+            batch = history(log, states)
+    assert len(states) == len(equal)
+
+
+def test_an_initial_state_without_a_hash_is_folded_from_the_log_and_the_batch(log: SqliteLog) -> None:
+    states = StateCache()
+    append(log, subscribed("s"))
+    initials: list[Any] = [Spent(limit=3), Budget([3]), Budget(object())]  # the last one has a hash, and no value
+    for initial in initials:
+        batch = history(log, states)
+        batch.add(decided("in batch", changed(2)))
+        assert batch.fold(initial, (COURSE,), ANY).events == 3
+        assert batch.fold(initial, (COURSE,), ANY).limit is initial.limit
+    assert len(states) == 0
