@@ -21,6 +21,7 @@ from dualbus.application.signatures import (
     is_message,
     name_of,
     read_signature,
+    third_parameter,
 )
 from dualbus.application.tags import plain_type
 from dualbus.protocol.codes import WireError
@@ -90,7 +91,8 @@ class Reactors:
         yields = (
             _effect_yields(function, signature.returns) if self.is_effect else _yields(function, signature.returns)
         )
-        self.accepts.append((signature.accepts, Reactor(function, yields, 2 not in signature.arguments)))
+        wants_resource = self.is_effect and bool(self.reaction.lifespan) and third_parameter(function) is not None
+        self.accepts.append((signature.accepts, Reactor(function, yields, wants_resource)))
 
     def _add_refusal(self, function: Function) -> None:
         signature = read_signature(function)

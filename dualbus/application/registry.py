@@ -19,6 +19,8 @@ from dualbus.application.signatures import (
     is_message,
     name_of,
     read_signature,
+    read_types,
+    third_parameter,
     with_subclasses,
     yielded,
 )
@@ -112,7 +114,8 @@ class Registry:
         signature = _checked(function, Event, "tables: Tables", {2, 3})
         if is_generator(function):
             raise SignatureMistake(f"{name_of(function)} is a generator, which would change nothing: do not yield.")
-        subscriber = Subscriber(projection, function, 2 not in signature.arguments)
+        wants_recorded = 2 not in signature.arguments or _names_recorded(function)
+        subscriber = Subscriber(projection, function, wants_recorded)
         self._subscriptions.append((signature.accepts, subscriber))
 
     def _add_reaction(self, reaction: Reaction) -> None:
@@ -182,6 +185,17 @@ class Registry:
         if mistake not in self.mistakes:
             self.mistakes.append(mistake)
         return ()
+
+
+def _names_recorded(function: Function) -> bool:
+    """Return whether the third parameter is for Recorded, although a call with two arguments binds, too."""
+    third = third_parameter(function)
+    if third is None or third.annotation is MISSING:
+        return third is not None and third.default is MISSING
+    try:
+        return Recorded in read_types(function, 2)
+    except SignatureMistake:  # under TYPE_CHECKING
+        return Recorded.__name__ in str(third.annotation)
 
 
 def _checked(function: Function, base: type[Message], second: str, arguments: set[int]) -> Signature:

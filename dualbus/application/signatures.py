@@ -59,6 +59,18 @@ def read_types(function: Function, number: int = 0) -> tuple[type[Any], ...]:
     return ()
 
 
+def third_parameter(function: Function) -> inspect.Parameter | None:
+    """Return the third parameter; that of the decorated function if the decorator accepts any arguments."""
+    for layer in _layers(function):
+        parameters = list(_signature(layer).parameters.values())
+        named = [one for one in parameters if one.kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        if len(named) > 2:
+            return named[2]
+        if not any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters):
+            return None
+    return None
+
+
 def is_generator(function: Function) -> bool:
     """Return whether a call of a function, or of the function in its decorators, would run nothing by itself."""
     return any(inspect.isgeneratorfunction(layer) for layer in _layers(function))
