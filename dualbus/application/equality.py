@@ -3,6 +3,7 @@
 import dataclasses
 from collections import deque
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -18,7 +19,9 @@ def hides_types(schema: Any) -> bool:
 
 def same(message: BaseModel, read: BaseModel) -> bool:
     """Return whether a message is equal to the message read back, and has values of the same types in unions."""
-    return message == read and not (_has_unions(type(message)) and difference(message, read) is not None)
+    if message == read and not _has_unions(type(message)):
+        return True
+    return difference(message, read) is None
 
 
 @cache
@@ -40,11 +43,36 @@ def difference(value: Any, read: Any) -> str | None:
     kind = type(value)
     if kind is not type(read):
         return f" (a value of type {kind.__name__}, read as {type(read).__name__})"
-    others = dict(_parts(read))
-    for name, part in _parts(value):
+    parts, others = dict(_parts(value)), dict(_parts(read))
+    for name, part in parts.items():
         if name in others and (inner := difference(part, others[name])) is not None:
             return f"{name}{inner}"
-    return None if value == read else ""
+    if value == read or (isinstance(value, datetime) and _is_same_time(value, read)):
+        return None
+    same_parts = parts.keys() == others.keys() and _hidden(value) == _hidden(read)
+    return None if same_parts and any(map(_has_changed_clock, parts.values())) else ""
+
+
+def _is_same_time(value: datetime, read: datetime) -> bool:
+    offset, read_offset = value.utcoffset(), read.utcoffset()
+    if offset is None or read_offset is None:
+        return False
+    return value.replace(tzinfo=None) - read.replace(tzinfo=None) == offset - read_offset
+
+
+def _has_changed_clock(value: Any) -> bool:
+    """Return whether a value has a time in an hour that a clock repeats or skips.
+
+    For Python, such a time equals no time of another zone, not even the same one in UTC (PEP 495).
+    """
+    if isinstance(value, datetime):
+        return value.utcoffset() != value.replace(fold=1 - value.fold).utcoffset()
+    return any(_has_changed_clock(part) for _, part in _parts(value))
+
+
+def _hidden(value: Any) -> Any:
+    """Return the attributes of a model that are no fields."""
+    return (value.__pydantic_private__, value.__pydantic_extra__) if isinstance(value, BaseModel) else None
 
 
 def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
@@ -59,5 +87,10 @@ def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(value, list | tuple | deque):
         return [(f"[{index}]", part) for index, part in enumerate(value)]
     if isinstance(value, set | frozenset):
-        return [(part, part) for part in value]
+        return [(_in_utc(part), part) for part in value]
     return ()
+
+
+def _in_utc(value: Any) -> Any:
+    """Return the element of a set; in UTC, if it is a time in an hour that a clock repeats or skips."""
+    return value.astimezone(UTC) if isinstance(value, datetime) and _has_changed_clock(value) else value
