@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Generic, Self, TypeVar
 from uuid import UUID
 
 import pytest
@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
-from dualbus import App, Query, ReadOnlyTables
+from dualbus import App, Page, Query, ReadOnlyTables
 from dualbus.application.answers import ChangedAnswer
 from dualbus.log.latest import LatestLog
 from dualbus.protocol.codec import unpack
@@ -128,6 +128,13 @@ class Columns(BaseModel):
     id: str = ""
 
 
+class Sale(TypedDict, total=False):
+    day: str
+    total: float
+    note: Any
+    level: int
+
+
 @dataclass(frozen=True)
 class Span:
     first: date
@@ -199,6 +206,11 @@ def test_an_answer_is_read_equal(type_: Any, value: Any) -> None:
         (Noted, noted(), r"when it is read back: Noted\."),
         (Span, Span(DAY, Dog(name="a", breed="b")), r"Span\.pet"),
         (Required, Required(thePrice=1), r"cannot be read back \(Required\.thePrice: missing\)"),
+        (float, Decimal("1.5"), r"Decimal \(a value of type Decimal, read as str\)"),
+        (list[float | None], [None, Decimal("1.5")], r"list\[1\] \(a value of type Decimal, read as str\)"),
+        (list[Sale], [{"day": DAY}], r"list\[0\]\['day'\] \(a value of type date, read as str\)"),
+        (Page[Sale], {"items": [{"total": Decimal(1)}], "next": None}, r"dict\['items'\]\[0\]\['total'\] \(a value"),
+        (dict[str, int], {DAY: 1}, r"dict.* \(a value of type date, read as str\)"),
         (Closed, Closed(side=2), r"cannot be read back \(Closed\.square: extra_forbidden\)"),
     ],
     ids=str,
@@ -227,6 +239,63 @@ def test_a_row_in_place_of_a_model_is_for_the_model_to_read(
     app, query = returning(type_, rows)
 
     assert check(answer(app, when=query))
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "read"),
+    [
+        (list[Sale], [{"note": DAY, "day": "a"}], [{"note": "2026-01-31", "day": "a"}]),
+        (list[Sale], ({"note": 1, "level": Level.HIGH, "total": 1},), [{"note": 1, "level": 42, "total": 1}]),
+        (dict[str, Any], Animal(name="a"), {"name": "a"}),
+        (Sale | None, Span(DAY), {"first": "2026-01-31", "pet": None}),
+        (Any, Decimal("0.10"), "0.10"),
+        (list[list[int]], [(1, True)], [[1, True]]),
+    ],
+    ids=str,
+)
+def test_a_value_of_any_type_and_a_sequence_have_their_form_in_json(type_: Any, value: Any, read: Any) -> None:
+    app, query = returning(type_, value)
+
+    assert answer(app, when=query) == read
+
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Dated(TypedDict):
+    day: date
+
+
+class Listing(Query[list[T]], Generic[T]):
+    limit: int = 10
+
+
+class Pages(Listing[Page[U]], Generic[U]):
+    pass
+
+
+class ListDated(Listing[Dated]):
+    pass
+
+
+class ListPages(Pages[Dated]):
+    pass
+
+
+def list_dated(query: ListDated, tables: ReadOnlyTables) -> list[Dated]:
+    return [{"day": DAY}]
+
+
+def list_pages(query: ListPages, tables: ReadOnlyTables) -> list[Page[Dated]]:
+    return [{"items": [{"day": DAY}], "next": None}]
+
+
+def test_the_answer_to_a_generic_query_has_the_types_of_its_arguments() -> None:
+    app = App(queries=[list_dated, list_pages])
+
+    assert answer(app, when=ListDated()) == [{"day": DAY}]
+    assert answer(app, when=ListPages()) == [{"items": [{"day": DAY}], "next": None}]
 
 
 def test_a_query_bus_aborts_a_query_whose_answer_would_change() -> None:

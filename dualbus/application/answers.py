@@ -8,12 +8,13 @@ from typing import Any, Literal, Union, cast, get_args, get_origin
 
 import typing_extensions
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import CoreConfig, CoreSchema, SchemaValidator, to_json
+from pydantic_core import CoreConfig, CoreSchema, PydanticCustomError, SchemaValidator, core_schema, to_json
 
 from dualbus.application.answer_types import AnswerTypes
 from dualbus.application.causes import cause
 from dualbus.application.equality import difference, hides_types
 from dualbus.application.errors import HandlerError
+from dualbus.application.forms import json_form
 from dualbus.application.messages import Query, R, result_type
 from dualbus.application.schemas import Config, Node, changed, holds, validator_of
 from dualbus.application.tags import plain_type
@@ -24,6 +25,7 @@ _JSON_TYPES = (str, int, float, NoneType, dict, list)  # not bool: a column of S
 
 _BASE64 = CoreConfig(val_json_bytes="base64")
 _OTHER = object()
+_CHANGED = "changed"
 
 
 class ChangedAnswer(WireError):
@@ -53,6 +55,7 @@ def check_answer(kind: type[Query[Any]], value: Any, data: Any) -> None:
     A value of another type than that of the query, such as a row in place of a model, is for the type to convert.
     """
     if (validator := _validator(kind)) is None:
+        _check_json(kind, value)
         return
     try:
         read = validator.validate_json(to_json(data))
@@ -73,10 +76,42 @@ def check_answer(kind: type[Query[Any]], value: Any, data: Any) -> None:
             return
         place = difference(value, read)
     if place is not None:
-        raise ChangedAnswer(
-            f"The answer to {kind.__name__} is not the same when it is read back: {type(value).__name__}{place}. "
-            "Let its type keep this value in JSON, or return another value."
-        )
+        raise _changed_answer(kind, value, place)
+
+
+def _check_json(kind: type[Query[Any]], value: Any) -> None:
+    """Raise ChangedAnswer for a text or a number of the type whose value has another form in JSON, such as a date."""
+    if (validator := _json_validator(kind)) is None:
+        return
+    try:
+        validator.validate_python(value)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_context=False):
+            if problem["type"] == _CHANGED:
+                part, read = problem["input"], json_form(problem["input"])
+                types = f" (a value of type {type(part).__name__}, read as {type(read).__name__})"
+                raise _changed_answer(kind, value, _place(value, problem["loc"]) + types) from None
+    except application_errors():  # of a validator
+        return
+
+
+def _place(value: Any, location: tuple[int | str, ...]) -> str:
+    """Return the place of a problem, without the names of union members: neither keys nor indexes of a value."""
+    place = ""
+    for step in location:
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            continue
+        place += f"[{step!r}]"
+    return place
+
+
+def _changed_answer(kind: type[Query[Any]], value: Any, place: str) -> ChangedAnswer:
+    return ChangedAnswer(
+        f"The answer to {kind.__name__} is not the same when it is read back: {type(value).__name__}{place}. "
+        "Let its type keep this value in JSON, or return another value."
+    )
 
 
 def _typed(validator: SchemaValidator, value: Any) -> Any:
@@ -99,6 +134,26 @@ def _validator(kind: type[Query[Any]]) -> SchemaValidator | None:
     if result is Any or all(map(_is_json, _leaves(result))):
         return None
     return validator_of(changed(_schema(kind), _with_base64), _BASE64)
+
+
+@cache
+def _json_validator(kind: type[Query[Any]]) -> SchemaValidator | None:
+    """Return the validator of a returned value whose type has the values of JSON; None for any value."""
+    return None if result_type(kind) is Any else validator_of(changed(_schema(kind), _with_check))
+
+
+def _with_check(node: Node, copy: Node, config: Config) -> Node:
+    """Return a node that refuses a value with another form in JSON, if the node is for a text or a number."""
+    if node.get("type") not in ("str", "int", "float"):
+        return copy
+    return cast("Node", core_schema.no_info_before_validator_function(_unchanged, cast("CoreSchema", copy)))
+
+
+def _unchanged(value: Any) -> Any:
+    form = json_form(value)
+    if form != value and type(form) not in (dict, list):  # no model in place of a dictionary
+        raise PydanticCustomError(_CHANGED, "has another form in JSON")
+    return value
 
 
 @cache
@@ -147,7 +202,8 @@ def _is_json(kind: Any) -> bool:
 def answer_mistake(kind: type[Query[Any]]) -> str:
     """Return a sentence for the author if answers cannot be converted to the type of a query, or an empty string."""
     try:
-        _validator(kind)
+        if _validator(kind) is None:
+            _json_validator(kind)
     except Exception as error:
         reason = str(error).splitlines()[0].rstrip(".")
         return f"{kind.__name__} is a Query of a type that pydantic cannot read ({reason})."

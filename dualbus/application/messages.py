@@ -228,8 +228,23 @@ def is_private(mark: object) -> bool:
 
 def result_type(kind: type[Query[Any]]) -> Any:
     """Return R of a `Query[R]`; Any for a query that names no type."""
+    types: dict[Any, Any] = {}  # by type variable, of the classes between the query and Query
     for base in kind.__mro__:
-        generic = base.__dict__.get("__pydantic_generic_metadata__", {})
-        if generic.get("origin") is Query:
-            return generic["args"][0]
+        generic = base.__dict__.get("__pydantic_generic_metadata__") or {"origin": None}
+        if generic["origin"] is Query:
+            return _with_types(generic["args"][0], types)
+        if generic["origin"] is not None:
+            variables = generic["origin"].__pydantic_generic_metadata__["parameters"]
+            types |= zip(variables, (_with_types(part, types) for part in generic["args"]), strict=False)
     return Any
+
+
+def _with_types(annotation: Any, types: dict[Any, Any]) -> Any:
+    """Return an annotation with types in place of its type variables."""
+    if isinstance(annotation, TypeVar):
+        return types.get(annotation, annotation)
+    model = getattr(annotation, "__pydantic_generic_metadata__", None)
+    variables = model["parameters"] if model else getattr(annotation, "__parameters__", ())
+    if types.keys().isdisjoint(variables):
+        return annotation
+    return annotation[tuple(types.get(variable, variable) for variable in variables)]
