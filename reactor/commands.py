@@ -21,7 +21,6 @@ from dualbus.protocol.origin import MARK
 
 PAUSE_SECONDS, PAUSE_SECONDS_MAX = 0.05, 1.0  # while the cluster is unavailable
 DEPTH = "depth"  # in the metadata of a command: the length of the chain of reactions
-NOT_SUPPORTED = {"not_supported", "malformed", "unknown_dest"}
 
 Send: TypeAlias = Callable[[str, Mapping[str, Any], str, Mapping[str, Any]], Awaitable[Any]]
 """Sends type, payload, key and origin of a command; raises a DualbusError."""
@@ -82,7 +81,7 @@ class Commands:
             except Executed:
                 pass
             except Rejected as refused:
-                return self._refused(refused, key)
+                return self._refused(type_, refused, key)
             except HandlerError as failed:
                 # Several command buses may have died during the command, and one of them perhaps after the commit.
                 outcome = None if failed.outcome_known else self.log.outcomes([key]).get(key)
@@ -117,10 +116,16 @@ class Commands:
             raise OtherCommand(_other(outcome))
         return Rejected(*problems_from(outcome.errors)) if outcome.errors else None
 
-    def _refused(self, refused: Rejected, key: str) -> Rejected:
-        """Return a refusal of the application; raise CommandFailed if the cluster does not know the command."""
-        if refused.problems[0].code in NOT_SUPPORTED and not self.log.outcomes([key]):
-            raise CommandFailed(str(refused))
+    def _refused(self, type_: str, refused: Rejected, key: str) -> Rejected:
+        """Return a refusal of the log; raise CommandFailed for another, of which the log remembers nothing.
+
+        While a deployment is under way, commandbus may refuse the form of a command of another version.
+        """
+        if not self.log.outcomes([key]):
+            raise CommandFailed(
+                f"{type_} was refused before its decision: {refused}. Run the same version of the application in "
+                "commandbus and reactor, or correct the reaction."
+            )
         self.counters["refused"] += 1
         return refused
 
