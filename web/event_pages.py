@@ -35,9 +35,9 @@ class EventPages:
         self._head = head
         self._reading: dict[bytes, asyncio.Task[Page]] = {}
 
-    async def request(self, params: dict[str, Any]) -> dict[str, Any]:
+    async def request(self, client: AsyncClient, params: dict[str, Any]) -> dict[str, Any]:
         """Return the events after a position, as the cluster answers. Raises a DualbusError."""
-        session = self._client.session()  # of its own: the answer's position is that of the read model
+        session = client.session()  # of its own: the answer's position is that of the read model
         data: dict[str, Any] = await session.query(EVENTS, params)
         return data
 
@@ -88,6 +88,6 @@ class EventPages:
             task.exception()  # retrieved, also if all listeners are gone
 
     async def _page(self, params: dict[str, Any]) -> Page:
-        data = await self.request(params)
+        data = await self.request(self._client, params)
         frames = b"".join(frame(event["position"], to_json(event)) for event in data["events"])
         return Page(frames, data["position"], data["hash"], data["head"])

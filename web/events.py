@@ -31,8 +31,9 @@ def routes(site: Site) -> list[BaseRoute]:
         params = _params(request)
         if wants_stream(request):
             return _stream(request, params)
+        client = site.clients.of(request.scope)  # streams share a client: many pages of a caller would delay them
         with _names_of_parameters():
-            return Response(to_json(await site.event_pages.request(params)), media_type=JSON)
+            return Response(to_json(await site.event_pages.request(client, params)), media_type=JSON)
 
     def _stream(request: Request, params: dict[str, Any]) -> Response:
         if "limit" in params:

@@ -24,6 +24,7 @@ class Site:
     def __init__(self, app: App, settings: Settings, clients: Clients, streams_max: int) -> None:
         self.app = app
         self.settings = settings
+        self.clients = clients
         self.reports = clients.reports
         self.curl = f"curl -H @{shlex.quote(str(settings.keys / HEADER_FILE))}" if settings.keys else "curl"
         self.timeout_seconds = settings.timeout_ms / 1000

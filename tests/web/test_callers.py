@@ -1,15 +1,22 @@
 """Callers are isolated: the waiting calls and the bodies of a caller take no room of others."""
 
+import asyncio
 import re
 import signal
 import socket
 from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 
+from dualbus.runtime.settings import Settings
 from dualbus.testing import Cluster, until
 from tests.web.conftest import wait_until_serving
+from tests.web.shop import app
+from web.app import WebApp
+from web.site import Site
 
 HOSTILE = "127.0.0.2"  # with keys off, an address is a caller
 
@@ -89,3 +96,39 @@ def test_many_callers_share_a_bounded_number_of_connections(open_cluster: Cluste
     clients = re.search(r"^dualbus_clients (\d+)", get(1, "/metrics").text, re.MULTILINE)
     assert clients
     assert 64 <= int(clients[1]) <= 66  # and those of streams and reports
+
+
+class Replying:
+    """The client of a caller: each query has a reply at once, or none."""
+
+    def __init__(self, reply: dict[str, Any] | None) -> None:
+        self._reply = reply
+
+    def session(self) -> "Replying":
+        return self
+
+    async def query(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        return self._reply if self._reply is not None else await asyncio.Future()
+
+
+def test_a_page_of_events_does_not_wait_for_the_pages_of_other_callers() -> None:
+    page = {"events": [], "position": 7, "hash": "", "head": 7}
+    clients: dict[str, Any] = {HOSTILE: Replying(None), "127.0.0.1": Replying(page)}
+    shared = Replying(None)  # between all streams
+    of_callers: Any = SimpleNamespace(of=lambda scope: clients[scope["client"][0]], streams=shared, reports=shared)
+    settings = Settings.from_env({"DUALBUS_KEYS": "off"})
+    web_app: Any = WebApp(Site(app, settings, of_callers, streams_max=1))
+
+    async def get(address: str) -> Any:
+        transport = httpx.ASGITransport(web_app, client=(address, 1))
+        async with httpx.AsyncClient(base_url="http://localhost", transport=transport) as caller:
+            return (await caller.get("/events?after=7")).json()
+
+    async def scenario() -> None:
+        waiting = asyncio.create_task(get(HOSTILE))
+        async with asyncio.timeout(5):
+            assert await get("127.0.0.1") == page
+        assert not waiting.done()
+        waiting.cancel()
+
+    asyncio.run(scenario())
