@@ -1,7 +1,6 @@
 """Access by tokens: the holder of a request, and the paths that it permits."""
 
 import asyncio
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
@@ -57,11 +56,8 @@ class Access:
         return answer
 
     def _of_cookie(self, scope: Scope) -> str:
-        try:
-            cookie = SimpleCookie(Request(scope).field(b"cookie")).get(self._cookie)
-        except CookieError:
-            return ""
-        return cookie.value if cookie else ""
+        # SimpleCookie would drop the token together with a cookie of another program that it cannot parse.
+        return Request(scope).cookies.get(self._cookie, "")
 
 
 def actor_of(scope: Scope) -> str | None:

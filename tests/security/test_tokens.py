@@ -165,6 +165,20 @@ def test_a_browser_moves_the_token_from_the_address_to_a_cookie(http: httpx.Clie
     assert http.get("/queries/ListUsers").status_code == 200
 
 
+@pytest.mark.parametrize("other", ['theme={"dark":true}', "_xsrf=2|ab", "seen", "a b=c", "path=/", "name=é".encode()])
+def test_the_cookie_of_a_token_is_accepted_beside_every_cookie_of_other_programs(
+    http: httpx.Client, admin: Operator, other: str | bytes
+) -> None:
+    http.get(admin("tokens", "show").strip())
+    own = "; ".join(f"{name}={text}" for name, text in http.cookies.items()).encode()
+    http.cookies.clear()
+    assert http.get("/queries/ListUsers").status_code == 401
+
+    foreign = other if isinstance(other, bytes) else other.encode()
+    for cookies in (foreign + b"; " + own, own + b"; " + foreign):
+        assert http.get("/queries/ListUsers", headers={b"Cookie": cookies}).status_code == 200
+
+
 def test_a_removed_token_ends_its_streams(http: httpx.Client, admin: Operator) -> None:
     bob = token(admin, "bob", *ALL)
     until(lambda: http.get("/", headers=bob).status_code == 200)
