@@ -107,7 +107,7 @@ class Effects:
             raise
 
     async def _run(self, job: Job) -> None:
-        for index, reactor in enumerate(self._reactors.by_event[type(job.event)]):
+        for index, reactor in enumerate(self._reactors.of(job.event)):
             async with self._slots:
                 self.under_way += 1
                 try:

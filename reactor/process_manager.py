@@ -61,7 +61,7 @@ class ProcessManager:
                 final=True,
             )
         job.timers.clear()
-        found = self._steps(job, key, self._reactors.by_event[type(job.event)], job.event)
+        found = self._steps(job, key, self._reactors.of(job.event), job.event)
         await self.execute(job, key, found)
 
     async def execute(self, job: Job, key: str, found: Sequence[Step]) -> None:

@@ -64,6 +64,10 @@ class Reactors:
             if found := [reactor for accepts, reactor in self.accepts if issubclass(kind, accepts)]:
                 self.by_event[kind] = found
 
+    def of(self, event: Event) -> list[Reactor]:
+        """Return the functions for an event; none if a new version has removed them: the event was parked before."""
+        return self.by_event.get(type(event), [])
+
     def yields(self) -> list[type[Any]]:
         """Return the commands that the reaction may execute, as far as the annotations name them, by name."""
         reactors = [reactor for _, reactor in self.accepts] + list(self.refusals.values())

@@ -10,17 +10,22 @@ import pytest
 
 from dualbus import App, Attempt, Command, Later, Past, Reaction, Rejected
 from dualbus.reactions.store import ReactionStore
-from dualbus.testing import InProcess
+from dualbus.testing import InProcess, until
 from tests.reactions.shop import (
     COMMANDS,
     CancelOrder,
     OrderEvent,
     OrderPlaced,
+    PaymentReceived,
     PaymentRequested,
     PlaceOrder,
+    ReceivePayment,
     RequestPayment,
+    ShipOrder,
     cancel_order,
     place,
+    receive_payment,
+    ship_order,
 )
 from tests.reactions.test_takeovers import run_host
 
@@ -84,3 +89,48 @@ def test_a_command_that_another_version_refuses_is_executed_after_the_deployment
         # When a reactor of the new version reacts to the event
         assert run_host(tmp_path / "new", new, memory) == []
         assert [event.type for event in log.read(0, 100)] == ["OrderPlaced", "PaymentRequested"]
+
+
+def request_payment(command: RequestPayment, past: Past) -> Iterator[PaymentRequested]:
+    raise OSError
+    yield PaymentRequested(order=command.order, amount=command.amount)
+
+
+def ask(event: OrderPlaced, past: Past) -> Iterator[RequestPayment]:
+    yield RequestPayment(order=event.order, amount=1)
+
+
+def ship(event: PaymentReceived, past: Past) -> Iterator[ShipOrder]:
+    yield ShipOrder(order=event.order)
+
+
+async def ask_after_effect(event: OrderPlaced, attempt: Attempt) -> AsyncIterator[RequestPayment]:
+    yield RequestPayment(order=event.order, amount=1)
+
+
+async def ship_after_effect(event: PaymentReceived, attempt: Attempt) -> AsyncIterator[ShipOrder]:
+    yield ShipOrder(order=event.order)
+
+
+@pytest.mark.parametrize("functions", [[ask, ship], [ask_after_effect, ship_after_effect]])
+def test_a_parked_event_whose_function_was_removed_finishes_and_releases_its_followers(
+    tmp_path: Path, functions: list[Any]
+) -> None:
+    decisions: list[Any] = [place, receive_payment, request_payment, ship_order]
+    old, new = (
+        App(
+            commands=decisions,
+            events=[OrderEvent],
+            reactions=[Reaction("orders", on=on, since="beginning", pause=0.05)],
+        )
+        for on in (functions, functions[1:])
+    )
+    with InProcess(App(commands=decisions, events=[OrderEvent])) as memory:
+        memory.command(PlaceOrder(order="a"))
+        memory.command(ReceivePayment(order="a"))
+        assert run_host(tmp_path, old, memory) == [1, 2]  # the second follows the first
+
+        until(lambda: run_host(tmp_path, new, memory) == [])
+
+        types = [event.type for event in memory._decider.log.read(0, 100)]
+        assert types == ["OrderPlaced", "PaymentReceived", "OrderShipped"]
