@@ -12,7 +12,7 @@ from typing import Any
 
 import uuid_utils
 
-from dualbus.log.body import BEGINNING, NewCommit, check_identity, packed, unpacked, verified
+from dualbus.log.body import BEGINNING, NewCommit, check_identity, check_not_moved, packed, unpacked, verified
 from dualbus.log.commits import CommitLog, CommitLogUnreachable, OutcomeUnknown
 from dualbus.log.contract import (
     Appended,
@@ -27,7 +27,7 @@ from dualbus.log.sqlite.schema import SHARED_NAME
 from dualbus.log.sqlite.writer import SqliteLog, new_commit, new_identity, new_secret
 from dualbus.log.writers import ANNOUNCE_SECONDS, Announcement, Writers, read_announcement
 from dualbus.readmodel.checkpoints import check_log_is_complete
-from dualbus.runtime.files import usable, write_private
+from dualbus.runtime.files import is_there, usable, write_private
 
 PUT_SECONDS = 12.0  # an election takes up to 9 seconds
 CLAIM_SECONDS = 3.0
@@ -63,7 +63,10 @@ class SharedLog(SqliteLog):
     # Opening.
 
     def _check_role(self, folder: Path) -> None:
-        """Mark the folder as that of a replica."""
+        """Accept a log of one machine: `_check` compares the log with the commit log before its folder is marked."""
+
+    def _mark(self, folder: Path) -> None:
+        """Mark the folder as that of a replica, before the first commit of the commit log is written to the log."""
         with usable(folder):
             write_private(folder / SHARED_NAME, self._commits.name)
 
@@ -81,6 +84,7 @@ class SharedLog(SqliteLog):
         body = unpacked(first[0], 1)
         with usable(folder), self._new_file(body.identity, body.secret):
             self._catch_up()
+            self._mark(folder)
 
     def _begin(self) -> None:
         """Put the first commit. If another machine is first, its commit is the first."""
@@ -90,12 +94,13 @@ class SharedLog(SqliteLog):
 
     def _check(self, folder: Path) -> None:
         """Follow the commit log, then check the log: a replica may be behind log.head, and never for long."""
-        self._check_end()
+        self._check_end(replica=is_there(folder / SHARED_NAME))
+        self._mark(folder)
         self._catch_up()
         check_log_is_complete(folder, self)
 
-    def _check_end(self) -> None:
-        """Raise LogDamaged if the commit log differs from the last commit of the replica, or lacks this commit."""
+    def _check_end(self, *, replica: bool) -> None:
+        """Raise LogError if the commit log differs from the last commit of the log here, or lacks this commit."""
         number = self._end.number
         until = time.monotonic() + LOST_SECONDS
         for first in self._commits.get(0, 1):  # a shorter commit log, such as of a restored log, has lost nothing
@@ -104,12 +109,18 @@ class SharedLog(SqliteLog):
             if found := self._commits.get(number - 1, 1):
                 body = unpacked(found[0], number)
                 check_identity(body, self.identity)
+                check_not_moved(body)
                 if body.hash != self._end.hash:
                     raise LogDamaged(
                         f"The replica in {self._path.parent} differs from the commit log at commit {number} or "
                         "before: verify it with `dualbus verify`; to copy the commit log again, move log.db* away."
                     )
                 return
+            if not replica:
+                raise LogError(
+                    f"The log in {self._path.parent} is of one machine, and {self._commits.name} lacks its commits: "
+                    "copy the log with `dualbus move` first, or correct DUALBUS_LOG."
+                )
             if time.monotonic() > until:
                 raise self._lost(self._commits.tail() or 0)
             time.sleep(LOST_PAUSE_SECONDS)
