@@ -15,7 +15,7 @@ from dualbus.application.messages import Event
 from dualbus.cli import output
 from dualbus.cli.settings import settings
 from dualbus.log.contract import VerificationError
-from dualbus.log.engine import KEPT_NAME, LogCopy, log_file, move_into, open_audit
+from dualbus.log.engine import KEPT_NAME, LogCopy, forget_shared, log_file, move_into, open_audit
 from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.log.head import Acknowledged, read_head
 from dualbus.operations.upgrade import upgrade as upgrade_log
@@ -72,6 +72,7 @@ def restore(
         if acknowledged and (lacks := copy.lacks(acknowledged)):
             output.note(lacks)
         copy.close()
+        forget_shared(found.data)  # no commit log has the new incarnation
         move_into(found.data, folder)
     output.line(f"The log in {found.data} goes up to position {position}, and its chain is whole. Start the cluster.")
 

@@ -25,12 +25,15 @@ def move(
     commits, set DUALBUS_LOG and start the cluster.
 
     Back to this machine, with `sqlite:` and the DUALBUS_LOG of the machines: stop commandbus on all machines first.
+    From several machines to another address: move the log back to this machine first. After `dualbus restore`: stop
+    commandbus on all machines first.
     """
     data = settings().data
     if to == ONE_MACHINE:
         _move_back(settings())
         return
     with closing(open_commit_log(to, create=True)) as commits:
+        _check_no_other(commits, data)
         number = _fill(commits, data, "Moving")
         try:
             lock = lock_data(data, "log", "commandbus writes the log")
@@ -41,12 +44,27 @@ def move(
             )
             return
         try:
+            _check_no_other(commits, data)
             number = _fill(commits, data, "Moving")  # commits of a commandbus that has stopped meanwhile
             # From now on, commandbus refuses the settings of one machine: two writers would acknowledge commits.
             mark_shared(data, commits.name)
         finally:
             lock.release()
     output.line(f"The log has moved, with {number} commits. Set DUALBUS_LOG to this address, and start the cluster.")
+
+
+def _check_no_other(commits: CommitLog, data: Path) -> None:
+    """Raise WrongUse for a replica of another commit log, to which the other machines would continue to write.
+
+    Another commit log of the same name, such as on other servers, is empty.
+    """
+    name = shared_name(data)
+    if name and (name != commits.name or commits.tail() == 0):
+        raise output.WrongUse(
+            f"The log in {data} is a replica of {name}: stop commandbus on all machines, run `dualbus move sqlite:` "
+            "with the DUALBUS_LOG of the machines, so that no machine writes there any more, and then this command "
+            "again. To fill a stream that has lost its commits, run `dualbus refill`."
+        )
 
 
 def refill() -> None:
