@@ -78,10 +78,21 @@ def refill() -> None:
     lock = lock_data(found.data, "log", "commandbus writes the log")
     try:
         with closing(open_commit_log(found.log, create=True)) as commits:
+            _check_address(commits, found.data)
             number = _fill(commits, found.data, "Filling")
     finally:
         lock.release()
     output.line(f"The commit log has all {number} commits of {found.data}. Start commandbus on all machines.")
+
+
+def _check_address(commits: CommitLog, data: Path) -> None:
+    """Raise WrongUse for a replica of another commit log than that of DUALBUS_LOG, such as an earlier one."""
+    name = shared_name(data)
+    if name and name != commits.name:
+        raise output.WrongUse(
+            f"The log in {data} is a replica of {name}, and DUALBUS_LOG is the address of {commits.name}: set "
+            "DUALBUS_LOG to the address of the first for this command."
+        )
 
 
 def _fill(commits: CommitLog, data: Path, what: str) -> int:
@@ -96,6 +107,7 @@ def _move_back(found: Settings) -> None:
     try:
         if found.log != ONE_MACHINE:
             with closing(open_commit_log(found.log, create=False)) as commits:
+                _check_address(commits, data)
                 end(commits, data, found.host)
         elif name := shared_name(data):
             raise output.WrongUse(

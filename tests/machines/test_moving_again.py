@@ -62,3 +62,22 @@ def test_a_move_to_an_empty_commit_log_of_the_same_name_is_refused(cluster: Clus
     with pytest.raises(AssertionError, match=r"that\s+has\s+lost\s+its\s+commits,\s+run\s+`dualbus\s+refill`"):
         dualbus(cluster, "move", url)
     assert bodies(url) == []
+
+
+@pytest.mark.parametrize("command", [("move", "sqlite:"), ("refill",)])
+def test_a_replica_is_neither_moved_back_nor_put_into_a_commit_log_with_the_address_of_an_earlier_one(
+    cluster: Cluster, url: str, folder: Path, one_server: Servers, command: tuple[str, ...]
+) -> None:
+    new = one_server.new_url()
+    opened(url, cluster.data).close()
+    cluster.environ["DUALBUS_LOG"] = url
+    dualbus(cluster, "move", "sqlite:")
+    dualbus(cluster, "move", new)
+    before = bodies(url)
+    with closing(opened(new, folder / "two")) as two:
+        wrong = rf"replica\s+of\s+NATS\s+stream\s+{read_address(new).stream},\s+and\s+DUALBUS_LOG"
+        with pytest.raises(AssertionError, match=wrong):
+            dualbus(cluster, *command)
+        assert bodies(url) == before
+        assert two.append([decided("next", event())]).decisions == 1
+    opened(new, cluster.data).close()
