@@ -245,7 +245,8 @@ class Workers:
                 self._answers.time_out(request)
                 continue
             after = request.after
-            if after > self.head and not self.shared:
+            # A command that was sent before has perhaps been executed: another sending under its key finds out.
+            if after > self.head and not self.shared and not (request.sent and request.key):
                 self._answers.answer(request, error(request.msg_id, Code.UNAVAILABLE, beyond(after, self.head)))
                 continue
             if request.session.position > after:

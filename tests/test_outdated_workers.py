@@ -4,7 +4,7 @@ from dualbus.gateway.bus import Bus
 from dualbus.log.identity import Identity
 from dualbus.protocol.codes import Code
 from dualbus.protocol.records import Heartbeat
-from tests.desk import LOG, Desk, query
+from tests.desk import LOG, Desk, command, query
 
 RESTORED = Identity("log-1", "life-2")
 
@@ -93,3 +93,21 @@ def test_a_querybus_is_not_kept_for_a_slow_request_that_is_gone() -> None:
     # Then quick requests are sent again
     desk.ask(query(3))
     assert desk.dispatched() == [3]
+
+
+def test_a_command_that_was_sent_is_not_refused_for_its_position_after_a_restore() -> None:
+    # Given a command in flight, and one behind it, both of a session at the end of the log
+    desk = Desk()
+    desk.greet("commandbus", b"c", credit=1, position=100)
+    desk.ask(command(1, key="k", after=100), command(2, after=100))
+    assert desk.dispatched() == [1]
+
+    # When an earlier log is restored
+    desk.router.workers.lost(b"c", "disconnected")
+    desk.greet("commandbus", b"c2", identity=RESTORED, position=50)
+
+    # Then only the command that no commandbus has received is refused; the other is sent again under its key
+    assert [(work.body["msg_id"], work.key) for _, work in desk.dispatch()] == [(1, "k")]
+    assert desk.told() == [(2, Code.UNAVAILABLE)]
+    desk.answer(b"c2", position=51)
+    assert desk.told() == [(1, "ok")]
