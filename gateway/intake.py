@@ -14,6 +14,7 @@ from dualbus.protocol.codec import HostileBatch
 from dualbus.protocol.codes import WireError
 
 BYTES_MAX, ALL_BYTES_MAX = 8 << 20, 64 << 20
+OVERHEAD_BYTES = 128  # of the memory of a batch beside its content: also empty batches reach the bounds
 LARGE_BYTES = 1 << 18  # of a batch that takes a slice to be split
 
 
@@ -36,7 +37,7 @@ class Inbox:
             return messages
         if not self._batch:
             packed = self.batches.popleft()
-            self.bytes -= len(packed)
+            self.bytes -= len(packed) + OVERHEAD_BYTES
             try:
                 self._batch = HostileBatch(packed)
             except WireError as error:
@@ -75,8 +76,9 @@ class Intake:
             )
         self._unread += not inbox
         inbox.batches.append(packed)
-        inbox.bytes += len(packed)
-        self._bytes += len(packed)
+        size = len(packed) + OVERHEAD_BYTES
+        inbox.bytes += size
+        self._bytes += size
 
     def next_slice(self) -> tuple[bytes, list[Any]]:
         """Return the next client and its next messages; afterwards call `charge` with the time they took."""

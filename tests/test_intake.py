@@ -93,6 +93,16 @@ def test_a_client_with_too_much_unread_is_refused_and_the_others_are_not() -> No
     intake.put(b"greedy", pack(["more"]))
 
 
+def test_empty_batches_are_bounded_too_and_leave_their_room_when_they_are_read() -> None:
+    intake = Intake()
+    for _ in range(2):
+        for _ in range(BYTES_MAX // 128):
+            intake.put(b"greedy", b"")
+        with pytest.raises(WireError, match="unread"):
+            intake.put(b"greedy", b"")
+        assert served(intake, {b"greedy": 0}, BYTES_MAX) == [b"greedy"] * (BYTES_MAX // 128)
+
+
 def test_a_batch_that_is_none_is_reported_with_its_client_and_the_next_is_read() -> None:
     intake = Intake()
     intake.put(b"a", b"\xc1")
