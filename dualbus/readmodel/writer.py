@@ -59,15 +59,17 @@ class ReadModelWriter(Handle):
         if (self.projection, sql) in self._known:
             return super()._rows(sql, values)
         self._touched.clear()
-        rows = super()._rows(sql, values, can_cache=False)  # SQLite calls the guard when a statement is prepared
-        self._note_uses(sql)
-        return rows
-
-    def _note_uses(self, sql: str) -> None:
-        """Note the projections whose tables the running projection has used: they are copied or built together."""
+        try:
+            rows = super()._rows(sql, values, can_cache=False)  # SQLite calls the guard when a statement is prepared
+        finally:  # a statement can fail because of the rows of another projection
+            self._note_uses()
         if len(self._known) >= STATEMENTS_KNOWN_MAX:
             self._known.clear()
         self._known.add((self.projection, sql))
+        return rows
+
+    def _note_uses(self) -> None:
+        """Note the projections whose tables the running projection has used: they are copied or built together."""
         part = self._stored.get(self.projection)
         for table in self._touched:
             owner = self._owners.get(table.lower(), self.projection)

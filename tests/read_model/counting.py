@@ -49,6 +49,15 @@ def rank(sold: Sold, tables: Tables) -> None:
     tables.execute("INSERT INTO ranks (item, n) VALUES (?, ?)", (sold.item, row["n"] if row else 0))
 
 
+def note_first(sold: Sold, tables: Tables) -> None:
+    """Note the count at the first sale of an item: 1, and at the end of the log a count that the table refuses."""
+    tables.execute(
+        "INSERT INTO firsts SELECT item, n FROM counts WHERE item = ?1 AND NOT EXISTS "
+        "(SELECT 1 FROM firsts WHERE item = ?1)",
+        (sold.item,),
+    )
+
+
 COUNTS = Projection("counts", 1, "CREATE TABLE counts (item TEXT PRIMARY KEY, n INTEGER)", [count])
 COUNTS_2 = Projection("counts", 2, COUNTS.tables, [count])
 COUNTS_RETURNS = Projection("counts", 1, COUNTS.tables, [count, uncount])
@@ -64,6 +73,7 @@ LOUD = Projection(
     "loud", 1, "CREATE TABLE loud (item TEXT, said TEXT AS (upper(item) || '-loud') STORED, at AS (1))", [shout]
 )
 RANKS = Projection("ranks", 1, "CREATE TABLE ranks (item TEXT, n INTEGER)", [rank])
+FIRSTS = Projection("firsts", 1, "CREATE TABLE firsts (item TEXT, n INTEGER CHECK (n = 1))", [note_first])
 
 
 def app(*projections: Projection) -> App:
@@ -95,6 +105,7 @@ class Shop:
         builder = Builder(self.path(*projections), app(*projections), self.reader, Interrupt(), keep=keep)
         while not builder.done or not builder.updater or builder.updater.behind:
             builder.build()
+            assert builder.failure is None, builder.failure
         builder.updater.writer.close()
         return builder
 

@@ -18,6 +18,7 @@ from tests.read_model.counting import (
     COUNTS,
     COUNTS_2,
     COUNTS_RETURNS,
+    FIRSTS,
     LOUD,
     RANKS,
     SALES,
@@ -96,6 +97,18 @@ def test_a_new_projection_that_reads_copied_tables_has_their_rows_of_each_earlie
     assert builder.copied.names == frozenset()
     ranks = shop.rows(COUNTS, SALES, RANKS, sql="SELECT n FROM ranks WHERE item = 'a' ORDER BY rowid LIMIT 3")
     assert [row["n"] for row in ranks] == [1, 2, 3]
+
+
+def test_a_new_projection_that_fails_with_the_rows_of_copied_tables_is_built_with_them(shop: Shop) -> None:
+    shop.sell(100)
+    shop.build(COUNTS, SALES)
+
+    assert shop.build(COUNTS, SALES, FIRSTS).copied.names == frozenset()
+
+    assert shop.rows(COUNTS, SALES, FIRSTS, sql="SELECT item, n FROM firsts ORDER BY item") == [
+        {"item": item, "n": 1} for item in "abc"
+    ]
+    assert "at position 100 is what the log gives" in verified(shop, COUNTS, SALES, FIRSTS)
 
 
 def test_tables_with_foreign_keys_to_those_of_another_projection_are_built_with_them(shop: Shop) -> None:
