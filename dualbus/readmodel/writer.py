@@ -94,8 +94,8 @@ class ReadModelWriter(Handle):
             self.execute_internal(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))  # noqa: S608
             if self._uses_changed:
                 self.execute_internal(f"UPDATE {CHECKPOINT_TABLE} SET projections = ?", (json.dumps(self._stored),))  # noqa: S608
-                self._uses_changed = False
             self.execute_internal("COMMIT")
+            self._uses_changed = False
         except apsw.Error as error:
             self.roll_back()
             raise ReadModelBusyError(f"The read model could not be written: {error}.") from None

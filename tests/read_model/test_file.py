@@ -3,6 +3,7 @@
 import os
 import time
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -13,6 +14,7 @@ from dualbus.application.tables import Interrupted
 from dualbus.log.contract import NO_HASH
 from dualbus.log.identity import Identity
 from dualbus.readmodel.checkpoints import checkpoints
+from dualbus.readmodel.copying import unchanged
 from dualbus.readmodel.file import Checkpoint, Damaged, NotAllowed, ReadModelBusyError, create, file_name
 from dualbus.readmodel.memory import ModelInMemory
 from dualbus.readmodel.reader import ReadModelReader
@@ -287,3 +289,28 @@ def test_the_witnesses_are_the_checkpoints_of_every_read_model_that_can_be_read(
         writer.commit(7, b"seven")
 
     assert checkpoints(folder) == [Checkpoint(LOG, 0, NO_HASH), Checkpoint(LOG, 7, b"seven")]
+
+
+def test_the_tables_that_a_projection_uses_are_recorded_also_after_a_commit_that_failed(folder: Path) -> None:
+    # Given a projection that uses the tables of another in a transaction whose commit fails
+    parents = "CREATE TABLE sums (id INTEGER PRIMARY KEY, sum REFERENCES sums DEFERRABLE INITIALLY DEFERRED)"
+    sums = Projection("sums", 1, parents, [])
+    path = folder / "read-sums.db"
+    create(path, [USERS, sums], LOG)
+    with closing(ReadModelWriter(path)) as writer:
+        writer.projection = "sums"
+        writer.begin()
+        writer.execute("INSERT INTO sums (sum) SELECT sum(age) FROM users")
+        writer.execute("INSERT INTO sums (sum) VALUES (99)")
+        with pytest.raises(ReadModelBusyError, match="FOREIGN KEY"):
+            writer.commit(1, b"one")
+
+        # When the next transaction is committed
+        writer.begin()
+        writer.execute("INSERT INTO sums (sum) SELECT sum(age) FROM users")
+        writer.commit(1, b"one")
+
+    # Then a build after a change of the other projection copies neither
+    with closing(ReadModelWriter(path)) as again:
+        assert unchanged(again.projections, [sums, USERS]) == {"sums", "users"}
+        assert unchanged(again.projections, [sums, replace(USERS, version=2)]) == frozenset()
