@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dualbus.runtime.errors import AlreadyRunningError, ConfigError, DataError, FatalError
 
+CHUNK_BYTES = 1 << 18
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DISK = {errno.EROFS, errno.EIO}
 _OTHER_FOLDER = "point DUALBUS_DATA to a folder that this user can make, read and write"
@@ -103,6 +104,18 @@ def sync_file(path: Path) -> None:
     """Flush the content of a file to disk, whichever process wrote it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_again(path: Path) -> None:
+    """Write the content of a file again in place, and flush the file to disk."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        offset = 0
+        while chunk := os.pread(descriptor, CHUNK_BYTES, offset):
+            offset += os.pwrite(descriptor, chunk, offset)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

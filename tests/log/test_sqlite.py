@@ -74,6 +74,29 @@ def test_every_commit_is_synced_before_append_returns(engine: SqliteEngine) -> N
         assert log._db.pragma("journal_mode") == "wal"
 
 
+def test_a_start_writes_the_commits_in_the_wal_again_also_beside_a_reader_of_an_old_snapshot(
+    engine: SqliteEngine,
+) -> None:
+    # Given a reader at an earlier position, and later commits whose fsync may have failed
+    files = [engine.folder / name for name in (FILE_NAME, f"{FILE_NAME}-wal")]
+    with closing(apsw.Connection(str(files[0]), flags=apsw.SQLITE_OPEN_READONLY)) as reader:
+        with engine.writer() as log:
+            reader.execute("BEGIN; SELECT count(*) FROM events").fetchall()
+            log.append([decided(f"later{number}", event("a", data="x" * 5000)) for number in range(100)])
+        before = [path.read_bytes() for path in files]
+        os.utime(files[1], ns=(1, 1))
+
+        # When the log is opened by a writer
+        with engine.writer() as log:
+            # Then the -wal was written again, and no byte was changed
+            assert log.head().position == 201
+            assert files[1].stat().st_mtime_ns > 1
+            assert [path.read_bytes() for path in files] == before
+        assert reader.execute("SELECT count(*) FROM events").get == 101
+    with engine.reader() as reading:
+        assert reading.head().position == 201
+
+
 def test_two_new_logs_are_two(folder: Path) -> None:
     with SqliteEngine(folder / "one").writer() as one, SqliteEngine(folder / "two").writer() as two:
         assert one.identity.log != two.identity.log

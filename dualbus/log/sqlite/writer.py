@@ -46,7 +46,7 @@ from dualbus.log.sqlite.schema import (
     insert_sql,
 )
 from dualbus.readmodel.checkpoints import check_log_is_complete
-from dualbus.runtime.files import is_there, lock_data, make_folder, sync_file, sync_folder, usable
+from dualbus.runtime.files import is_there, lock_data, make_folder, sync_folder, usable, write_again
 from dualbus.runtime.sqlite_errors import readable, unusable
 
 
@@ -111,19 +111,19 @@ class SqliteLog(SqliteLogReader):
         check_log_is_complete(folder, self)
 
     def _make_durable(self) -> None:
-        """Sync the commits found: a writer killed between write and fsync left the last commits in memory only.
+        """Make the commits found durable: a killed writer, or a failed fsync, left the last commits in memory only.
 
-        These commits are acknowledged and published from now on. After a failed fsync, only a second write helps:
-        the checkpoint does this. The checkpoint needs disk space and does not wait for readers.
+        These commits are acknowledged and published from now on. After a failed fsync, the system takes the pages for
+        written, so only a second write helps. A checkpoint is none: it stops at the snapshot of a reader. The lock
+        of the writer is held and no transaction is open, so no process writes the -wal meanwhile.
         """
         try:
-            sync_file(self._path.with_name(self._path.name + "-wal"))
+            write_again(self._path.with_name(self._path.name + "-wal"))
             sync_folder(self._path.parent)
-            self._db.wal_checkpoint()
-        except apsw.FullError:
-            pass
-        except (apsw.Error, OSError) as error:
-            raise LogError(f"{self._path} cannot be made durable ({error}): check the disk.") from None
+        except OSError as error:
+            raise LogError(
+                f"{self._path} cannot be made durable ({error}): check the disk and its free space."
+            ) from None
 
     def _load_head(self) -> None:
         last = self._db.execute(
