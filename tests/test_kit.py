@@ -6,9 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -29,7 +30,7 @@ from dualbus import (
 from dualbus.application.messages import Invalid
 from dualbus.protocol.codes import WireError
 from dualbus.readmodel.file import NotAllowed
-from dualbus.testing import Cluster, answer, decide, problems, project
+from dualbus.testing import Cluster, InProcess, answer, decide, problems, project
 from dualbus.testing.differences import differences
 from tests.conftest import ROOT
 from users import app as users
@@ -219,6 +220,40 @@ def test_a_query_is_answered_from_the_events_given() -> None:
     assert answer(users, given=[ADA], when=GetUser(user_id="u-1")) == {"id": "u-1", "name": "Ada"}
     assert answer(users, given=[ADA], when=GetUser(user_id="u-2")) is None
     assert answer(users, given=[BOB, ADA], when=ListUsers(limit=1)) == [{"id": "u-1", "name": "Ada"}]
+
+
+class Ship(Command):
+    at: datetime
+    extra: Any = None
+
+
+class Shipped(Event):
+    room: Annotated[str, ROOM] = "r"
+    at: datetime
+
+
+def ship(command: Ship, past: Past) -> Iterator[Shipped]:
+    yield Shipped(at=command.at + timedelta(days=1))
+
+
+class Due(Query[str]):
+    at: datetime
+
+
+def due(query: Due, tables: ReadOnlyTables) -> str:
+    return (query.at + timedelta(days=1)).astimezone(UTC).isoformat()
+
+
+def test_a_message_arrives_as_a_client_sends_it() -> None:
+    app = App(commands=[ship], queries=[due])
+    at = datetime(2026, 10, 24, 12, tzinfo=ZoneInfo("Europe/Berlin"))  # the offset arrives, and not the zone
+
+    assert decide(app, when=Ship(at=at)) == [Shipped(at=datetime(2026, 10, 25, 10, tzinfo=UTC))]
+    assert answer(app, when=Due(at=at)) == "2026-10-25T10:00:00+00:00"
+    with InProcess(app) as client:
+        assert client.query(Due(at=at)) == "2026-10-25T10:00:00+00:00"
+    with pytest.raises(AssertionError, match="cannot be sent: Ship is not the same when it is read"):
+        decide(app, when=Ship(at=at, extra=date(2026, 1, 31)))
 
 
 class Peek(Query):

@@ -5,7 +5,8 @@
     answer(app, given=[UserCreated(...)], when=GetUser(user_id="u-1"))
     steps = react(app, given=[OrderPlaced(...)], when=PaymentReceived(...))
 
-As in a cluster, events are converted to the JSON of the log and back, and answers to the wire format and back.
+As in a cluster, events are converted to the JSON of the log and back, and commands, queries and answers to the wire
+format and back.
 """
 
 import itertools
@@ -20,10 +21,11 @@ from dualbus.application import event_json
 from dualbus.application.answers import answer_of
 from dualbus.application.app import App, Projection
 from dualbus.application.errors import Problem, Rejected
-from dualbus.application.messages import Command, Event, Invalid, Message, Query, R, parse
+from dualbus.application.messages import Command, Event, Invalid, M, Message, Query, R, parse
 from dualbus.application.past import S, folded_types, initial, limited, matches, read_of
 from dualbus.application.reactions import Cancel, Later
 from dualbus.application.recorded import Origins
+from dualbus.application.requests import request_fields
 from dualbus.application.signatures import name_of
 from dualbus.application.tables import ReadOnlyTables
 from dualbus.application.tags import TagValue
@@ -53,11 +55,11 @@ def decide(
 ) -> list[Event]:
     """Return the events of a command. Raises Rejected if the decision does, and Invalid if `when` breaks its rules.
 
-    `past.new_id()` returns `ids` in order ("id-1", "id-2", … by default), `past.now()` returns `now`, and
-    `past.actor` is `actor`. Raises AssertionError for a given event that the decision has not read, because the event
+    The decision receives the command as a cluster reads it from a client. `past.new_id()` returns `ids` in order
+    ("id-1", "id-2", … by default), `past.now()` returns `now`, and `past.actor` is `actor`. Raises AssertionError for a given event that the decision has not read, because the event
     has no effect on the test.
     """
-    _check_rules(when)
+    when = _through_the_wire(when)
     decider = app.decisions.get(type(when))
     if decider is None:
         raise AssertionError(f"{type(when).__name__} is not among the commands of the application.")
@@ -74,7 +76,7 @@ def project(what: App | Projection, *, given: Iterable[Event]) -> ReadOnlyTables
 
 def answer(app: App, *, given: Iterable[Event] = (), when: Query[R]) -> R:
     """Return the answer to a query after the events."""
-    _check_rules(when)
+    when = _through_the_wire(when)
     function = app.answers.get(type(when))
     if function is None:
         raise AssertionError(f"{type(when).__name__} is not among the queries of the application.")
@@ -180,9 +182,12 @@ def _numbered() -> Iterator[str]:
     return (f"id-{number}" for number in itertools.count(1))
 
 
-def _check_rules(message: Message) -> None:
-    if errors := list(message.problems()):
-        raise Invalid(errors)
+def _through_the_wire(message: M) -> M:
+    """Return a message that is read from the fields that a client sends; raise Invalid if it breaks its rules."""
+    try:
+        return parse(type(message), request_fields(message))
+    except WireError as error:
+        raise AssertionError(f"{full_repr(message)} cannot be sent: {error}") from None
 
 
 def _through_the_log(event: E) -> E:
