@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from dualbus import Command, Problem, Text
 from dualbus.application.messages import Invalid, parse
@@ -151,3 +151,55 @@ def test_the_rules_see_the_values_that_a_right_message_would_have() -> None:
         "Other must be a whole number",
         "Day must be in this century",
     ]
+
+
+class Range(Command):
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+    low: int = Field(default=0, alias="from")
+    high: int = Field(default=0, alias="to")
+    name: Text = "a"
+
+    def problems(self) -> Iterable[str]:
+        if self.high <= self.low:
+            yield "To must be above from"
+
+
+class NamedRange(Range):
+    model_config = ConfigDict(validate_by_alias=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "sentences"),
+    [
+        (Range, {"low": 1, "high": 2}, ["Name is required"]),
+        (Range, {"from": 1, "high": 2}, ["Name is required"]),
+        (Range, {"low": 3, "high": 2}, ["Name is required", "To must be above from"]),
+        (Range, {"low": "x", "high": 0}, ["Low must be a whole number", "Name is required"]),
+        (NamedRange, {"low": 1, "high": 2}, ["Name is required"]),
+        (NamedRange, {"low": 3, "high": 2}, ["Name is required", "To must be above from"]),
+    ],
+)
+def test_the_rules_see_fields_that_are_sent_by_name(
+    kind: type[Command], fields: dict[str, Any], sentences: list[str]
+) -> None:
+    assert refused(kind, **fields, name=" ") == sentences
+
+
+class Split(Command):
+    first: str = ""
+    age: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def split(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        name = fields.pop("name", "")
+        return {"first": name.partition(" ")[0], **fields}
+
+    def problems(self) -> Iterable[str]:
+        if not self.first:
+            yield "A name is needed"
+
+
+def test_rules_are_not_checked_beside_wrong_fields_if_a_function_makes_the_fields() -> None:
+    assert refused(Split, name="Ada L", age="x") == ["Age must be a whole number"]
+    assert refused(Split, name="", age=1) == ["A name is needed"]

@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import SchemaValidator
 
 from dualbus.application.json_validation import json_schema, validate
@@ -13,22 +14,35 @@ from dualbus.application.schemas import validator_of
 def partial_message(kind: type[BaseModel], sent: dict[str, Any], error: ValidationError) -> Any:
     """Return a message of the right fields and the defaults; reading another attribute raises AttributeError.
 
-    Return None if the error is not one of single fields. Raises any exception of the author's validators.
+    Return None if the error is not one of single fields, or if a function of the author may change the fields before
+    they are read. Raises any exception of the author's validators.
     """
     places = [problem["loc"] for problem in error.errors(include_url=False, include_context=False)]
-    if not all(places):
+    validators = kind.__pydantic_decorators__.model_validators.values()
+    if not all(places) or any(one.info.mode != "after" for one in validators):
         return None
     wrong = {place[0] for place in places}
     values: dict[str, Any] = {}
     for name, field in kind.model_fields.items():
-        key = field.validation_alias or name
-        if key in sent and key not in wrong:
+        keys = _keys(kind, name, field)
+        key = next((each for each in keys if each in sent), None)
+        if not wrong.isdisjoint(keys):
+            continue
+        if key is not None:
             values[name] = validate(_field_validators(kind)[name], sent[key])
-        elif key not in wrong and not field.is_required():
+        elif not field.is_required():
             values[name] = field.get_default(call_default_factory=True, validated_data=values)
     message = kind.model_construct()
     object.__setattr__(message, "__dict__", values)
     return message
+
+
+def _keys(kind: type[BaseModel], name: str, field: FieldInfo) -> list[Any]:
+    """Return the keys under which a field may be sent, the first one first."""
+    config = kind.model_config
+    keys: list[Any] = [field.validation_alias or name] if config.get("validate_by_alias") is not False else []
+    by_name = config.get("populate_by_name") or config.get("validate_by_name")
+    return [*keys, name] if by_name else keys
 
 
 @cache

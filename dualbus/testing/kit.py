@@ -56,8 +56,8 @@ def decide(
     """Return the events of a command. Raises Rejected if the decision does, and Invalid if `when` breaks its rules.
 
     The decision receives the command as a cluster reads it from a client. `past.new_id()` returns `ids` in order
-    ("id-1", "id-2", … by default), `past.now()` returns `now`, and `past.actor` is `actor`. Raises AssertionError for a given event that the decision has not read, because the event
-    has no effect on the test.
+    ("id-1", "id-2", … by default), `past.now()` returns `now`, and `past.actor` is `actor`. Raises
+    AssertionError for a given event that the decision has not read, because the event has no effect on the test.
     """
     when = _through_the_wire(when)
     decider = app.decisions.get(type(when))
