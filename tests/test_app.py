@@ -2,7 +2,8 @@
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
+import typing
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import date, datetime
@@ -36,6 +37,7 @@ from dualbus import App, Command, Event, Past, Private, Projection, Query, ReadO
 from dualbus.application.event_json import shown, tags
 from dualbus.application.loader import load
 from dualbus.runtime.errors import ConfigError
+from dualbus.testing import decide
 
 THING = Tag("thing")
 
@@ -203,6 +205,39 @@ def test_a_function_is_for_the_message_of_its_first_parameter(function: Any) -> 
     assert made(commands=[function]).decisions[Do].function is function
 
 
+def in_a_tuple(command: Do, past: Past) -> tuple[Done, Undone | None]:
+    return Done(id="1"), Undone()
+
+
+def in_a_tuple_of_any_length(command: Do, past: Past) -> tuple[Done, ...]:
+    return (Done(id="1"),)
+
+
+def in_a_generator(command: Do, past: Past) -> Generator[Done, str, int]:
+    yield Done(id="1")
+    return 1
+
+
+def in_no_tuple(command: Do, past: Past) -> tuple[()]:
+    return ()
+
+
+@pytest.mark.parametrize(
+    ("function", "events"),
+    [
+        (in_a_tuple, ["Done", "Undone"]),
+        (in_a_tuple_of_any_length, ["Done"]),
+        (in_a_generator, ["Done"]),
+        (in_no_tuple, []),
+    ],
+)
+def test_a_decision_may_name_its_events_in_each_type_of_items(function: Any, events: list[str]) -> None:
+    app = made(commands=[function])
+
+    assert [kind.__name__ for kind in app.decisions[Do].events] == events
+    assert [type(event).__name__ for event in decide(app, when=Do())] == events
+
+
 def test_the_events_of_a_decision_are_those_of_its_return_annotation() -> None:
     app = made(commands=[of_both], projections=[])
 
@@ -282,9 +317,35 @@ def says_nothing(command: Do, past: Past):  # type: ignore[no-untyped-def]
     yield Done(id="1")
 
 
+SOME = TypeVar("SOME", bound=Event)
+NO_CLASS = (
+    " in its return annotation, which is not a class: name classes, such as -> Iterator[UserCreated | UserRenamed]."
+)
+
+
+def of_a_variable(command: Do, past: Past) -> Iterator[SOME]:
+    yield Done(id="1")  # type: ignore[misc]
+
+
+def of_lists(command: Do, past: Past) -> Iterator[list[Done]]:
+    yield [Done(id="1")]
+
+
+def of_nothing(command: Do, past: Past) -> typing.Iterator:  # type: ignore[type-arg]
+    yield Done(id="1")
+
+
+def of_a_tuple(command: Do, past: Past) -> tuple[Done, str]:
+    return Done(id="1"), "done"
+
+
 @pytest.mark.parametrize(
     ("function", "sentence"),
     [
+        (of_a_variable, f"of_a_variable names ~SOME{NO_CLASS}"),
+        (of_lists, f"of_lists names list[tests.test_app.Done]{NO_CLASS}"),
+        (of_nothing, f"of_nothing names typing.Iterator{NO_CLASS}"),
+        (of_a_tuple, "of_a_tuple returns str, which is not an event."),
         (takes_one, "takes_one must accept (command: Command, past: Past)."),
         (takes_three, "takes_three must accept (command: Command, past: Past)."),
         (untyped, "untyped needs a type for its first parameter: def untyped(command: Create…, past: Past)."),

@@ -5,7 +5,7 @@ import re
 import typing
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
 from cronsim import CronSimError
 
@@ -16,9 +16,9 @@ from dualbus.application.signatures import (
     MISSING,
     Function,
     SignatureMistake,
-    classes,
     is_async,
     is_message,
+    item_classes,
     name_of,
     read_signature,
     third_parameter,
@@ -197,10 +197,10 @@ def _yields(
     """Return the commands and orders of a return annotation."""
     name, annotation = name_of(function), plain_type(annotation)
     origin = get_origin(annotation)
+    example = "AsyncIterator[ShipOrder]" if container is AsyncIterable else "Iterator[ShipOrder]"
     if annotation is MISSING or not (isinstance(origin, type) and issubclass(origin, container)):
-        hint = "AsyncIterator" if container is AsyncIterable else "Iterator"
-        raise SignatureMistake(f"{name} needs a return annotation that names its commands: -> {hint}[ShipOrder].")
-    found = frozenset(classes(get_args(annotation)[0]))
+        raise SignatureMistake(f"{name} needs a return annotation that names its commands: -> {example}.")
+    found = frozenset(item_classes(name, annotation, example))
     for kind in found - others:
         if kind is Command:
             raise SignatureMistake(

@@ -84,12 +84,34 @@ def is_async(function: Function) -> bool:
 
 def classes(annotation: Any) -> Iterator[type[Any]]:
     """Yield the classes of an annotation: each class of a union, without None."""
+    return (part for part in _alternatives(annotation) if isinstance(part, type))
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
     annotation = plain_type(annotation)
     if get_origin(annotation) in (Union, UnionType):
         for part in get_args(annotation):
-            yield from classes(part)
-    elif isinstance(annotation, type) and annotation is not NoneType:
+            yield from _alternatives(part)
+    elif annotation is not NoneType:
         yield annotation
+
+
+def item_classes(name: str, annotation: Any, example: str) -> Iterator[type[Any]]:
+    """Yield the classes in a return annotation of items, such as Iterator[A | B] or tuple[A, B].
+
+    Raises SignatureMistake, with an example, for another item than a class.
+    """
+    items = get_args(annotation)
+    if get_origin(annotation) is not tuple:
+        items = items[:1] or (annotation,)  # a Generator has more; without an item, there is no class
+    for item in items:
+        for part in _alternatives(item) if item is not ... else ():
+            if not isinstance(part, type):
+                raise SignatureMistake(
+                    f"{name} names {part} in its return annotation, which is not a class: name classes, such as "
+                    f"-> {example}."
+                )
+            yield part
 
 
 def yielded(function: Function, annotation: Any) -> Iterator[type[Event]]:
@@ -106,7 +128,7 @@ def yielded(function: Function, annotation: Any) -> Iterator[type[Event]]:
             f"{name} is annotated to return {name_of(annotation)}: yield the events, and annotate the decision with "
             f"-> Iterator[{hint}]."
         )
-    for kind in classes(get_args(annotation)[0]):
+    for kind in item_classes(name, annotation, "Iterator[UserCreated | UserRenamed]"):
         if kind is Event:
             raise SignatureMistake(
                 f"{name} may return any Event: name its events, such as -> Iterator[UserCreated | UserRenamed]."

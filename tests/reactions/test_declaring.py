@@ -10,6 +10,7 @@ from pydantic import Field
 
 from dualbus import App, Attempt, Cancel, Command, Event, Every, Later, Past, Reaction, Rejected
 from dualbus.runtime.errors import ConfigError
+from dualbus.testing import react
 from tests.reactions.shop import (
     COMMANDS,
     CancelOrder,
@@ -41,6 +42,14 @@ def any_command(event: OrderPlaced, past: Past) -> Iterator[Command]:
 
 def an_event(event: OrderPlaced, past: Past) -> Iterator[OrderPlaced]:
     yield event
+
+
+def in_a_tuple(event: OrderPlaced, past: Past) -> tuple[ShipOrder, Undecided]:
+    return ShipOrder(order=""), Undecided()
+
+
+def of_lists(event: OrderPlaced, past: Past) -> Iterator[list[ShipOrder]]:
+    yield [ShipOrder(order="")]
 
 
 def no_annotation(event: OrderPlaced, past: Past):  # type: ignore[no-untyped-def]
@@ -92,6 +101,8 @@ MANY = Reaction("a b", on=[undecided, effect], since="later", tries=0)  # type: 
     ("declared", "sentence"),
     [
         (reaction(undecided), "Reaction orders executes Undecided, for which App(commands=[…]) has no decision: add"),
+        (reaction(in_a_tuple), "Reaction orders executes Undecided, for which App(commands=[…]) has no decision"),
+        (reaction(of_lists), "is not a class: name classes, such as -> Iterator[ShipOrder]."),
         (
             reaction(any_command),
             "any_command may yield any Command: name its commands, such as -> Iterator[ShipOrder]",
@@ -149,6 +160,19 @@ def test_all_mistakes_are_reported_at_once() -> None:
         App(commands=COMMANDS, reactions=[MANY, reaction(no_past), reaction(ship)])
 
     assert len(refused.value.errors) == 6
+
+
+def ship_later(event: OrderPlaced, past: Past) -> tuple[ShipOrder, Later]:
+    return ShipOrder(order="1"), Later(ShipOrder(order="2"), after=timedelta(1))
+
+
+def test_a_process_manager_may_return_a_tuple() -> None:
+    app = App(commands=COMMANDS, reactions=[reaction(ship_later)])
+
+    assert react(app, when=OrderPlaced(order="1", amount=1, seconds=1.0)) == [
+        ShipOrder(order="1"),
+        Later(ShipOrder(order="2"), after=timedelta(1)),
+    ]
 
 
 def test_the_functions_are_found_by_event_also_through_base_classes() -> None:
