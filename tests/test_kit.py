@@ -209,6 +209,57 @@ def test_folding_gives_the_state_after_the_events_of_its_types() -> None:
     assert seen == [Room(dates=(first, third)), Room("s", (second,)), [given[0], given[2]]]
 
 
+class RoomEvent(Event):
+    room: Annotated[str, ROOM]
+
+
+class Opened(RoomEvent):
+    pass
+
+
+class Closed(RoomEvent):
+    pass
+
+
+class Unused(Event):
+    room: Annotated[str, ROOM]
+
+
+@dataclass(frozen=True)
+class Changes:
+    names: tuple[str, ...] = ()
+
+    def apply(self, event: RoomEvent) -> Self:
+        return replace(self, names=(*self.names, type(event).__name__))
+
+
+class CountChanges(Command):
+    room: str
+
+
+class ChangesCounted(Event):
+    names: tuple[str, ...]
+
+
+def count_changes(command: CountChanges, past: Past) -> Iterator[ChangesCounted]:
+    read = past.events(ROOM(command.room), of=RoomEvent)
+    state = past.fold(Changes, ROOM(command.room))
+    assert len(read) == len(state.names)
+    yield ChangesCounted(names=state.names)
+
+
+def test_a_decision_reads_the_events_of_a_base_class_that_is_no_event_of_the_application() -> None:
+    app = App(commands=[count_changes], events=[Opened, Closed], genesis=[Opened(room="r")])
+
+    when = CountChanges(room="r")
+    [counted] = decide(app, given=[Opened(room="r"), Closed(room="r")], when=when)
+    assert counted == ChangesCounted(names=("Opened", "Closed"))
+    with InProcess(app) as client:
+        assert client.command(when).events[0]["payload"] == {"names": ["Opened"]}
+    with pytest.raises(TypeError, match="The application has no event RoomEvent: add it to"):
+        decide(App(commands=[count_changes], events=[Unused]), when=when)
+
+
 def test_a_projection_gives_rows() -> None:
     given = [ADA, BOB, UserRenamed(id="u-1", name="Countess")]
     rows = [{"id": "u-1", "name": "Countess"}, {"id": "u-2", "name": "Bob"}]

@@ -93,9 +93,14 @@ def read_of(tags: tuple[TagValue, ...], of: Any, names: Collection[str], events:
     if Event in kinds:
         return Read(tuple(sorted(set(tags))), frozenset())
     types = frozenset(with_subclasses(kinds))
-    if unknown := sorted(kind.__name__ for kind in kinds if kind not in events):
+    if unknown := sorted(kind.__name__ for kind in kinds if kind not in events and not _is_base(kind, events)):
         raise TypeError(f"The application has no event {', '.join(unknown)}: add it to App(events=[…]).")
     return Read(tuple(sorted(set(tags))), types)
+
+
+def _is_base(kind: type[Event], events: Collection[type[Event]]) -> bool:
+    """Return whether a class is the base of an event of the application, and need not be an event itself."""
+    return any(issubclass(event, kind) for event in events)
 
 
 def matches(read: Read, event: Event, tags: Collection[tuple[str, str]]) -> bool:
