@@ -1,6 +1,5 @@
 """Types of answers for pydantic, which reads no TypedDict of `typing` before Python 3.12: each is copied."""
 
-import typing
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
@@ -10,6 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import typing_extensions
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
+
+_QUALIFIERS = (typing_extensions.Required, typing_extensions.NotRequired, typing_extensions.ReadOnly)
 
 
 class AnswerTypes:
@@ -47,12 +48,26 @@ class AnswerTypes:
         if key not in self._copies:
             self._copies[key] = dict[str, Any]  # for a type inside itself
             inner = dict(zip(getattr(kind, "__parameters__", ()), arguments, strict=False))
-            fields = {
-                name: self.readable(field, inner)
-                if name in kind.__required_keys__
-                else typing_extensions.NotRequired[self.readable(field, inner)]
-                for name, field in typing.get_type_hints(kind).items()
-            }
+            fields = {}
+            for name, hint in typing_extensions.get_type_hints(kind, include_extras=True).items():
+                field, required = _field(hint, name in kind.__required_keys__)
+                field = self.readable(field, inner)
+                fields[name] = field if required else typing_extensions.NotRequired[field]
             copy: Any = typing_extensions.TypedDict
             self._copies[key] = copy(kind.__name__, fields)
         return self._copies[key]
+
+
+def _field(hint: Any, required: bool) -> tuple[Any, bool]:
+    """Return the type of a TypedDict's field, and whether the field is required.
+
+    With postponed annotations, the class does not know its own Required and NotRequired.
+    """
+    marks: tuple[Any, ...] = ()
+    while (origin := get_origin(hint)) in _QUALIFIERS or origin is Annotated:
+        if origin is Annotated:
+            marks = (*hint.__metadata__, *marks)
+        elif origin is not typing_extensions.ReadOnly:
+            required = origin is typing_extensions.Required
+        hint = get_args(hint)[0]
+    return (Annotated[hint, *marks] if marks else hint), required
