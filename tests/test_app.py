@@ -9,7 +9,7 @@ from dataclasses import field as dataclass_field
 from datetime import date, datetime
 from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Generic, NamedTuple, NewType, NotRequired, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, TypeVar
 from uuid import UUID
 
 import pytest
@@ -457,6 +457,16 @@ class Colour(IntEnum):
     RED = 1
 
 
+class Shade(Enum):
+    DARK = "dark"
+
+
+class Level(StrEnum):
+    LOW = "low"
+
+
+OF_MEMBERS = "Kept.field has a Literal with a member of an Enum, which is not read back from its value: use a StrEnum"
+
 Address = Annotated[str, Private]
 T = TypeVar("T")
 
@@ -594,6 +604,8 @@ SECRET = "is a secret of pydantic, stored as ***: use Annotated[str, Private]."
         (event(NewPath | None, None), ON_DISK),
         (event(tuple[DirectoryPath, ...]), ON_DISK),
         (event(Stored), ON_DISK.replace("Kept.field", "Stored.path")),
+        (event(Literal[Shade.DARK]), OF_MEMBERS),
+        (event(dict[str, list[Literal["a", Shade.DARK]]] | None), OF_MEMBERS),
         (event(Half), "Half.twice has init=False, so Kept could not be read from the log: make it a property."),
         (Counted, "Counted.key: Tag and Private have no effect on a computed field: make it a field."),
         (event(Labelled), "Labelled.key: Tag and Private have no effect on a computed field: make it a field."),
@@ -698,6 +710,34 @@ def test_a_field_may_have_a_name_of_everyday_use(name: str) -> None:
 def test_a_tag_is_private_everywhere_or_nowhere() -> None:
     assert mistakes(events=[Undone, event(Annotated[str, Tag("mail")])]) == [
         "Tag 'mail' is on a private field and on a public field: mark both as Private, or neither."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [(Literal[Level.LOW], Level.LOW), (Literal[Colour.RED], Colour.RED), (Shade, Shade.DARK)],
+)
+def test_members_of_enums_are_read_back(annotation: Any, value: Any) -> None:
+    kind = event(annotation)
+    assert made(events=[kind]).event_types["Kept"] is kind
+    assert shown(kind(field=value))["payload"] == {"field": value.value}
+
+
+class AskLater(Query["Later"]):
+    pass
+
+
+class Later(BaseModel):
+    number: int
+
+
+def ask_later(query: AskLater, tables: ReadOnlyTables) -> Any:
+    return Later(number=1)
+
+
+def test_the_class_of_an_answer_is_defined_before_the_query() -> None:
+    assert mistakes(queries=[ask_later]) == [
+        "AskLater is a Query of a class that is not defined before it: define the class of its answer first."
     ]
 
 

@@ -19,6 +19,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from dualbus import Command, Email, Event, Private, Query, Rejected, Tag, Text
 from dualbus.application.event_json import from_text, shown, tags, to_text
@@ -146,6 +147,33 @@ def problems(kind: type[Command], **fields: Any) -> list[str]:
 )
 def test_a_problem_is_said_in_a_sentence(field: str, value: object, sentence: str) -> None:
     assert problems(Everything, **{field: value}) == [sentence]
+
+
+def _iban(value: str | None) -> str | None:
+    if value is None:
+        raise PydanticCustomError("iban", "must be an IBAN")
+    return value
+
+
+def _guarded(value: str | None) -> str | None:
+    if value is None:
+        raise ValueError("Name a guardian, or leave the field out")
+    return value
+
+
+class Guarded(Command):
+    account: Annotated[str | None, AfterValidator(_iban)] = ""
+    guardian: Annotated[str | None, AfterValidator(_guarded)] = ""
+
+
+def test_a_sentence_of_the_author_about_null_is_said() -> None:
+    with pytest.raises(Invalid) as caught:
+        parse(Guarded, {"account": None, "guardian": None})
+
+    assert [(one.text, one.code) for one in caught.value.problems] == [
+        ("Account must be an IBAN", "iban"),
+        ("Name a guardian, or leave the field out", "invalid"),
+    ]
 
 
 def test_a_problem_without_a_sentence_of_its_own_is_said_in_pydantics_words() -> None:

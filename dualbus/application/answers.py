@@ -28,6 +28,10 @@ _OTHER = object()
 _CHANGED = "changed"
 
 
+class _Undefined(Exception):
+    """Raised for a type that names a class by a text, and the class is defined later."""
+
+
 class ChangedAnswer(WireError):
     """Raised for an answer that a client would read with another value. The text may have keys of the answer."""
 
@@ -168,7 +172,10 @@ def _is_read_once(kind: type[Query[Any]]) -> bool:
 
 
 def _schema(kind: type[Query[Any]]) -> CoreSchema:
-    return TypeAdapter(AnswerTypes().readable(result_type(kind))).core_schema
+    adapter = TypeAdapter[Any](AnswerTypes().readable(result_type(kind)))
+    if not adapter.pydantic_complete:
+        raise _Undefined
+    return adapter.core_schema
 
 
 def _with_base64(node: Node, copy: Node, config: Config) -> Node:
@@ -204,6 +211,9 @@ def answer_mistake(kind: type[Query[Any]]) -> str:
     try:
         if _validator(kind) is None:
             _json_validator(kind)
+    except _Undefined:
+        name = kind.__name__
+        return f"{name} is a Query of a class that is not defined before it: define the class of its answer first."
     except Exception as error:
         reason = str(error).splitlines()[0].rstrip(".")
         return f"{kind.__name__} is a Query of a type that pydantic cannot read ({reason})."

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from enum import Enum
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, FutureDate, FutureDatetime, Secret, SecretBytes, SecretStr
 from pydantic.types import PathType
@@ -94,6 +95,11 @@ def _field_mistakes(kind: type[Event], record: type[Any], name: str, field: "_Fi
             f"{place} is not in the future when {kind.__name__} is read later: use date or datetime, and check the "
             "value in the command."
         )
+    if any(map(_is_plain_member, _literals(field.annotation))):
+        yield (
+            f"{place} has a Literal with a member of an Enum, which is not read back from its value: use a StrEnum "
+            "or an IntEnum, or the whole Enum."
+        )
     if any(isinstance(part, PathType) for part in parts):
         yield (
             f"{place} depends on the files of the machine that reads {kind.__name__}: use Path or str, and check the "
@@ -115,6 +121,18 @@ def _is_complete(kind: type[BaseModel]) -> bool:
 
 def _is_mark(part: object) -> bool:
     return isinstance(part, Tag) or is_private(part)
+
+
+def _literals(annotation: Any) -> Iterator[Any]:
+    """Yield the values of the Literals in an annotation, at any depth."""
+    for part in (annotation, *_arguments(annotation)):
+        if get_origin(part) is Literal:
+            yield from get_args(part)
+
+
+def _is_plain_member(value: object) -> bool:
+    """Return whether a value is a member of an Enum that is neither text nor a number: JSON has only its value."""
+    return isinstance(value, Enum) and not isinstance(value, str | int)
 
 
 def _arguments(annotation: Any, aliases: frozenset[int] = frozenset()) -> Iterator[Any]:

@@ -114,10 +114,17 @@ def _steps(problem: Mapping[str, Any], sent: Any) -> Steps:
 
 
 def _is_blank(problem: Mapping[str, Any]) -> bool:
-    """Return whether a value is missing, null or blank."""
+    """Return whether a value is missing, null or blank; a sentence of the author tells more."""
     kind, value = problem["type"], problem.get("input")
+    if _is_of_author(kind):
+        return False
     blank = isinstance(value, str) and not value.strip() and kind == "string_too_short"
     return kind == "missing" or value is None or blank
+
+
+def _is_of_author(kind: str) -> bool:
+    """Return whether a validator of the application has raised the error, with a text of its own."""
+    return kind == "value_error" or kind not in _PYDANTICS
 
 
 def _code(problem: Mapping[str, Any]) -> str:
@@ -137,7 +144,7 @@ def _sentence(type_name: str, name: str, problem: Mapping[str, Any]) -> str:
         return f"{name} is required"
     if _CODES.get(kind) == "unknown_field":
         return f"{name} is not a field of {type_name}"
-    if kind == "value_error" or kind not in _PYDANTICS:
+    if _is_of_author(kind):
         # A validator of the application: a whole sentence, or a phrase to follow the field's name.
         text = str(context["error"] if kind == "value_error" else problem["msg"])
         return text if text[:1].isupper() else f"{name} {text}"
