@@ -8,9 +8,8 @@ from dualbus.client.async_client import AsyncClient
 from dualbus.runtime.settings import Settings
 
 from .access import caller_of
-from .problems import busy
-
-CALLERS_MAX = 64  # with a client; beyond, a caller takes over a client without calls
+from .connections import clients_max
+from .problems import STOPPED, busy
 
 
 class Clients:
@@ -20,17 +19,24 @@ class Clients:
         self._settings = settings
         self.streams, self.reports = self._new(), self._new()
         self._callers: dict[str, AsyncClient] = {}
+        self._ended = False
+        self._callers_max = clients_max() - 2  # beyond, a caller receives a client without calls
 
     def of(self, scope: Scope) -> AsyncClient:
-        """Return the client of a caller. Raises Problem if the calls of too many callers wait."""
+        """Return the client of a caller. Raises Problem if the calls of too many callers wait, and after `close`."""
+        if self._ended:
+            raise busy(f"{STOPPED}: retry later.")
         caller = caller_of(scope)
-        return self._callers.get(caller) or self._added(caller)
+        found = self._callers.get(caller)
+        return found if found and not found.closed else self._added(caller)
 
     def _added(self, caller: str) -> AsyncClient:
-        if len(self._callers) >= CALLERS_MAX:
+        # An error has closed a client, such as of the system at a reconnection: the next call has another client.
+        self._callers = {name: client for name, client in self._callers.items() if not client.closed}
+        if len(self._callers) >= self._callers_max:
             idle = next((name for name, client in self._callers.items() if client.idle), None)
             if idle is None:
-                raise busy(f"Calls of {CALLERS_MAX} callers wait already: retry later.")
+                raise busy(f"Calls of {self._callers_max} callers wait already: retry later.")
             self._callers[caller] = self._callers.pop(idle)
         else:
             self._callers[caller] = self._new()
@@ -47,5 +53,6 @@ class Clients:
 
     async def close(self) -> None:
         """Close all connections; calls without a reply end with the outcome that their client knows."""
+        self._ended = True
         for client in (self.streams, self.reports, *self._callers.values()):
             await client.close()

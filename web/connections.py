@@ -21,19 +21,32 @@ UNSENT_BYTES_MAX = 16_384  # of a connection, here and in the system, before the
 LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 CONNECTIONS_MAX = 10_000
 BACKLOG = 2048  # connections that wait in the system
-DESCRIPTORS_KEPT = 256  # for connections beyond the bound, until they are closed, and for everything else
+CLIENTS_MAX = 66  # of the gateway
+CLIENT_DESCRIPTORS = 8  # of a client: of its ZeroMQ context and sockets
+# Half for the clients, a quarter for connections beyond the bound, until they are closed, a quarter for all else.
+DESCRIPTORS_KEPT = 2 * CLIENTS_MAX * CLIENT_DESCRIPTORS
 
 
 def connections_max() -> int:
     """Return the bound on connections, by the descriptors of the process."""
-    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    descriptors = _descriptors()
     return min(CONNECTIONS_MAX, descriptors - min(DESCRIPTORS_KEPT, descriptors // 2))
+
+
+def clients_max() -> int:
+    """Return the bound on clients of the gateway, by the descriptors that connections leave: at least three."""
+    spare = _descriptors() - connections_max()
+    return max(3, min(CLIENTS_MAX, spare // 2 // CLIENT_DESCRIPTORS))
 
 
 def backlog() -> int:
     """Return the bound on connections that wait in the system. The loop accepts all of them in a turn."""
-    spare = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - connections_max()
-    return min(BACKLOG, spare // 2)
+    spare = _descriptors() - connections_max()
+    return min(BACKLOG, spare // 4)
+
+
+def _descriptors() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 class CorkedTransport:

@@ -135,6 +135,11 @@ class AsyncClient(AsyncSession):
         """Whether no call waits for a reply."""
         return self._calls.idle
 
+    @property
+    def closed(self) -> bool:
+        """Whether the client is closed, by `close` or by an error of its connection: create another client."""
+        return self._closed
+
     async def status(self, timeout: float | None = None) -> dict[str, Any]:
         """Return the processes, positions and queues of the cluster, as `dualbus status --json`."""
         found: dict[str, Any] = await self._call(lambda calls: calls.report("Status", timeout))

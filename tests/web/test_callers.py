@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shlex
 import signal
 import socket
 from contextlib import ExitStack
@@ -11,11 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
+from dualbus.application.errors import Unavailable
 from dualbus.runtime.settings import Settings
 from dualbus.testing import Cluster, until
 from tests.web.conftest import wait_until_serving
 from tests.web.shop import app
 from web.app import WebApp
+from web.clients import Clients
+from web.problems import Problem
 from web.site import Site
 
 HOSTILE = "127.0.0.2"  # with keys off, an address is a caller
@@ -96,6 +100,41 @@ def test_many_callers_share_a_bounded_number_of_connections(open_cluster: Cluste
     clients = re.search(r"^dualbus_clients (\d+)", get(1, "/metrics").text, re.MULTILINE)
     assert clients
     assert 64 <= int(clients[1]) <= 66  # and those of streams and reports
+
+
+def test_the_clients_of_many_callers_leave_descriptors_for_connections(cluster: Cluster) -> None:
+    command = shlex.join(cluster.commands["web"])
+    cluster.commands["web"] = ["/bin/sh", "-c", f"ulimit -n 512; exec {command}"]
+    cluster.environ |= {"DUALBUS_KEYS": "off", "DUALBUS_APP": "tests.web.shop:app"}
+    cluster.start()
+    cluster.start("web")
+    wait_until_serving(cluster)
+    cluster.wait_until_ready()
+    host, port = cluster.http.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        for _ in range(240):
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
+        for number in range(1, 90):
+            transport = httpx.HTTPTransport(local_address=f"127.0.0.{number}")
+            with httpx.Client(base_url=cluster.http, transport=transport, timeout=60) as caller:
+                assert caller.get("/queries/ListItems").status_code == 200
+
+
+def test_a_caller_whose_client_an_error_has_closed_gets_another_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUALBUS_KEYS", "off")
+    scope = {"client": (HOSTILE, 1)}
+
+    async def scenario() -> None:
+        async with Clients(Settings.from_env({"DUALBUS_KEYS": "off"})) as clients:
+            await clients.of(scope).close()
+            with pytest.raises(Unavailable):
+                await clients.of(scope).status(0.01)
+            assert clients.of(scope) is clients.of(scope)
+        with pytest.raises(Problem, match="stopped") as stopped:
+            clients.of(scope)
+        assert stopped.value.status == 503
+
+    asyncio.run(scenario())
 
 
 class Replying:
