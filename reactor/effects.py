@@ -25,7 +25,7 @@ from .attempts import Attempts
 from .commands import CommandFailed, Commands, OtherCommand
 from .environment import Environment
 from .job import Failure, Job, Running
-from .process_manager import ProcessManager
+from .process_manager import ProcessManager, check_depth
 
 HASH_CHARS = 16  # of the event's hash, in the key of an attempt: keys of different logs differ
 
@@ -107,6 +107,7 @@ class Effects:
             raise
 
     async def _run(self, job: Job) -> None:
+        check_depth(job)
         for index, reactor in enumerate(self._reactors.of(job.event)):
             async with self._slots:
                 self.under_way += 1

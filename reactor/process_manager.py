@@ -32,6 +32,16 @@ CHAIN_SECONDS = 1.0  # a timer with a longer delay starts another chain
 logger = logging.getLogger(__name__)
 
 
+def check_depth(job: Job) -> None:
+    """Raise Failure for an event at the end of a long chain of reactions: its functions may have no end."""
+    if job.cause.depth >= DEPTH_MAX:
+        raise Failure(
+            f"The event ends a chain of {DEPTH_MAX} reactions, which looks endless: correct the functions that "
+            "cause each other, then skip the event.",
+            final=True,
+        )
+
+
 class ProcessManager:
     """The functions of a reaction."""
 
@@ -54,12 +64,7 @@ class ProcessManager:
     async def run(self, job: Job) -> None:
         """React to an event: execute the commands in order, and collect the timers. Raises Failure."""
         key = f"{self.name}/{job.position}"
-        if job.cause.depth >= DEPTH_MAX:
-            raise Failure(
-                f"The event ends a chain of {DEPTH_MAX} reactions, which looks endless: correct the functions that "
-                "cause each other, then retry the event.",
-                final=True,
-            )
+        check_depth(job)
         job.timers.clear()
         found = self._steps(job, key, self._reactors.of(job.event), job.event)
         await self.execute(job, key, found)

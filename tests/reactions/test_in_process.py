@@ -8,7 +8,7 @@ import pytest
 
 from dualbus import App, Client, Command, Event, Every, Past, Reaction, Rejected
 from dualbus.testing import InProcess
-from tests.reactions import effects, shop
+from tests.reactions import effects, shop, troubled
 from tests.reactions.effects import Send
 from tests.reactions.shop import ListFacts, PlaceOrder, ReceivePayment
 
@@ -82,6 +82,16 @@ def test_an_effect_is_retried_by_the_clock_and_parked_after_the_last_try(
         assert [(row.position, row.tries, row.due > 0) for row in client.parked()] == [(3, 3, False)]
 
     assert (tmp_path / "lines").read_text().splitlines()[-1] == "close"
+
+
+def test_a_chain_of_a_hundred_effects_is_stopped() -> None:
+    with InProcess(troubled.looping_effect) as client:
+        client.command(troubled.Note(item="a"))
+
+        [row] = client.parked()
+        assert (row.position, row.tries, row.due) == (101, 1, 0)
+        assert row.reason.endswith("correct the functions that cause each other, then skip the event.")
+        assert client._decider.log.head().position == 101
 
 
 def test_a_lifespan_that_raises_fails_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,11 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Annotated, Any
 
-from dualbus import App, Command, Event, Later, Past, Reaction, Rejected, Tag, Upcast
+from dualbus import App, Attempt, Command, Event, Later, Past, Reaction, Rejected, Tag, Upcast
 
 ITEM = Tag("item")
 
@@ -47,6 +47,11 @@ def loop(event: Noted, past: Past) -> Iterator[Note]:
     yield Note(item=event.item)
 
 
+async def loop_after_effect(event: Noted, attempt: Attempt) -> AsyncIterator[Note]:
+    if len(event.text) < 110:  # so that a chain that is not stopped fails its test
+        yield Note(item=event.item, text=event.text + "x")
+
+
 def react(event: Noted, past: Past) -> Iterator[Echo]:
     match event.text:
         case "raise":
@@ -73,6 +78,7 @@ def react_otherwise(event: Noted, past: Past) -> Iterator[Echo]:
 
 COMMANDS: list[Any] = [note, echo]
 looping = App(commands=COMMANDS, reactions=[Reaction("loop", on=[loop], since="beginning")])
+looping_effect = App(commands=COMMANDS, reactions=[Reaction("loop", on=[loop_after_effect], since="beginning")])
 failing = App(
     commands=COMMANDS,
     reactions=[Reaction("echo", on=[react], since="beginning", timeout=0.3, tries=2, pause=0.05)],
