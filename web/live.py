@@ -118,7 +118,7 @@ class LiveQuery:
 
     async def frames(self, after: int, known: int, seconds: float, head: Head) -> AsyncGenerator[bytes, None]:
         """Yield the newest frame whenever there is one, but the frame that the listener has already."""
-        has_last = 0 < known == self._last.position
+        last = self._last
         if problem := await self._problem_at_begin(after, seconds, head):
             yield problem_frame(problem)
             while self._position < after:
@@ -126,7 +126,8 @@ class LiveQuery:
                 if not self._unavailable:
                     await head.check(after)  # the log may have been restored to an earlier position
         sent = b""
-        if has_last and known == self._last.position:
+        # The first evaluation may have another answer at the same position, such as of a new version of the query.
+        if 0 < known == last.position and last == self._last:
             sent = self._frame
             yield COMMENT
         while True:

@@ -52,7 +52,8 @@ class Sessions:
         """Add the position of a session to a response, for scripts and for browsers."""
         position, cookies = session.position, self._cookies(request)
         response.raw_headers.append((POSITION.encode(), b"%d" % position))
-        newest = max(cookies, default=0)
+        # An old position beyond the response is perhaps of the log before a restore: the browser needs this position.
+        newest = max((each for each, when in cookies.items() if each <= position or _is_trusted(when)), default=0)
         if position > newest or (position == newest and position and not _is_trusted(cookies[newest])):
             text = f"{self._cookie}{position}={int(time.time())}; Max-Age={COOKIE_SECONDS}{self._attributes}"
             response.raw_headers.append((b"set-cookie", text.encode()))
@@ -85,9 +86,11 @@ class Sessions:
         newest = max(cookies)
         if _is_trusted(cookies[newest]) or (head := await self._log_head()) is None or newest <= head:
             return newest
-        request.scope[_BEYOND] = [each for each in cookies if each > head]
-        request.scope[_COOKIES] = {each: when for each, when in cookies.items() if each <= head}
-        return head
+        # A response of the last seconds may have a later position than the known head.
+        kept = {each: when for each, when in cookies.items() if each <= head or _is_trusted(when)}
+        request.scope[_BEYOND] = [each for each in cookies if each not in kept]
+        request.scope[_COOKIES] = kept
+        return max([head, *kept])
 
     async def _log_head(self) -> int | None:
         """Return the head of the log, as known in the last seconds; None if no commandbus reports it."""

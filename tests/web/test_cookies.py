@@ -93,6 +93,30 @@ def test_a_browser_recovers_a_minute_after_a_restore_to_an_earlier_position(
     assert f"-{beyond}=; Max-Age=0" in removed
 
 
+def test_a_browser_sees_its_own_writes_after_a_restore(site: Cluster, browser: httpx.Client) -> None:
+    # Given browsers with a position that the restored log does not have; the first has its head checked
+    stale = cookie(site, 10**6, time.time() - 61)
+    assert browser.get(QUERY, headers=stale).status_code == 200
+    browser.cookies.clear()
+
+    # When the second sends a command
+    answer = add(browser, "Written", **stale)
+    browser.cookies.clear()
+
+    # Then its cookies lead to an answer with its own write
+    [added] = answer.headers.get_list("set-cookie")
+    name, _, value = added.partition(";")[0].partition("=")
+    assert name.endswith(f"-{answer.headers['dualbus-position']}")
+    with stopped_projector(site):
+        position = add(browser, "Not yet", **stale).headers["dualbus-position"]
+        browser.cookies.clear()
+        both = {"cookie": f"{stale['cookie']}; {name.rpartition('-')[0]}-{position}={value}"}
+        assert browser.get(f"{QUERY}Not", headers=both).status_code == 503
+    answer = browser.get("/queries/ListItems?prefix=Not", headers=both)
+    assert [item["item"] for item in answer.json()][-1:] == ["Not yet"]
+    assert any("-1000000=; Max-Age=0" in each for each in answer.headers.get_list("set-cookie"))
+
+
 def test_a_browser_with_many_positions_gets_short_headers_and_keeps_the_highest(
     site: Cluster, browser: httpx.Client
 ) -> None:

@@ -4,16 +4,20 @@ import asyncio
 import json
 import shlex
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from typing import Any
 
 import httpx
 import pytest
 
 from dualbus import AsyncClient
+from dualbus.protocol.feed import EVENTS
 from dualbus.testing import Cluster, until
 from tests.web.conftest import head, wait_until_serving
 from tests.web.listening import Listener
+from web.head import Head
+from web.live import LiveQueries
+from web.streams import COMMENT
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +249,36 @@ def test_a_listener_that_connects_again_does_not_get_its_last_frame_twice(
     with Listener(site, path, **{"last-event-id": str(last)}) as changed:
         until(lambda: changed.data)
         assert len(changed.data[0]) == 3
+
+
+class Answering:
+    """A client whose answer can change without an event."""
+
+    position, answer = 10, 1
+
+    def session(self) -> "Answering":
+        return self
+
+    async def query(self, name: str, params: dict[str, Any], **options: Any) -> int:
+        return await asyncio.Future() if name == EVENTS else self.answer
+
+
+def test_a_listener_that_connects_again_gets_another_answer_at_the_same_position() -> None:
+    client: Any = Answering()
+    live = LiveQueries(client, Head(client))
+
+    async def first_frame(known: int) -> bytes:
+        async with asyncio.timeout(30), aclosing(live.frames("Get", {}, known, known, 30)) as frames:
+            return await anext(frames)
+
+    async def scenario() -> None:
+        assert await first_frame(0) == b"id: 10\ndata: 1\n\n"
+        assert await first_frame(10) == COMMENT
+        client.answer = 2  # such as of a new version of the function
+        assert await first_frame(10) == b"id: 10\ndata: 2\n\n"
+        assert await first_frame(10) == COMMENT
+
+    asyncio.run(scenario())
 
 
 def test_a_stream_begins_without_a_querybus_and_continues_with_one(cluster: Cluster) -> None:
