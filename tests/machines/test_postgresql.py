@@ -159,21 +159,75 @@ def test_a_put_goes_on_when_the_server_is_restarted_and_is_unknown_while_it_is_s
         assert log.get(0, 10) == [b"first", b"second"]
 
 
-def test_a_commit_that_no_standby_has_is_not_acknowledged(server: Postgres) -> None:
-    url = server.new_url()
-    PostgresCommitLog(url, create=True).close()
+@contextmanager
+def without_standby(url: str) -> Iterator[psycopg.Connection[tuple[int]]]:
+    """Let the commits of the server wait for a standby that does not exist."""
     with psycopg.connect(url.replace("&replicas=1", ""), autocommit=True) as connection:
         try:
             connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
             connection.execute("SELECT pg_reload_conf()")
-            with closing(PostgresCommitLog(url.replace("replicas=1", "replicas=2"), create=False)) as log:
-                began = time.monotonic()
-                with pytest.raises(OutcomeUnknown):
-                    log.put(1, b"first", 1.0)
-                assert time.monotonic() - began < SECONDS
+            yield connection
         finally:
             connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
             connection.execute("SELECT pg_reload_conf()")
+
+
+def test_a_commit_that_no_standby_has_is_not_acknowledged(server: Postgres) -> None:
+    url = server.new_url()
+    PostgresCommitLog(url, create=True).close()
+    with (
+        without_standby(url),
+        closing(PostgresCommitLog(url.replace("replicas=1", "replicas=2"), create=False)) as log,
+    ):
+        began = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            log.put(1, b"first", 1.0)
+        assert time.monotonic() - began < SECONDS
+
+
+def test_without_its_standby_the_server_keeps_few_connections_and_further_commits_are_refused(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user without privileges sees the waits of its own connections only."""
+    url = server.new_url().replace("dualbus@", "writer@")
+    with psycopg.connect(url.replace("&replicas=1", "").replace("writer@", "dualbus@")) as connection:
+        [schema] = connection.execute("SELECT current_schema").fetchone() or ()
+        connection.execute(f"CREATE ROLE writer LOGIN; GRANT ALL ON SCHEMA {schema} TO writer")
+    refused = "[345] earlier writes wait in PostgreSQL for the synchronous standby or for a lock: start the standby"
+    with (
+        closing(PostgresCommitLog(url, create=True)) as log,
+        closing(PostgresCommitLog(url, create=True)) as other,
+        without_standby(server.url()) as connection,
+    ):
+        until(lambda: _shown(url) == "nobody")
+        for name in ("START", "READ"):
+            monkeypatch.setattr(f"dualbus.log.postgresql.commit_log.{name}_SECONDS", 0.3)
+
+        for _ in range(10):
+            with pytest.raises((OutcomeUnknown, CommitLogUnreachable)):
+                log.put(1, b"first", 0.2)
+        with pytest.raises(CommitLogUnreachable, match=refused):
+            log.put(1, b"first", SECONDS)
+        with pytest.raises(CommitLogUnreachable, match=refused):
+            PostgresCommitLog(url, create=True)
+        count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'writer' AND wait_event = 'SyncRep'"
+        found = connection.execute(count).fetchone()
+        assert found and 1 <= found[0] <= 3
+
+        def heard() -> bool:
+            log.announce(b"here")  # waits for no standby
+            return b"here" in other.announcements()
+
+        until(heard)
+    with closing(PostgresCommitLog(url, create=False)) as log:
+        assert until(lambda: log.get(0, 10)) == [b"first"]
+        assert log.put(1, b"first", SECONDS)
+
+
+def _shown(url: str) -> str:
+    """Return the standbys that a new connection waits for."""
+    with psycopg.connect(url.replace("&replicas=1", "")) as connection:
+        return str((connection.execute("SHOW synchronous_standby_names").fetchone() or ("",))[0])
 
 
 @contextmanager

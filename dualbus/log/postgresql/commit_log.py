@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from weakref import WeakSet
 
 import psycopg
 from psycopg import errors
@@ -23,6 +24,7 @@ START_SECONDS = 30.0
 READ_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
 LISTEN_SECONDS = 0.5  # between checks that the server answers the listener
+WAITING_MAX = 3  # writes that wait for the standby, before a new connection adds another
 SILENT_SECONDS = 2.0  # without an answer to an announcement or to a check: connect again
 _KEEPALIVE = {"keepalives_idle": "2", "keepalives_interval": "1", "keepalives_count": "3", "tcp_user_timeout": "5000"}
 
@@ -47,6 +49,17 @@ WHERE size <= %(bytes)s OR number = %(after)s + 1 ORDER BY number
 """
 # Writes to the write-ahead log, and so waits for the standby; needs no privilege, and changes no row.
 _WAIT_FOR_STANDBY = "SELECT pg_logical_emit_message(true, 'dualbus', '')"
+# Waits neither for the standby nor for long for the announcement of another application that waits for the standby.
+_ANNOUNCE = """
+SELECT set_config('synchronous_commit', 'local', false), set_config('lock_timeout', '1s', false),
+    pg_notify('dualbus', %s)
+"""
+# The writes of all hosts that wait for the standby or for each other. A user sees these columns for its own sessions.
+_WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()
+AND application_name = current_setting('application_name') AND (wait_event = 'SyncRep' OR wait_event_type = 'Lock')
+"""
 
 
 class PostgresCommitLog:
@@ -60,6 +73,7 @@ class PostgresCommitLog:
         self._heard: Connection | None = None  # the connection that listens
         self._listening = threading.Event()
         self.resolved = 0  # puts whose first answer was lost
+        self._checked: WeakSet[Connection] = WeakSet()  # connections that may write
         self._replicated: Connection | None = None  # the standby has each commit that this connection has found
         self._inbox = Inbox()
         self.wakeup = self._inbox.wakeup
@@ -82,8 +96,12 @@ class PostgresCommitLog:
                 if problems := self._thread.run(self._problems, READ_SECONDS):
                     raise CommitLogRefused(*problems)
                 if create:
-                    self._thread.run(_create, READ_SECONDS)
+                    self._thread.run(self._create, READ_SECONDS)
                 return
+            except CommitLogUnreachable:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(PAUSE_SECONDS)
             except (LostConnection, psycopg.OperationalError, psycopg.InternalError) as lost:
                 if time.monotonic() > until:
                     raise CommitLogUnreachable(
@@ -112,6 +130,27 @@ class PostgresCommitLog:
             )
         return found
 
+    def _create(self, connection: Connection) -> None:
+        self._check_waiting(connection)
+        with connection.transaction():
+            connection.execute(_CREATE)
+
+    def _check_waiting(self, connection: Connection) -> None:
+        """Raise CommitLogUnreachable if many earlier writes wait; called before the first write of a connection.
+
+        A late answer costs a connection: the server keeps the connection until the standby has the write, and a new
+        connection for each write would use up all connections of the database.
+        """
+        if connection in self._checked:
+            return
+        waiting = _value(connection, _WAITING)
+        if waiting >= WAITING_MAX:
+            raise CommitLogUnreachable(
+                f"{waiting} earlier writes wait in PostgreSQL for the synchronous standby or for a lock: start the "
+                "standby, or correct synchronous_standby_names; pg_stat_activity shows the writes."
+            )
+        self._checked.add(connection)
+
     # Bodies.
 
     def put(self, number: int, body: bytes, seconds: float, meanwhile: Callable[[], None] = nothing) -> bool:
@@ -120,12 +159,16 @@ class PostgresCommitLog:
         while (left := until - time.monotonic()) > 0:
             once, meanwhile = meanwhile, nothing
             try:
-                stored = self._thread.run(lambda connection: _put(connection, number, body), left, once)
+                stored = self._thread.run(lambda connection: self._put(connection, number, body), left, once)
                 if stored is not None:
                     self.resolved += lost
                     return stored
             except LostConnection:
                 lost = True
+            except CommitLogUnreachable as waiting:
+                if not lost:
+                    raise
+                reason = f" ({waiting})"
             except (errors.DiskFull, errors.OutOfMemory) as full:
                 if not lost:
                     text = str(full).splitlines()[0]
@@ -137,6 +180,18 @@ class PostgresCommitLog:
             time.sleep(PAUSE_SECONDS)
         raise OutcomeUnknown(f"PostgreSQL has not answered for commit {number}{reason}.")
 
+    def _put(self, connection: Connection, number: int, body: bytes) -> bool | None:
+        """Insert a body; return None if the number before is missing."""
+        self._check_waiting(connection)
+        values = {"number": number, "body": body}
+        if connection.execute(_PUT, values).rowcount:
+            return True
+        found = connection.execute("SELECT body FROM dualbus_commits WHERE number = %(number)s", values).fetchone()
+        if found is None:
+            return None
+        connection.execute(_WAIT_FOR_STANDBY)  # a restart shows a commit whose wait for the standby it has ended
+        return bytes(found[0]) == body
+
     def get(self, after: int, limit: int) -> list[bytes]:
         values = {"after": after, "limit": limit, "bytes": BODY_BYTES_MAX}
 
@@ -144,6 +199,7 @@ class PostgresCommitLog:
             rows = connection.execute(_GET, values).fetchall()
             if rows and connection is not self._replicated:
                 # A server that has restarted, or was promoted, shows commits that no standby has.
+                self._check_waiting(connection)
                 connection.execute(_WAIT_FOR_STANDBY)
                 self._replicated = connection
             return rows
@@ -168,10 +224,7 @@ class PostgresCommitLog:
     # Announcements.
 
     def announce(self, message: bytes) -> None:
-        self._announcer.start(
-            lambda connection: connection.execute("SELECT pg_notify('dualbus', %s)", (message.hex(),)),
-            SILENT_SECONDS,
-        )
+        self._announcer.start(lambda connection: connection.execute(_ANNOUNCE, (message.hex(),)), SILENT_SECONDS)
 
     def _listen(self) -> None:
         while not self._closed:
@@ -217,23 +270,6 @@ class PostgresCommitLog:
         self._inbox.close()
 
 
-def _create(connection: Connection) -> None:
-    with connection.transaction():
-        connection.execute(_CREATE)
-
-
-def _put(connection: Connection, number: int, body: bytes) -> bool | None:
-    """Insert a body; return None if the number before is missing."""
-    values = {"number": number, "body": body}
-    if connection.execute(_PUT, values).rowcount:
-        return True
-    found = connection.execute("SELECT body FROM dualbus_commits WHERE number = %(number)s", values).fetchone()
-    if found is None:
-        return None
-    connection.execute(_WAIT_FOR_STANDBY)  # a restart shows a commit whose wait for the standby it has ended
-    return bytes(found[0]) == body
-
-
 def _value(connection: Connection, sql: str) -> Any:
     found = connection.execute(sql).fetchone()
     return found[0] if found else None
@@ -244,6 +280,6 @@ def _without_replicas(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query))
     copies = options.pop("replicas", "2")
-    options = {"target_session_attrs": "read-write", **_KEEPALIVE, **options}
+    options = {"target_session_attrs": "read-write", "application_name": "dualbus", **_KEEPALIVE, **options}
     url = urlunsplit(parts._replace(query=urlencode(options, quote_via=quote)))
     return url, int(copies) if copies.isdecimal() else 2
