@@ -285,6 +285,9 @@ class CommandBus:
     def _conflict(self, appended: Appended, answers: list[Response], jobs: list[Job]) -> CommitResult:
         """Requeue the jobs after a conflict with another writer; after many conflicts in a row, refuse the first."""
         self._counters["retaken"] += len(jobs)
+        if self._shared and self._shared.since is None:
+            # The other writer may have executed the commands: the next registration returns them to the gateway.
+            return CommitResult(appended, answers, jobs)
         self._conflicts = 0 if answers else self._conflicts + 1
         if self._conflicts > CONFLICTS_MAX:
             self._conflicts = 0

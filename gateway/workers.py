@@ -55,6 +55,7 @@ class Workers:
         self._sendings = first_sending
         self._cancelled: dict[bytes, list[int]] = {}
         self._any_leaving = False
+        self._latest_claim: tuple[Identity | None, int] = (None, 0)  # also of a commandbus that is gone
 
     # Messages from workers.
 
@@ -68,31 +69,31 @@ class Workers:
         known = bus.worker(id_)
         if known and (known.instance_id, known.registration) == (worker.instance_id, worker.registration):
             return None  # a duplicate READY
+        if self._has_earlier_claim(worker):
+            worker.active_since = None  # until its next registration: its next commit will fail
         for other in bus.registered:
             if other.instance_id == worker.instance_id or other.id == id_:
                 self._lose(other, "registered again", counts=not other.active_since)  # perhaps with another role
             elif dest == COMMANDS and other.identity != worker.identity:
                 return "Another commandbus, with another log, is registered at this gateway: stop one of the two."
             elif dest == COMMANDS and other.active_since is not None and worker.active_since is not None:
-                self._replace(other, worker)
+                # On one machine, only one live commandbus can hold the lock on the log, so the other has ended.
+                self._lose(other, "was replaced", counts=not other.active_since)  # a claim is no fault of a request
         bus.add(worker)
         bus.types = set(registration.types)
         self.types |= bus.types
         self.metrics.register(dest, registration.types)
         if dest == COMMANDS:
             self.timeline.written = registration.position
+            if worker.active_since:
+                self._latest_claim = worker.identity, worker.active_since
         logger.info("%s registered (pid %d).", dest, registration.pid)
         return None
 
-    def _replace(self, other: Worker, worker: Worker) -> None:
-        """Replace the active commandbus, unless the new registration has an earlier claim on the log.
-
-        On one machine, only one live commandbus can hold the lock on the log, so the other process has ended.
-        """
-        if (worker.active_since or 0) < (other.active_since or 0):
-            worker.active_since = None  # until its next registration: its next commit will fail
-        else:
-            self._lose(other, "was replaced", counts=not other.active_since)  # a claim is no fault of a request
+    def _has_earlier_claim(self, worker: Worker) -> bool:
+        """Return whether another commandbus has claimed the same log after the claim of this one."""
+        identity, latest = self._latest_claim
+        return worker.identity == identity and 0 < (worker.active_since or 0) < latest
 
     def worker(self, id_: bytes) -> Worker | None:
         """Return the registered worker of a connection, or None."""

@@ -14,6 +14,7 @@ from dualbus.commandbus.node import CONFLICTS_MAX, CommandBus
 from dualbus.commandbus.publisher import Publisher
 from dualbus.commandbus.state_cache import StateCache
 from dualbus.log.commits import OutcomeUnknown
+from dualbus.log.commits import SharedLog as LogOfMachines
 from dualbus.log.contract import GENESIS, Appended, Decision, Log, LogError, LogUnavailable, NewEvent
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.batches import read_batch
@@ -70,12 +71,14 @@ class RecordingSocket:
 class Node:
     """A command bus on a shared log, without a gateway."""
 
-    def __init__(self, log: SharedLog) -> None:
+    def __init__(self, log: SharedLog, *, machines: bool = False) -> None:
         self.log = log
         self._events, self._back = RecordingSocket(), RecordingSocket()
         self._link = WorkerLink(cast("Socket", self._back), "commandbus", [])
         shared = cast("Log", log)
-        self._bus = CommandBus(app, shared, Publisher(cast("Socket", self._events), shared), self._link, StateCache())
+        publisher = Publisher(cast("Socket", self._events), shared)
+        several = cast("LogOfMachines", log) if machines else None
+        self._bus = CommandBus(app, shared, publisher, self._link, StateCache(), several)
 
     def send(self, *bodies: dict[str, Any]) -> list[dict[str, Any]]:
         """Process commands until each has its answer; return the answers, each with its position."""
@@ -107,10 +110,15 @@ class Node:
 
 
 @pytest.fixture
-def node(folder: Path) -> Iterator[Node]:
+def log(folder: Path) -> Iterator[SqliteLog]:
     genesis = Decision(GENESIS, NOW, [new_event(app.genesis[0])])
-    with closing(SqliteLog(folder, lambda secret: genesis)) as log:
-        yield Node(SharedLog(log))
+    with closing(SqliteLog(folder, lambda secret: genesis)) as found:
+        yield found
+
+
+@pytest.fixture
+def node(log: SqliteLog) -> Node:
+    return Node(SharedLog(log))
 
 
 def paid(amount: int, account: str = "bank") -> NewEvent:
@@ -242,3 +250,23 @@ def test_an_answer_that_needs_no_commit_has_no_position_of_a_failed_commit(node:
     assert (lost["type"], lost["position"]) == ("error", 0)
     assert (used["code"], used["position"]) == (Code.ABORTED, first["position"])
     assert (repeated["success"], repeated["position"]) == (True, first["position"])
+
+
+class StandbyLog(SharedLog):
+    """A log of several machines that lacks the commits of the active writer, because no server answers its reads."""
+
+    since: int | None = None
+
+    def append(self, decisions: Sequence[Decision]) -> Appended:
+        return Appended(0, [])
+
+
+def test_a_standby_refuses_no_command_that_the_active_writer_may_have_executed(log: SqliteLog) -> None:
+    node = Node(StandbyLog(log), machines=True)
+    node._link.jobs.append(Job(1, 0, float("inf"), "key", 0, {"msg_id": 1, **pay(1)}))
+
+    for _ in range(CONFLICTS_MAX + 2):
+        node._bus._process_batch()
+
+    assert node._back.items(DONE) == []
+    assert [job.key for job in node._link.jobs] == ["key"]

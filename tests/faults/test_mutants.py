@@ -189,7 +189,7 @@ MUTANTS = {
     ),
     "earlier claim replaces the later": Mutant(
         "gateway/workers.py",
-        "if (worker.active_since or 0) < (other.active_since or 0):",
+        "if self._has_earlier_claim(worker):",
         "if False:",
         "tests/machines/test_roles.py::test_a_commandbus_with_an_earlier_claim_receives_no_work",
     ),

@@ -1,5 +1,6 @@
 """The gateway and command buses of several machines: who receives work, and from whom the position comes."""
 
+from dualbus.log.identity import Identity
 from dualbus.protocol.codes import Code
 from tests.desk import Desk, command, query
 
@@ -45,6 +46,32 @@ def test_a_commandbus_with_an_earlier_claim_receives_no_work() -> None:
     desk.ask(command(1))
 
     assert workers_of(desk) == [b"second"]
+
+
+def test_a_commandbus_with_an_earlier_claim_receives_no_work_after_the_later_one_is_gone() -> None:
+    desk = Desk()
+    desk.greet("commandbus", b"first", active_since=7)
+    desk.greet("commandbus", b"second", active_since=9)
+    desk.router.workers.lost(b"second", "died")
+    desk.greet("commandbus", b"first", active_since=7, registration=2)
+    desk.ask(command(1))
+    assert workers_of(desk) == []
+
+    desk.greet("commandbus", b"first", active_since=11, registration=3)
+    assert workers_of(desk) == [b"first"]
+
+
+def test_the_claims_of_another_log_or_of_several_machines_do_not_count_for_the_next_log() -> None:
+    desk = Desk()
+    desk.greet("commandbus", b"first", active_since=9)
+    desk.router.workers.lost(b"first", "died")
+    desk.greet("commandbus", b"one", active_since=0)  # the log has moved back to one machine
+    desk.ask(command(1))
+    assert workers_of(desk) == [b"one"]
+
+    desk.router.workers.lost(b"one", "died")
+    desk.greet("commandbus", b"restored", active_since=2, identity=Identity("log-1", "life-2"))
+    assert workers_of(desk) == [b"restored"]
 
 
 def test_a_commandbus_that_stands_by_returns_its_work_for_the_next() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dualbus import Event as PublicEvent
-from dualbus.log.commits import OutcomeUnknown
+from dualbus.log.commits import CommitLogUnreachable, OutcomeUnknown
 from dualbus.log.contract import Appended, Log, LogDamaged, RecordedEvent
 from dualbus.log.nats.address import read_address
 from dualbus.log.nats.commit_log import NatsCommitLog
@@ -145,6 +145,21 @@ def test_of_two_writers_the_second_appends_nothing_and_then_knows_what_the_first
         assert one.append([decided("c3", event("c"))]) == Appended(0, [])
         assert one.append([decided("c3", event("c"))]).decisions == 1
         assert [found.command_id for found in one.read(1, 10)] == ["key", "c2", "c3"]
+
+
+def test_a_writer_that_is_second_answers_nothing_while_it_cannot_read_what_the_first_appended(
+    engine: SharedEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(after: int, limit: int) -> list[bytes]:
+        raise CommitLogUnreachable("No server answers.")
+
+    with engine.writer() as one, closing(engine.open(folder / "two")) as two:
+        first = one.append([decided("key", event("a"))])
+        with monkeypatch.context() as patch:
+            patch.setattr(two._commits, "get", unreachable)
+            assert two.append([decided("key", event("a"))]) == Appended(0, [])  # and not a definite error
+        assert two.turn() == first.events
+        assert two.outcomes(["key"]) == one.outcomes(["key"])
 
 
 def test_a_standby_claims_after_silence_and_the_first_writer_stands_by_at_once(

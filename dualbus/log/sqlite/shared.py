@@ -7,6 +7,7 @@ has stored the commit. The hashes of each commit are recomputed before the commi
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,9 @@ class SharedLog(SqliteLog):
         began = time.monotonic()
         if not self._store(commit, body, seconds):
             self._stand_by("another writer has appended a commit")
-            self._follow()
+            self._behind = True  # also if the read fails: the next turn reads again
+            with suppress(LogUnavailable):  # no answer to the decisions, which the other writer may have appended
+                self._follow()
             return Appended(0, [])
         self._next_announcement = min(self._next_announcement, self._announced_at + PROMPT_SECONDS)
         return Appended(len(decisions), commit.events, time.monotonic() - began)
