@@ -6,6 +6,7 @@ import select
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -43,6 +44,12 @@ def _writing() -> Iterator[None]:
         raise CliError(
             f"Standard output cannot be written ({problem.strerror}): the command has run, but its result is lost."
         ) from None
+
+
+def use_utf_8() -> None:
+    """Write the result in UTF-8 whatever the locale, for a result that a program reads."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="strict")
 
 
 def line(text: str) -> None:

@@ -28,6 +28,7 @@ def export(
     """
     found = settings()
     app = load(found.app) if without_private else None
+    output.use_utf_8()
     log = open_reader(found.data)
     try:
         with output.bar("Exporting", wanted=not sys.stdout.isatty()) as progress:
@@ -56,11 +57,11 @@ def import_(
 
 
 def _lines(file: Path | None) -> Iterator[str]:
-    if file is None:
-        yield from sys.stdin
-        return
+    """Yield the lines of a file or of standard input, in UTF-8 whatever the locale."""
     try:
-        with file.open(encoding="utf-8") as lines:
+        with open(file or sys.stdin.fileno(), encoding="utf-8", closefd=file is not None) as lines:
             yield from lines
     except (OSError, UnicodeDecodeError) as error:
-        raise output.WrongUse(f"{file} cannot be read ({error}).") from None
+        raise output.WrongUse(
+            f"{file or 'Standard input'} cannot be read ({error}): pass the output of `dualbus export`."
+        ) from None
