@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from dualbus.log.body import BEGINNING, check_identity, check_not_moved, mover, unpacked, verified
+from dualbus.log.body import check_identity, check_not_moved, mover, unpacked, verified
 from dualbus.log.commits import CommitLog
-from dualbus.log.contract import LogError
+from dualbus.log.contract import LogDamaged, LogError
 from dualbus.log.engine import StoredCommits, replica_name
 
 PUT_SECONDS = 30.0
@@ -14,19 +14,26 @@ PUT_SECONDS = 30.0
 def fill(commits: CommitLog, folder: Path, progress: Callable[[int, int], None]) -> tuple[int, int]:
     """Put the commits that a commit log lacks; return the number of commits before, and after.
 
-    Raises LogError if the commit log has other commits, or if another process writes to it.
+    Raises LogError if the commit log has other commits, if another process writes to it, or for a changed commit of
+    the folder.
     """
     log = StoredCommits(folder)
     try:
         before = _present(commits, log)
+        end = log.end(before)
         for number, body in log.bodies(before):
             if len(body) > commits.body_bytes_max:
                 raise LogError(
                     f"Commit {number} has {len(body)} bytes, and the engine accepts {commits.body_bytes_max}: raise "
                     "its limit (max_payload of NATS, at most 64MB)."
                 )
-            if number == 1:
-                verified(unpacked(body, 1), log.identity, BEGINNING)
+            try:
+                end = verified(unpacked(body, number), log.identity, end).end
+            except LogDamaged:
+                raise LogDamaged(
+                    f"Commit {number} of the log in {folder} was changed, and is not put into the commit log, where "
+                    "it could never be repaired: run `dualbus verify`, and continue with another copy of the log."
+                ) from None
             if not commits.put(number, body, PUT_SECONDS):
                 raise LogError(
                     f"Another process has put commit {number}: stop commandbus on all machines, and start again."

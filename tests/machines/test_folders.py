@@ -3,6 +3,7 @@
 from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from dualbus.log.contract import LogDamaged, LogError
@@ -74,3 +75,16 @@ def test_after_the_move_back_and_more_commits_the_address_of_the_hosts_is_refuse
     with pytest.raises(LogError, match="The log belongs to the machine one alone since commit 2"):
         start(folder / "one", url)
     write(folder / "one", "k2")
+
+
+def test_a_changed_commit_is_not_put_into_a_commit_log(folder: Path, url: str) -> None:
+    write(folder / "one", "k1")
+    write(folder / "one", "k2")
+    with closing(apsw.Connection(str(folder / "one" / "log.db"))) as database:
+        database.execute("UPDATE events SET data = '{\"changed\": 1}' WHERE position = 2")
+
+    with closing(NatsCommitLog(read_address(url), create=True)) as commits:
+        with pytest.raises(LogDamaged, match=r"Commit 2 of the log in .* was changed, and .* `dualbus verify`"):
+            fill(commits, folder / "one", lambda done, total: None)
+        assert len(commits.get(0, 10)) == 1
+    start(folder / "two", url)  # the commits before are those of the log

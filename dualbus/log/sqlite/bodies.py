@@ -24,17 +24,17 @@ class StoredCommits(SqliteLogReader):
     def bodies(self, after: int) -> Iterator[tuple[int, bytes]]:
         """Yield the number and the body of each commit after a number, up to `last`."""
         self._sort_tags()
-        before = self._end(after)
+        before = self.end(after)
         while before.number < self.last:
             for number in range(before.number + 1, min(before.number + CHUNK_COMMITS, self.last) + 1):
-                end = self._end(number)
+                end = self.end(number)
                 secret = self.secret if number == 1 else b""
                 yield number, packed(self.identity, before.hash, "", self._commit(before, end), secret)
                 before = end
 
     def next_body(self, writer: str) -> bytes:
         """Return the body of a commit after `last`, with the name of its writer and no event; the same each time."""
-        end = self._end(self.last)
+        end = self.end(self.last)
         return packed(self.identity, end.hash, writer, new_commit(end, [Decision(writer, time="")]))
 
     def _sort_tags(self) -> None:
@@ -46,7 +46,8 @@ class StoredCommits(SqliteLogReader):
             self._db.execute("INSERT INTO temp.sorted SELECT position, tag, type FROM main.tags ORDER BY 1, 2")
             self._sorted = True
 
-    def _end(self, number: int) -> End:
+    def end(self, number: int) -> End:
+        """Return the end of the log at a commit. Raises LogDamaged for a missing commit."""
         if not number:
             return BEGINNING
         found = self._db.execute("SELECT position, outcomes, hash FROM commits WHERE number = ?", (number,)).get
