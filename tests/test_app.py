@@ -720,7 +720,7 @@ def test_a_tag_is_private_everywhere_or_nowhere() -> None:
 def test_members_of_enums_are_read_back(annotation: Any, value: Any) -> None:
     kind = event(annotation)
     assert made(events=[kind]).event_types["Kept"] is kind
-    assert shown(kind(field=value))["payload"] == {"field": value.value}
+    assert shown(kind(**{"field": value}))["payload"] == {"field": value.value}
 
 
 class AskLater(Query["Later"]):
