@@ -66,7 +66,7 @@ class Client:
         """Remove the oldest replies, which the socket has accepted."""
         for _ in range(count):
             self.pop_reply()
-        self.stalled_until = self.stalled_seconds = 0.0
+        self.stalled_seconds = 0.0
 
     def stall(self, now: float) -> int:
         """Wait longer after each attempt, as the socket is full; return the number of oldest replies dropped."""

@@ -272,4 +272,5 @@ class Gateway:
                 self._router.counters["dropped_replies"] += client.stall(now)
                 return False
             client.sent(len(part))
+        client.stalled_until = 0.0
         return True
