@@ -83,6 +83,17 @@ def test_a_server_that_has_not_started_jetstream_yet_is_waited_for(monkeypatch: 
     ]
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_the_monitoring_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready: dict[str, object] = {"max_payload": 8 << 20, "jetstream": {"config": {"sync_always": True}}}
+    monkeypatch.setattr("dualbus.log.nats.servers.START_SECONDS", 0.1)
+    monkeypatch.setattr("urllib.request._opener", None)  # which keeps an earlier environment
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    with monitoring(ready) as port:
+        assert server_errors(read_address(f"nats://127.0.0.1/test?monitor={port}")) == []
+
+
 @pytest.mark.parametrize(
     ("listens", "password", "is_refused"),
     [("0.0.0.0", False, True), ("::", False, True), ("0.0.0.0", True, False), ("127.0.0.1", False, False)],

@@ -8,7 +8,7 @@ import json
 import time
 from typing import Any
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from dualbus.log.commits import CommitLogUnreachable
 from dualbus.log.nats.address import NatsAddress, is_loopback
@@ -17,6 +17,8 @@ SECONDS = 2.0
 START_SECONDS = 10.0  # between the monitoring port and JetStream
 PAUSE_SECONDS = 0.1
 PAYLOAD_BYTES_MIN = 4 << 20
+
+_direct = build_opener(ProxyHandler({}))  # http_proxy also applies to 127.0.0.1, which the proxy does not reach
 
 Answers = dict[str, dict[str, Any] | None]  # by host
 
@@ -58,7 +60,7 @@ def _config(found: dict[str, Any]) -> dict[str, Any]:
 
 def _read(host: str, port: int) -> dict[str, Any] | None:
     try:
-        with urlopen(f"http://{host}:{port}/varz", timeout=SECONDS) as answer:
+        with _direct.open(f"http://{host}:{port}/varz", timeout=SECONDS) as answer:
             found = json.load(answer)
     except (OSError, URLError, ValueError):
         return None
