@@ -55,6 +55,8 @@ def _answerable(case: Any) -> None:
     for name in AFTER:
         if str((case.headers or {}).get(name, "")).isdecimal():
             case.headers[name] = "1"
+    if str((case.query or {}).get("after", "")).isdecimal():
+        case.query["after"] = 1
     if str((case.query or {}).get("timeout_ms", "")).isdecimal():
         case.query["timeout_ms"] = 60_000
 
