@@ -168,8 +168,10 @@ class Reactions:
 
     def seconds_to_next(self) -> float:
         """Return the seconds until a timer or a retry is due."""
-        waits = [runner.timers.seconds_to_next() for runner in self._runners]
-        waits += [runner.follower.seconds_to_retry() for runner in self._runners if runner.follower]
+        waits: list[float] = []
+        for runner in self._runners:
+            if runner.follower:  # timers of a reaction that is not open yet are not fired
+                waits += [runner.timers.seconds_to_next(), runner.follower.seconds_to_retry()]
         return min(waits, default=float("inf"))
 
     async def mark(self) -> None:
