@@ -211,6 +211,15 @@ def test_an_address_has_servers_name_and_options() -> None:
     assert not read_address("nats://127.0.0.1,10.0.0.2/orders").local
 
 
+def test_the_user_and_the_password_of_an_address_are_percent_encoded(folder: Path) -> None:
+    authorization = 'authorization { user: "ada@home", password: "p:a/s%20" }'
+    with (
+        running_servers(folder, 1, user="ada%40home:p%3Aa%2Fs%2520", authorization=authorization) as servers,
+        closing(NatsCommitLog(read_address(servers.url()), create=True)) as log,
+    ):
+        assert log.put(1, b"first", SECONDS)
+
+
 def test_with_two_of_three_servers_down_nothing_is_stored_and_the_same_body_is_stored_later(
     three_servers: Servers,
 ) -> None:

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from dualbus.log.nats.address import read_address
 from dualbus.log.nats.commit_log import NatsCommitLog
 from dualbus.runtime.settings import Settings
 from tests.conftest import ROOT
-from tests.machines.servers import Server, Servers, needs_nats
+from tests.machines.servers import NATS_SERVER, Server, Servers, needs_nats
 
 DEPLOY = ROOT / "deploy" / "machines"
 UNITS = ROOT / "deploy" / "systemd"
@@ -75,6 +76,20 @@ def test_the_files_have_no_password_and_the_comment_names_each_variable() -> Non
     assert "change-me" not in text + (DEPLOY / "compose.yaml").read_text()
     used = set(re.findall(r"\$(\w+)", text))
     assert used == set(re.findall(r"[A-Z]+_[A-Z]+|ROUTES", comment)) == set(services()["nats"]["environment"])
+
+
+@needs_nats
+@pytest.mark.parametrize(("password", "starts"), [("12345678", False), ("p12345678", True)])
+def test_a_password_begins_with_a_letter_as_the_comment_says(
+    monkeypatch: pytest.MonkeyPatch, password: str, starts: bool
+) -> None:
+    assert "Passwords have letters and digits, and begin with a letter" in (DEPLOY / "nats.conf").read_text()
+    for name, value in {"HOST_NAME": "host1", "ROUTE_PASSWORD": "route", "ROUTES": "[]"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOG_PASSWORD", password)
+
+    ran = subprocess.run([NATS_SERVER, "-c", DEPLOY / "nats.conf", "-t"], capture_output=True, text=True)
+    assert (ran.returncode == 0) == starts, ran.stderr
 
 
 def test_a_host_has_a_container_of_each_process() -> None:

@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dualbus.runtime.errors import ConfigError
 
@@ -44,7 +44,7 @@ def read_address(url: str) -> NatsAddress:
     """Return the parts of an address. Raises ConfigError."""
     parts = urlsplit(url)
     credentials, _, hosts = parts.netloc.rpartition("@")
-    user, _, password = credentials.partition(":")
+    user, _, password = map(unquote, credentials.partition(":"))
     found = [_HOST.fullmatch(host) for host in hosts.split(",")]
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     ca = options.pop("ca", "")
