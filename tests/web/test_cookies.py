@@ -100,7 +100,7 @@ def test_a_browser_sees_its_own_writes_after_a_restore(site: Cluster, browser: h
     browser.cookies.clear()
 
     # When the second sends a command
-    answer = add(browser, "Written", **stale)
+    answer = add(browser, "Mine", **stale)
     browser.cookies.clear()
 
     # Then its cookies lead to an answer with its own write
@@ -108,12 +108,12 @@ def test_a_browser_sees_its_own_writes_after_a_restore(site: Cluster, browser: h
     name, _, value = added.partition(";")[0].partition("=")
     assert name.endswith(f"-{answer.headers['dualbus-position']}")
     with stopped_projector(site):
-        position = add(browser, "Not yet", **stale).headers["dualbus-position"]
+        position = add(browser, "Mine later", **stale).headers["dualbus-position"]
         browser.cookies.clear()
         both = {"cookie": f"{stale['cookie']}; {name.rpartition('-')[0]}-{position}={value}"}
-        assert browser.get(f"{QUERY}Not", headers=both).status_code == 503
-    answer = browser.get("/queries/ListItems?prefix=Not", headers=both)
-    assert [item["item"] for item in answer.json()][-1:] == ["Not yet"]
+        assert browser.get(f"{QUERY}Mine", headers=both).status_code == 503
+    answer = browser.get("/queries/ListItems?prefix=Mine", headers=both)
+    assert [item["item"] for item in answer.json()][-1:] == ["Mine later"]
     assert any("-1000000=; Max-Age=0" in each for each in answer.headers.get_list("set-cookie"))
 
 
