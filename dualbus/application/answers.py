@@ -8,7 +8,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin
 
 import typing_extensions
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import CoreConfig, CoreSchema, PydanticCustomError, SchemaValidator, core_schema, to_json
+from pydantic_core import CoreConfig, CoreSchema, PydanticCustomError, SchemaValidator, to_json
 
 from dualbus.application.answer_types import AnswerTypes
 from dualbus.application.causes import cause
@@ -16,7 +16,7 @@ from dualbus.application.equality import difference, hides_types
 from dualbus.application.errors import HandlerError
 from dualbus.application.forms import json_form
 from dualbus.application.messages import Query, R, result_type
-from dualbus.application.schemas import Config, Node, changed, holds, validator_of
+from dualbus.application.schemas import Config, Node, before, changed, holds, validator_of
 from dualbus.application.tags import plain_type
 from dualbus.protocol.codes import WireError
 from dualbus.runtime.errors import application_errors
@@ -150,7 +150,7 @@ def _with_check(node: Node, copy: Node, config: Config) -> Node:
     """Return a node that refuses a value with another form in JSON, if the node is for a text or a number."""
     if node.get("type") not in ("str", "int", "float"):
         return copy
-    return cast("Node", core_schema.no_info_before_validator_function(_unchanged, cast("CoreSchema", copy)))
+    return before(_unchanged, copy)
 
 
 def _unchanged(value: Any) -> Any:

@@ -6,7 +6,6 @@ In a nested model whose author does not configure `extra`, pydantic ignores unkn
 schemas look the digits of numbers up, validate the result of such a function as JSON, and refuse unknown fields.
 """
 
-from collections.abc import Callable
 from contextvars import ContextVar
 from decimal import Decimal
 from functools import cache, cached_property
@@ -17,7 +16,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 from pydantic_core import CoreSchema, PydanticKnownError, SchemaValidator, core_schema, to_json
 
-from dualbus.application.schemas import Config, Node, changed, fields_without_init, holds, validator_of
+from dualbus.application.schemas import Config, Node, before, changed, fields_without_init, holds, validator_of
 from dualbus.protocol.numbers import Number
 
 _BEFORE = ("function-before", "function-wrap")
@@ -98,15 +97,15 @@ def json_schema(kind: type[BaseModel], *, by_name: bool = False) -> CoreSchema:
             case "definitions":
                 definitions.extend(copy["definitions"])
             case "decimal":
-                return _after(_digits, {**copy, "strict": False})
+                return before(_digits, {**copy, "strict": False})
             case "float":
-                return _after(_float, copy)
+                return before(_float, copy)
             case "function-before" | "function-wrap" if not _needs_info(node["schema"]):
                 inner = _Inner(copy["schema"], config, definitions, by_name)
                 plain = core_schema.no_info_plain_validator_function(inner)
-                return _after(_restored, {**node, "schema": plain})
+                return before(_restored, {**node, "schema": plain})
             case "function-before" | "function-wrap" | "function-plain":
-                return _after(_restored, node if by_name else cast("Node", changed(cast("Any", node), _closed)))
+                return before(_restored, node if by_name else cast("Node", changed(cast("Any", node), _closed)))
         return copy
 
     return changed(kind.__pydantic_core_schema__, change)
@@ -179,11 +178,6 @@ def _is_json(value: Any) -> bool:
     if kind is dict:
         return all(map(_is_json, value.values()))
     return all(map(_is_json, value)) if kind is list else kind in _SCALARS
-
-
-def _after(function: Callable[[Any], Any], node: Node) -> Node:
-    schema = core_schema.no_info_before_validator_function(function, cast("Any", node))
-    return cast("Node", schema)
 
 
 def _digits(value: Any) -> Any:
