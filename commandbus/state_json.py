@@ -79,14 +79,13 @@ def exact(value: Any) -> Hashable:
         return kind, value.as_tuple()
     if kind in (datetime, time):
         return kind, value.replace(tzinfo=None), value.utcoffset(), value.fold
-    if kind in (list, tuple):
+    if kind is list or isinstance(value, tuple):
         return kind, tuple(map(exact, value))
     if kind in (set, frozenset):
-        if all(type(item) in _ATOMS or isinstance(item, Enum) for item in value):
-            return kind, frozenset((type(item), item) for item in value)
-    elif kind is dict:
+        return kind, frozenset(map(exact, value))
+    if kind is dict:
         return kind, tuple((exact(key), exact(item)) for key, item in value.items())
-    elif _is_record(kind):
+    if _is_record(kind):
         return kind, exact(_attributes(value))
     raise TypeError(f"A {kind.__name__} cannot be compared exactly.")
 

@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import pytest
 from pydantic import BaseModel
@@ -219,3 +219,18 @@ def test_an_initial_state_without_a_hash_is_folded_from_the_log_and_the_batch(lo
         assert batch.fold(initial, (COURSE,), ANY).events == 3
         assert batch.fold(initial, (COURSE,), ANY).limit is initial.limit
     assert len(states) == 0
+
+
+class Range(NamedTuple):
+    low: Decimal
+    high: Decimal
+
+
+def test_an_initial_state_with_named_tuples_and_sets_is_cached(log: SqliteLog) -> None:
+    states = StateCache()
+    limits = [Range(Decimal(1), Decimal("2.0")), Range(Decimal(1), Decimal("2.00")), frozenset({Decimal(1)})]
+    for limit in limits * 2:
+        batch = history(log, states)
+        assert batch.fold(Budget(limit), (COURSE,), ANY).limit is limit
+        batch.commit_states()
+    assert len(states) == len(limits)
