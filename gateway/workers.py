@@ -84,7 +84,8 @@ class Workers:
         self.types |= bus.types
         self.metrics.register(dest, registration.types)
         if dest == COMMANDS:
-            self.timeline.written = registration.position
+            written = self.timeline.written if worker.identity == self.identity else 0  # a standby may be behind
+            self.timeline.written = max(written, registration.position)
             if worker.active_since:
                 self._latest_claim = worker.identity, worker.active_since
         logger.info("%s registered (pid %d).", dest, registration.pid)

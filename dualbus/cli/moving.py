@@ -70,7 +70,8 @@ def _check_no_other(commits: CommitLog, data: Path) -> None:
 def refill() -> None:
     """Put lost commits from this replica into the commit log.
 
-    Stop commandbus on all machines, and run the command on the machine with the highest position.
+    Stop commandbus on all machines, and run the command on the machine with the highest position. If the lost
+    commits include some that this replica lacks, restart the gateways, too.
     """
     found = settings()
     if found.log == ONE_MACHINE:
@@ -82,7 +83,10 @@ def refill() -> None:
             number = _fill(commits, found.data, "Filling")
     finally:
         lock.release()
-    output.line(f"The commit log has all {number} commits of {found.data}. Start commandbus on all machines.")
+    output.line(
+        f"The commit log has all {number} commits of {found.data}. Restart the gateways, which remember the latest "
+        "writer, and start commandbus on all machines."
+    )
 
 
 def _check_address(commits: CommitLog, data: Path) -> None:

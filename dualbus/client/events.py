@@ -46,7 +46,8 @@ class Subscription:
 
         The session is new for each request: an answer's position, that of the read model, can be beyond the events.
         """
-        params = {"after": self._position, "after_hash": self._hash, **self._filter}
+        known = {"after_hash": self._hash} if self._hash else {}
+        params = {"after": self._position, **known, **self._filter}
         return calls.query(EVENTS, params, REQUEST_SECONDS).in_session(SessionState(), self._position)
 
     def received(self, data: dict[str, Any]) -> list[EventRecord]:

@@ -51,7 +51,7 @@ WHERE size <= %(bytes)s OR number = %(after)s + 1 ORDER BY number
 _WAIT_FOR_STANDBY = "SELECT pg_logical_emit_message(true, 'dualbus', '')"
 # Waits neither for the standby nor for long for the announcement of another application that waits for the standby.
 _ANNOUNCE = """
-SELECT set_config('synchronous_commit', 'local', false), set_config('lock_timeout', '1s', false),
+SELECT set_config('synchronous_commit', 'local', true), set_config('lock_timeout', '1s', true),
     pg_notify('dualbus', %s)
 """
 # The writes of all hosts that wait for the standby or for each other. A user sees these columns for its own sessions.

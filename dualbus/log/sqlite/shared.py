@@ -129,8 +129,8 @@ class SharedLog(SqliteLog):
     def _lost(self, tail: int) -> LogDamaged:
         return LogDamaged(
             f"The commit log has lost commits {tail + 1} to {self._end.number}, which the replica in "
-            f"{self._path.parent} has: stop commandbus on all machines, and run `dualbus refill` on the machine with "
-            "the highest position."
+            f"{self._path.parent} has: stop commandbus on all machines, run `dualbus refill` on the machine with the "
+            "highest position, and restart the gateways, which remember the latest writer."
         )
 
     def _catch_up(self) -> None:
