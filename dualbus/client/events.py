@@ -46,16 +46,14 @@ class Subscription:
 
         The session is new for each request: an answer's position, that of the read model, can be beyond the events.
         """
-        known = {"after_hash": self._hash} if self._hash else {}
-        params = {"after": self._position, **known, **self._filter}
+        params = {"after": self._position, "after_hash": self._hash, **self._filter}
         return calls.query(EVENTS, params, REQUEST_SECONDS).in_session(SessionState(), self._position)
 
     def received(self, data: dict[str, Any]) -> list[EventRecord]:
         """Return the events of a reply; the next request continues after them."""
         records = [EventRecord(**event) for event in data["events"]]
         self.paused = not records and data["position"] in (self._position, data["head"])
-        self._position = data["position"]
-        self._hash = data["hash"] or self._hash  # an earlier querybus knows no hash behind the end of a restored log
+        self._position, self._hash = data["position"], data["hash"]
         self._warned = False
         return records
 

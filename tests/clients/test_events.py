@@ -239,19 +239,6 @@ def test_the_next_request_continues_after_the_events_and_not_after_the_read_mode
     assert sent == [(3, 3, "h3"), (5, 5, "h5")]
 
 
-def test_an_answer_without_a_hash_does_not_end_the_check_of_the_hash() -> None:
-    calls = PendingCalls("tcp://127.0.0.1:1", "s", 5.0, lambda: 0.0, unique)
-    subscription = Subscription(3, "h3", [], None)
-
-    subscription.received({"events": [], "position": 3, "hash": "", "head": 3})
-
-    calls.add(subscription.request(calls), Future[Any](), 1.0)
-    made = calls.next_batch(1.0)
-    assert made
-    [envelope] = read_batch([made.message])[1]
-    assert envelope["body"]["params"]["after_hash"] == "h3"
-
-
 @pytest.mark.parametrize(
     ("position", "head", "events", "paused"),
     [(3, 3, 0, True), (3, 9, 0, True), (5, 5, 0, True), (5, 9, 0, False), (5, 5, 1, False)],
