@@ -24,7 +24,7 @@ from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
 from dualbus.log.latest import LatestLog
 from dualbus.log.sqlite.writer import SqliteLog
-from dualbus.protocol.batches import answer_batches, batch, batches, joined, packed_messages, parts, read_batch
+from dualbus.protocol.batches import answer_batches, batch, batches, joined, packed_messages, read_batch
 from dualbus.protocol.codec import pack, unpack_hostile
 from dualbus.protocol.frames import DONE, EVENTS, REPLY, WORK
 from dualbus.protocol.records import (
@@ -92,10 +92,9 @@ def gateway() -> Costs:
             router.workers.done(worker, responses, 1.0, times)
         with watch.stage("pack replies"):
             client = router.clients.of(b"client")
-            for part in parts(list(client.outbox)):
+            while part := client.next_part():
                 joined(REPLY, part)
-                for _ in part:
-                    client.pop_reply()
+                client.sent(len(part))
     return watch.costs
 
 

@@ -81,12 +81,8 @@ def parts(packed: list[bytes]) -> list[list[bytes]]:
     """Split packed items into lists that each fit into one message."""
     if len(packed) <= BATCH_ITEMS_MAX and sum(map(len, packed)) <= BATCH_BYTES:
         return [packed] if packed else []  # the usual case
-    gathered: list[list[bytes]] = [[]]
-    size = 0
-    for item in packed:
-        if gathered[-1] and (size + len(item) > BATCH_BYTES or len(gathered[-1]) == BATCH_ITEMS_MAX):
-            gathered.append([])
-            size = 0
-        gathered[-1].append(item)
-        size += len(item)
+    gathered = []
+    while packed:
+        gathered.append(first_part(packed))
+        packed = packed[len(gathered[-1]) :]
     return gathered
