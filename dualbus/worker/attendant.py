@@ -16,11 +16,11 @@ from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, MessageId, error
 from dualbus.protocol.records import NO_DETAILS
 from dualbus.runtime.errors import EXIT_SOFTWARE
+from dualbus.worker.clock import CHECK_SECONDS  # a handler running at two checks is slow
 from dualbus.worker.interrupt import Interrupt
 from dualbus.worker.link import WorkerLink
 from dualbus.worker.links import WorkerLinks
 
-CHECK_SECONDS = 0.05  # a handler running at two checks is slow
 WARN_SECONDS = 1.0
 FLUSH_SECONDS = 0.25  # for the last answers to leave
 
@@ -93,11 +93,10 @@ class Attendant:
         return time.monotonic() - self._since
 
     def _watch(self) -> None:
-        began = time.monotonic()
         while not self._ended.wait(CHECK_SECONDS):
             now = time.monotonic()
-            self._link.clock.record_wait(began, now, CHECK_SECONDS)
-            began = now
+            for link in self._link.links:
+                link.clock.record_check(now)
             running: Any = self._interrupt.running
             if running is not self._running:
                 self._report_end(now)

@@ -86,7 +86,7 @@ class WorkerLink:
         self.cancelled.clear()
         self._unsent.clear()
         self._released = False  # a BYE was for the earlier registration
-        self.clock.registered()
+        self.clock.registered(time.monotonic())
         credit = self.credit.announce()
         registration = Registration(
             self.dest,

@@ -12,7 +12,6 @@ from dualbus.protocol.records import Job, Response
 from dualbus.runtime.signals import Stop
 from dualbus.transport.poller import Poll
 from dualbus.transport.sockets import Socket
-from dualbus.worker.clock import ArrivalClock
 from dualbus.worker.link import WorkerLink
 
 
@@ -29,7 +28,6 @@ class WorkerLinks:
         self.credit = links[0].credit
         self.lock = threading.Lock()
         self.lock.acquire()
-        self.clock = ArrivalClock(time.monotonic())
         self._origins: dict[int, tuple[WorkerLink, Job]] = {}  # by own number
         self._number = 0
         for link in links:

@@ -4,6 +4,7 @@ python -m tests.faults.launch PROCESS ARM FAULT … [-- ARGUMENTS], in place of 
 while there is no file ARM. The faults:
 
     kill before|after MODULE:CLASS.FUNCTION N   SIGKILL at its Nth call that is given something
+    stop MODULE:CLASS.FUNCTION                  SIGSTOP before a call, and takes ARM away
     sync fail                                   one fsync of the log fails, and takes ARM away
     sync kill                                   SIGKILL before an fsync of the log
     sync slow                                   each fsync of the log takes half a second
@@ -31,13 +32,33 @@ def launched(process: str, arm: Path | str, *fault: str | int) -> list[str]:
     return [sys.executable, "-m", "tests.faults.launch", process, str(arm), *map(str, fault)]
 
 
-def kill(arm: Path, when: str, where: str, number: str) -> None:
-    """Wrap a function so that it kills the process."""
+def found(where: str) -> tuple[Any, str]:
+    """Return the owner of a function, MODULE:CLASS.FUNCTION, and its name there."""
     module, _, path = where.partition(":")
     owner = importlib.import_module(module)
     *outer, name = path.split(".")
     for part in outer:
         owner = getattr(owner, part)
+    return owner, name
+
+
+def stop(arm: Path, where: str) -> None:
+    """Wrap a function so that it stops the process once."""
+    owner, name = found(where)
+    function: Callable[..., Any] = getattr(owner, name)
+
+    def wrapped(*args: Any) -> Any:
+        if arm.exists():
+            arm.unlink()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return function(*args)
+
+    setattr(owner, name, wrapped)
+
+
+def kill(arm: Path, when: str, where: str, number: str) -> None:
+    """Wrap a function so that it kills the process."""
+    owner, name = found(where)
     function: Callable[..., Any] = getattr(owner, name)
     left = int(number)
 
@@ -140,7 +161,14 @@ def head(arm: Path, trouble: str) -> None:
     vars(importlib.import_module("dualbus.log.head"))["os"] = _Os(arm)
 
 
-FAULTS: dict[str, Callable[..., object]] = {"kill": kill, "sync": disk, "write": disk, "clock": clock, "head": head}
+FAULTS: dict[str, Callable[..., object]] = {
+    "kill": kill,
+    "stop": stop,
+    "sync": disk,
+    "write": disk,
+    "clock": clock,
+    "head": head,
+}
 
 if __name__ == "__main__":
     process, arm, fault, *rest = sys.argv[1:]

@@ -61,7 +61,7 @@ class Back:
 
 @pytest.fixture
 def trouble() -> tuple[str, str]:
-    """What the log's disk has while there is a file `arm`."""
+    """What commandbus has while there is a file `arm`."""
     return "write", "full"
 
 
@@ -130,6 +130,25 @@ def test_commands_that_came_while_the_process_was_stopped_are_refused_every_one(
     back.wait_for(READY)
     [(_, done)] = back.work((20, 900, "new"))  # less than it was stopped for
     assert done["success"]
+
+
+@pytest.mark.parametrize("trouble", [("stop", "dualbus.worker.link:WorkerLink.wait")])
+def test_commands_that_came_while_the_process_was_stopped_between_two_waits_are_refused(
+    back: Back, cluster: Cluster, folder: Path
+) -> None:
+    bus = cluster.process("commandbus")
+    for first in range(1, 21, 2):
+        (folder / "arm").touch()
+        until(lambda: stopped(bus.pid))
+        began = time.monotonic()
+        back.send((first, 50, f"late {first}"))
+        back.send((first + 1, 50, f"later {first}"))
+        until(lambda: time.monotonic() > began + 0.3)  # noqa: B023 - asked before the loop goes on
+        bus.send(signal.SIGCONT)
+        refused: dict[int, Any] = {}
+        while len(refused) < 2:
+            refused |= {id_: body.get("code") for id_, body in back.answers()}
+        assert refused == {first: 11, first + 1: 11}
 
 
 def test_a_command_that_is_in_the_log_is_never_called_refused_however_late_it_is_sent_again(back: Back) -> None:
