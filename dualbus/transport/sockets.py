@@ -24,6 +24,8 @@ from dualbus.transport.keys import Keys
 LINGER_MS = 1000  # for the last replies; a socket without unsent messages closes at once
 RECONNECT_MS, RECONNECT_MAX_MS = 20, 500
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 1500
+# After a cut link, the kernel would wait for twice as long before each further attempt, and for up to two minutes.
+CONNECT_MS, UNACKNOWLEDGED_MS = 1000, 5000
 # Plain integers: using the enumeration members of pyzmq is slower than the calls themselves.
 _READABLE, _EVENTS = int(zmq.POLLIN), int(zmq.EVENTS)
 _MONITORED = (
@@ -222,6 +224,7 @@ class Sockets:
         socket = self._keep(Socket(self._make(kind, send_queue, receive_queue)))
         if keys := self._keys:
             secure_client(socket.zmq, keys.public, keys.public, keys.secret)
+        socket.zmq.tcp_maxrt = UNACKNOWLEDGED_MS
         _connect(socket, address)
         return socket
 
@@ -234,6 +237,7 @@ class Sockets:
         socket.linger = 0
         socket.reconnect_ivl = RECONNECT_MS
         socket.reconnect_ivl_max = RECONNECT_MAX_MS
+        socket.connect_timeout = CONNECT_MS
         if kind == zmq.ROUTER:
             socket.router_mandatory = True
         return socket

@@ -144,7 +144,7 @@ def cut_off_standby(run: Run) -> float:
 def _cut_off(run: Run, host: Host) -> float:
     assert run.network
     began = time.monotonic()
-    run.network.cut(host.number)
+    run.network.cut(host.number, silent=run.chance.random() < 0.5)
     run.load.more(30)
     assert "acknowledged" not in inside(host)
     until(lambda: time.monotonic() - began > CUT_SECONDS)

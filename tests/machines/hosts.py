@@ -19,6 +19,7 @@ from tests.raw import STATUS, RawClient
 from users import app as users_app
 
 NUMBER = 3
+BACK_PORT = 5571  # in namespaces
 
 
 class Host(Cluster):
@@ -36,7 +37,7 @@ class Host(Cluster):
 
     def use_network(self, addresses: list[str]) -> None:
         """Listen on the address of the server, for the other hosts and for clients elsewhere."""
-        backs = [f"tcp://{address}:5571" for address in (self.server.host, *addresses)]
+        backs = [f"tcp://{address}:{BACK_PORT}" for address in (self.server.host, *addresses)]
         self.environ["DUALBUS_BACK"] = ",".join(dict.fromkeys(backs))
         self.environ["DUALBUS_FRONT"] = f"tcp://{self.server.host}:5570"
 

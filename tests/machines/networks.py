@@ -61,13 +61,30 @@ class Network:
         _ip(*inside, "addr", "add", f"{NETWORK}.{last}/24", "dev", device[:15])
         _ip(*inside, "link", "set", device[:15], "up")
 
-    def cut(self, number: int) -> None:
-        """Cut a host off."""
-        _ip("-n", self.switch, "link", "set", f"p{number}", "down")
+    def cut(self, number: int, *, silent: bool = False) -> None:
+        """Cut a host off: its link is down, or `silent`, all packets are lost and no device reports it."""
+        if not silent:
+            _ip("-n", self.switch, "link", "set", f"p{number}", "down")
+            return
+        for inside, device, address in self._neighbours(number):
+            nobody = ["lladdr", "02:00:00:00:00:01", "nud", "permanent"]
+            _ip(*inside, "neighbour", "replace", address, *nobody, "dev", device)
 
     def mend(self, number: int) -> None:
         """Connect a host again."""
         _ip("-n", self.switch, "link", "set", f"p{number}", "up")
+        for inside, device, address in self._neighbours(number):
+            with suppress(subprocess.CalledProcessError):
+                _ip(*inside, "neighbour", "del", address, "dev", device)
+
+    def _neighbours(self, number: int) -> Iterator[tuple[list[str], str, str]]:
+        """Yield for a host and each other: the namespace of the one, its device, and the address of the other."""
+        ends = [(["-n", name], "eth", f"{NETWORK}.{last}") for last, name in enumerate(self.names, 1)]
+        ends.append(([], self.switch, f"{NETWORK}.254"))
+        own = ends.pop(number)
+        for other in ends:
+            yield *own[:2], other[2]
+            yield *other[:2], own[2]
 
     def remove(self) -> None:
         for name in (*self.names, self.switch):

@@ -45,7 +45,7 @@ class Server:
     def start(self) -> None:
         sync = f"sync_interval: {self.config['sync_interval']}" if self.config["sync_interval"] else ""
         routes = ", ".join(f'"nats-route://{route}"' for route in self._routes)
-        cluster = f"cluster {{ name: c, listen: {self.host}:{self.port + 2}, routes: [{routes}] }}"
+        cluster = f"cluster {{ name: c, listen: {self.host}:{self.port + 2}, ping_interval: 1s, routes: [{routes}] }}"
         text = f"""
             server_name: {self.name}
             listen: {self.host}:{self.port}
