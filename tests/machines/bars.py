@@ -22,13 +22,14 @@ from dualbus import Client, DualbusError
 from dualbus.testing import until
 from tests import keyring
 from tests.faults.judge import judge
-from tests.faults.load import Load
+from tests.faults.load import PATIENCE_SECONDS, Load
 from tests.machines.hosts import Host, Hosts, running_hosts
 from tests.machines.networks import Network, allowed, networked_servers
 from tests.machines.soak import Gaps, pause
 from tests.machines.test_partitions import inside
 
 CUT_SECONDS, STOP_SECONDS, DOWN_SECONDS = 15.0, 5.0, 30.0
+CALL_SECONDS, LOAD_SECONDS = 30.0, 15.0
 
 
 class Run(NamedTuple):
@@ -168,15 +169,20 @@ def lose_majority(run: Run) -> float:
     return time.monotonic() - began
 
 
-def kill_gateway(run: Run) -> None:
+def kill_gateway(run: Run) -> float:
     """Of a client that writes, and reads its own write."""
-    with Client(run.hosts.fronts, timeout=30) as client:
-        host = run.chance.choice(run.hosts.hosts)
+    host = run.chance.choice(run.hosts.hosts)
+    others = [other.front for other in run.hosts.hosts if other is not host]
+    with Client(",".join([host.front, *others]), timeout=CALL_SECONDS) as client:
+        client.query("GetUser", user_id="user-123")
         host.kill("gateway")
+        began = time.monotonic()
         result = client.command("CreateUser", name="own", email="own@example.com")
         payload = result.events[0]["payload"]
         assert client.query("GetUser", user_id=payload["id"]) == payload
+        seconds = time.monotonic() - began
         host.start("gateway")
+        return seconds
 
 
 OTHERS, IN_LINE = "queries at the others, longest gap {:.1f} s", "in line {:.1f} s after the link"
@@ -187,7 +193,8 @@ BARS = [
     Bar(kill_leader, 10, 10, OTHERS),
     Bar(stop_commandbus, 10, 10),
     Bar(stop_commandbus_and_server, 10, 10),
-    Bar(kill_gateway, 20, 10),
+    # The load notices a killed gateway at its deadline only.
+    Bar(kill_gateway, 20, LOAD_SECONDS + PATIENCE_SECONDS, "a client's command and query {:.1f} s"),
     Bar(cut_off_writer, 3, 10, IN_LINE),
     Bar(cut_off_leader, 3, 10, IN_LINE),
     Bar(cut_off_standby, 3, 10, IN_LINE),
@@ -213,7 +220,7 @@ def bars(folder: Path, seed: int, names: list[str]) -> int:
     """Run the failures; print the table; return an exit code."""
     with running(folder) as (hosts, network):
         hosts.active()
-        with Load(hosts.fronts, seed, sessions=9, timeout_ms=15_000, settle_seconds=60) as load:
+        with Load(hosts.fronts, seed, sessions=9, timeout_ms=int(LOAD_SECONDS * 1000), settle_seconds=60) as load:
             run = Run(hosts, network, load, Readers(hosts), random.Random(seed))
             gaps = Gaps(load)
             print(TABLE, flush=True)
