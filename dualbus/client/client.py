@@ -256,7 +256,7 @@ class _ClientThread:
     def _run(self) -> None:
         ended = "The client is closed: create another client."
         try:
-            link = ClientLink(self._calls, self._watch, lambda connection: None)
+            link = ClientLink(self._calls, self._watch, self._unwatch)
             try:
                 while not self._stopping:
                     self._poll.wait(min(link.seconds_to_step(), WAIT_SECONDS_MAX))
@@ -273,6 +273,9 @@ class _ClientThread:
 
     def _watch(self, connection: Connection) -> None:
         self._poll = Poll(connection.socket, connection.monitor, self._wakeup.fileno())
+
+    def _unwatch(self, connection: Connection) -> None:
+        self._poll = Poll(self._wakeup.fileno())
 
     def _add_inbox(self) -> None:
         with self._lock:

@@ -1,5 +1,6 @@
 """The connection of a client to the gateway, and the exchange of its calls and replies."""
 
+import logging
 import os
 import random
 import secrets
@@ -14,6 +15,8 @@ from dualbus.transport.sockets import Connection
 
 CONNECT_SECONDS = 1.0  # to connect to a gateway, before the next address
 KEYS_SECONDS = 5.0  # that a client waits for the first start of its cluster
+
+logger = logging.getLogger(__name__)
 
 
 def new_calls(
@@ -38,6 +41,7 @@ class ClientLink:
         self._calls = calls
         self._watch = watch
         self._unwatch = unwatch
+        self._connection: Connection | None = None
         self._connect()
 
     def step(self) -> bool:
@@ -45,49 +49,62 @@ class ClientLink:
 
         Call again until False: zmq.FD is edge-triggered, and a send can consume the event.
         """
-        calls, connection, now = self._calls, self._connection, time.monotonic()
+        calls, now = self._calls, time.monotonic()
+        if self._connection is None and now >= self._next_address:
+            self._connect_again()
+        if (connection := self._connection) is None:
+            calls.expire(now)
+            return False
         connection.update()
         calls.connected = connection.up and not connection.lost
         calls.refused = connection.refused and not connection.up
         if calls.connected:
-            self._send(now)
+            self._send(connection, now)
         messages = connection.socket.receive()
         for frames in messages:
             calls.received(frames, now)
         silent = not connection.up and now >= self._next_address and len(calls.addresses) > 1
         if silent or (connection.lost and not messages):
-            self._reconnect()
+            self._disconnect()
+            calls.next_address()
+            self._connect_again()
         calls.expire(now)
         return bool(messages) or connection.lost
 
-    def _send(self, now: float) -> None:
+    def _send(self, connection: Connection, now: float) -> None:
         while batch := self._calls.next_batch(now):
-            if not self._connection.socket.send([batch.message]):
+            if not connection.socket.send([batch.message]):
                 self._calls.put_back(batch)
                 return
 
-    def _reconnect(self) -> None:
+    def _disconnect(self) -> None:
+        if self._connection:
+            self._unwatch(self._connection)
+            self._connection.close()
+        self._connection = None
         self._calls.disconnected()
-        self._unwatch(self._connection)
-        self._connection.close()
-        self._calls.next_address()
-        self._connect()
+
+    def _connect_again(self) -> None:
+        """Connect, or try again later if the system refuses."""
+        try:
+            self._connect()
+        except OSError as error:
+            logger.warning("The client cannot connect to the gateway (%s), and tries again.", error.strerror)
 
     def _connect(self) -> None:
         calls = self._calls
-        self._connection = Connection(calls.address, calls.keys, heartbeats=len(calls.addresses) > 1)
         self._next_address = time.monotonic() + CONNECT_SECONDS
+        self._connection = Connection(calls.address, calls.keys, heartbeats=len(calls.addresses) > 1)
         self._watch(self._connection)
 
     def seconds_to_step(self) -> float:
         """Return the seconds until the next deadline or retry, or until the next attempt to connect."""
-        due = self._calls.next_time()
-        if not self._connection.up and len(self._calls.addresses) > 1 and self._calls.waiting:
+        due, connection = self._calls.next_time(), self._connection
+        if connection is None or (not connection.up and len(self._calls.addresses) > 1 and self._calls.waiting):
             due = min(due, self._next_address)
         return max(0.0, due - time.monotonic())
 
     def close(self) -> None:
         """Close the connection, and finish all calls."""
-        self._unwatch(self._connection)
-        self._connection.close()
+        self._disconnect()
         self._calls.close()

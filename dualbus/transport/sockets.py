@@ -289,6 +289,8 @@ def _connect(socket: Socket, address: str) -> None:
 class Connection:
     """A client's connection to the gateway. After a loss (`lost`), close this connection and create another.
 
+    Raises OSError, such as in a process without a free descriptor.
+
     ZeroMQ would reconnect, and send queued commands to the next gateway, perhaps after their callers have stopped
     waiting. Closing drops those commands, and the client reports the loss. With `heartbeats`, a gateway that does not
     answer is lost too, for clients with another gateway.
@@ -298,15 +300,18 @@ class Connection:
         self.up = False
         self.lost = False
         self.refused = False  # the other end has other keys, or none
-        sockets = Sockets(keys)
-        # Close on garbage collection, too: a context that is collected before its sockets hangs.
-        self.close = weakref.finalize(self, sockets.close)
-        self.close.atexit = False  # a thread may use the connection
         try:
-            self.socket, self.monitor = sockets.watched_dealer(address, heartbeats=heartbeats)
-        except ConfigError:
-            self.close()
-            raise
+            sockets = Sockets(keys)
+            # Close on garbage collection, too: a context that is collected before its sockets hangs.
+            self.close = weakref.finalize(self, sockets.close)
+            self.close.atexit = False  # a thread may use the connection
+            try:
+                self.socket, self.monitor = sockets.watched_dealer(address, heartbeats=heartbeats)
+            except BaseException:
+                self.close()
+                raise
+        except zmq.ZMQError as error:
+            raise OSError(error.errno, error.strerror) from None
 
     def update(self) -> None:
         """Update `up` and `lost` from the events of the monitor."""

@@ -1,7 +1,10 @@
 """Processes that die in the middle of calls: callers notice nothing but time, and nothing happens twice."""
 
 import asyncio
+import resource
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +18,26 @@ from tests.clients.seeing import data, logged, under_way, unique
 from tests.raw import SECONDS
 
 THREADS = 16
+LIMITED = """
+import asyncio, inspect, resource, sys
+import dualbus
+
+async def main():
+    client = getattr(dualbus, sys.argv[1])(sys.argv[2], timeout=60)
+
+    async def note(text):
+        call = client.command("Note", text=text)
+        return await call if inspect.isawaitable(call) else call
+
+    await note("before")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # no further descriptor
+    print("limited", flush=True)
+    sys.stdin.readline()
+    print((await note("after")).events[0]["payload"]["text"], flush=True)
+
+asyncio.run(main())
+"""
 
 
 class Work:
@@ -166,3 +189,21 @@ def test_a_client_may_come_before_its_cluster(cluster: Cluster) -> None:
         cluster.start()
         created = called.result()
         assert client.query("GetUser", user_id=created.events[0]["payload"]["id"])["name"] == "Early"
+
+
+@pytest.mark.parametrize("kind", ["Client", "AsyncClient"])
+def test_a_client_without_a_free_descriptor_connects_again_when_there_is_one(mine: Cluster, kind: str) -> None:
+    pipe = subprocess.PIPE
+    program = [sys.executable, "-c", LIMITED, kind, mine.front]
+    with subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as caller:
+        assert caller.stdin and caller.stdout and caller.stderr
+        assert caller.stdout.readline() == "limited\n"
+        mine.kill("gateway")
+        caller.stdin.write("\n")
+        caller.stdin.flush()
+        assert "(Too many open files), and tries again." in caller.stderr.readline()
+        mine.start("gateway")
+        _, most = resource.prlimit(caller.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(caller.pid, resource.RLIMIT_NOFILE, (most, most))
+        assert caller.stdout.readline() == "after\n"
+        assert caller.wait(SECONDS) == 0
