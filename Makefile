@@ -3,7 +3,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := run
 # Processes start in three quarters of the time where the bytecode of the modules is kept, and tests start thousands.
 export PYTHONDONTWRITEBYTECODE :=
-.PHONY: setup run test quick soak soak-machines cluster cluster-demo storm overdue bench compare check format docs lock screenshots
+.PHONY: setup run test test-faults quick soak soak-machines cluster cluster-demo storm overdue bench compare check format docs lock screenshots
 
 # The stamp is newer than what it was installed from, or everything is installed again.
 .venv/.stamp: requirements.lock pyproject.toml
@@ -18,8 +18,15 @@ setup: .venv/.stamp
 run: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec honcho start
 
+# Kills, power cuts, hostile peers and several machines, and the wheel in environments of its own.
+FAULTS := tests/faults tests/machines tests/reactions/test_storm.py tests/security/test_floods.py tests/security/test_intruders.py \
+	tests/web/test_hostile.py tests/test_wheel.py
+
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(FAULTS:%=--ignore=%)
+
+test-faults: setup
+	$(BIN)/python -m pytest $(FAULTS)
 
 # The tests that start no process, in some 10 seconds, for the edit loop. `make test` runs them too.
 quick: setup

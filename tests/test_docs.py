@@ -96,6 +96,6 @@ def test_files_that_the_documents_name_are_there() -> None:
 
 def test_the_makefile_is_the_same_for_ci_and_for_people() -> None:
     commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make")]
-    assert commands == ["make check", "make test"]
+    assert commands == ["make check", "make test", "make test-faults"]
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert sys.version_info >= (3, 11)
