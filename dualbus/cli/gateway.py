@@ -24,10 +24,10 @@ class Gateway:
     def __init__(self, settings: Settings) -> None:
         self._address = settings.front
         self._seconds = settings.timeout_ms / 1000
-        self._connections: list[Connection] = []
+        self._connection: Connection | None = None
         self._sent = 0
         self._calls = new_calls(self._address, None, self._seconds, settings.keys or OFF)
-        self._link = ClientLink(self._calls, self._watch, lambda connection: None)
+        self._link = ClientLink(self._calls, self._watch, self._unwatch)
         deadline = time.monotonic() + self._seconds
         while not self._calls.connected:
             if time.monotonic() > deadline:
@@ -37,8 +37,10 @@ class Gateway:
             self.step()
 
     def _watch(self, connection: Connection) -> None:
-        self._connections.append(connection)
-        if len(self._connections) > 1:  # unlike a client, do not send again: a message may have no key
+        self._connection = connection
+
+    def _unwatch(self, connection: Connection) -> None:
+        if self._connection:  # unlike a client, do not send again: a message may have no key
             raise output.CliError(f"Lost the connection to the gateway at {self._address}: is it running?")
 
     def send(self, message: dict[str, Any], future: Future, grace: float = 0.0) -> None:
@@ -54,8 +56,8 @@ class Gateway:
 
     def wait(self, seconds: float, *descriptors: int) -> bool:
         """Wait for the connection or a readable descriptor; return whether a descriptor is readable."""
-        [connection] = self._connections
-        poll = Poll(connection.socket, connection.monitor, *descriptors)
+        connection = self._connection
+        poll = Poll(*((connection.socket, connection.monitor) if connection else ()), *descriptors)
         return not poll.wait(min(seconds, self._link.seconds_to_step())).isdisjoint(descriptors)
 
     def step(self) -> None:
@@ -79,6 +81,7 @@ class Gateway:
 
     def close(self) -> None:
         """Close the connection."""
+        self._connection = None
         self._link.close()
 
 

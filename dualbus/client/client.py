@@ -222,7 +222,7 @@ class _ClientThread:
         self._woken = False
         self._wakeup, self._waker = socket.socketpair()
         self._pid = os.getpid()
-        self._poll: Poll
+        self._poll = Poll(self._wakeup.fileno())
         self._thread = threading.Thread(target=self._run, name="dualbus-client", daemon=True)
         self._thread.start()
 

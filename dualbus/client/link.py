@@ -51,7 +51,7 @@ class ClientLink:
         """
         calls, now = self._calls, time.monotonic()
         if self._connection is None and now >= self._next_address:
-            self._connect_again()
+            self._connect()
         if (connection := self._connection) is None:
             calls.expire(now)
             return False
@@ -67,7 +67,7 @@ class ClientLink:
         if silent or (connection.lost and not messages):
             self._disconnect()
             calls.next_address()
-            self._connect_again()
+            self._connect()
         calls.expire(now)
         return bool(messages) or connection.lost
 
@@ -84,18 +84,16 @@ class ClientLink:
         self._connection = None
         self._calls.disconnected()
 
-    def _connect_again(self) -> None:
-        """Connect, or try again later if the system refuses."""
-        try:
-            self._connect()
-        except OSError as error:
-            logger.warning("The client cannot connect to the gateway (%s), and tries again.", error.strerror)
-
     def _connect(self) -> None:
+        """Connect, or try again later if the system refuses."""
         calls = self._calls
         self._next_address = time.monotonic() + CONNECT_SECONDS
-        self._connection = Connection(calls.address, calls.keys, heartbeats=len(calls.addresses) > 1)
-        self._watch(self._connection)
+        try:
+            self._connection = Connection(calls.address, calls.keys, heartbeats=len(calls.addresses) > 1)
+        except OSError as error:
+            logger.warning("The client cannot connect to the gateway (%s), and tries again.", error.strerror)
+        else:
+            self._watch(self._connection)
 
     def seconds_to_step(self) -> float:
         """Return the seconds until the next deadline or retry, or until the next attempt to connect."""

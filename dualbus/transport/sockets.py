@@ -5,6 +5,7 @@ connection is encrypted, and both ends are authenticated.
 """
 
 import errno
+import os
 import secrets
 import sys
 import time
@@ -36,6 +37,7 @@ _MONITORED = (
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
 ADDRESS_BYTES = 16
+CONNECTION_DESCRIPTORS = 10  # of a client: of its threads and sockets in libzmq, and of the connection itself
 _AT_ONCE, _AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 RECEIVE_MESSAGES, RECEIVE_BYTES = 256, 1 << 20  # limits of a `receive`, so that a peer cannot occupy the loop
 COPY_BYTES = 1 << 16  # of longer frames receive a view: copying two megabytes takes a millisecond
@@ -286,6 +288,17 @@ def _connect(socket: Socket, address: str) -> None:
         raise ConfigError(f"{address} cannot be connected to ({error.strerror}): give another address.") from None
 
 
+def _check_descriptors() -> None:
+    """Raise OSError without enough free descriptors for a connection: libzmq would abort the process."""
+    free: list[int] = []
+    try:
+        while len(free) < CONNECTION_DESCRIPTORS:
+            free.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        for descriptor in free:
+            os.close(descriptor)
+
+
 class Connection:
     """A client's connection to the gateway. After a loss (`lost`), close this connection and create another.
 
@@ -300,6 +313,7 @@ class Connection:
         self.up = False
         self.lost = False
         self.refused = False  # the other end has other keys, or none
+        _check_descriptors()
         try:
             sockets = Sockets(keys)
             # Close on garbage collection, too: a context that is collected before its sockets hangs.

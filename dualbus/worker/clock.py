@@ -26,10 +26,11 @@ class ArrivalClock:
     def since(self, empty_at: float, now: float) -> float:
         """Return the earliest arrival time of the messages in a queue, from the time of the last empty queue.
 
-        Only the attendant's checks detect a stop between two waits, and its thread may continue after this one.
+        Only the attendant's checks detect a stop between two waits, and its thread may continue after this one. A
+        queue that was empty just after a stop may have received older messages since.
         """
         self.record_wait(self._checked_at, now, CHECK_SECONDS)
-        return min(empty_at, self._stopped_since) if now < self._stopped_until else empty_at
+        return min(empty_at, self._stopped_since) if empty_at < self._stopped_until else empty_at
 
     def registered(self, now: float) -> None:
         """Forget earlier stops: all work of a new registration was sent after the stop."""

@@ -38,6 +38,38 @@ async def main():
 
 asyncio.run(main())
 """
+FILLED = """
+import asyncio, inspect, os, resource, sys
+import dualbus
+
+async def main():
+    for free in (0, 2, 3, 4, 8, 12):
+        client = getattr(dualbus, sys.argv[1])(sys.argv[2])
+
+        async def note(timeout):
+            call = client.command("Note", text=f"with {free} free", timeout=timeout)
+            return await call if inspect.isawaitable(call) else call
+
+        held = []
+        try:
+            while True:
+                held.append(os.dup(0))
+        except OSError:
+            for descriptor in held[:free]:
+                os.close(descriptor)
+        try:
+            await note(0.01)
+        except (dualbus.DualbusError, OSError) as error:
+            print(free, type(error).__name__, flush=True)
+        for descriptor in held[free:]:
+            os.close(descriptor)
+        assert (await note(60)).events
+        if inspect.isawaitable(closing := client.close()):
+            await closing
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+asyncio.run(main())
+"""
 
 
 class Work:
@@ -207,3 +239,13 @@ def test_a_client_without_a_free_descriptor_connects_again_when_there_is_one(min
         resource.prlimit(caller.pid, resource.RLIMIT_NOFILE, (most, most))
         assert caller.stdout.readline() == "after\n"
         assert caller.wait(SECONDS) == 0
+
+
+@pytest.mark.parametrize("kind", ["Client", "AsyncClient"])
+def test_a_client_whose_first_call_finds_too_few_descriptors_works_later_however_many_there_are(
+    notes: Cluster, kind: str
+) -> None:
+    program = [sys.executable, "-c", FILLED, kind, notes.front]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=100, check=False)
+    refused = [line.split()[0] for line in done.stdout.splitlines()]
+    assert (done.returncode, refused[:5]) == (0, ["0", "2", "3", "4", "8"]), done

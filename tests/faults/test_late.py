@@ -13,6 +13,7 @@ import zmq
 
 from dualbus.protocol.frames import ANNOUNCE, BEAT, DONE, READY, WORK
 from dualbus.testing import Cluster, until
+from dualbus.worker.clock import ArrivalClock
 from tests.faults.launch import launched
 from tests.faults.seeing import stopped
 from tests.keyring import as_server
@@ -149,6 +150,15 @@ def test_commands_that_came_while_the_process_was_stopped_between_two_waits_are_
         while len(refused) < 2:
             refused |= {id_: body.get("code") for id_, body in back.answers()}
         assert refused == {first: 11, first + 1: 11}
+
+
+def test_messages_of_a_queue_that_was_empty_just_after_a_stop_may_be_as_old_as_the_stop() -> None:
+    clock = ArrivalClock(0.0)
+    clock.record_check(10.0)
+    clock.record_check(10.4)
+    # The receiving thread continues as late as the others, and delivers after the queue was seen empty.
+    assert clock.since(10.41, 10.46) == 10.0
+    assert clock.since(10.46, 10.47) == 10.46
 
 
 def test_a_command_that_is_in_the_log_is_never_called_refused_however_late_it_is_sent_again(back: Back) -> None:
