@@ -28,7 +28,7 @@ test: setup
 test-faults: setup
 	$(BIN)/python -m pytest $(FAULTS)
 
-# The tests that start no process, in some 10 seconds, for the edit loop. `make test` runs them too.
+# The tests that start no process, in some 10 seconds, for the edit loop. `make test` and `make test-faults` run them too.
 quick: setup
 	$(BIN)/python -m pytest --numprocesses=2 -m "not processes and not slow"
 

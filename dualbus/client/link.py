@@ -97,8 +97,9 @@ class ClientLink:
 
     def seconds_to_step(self) -> float:
         """Return the seconds until the next deadline or retry, or until the next attempt to connect."""
-        due, connection = self._calls.next_time(), self._connection
-        if connection is None or (not connection.up and len(self._calls.addresses) > 1 and self._calls.waiting):
+        calls, connection = self._calls, self._connection
+        due = calls.next_time()
+        if calls.waiting and (connection is None or (not connection.up and len(calls.addresses) > 1)):
             due = min(due, self._next_address)
         return max(0.0, due - time.monotonic())
 

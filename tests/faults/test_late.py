@@ -161,6 +161,15 @@ def test_messages_of_a_queue_that_was_empty_just_after_a_stop_may_be_as_old_as_t
     assert clock.since(10.46, 10.47) == 10.46
 
 
+def test_messages_received_before_the_attendant_continues_may_be_as_old_as_the_stop_until_a_registration() -> None:
+    clock = ArrivalClock(0.0)
+    clock.record_check(10.0)
+    assert clock.since(10.05, 10.05) == 10.05
+    assert clock.since(10.5, 10.5) == 10.0
+    clock.registered(10.5)
+    assert clock.since(10.55, 10.55) == 10.55
+
+
 def test_a_command_that_is_in_the_log_is_never_called_refused_however_late_it_is_sent_again(back: Back) -> None:
     [(_, first)] = back.work((1, 60_000, "k"))
     [(_, again), (_, late)] = back.work((2, 0, "k"), (3, 0, "other"))
