@@ -23,10 +23,14 @@ PAUSE_SECONDS_EACH = 0.0005  # further, for each live query
 
 
 class Last(NamedTuple):
-    """The last frame of a query: the position of its answer, and a digest."""
+    """The last frame of a query: the position of its answer, or -1 for a problem, and a digest."""
 
     position: int
     digest: bytes
+    unique: bool  # whether no other answer has had this position
+
+
+NO_FRAME = Last(-1, b"", unique=True)
 
 
 class LiveQueries:
@@ -107,7 +111,8 @@ class LiveQuery:
         self._failure: DualbusError | None = None  # of the last evaluation
         self._unavailable: DualbusError | None = None  # the reason why a further evaluation has no reply
         self._frame = b""
-        self._last = last or Last(-1, b"")  # the position and the digest of the frame
+        self._last = last or NO_FRAME  # of the frame
+        self._answered_at = self._last.position  # the highest of all answers: after a restore, positions repeat
         self._changed = asyncio.Event()  # a new event for each frame
         self._evaluated = asyncio.Event()  # a new event for each evaluation
 
@@ -126,8 +131,8 @@ class LiveQuery:
                 if not self._unavailable:
                     await head.check(after)  # the log may have been restored to an earlier position
         sent = b""
-        # The first evaluation may have another answer at the same position, such as of a new version of the query.
-        if 0 < known == last.position and last == self._last:
+        # A new version of the query, or a new read model, may have another answer at the same position.
+        if 0 < known == last.position and last.unique and last == self._last:
             sent = self._frame
             yield COMMENT
         while True:
@@ -176,7 +181,8 @@ class LiveQuery:
         self._position, self._failure, self._unavailable = position, failure, None
         digest = hashlib.blake2b(content, digest_size=16).digest()
         if digest != self._last.digest:
-            self._last = Last(-1 if failure else position, digest)
+            self._last = Last(-1 if failure else position, digest, position > self._answered_at)
+            self._answered_at = max(self._answered_at, self._last.position)
             self._frame = b""
         if not self._frame:
             self._frame = content if failure else frame(self._last.position, content)

@@ -121,7 +121,7 @@ class AsyncClient(AsyncSession):
         self._link: ClientLink | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._step_scheduled = False
-        self._closed = False
+        self._closed = self._failed = False
 
     def session(self, after: int = 0, *, actor: str | None = None) -> AsyncSession:
         """Create a session that starts at a position: its answers include all events up to `after`.
@@ -176,6 +176,8 @@ class AsyncClient(AsyncSession):
             try:
                 data = await self._call(subscription.request)
             except ClientClosed:
+                if self._failed:
+                    raise
                 return
             except (Unavailable, DeadlineExceeded) as problem:
                 subscription.failed(problem)
@@ -230,6 +232,7 @@ class AsyncClient(AsyncSession):
         try:
             more_due = self._link.step()
         except BaseException:
+            self._failed = True
             self._close()
             raise
         if more_due:

@@ -173,7 +173,9 @@ class Client(Session):
             try:
                 data = self._call(subscription.request)
             except ClientClosed:
-                return
+                if self._closed:
+                    return
+                raise  # the client has failed
             except (Unavailable, DeadlineExceeded) as problem:
                 subscription.failed(problem)
                 continue

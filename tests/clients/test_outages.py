@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from dualbus import AsyncClient, Client, CommandResult, DeadlineExceeded, Unavailable
+from dualbus import AsyncClient, Client, ClientClosed, CommandResult, DeadlineExceeded, Unavailable
+from dualbus.client.link import ClientLink
 from dualbus.testing import Cluster, until
 from tests.clients.notes import CountNotes, Note
 from tests.clients.seeing import data, logged, under_way, unique
@@ -249,3 +251,19 @@ def test_a_client_whose_first_call_finds_too_few_descriptors_works_later_however
     done = subprocess.run(program, capture_output=True, text=True, timeout=100, check=False)
     refused = [line.split()[0] for line in done.stdout.splitlines()]
     assert (done.returncode, refused[:5]) == (0, ["0", "2", "3", "4", "8"]), done
+
+
+def test_the_events_of_a_client_that_fails_end_with_an_error(
+    make: Callable[..., Any], notes: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, a program that copies events would end as if its client had been closed."""
+    client = make(notes.front)
+    found = client.events(client.command(Note(text=unique())).position - 1)
+    next(found)
+
+    def fail(link: ClientLink) -> bool:
+        raise MemoryError
+
+    monkeypatch.setattr(ClientLink, "step", fail)
+    with pytest.raises(ClientClosed):
+        next(found)
