@@ -43,6 +43,24 @@ class Server:
         return self.port + 1
 
     def start(self) -> None:
+        self._write_config()
+        with (self._folder / "nats.log").open("ab") as log:
+            command = [*self.launcher, str(NATS_SERVER), "-c", str(self._folder / "nats.conf")]
+            self.popen = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def reload(self, **config: str) -> None:
+        """Change the configuration of the running server."""
+        before = self._reloads
+        self.config |= config
+        self._write_config()
+        self.send(signal.SIGHUP)
+        until(lambda: self._reloads > before)
+
+    @property
+    def _reloads(self) -> int:
+        return (self._folder / "nats.log").read_text().count("Reloaded server configuration")
+
+    def _write_config(self) -> None:
         sync = f"sync_interval: {self.config['sync_interval']}" if self.config["sync_interval"] else ""
         routes = ", ".join(f'"nats-route://{route}"' for route in self._routes)
         cluster = f"cluster {{ name: c, listen: {self.host}:{self.port + 2}, ping_interval: 1s, routes: [{routes}] }}"
@@ -56,9 +74,6 @@ class Server:
             {self.config["authorization"]}
         """
         (self._folder / "nats.conf").write_text(self.text or text)
-        with (self._folder / "nats.log").open("ab") as log:
-            command = [*self.launcher, str(NATS_SERVER), "-c", str(self._folder / "nats.conf")]
-            self.popen = subprocess.Popen(command, stdout=log, stderr=log)
 
     def send(self, number: signal.Signals) -> None:
         assert self.popen

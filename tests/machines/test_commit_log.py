@@ -17,6 +17,7 @@ from dualbus.log.nats.commit_log import NatsCommitLog
 from dualbus.log.nats.servers import server_errors
 from dualbus.log.nats.thread import LoopThread
 from dualbus.runtime.errors import ConfigError
+from dualbus.testing import until
 from dualbus.testing.commit_log_contract import CommitLogContract, Opener
 from tests.machines.servers import Servers, needs_nats, running_servers
 
@@ -237,3 +238,44 @@ def test_with_two_of_three_servers_down_nothing_is_stored_and_the_same_body_is_s
         assert log.put(2, b"second", 60.0)
         assert log.get(0, 10) == [b"first", b"second"]
     three_servers.wait()
+
+
+def test_the_log_goes_on_after_an_error_of_the_server_that_ends_the_connection(folder: Path) -> None:
+    """nats-py never connects again after most errors of a server."""
+    with (
+        running_servers(folder, 1) as servers,
+        closing(NatsCommitLog(read_address(servers.url()), create=True)) as log,
+    ):
+        assert log.put(1, b"first", SECONDS)
+        servers.servers[0].reload(max_payload="64KB")
+        with pytest.raises(OutcomeUnknown):
+            log.put(2, bytes(100_000), 2.0)
+
+        assert log.put(2, b"second", SECONDS)
+        assert log.get(0, 10) == [b"first", b"second"]
+        assert log.body_bytes_max < 65_536
+        log.announce(b"here")
+        until(lambda: b"here" in log.announcements())
+
+
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # of nats-py
+def test_servers_that_refuse_the_password_meanwhile_are_named_until_they_accept_it(folder: Path) -> None:
+    authorization = "authorization {{ user: ada, password: {} }}"
+    with (
+        running_servers(folder, 1, user="ada:right", authorization=authorization.format("right")) as servers,
+        closing(NatsCommitLog(read_address(servers.url()), create=True)) as log,
+    ):
+        assert log.put(1, b"first", SECONDS)
+        servers.servers[0].reload(authorization=authorization.format("wrong"))
+
+        def reason() -> str:
+            try:
+                return str(log.get(0, 10))
+            except CommitLogUnreachable as problem:
+                return str(problem)
+
+        until(lambda: re.search("No NATS server .* answers; .*authorization", reason(), re.IGNORECASE), 60)
+        servers.servers[0].reload(authorization=authorization.format("right"))
+        until(lambda: reason() == "[b'first']", 60)

@@ -29,6 +29,7 @@ from dualbus.log.nats.thread import LoopThread
 CONNECT_SECONDS = 30.0  # for the servers to start and elect a leader
 TRY_SECONDS, TRY_SECONDS_MAX = 0.25, 2.0  # of one publication, before the next attempt; doubled each time
 PAUSE_SECONDS = 0.05
+CLOSED_SECONDS = 0.25  # between two checks that nats-py has not closed the connection
 LEADER_SECONDS = 20.0  # an election takes up to 9 seconds
 PING_SECONDS = 1  # two lost answers: the server is stopped, and the client connects to another
 OVERHEAD_BYTES = 4096  # of the headers of a message
@@ -61,6 +62,7 @@ class NatsCommitLog:
                 raise CommitLogRefused(*errors)
             self._stream = Stream(client, address.stream)
             self._thread.run(self._open(client, create), CONNECT_SECONDS)
+            self._thread.start(self._keep_open())
         except TimeoutError:
             self._stop()
             servers = ", ".join(address.servers) + self._reason
@@ -96,9 +98,26 @@ class NatsCommitLog:
                 )
             await asyncio.sleep(PAUSE_SECONDS)
 
+    async def _keep_open(self) -> None:
+        """Connect again after an error that a server reports, such as of its new limits: nats-py then gives up."""
+        while current := self._client:
+            await asyncio.sleep(CLOSED_SECONDS)
+            if not current.is_closed or self._client is None:
+                continue
+            with suppress(*SILENCE):
+                client = await self._connect()
+                await client.subscribe(self._stream.announcements, cb=self._receive)
+                self._stream, self._client = Stream(client, self._address.stream), client
+                logger.warning("Connected to NATS again, after an error of the server%s.", self._reason)
+
     async def _failed(self, error: Exception) -> None:
         """Record an error of the connection: each operation has a deadline of its own."""
         self._reason = f"; {error}" if str(error) else ""
+
+    @property
+    def _refusal(self) -> str:
+        """The reason why the servers refuse a connection; a lost connection has none for an operator."""
+        return self._reason if "authorization" in self._reason.lower() else ""
 
     async def _open(self, client: Client, create: bool) -> None:
         while True:
@@ -179,9 +198,12 @@ class NatsCommitLog:
 
     def get(self, after: int, limit: int) -> list[bytes]:
         try:
-            return self._thread.run(self._stream.read(after, limit), READ_SECONDS_MAX + RESULT_SECONDS)
+            bodies = self._thread.run(self._stream.read(after, limit), READ_SECONDS_MAX + RESULT_SECONDS)
         except SILENCE:
-            raise CommitLogUnreachable(f"No NATS server with the stream {self._stream.name} answers.") from None
+            text = f"No NATS server with the stream {self._stream.name} answers{self._refusal}."
+            raise CommitLogUnreachable(text) from None
+        self._reason = ""
+        return bodies
 
     def tail(self) -> int | None:
         try:
@@ -233,9 +255,10 @@ class NatsCommitLog:
         self._stop()
 
     def _stop(self) -> None:
-        if self._client:
+        client, self._client = self._client, None
+        if client:
             with suppress(*SILENCE):
-                self._thread.run(self._client.close(), RESULT_SECONDS)
+                self._thread.run(client.close(), RESULT_SECONDS)
         self._thread.stop()
         self._inbox.close()
 
