@@ -1,16 +1,18 @@
 """Typed answers: a client reads the value that the query function has returned, or the query is aborted."""
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import IntEnum
-from pathlib import Path
+from ipaddress import IPv4Address
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Generic, Self, TypeVar
 from uuid import UUID
 
 import pytest
 from pydantic import (
     AfterValidator,
+    AnyUrl,
     BaseModel,
     ConfigDict,
     Field,
@@ -110,6 +112,10 @@ class Free(BaseModel):
     level: Level | int = 0
 
 
+class Priced(BaseModel):
+    prices: dict[int, Decimal]
+
+
 class Noted(BaseModel):
     _note: str = PrivateAttr("")
 
@@ -177,6 +183,16 @@ def returning(type_: Any, value: Any) -> tuple[App, Query[Any]]:
         (dict[str, Decimal], {"a": Decimal("0.10")}),
         (FromRows, FromRows(name="a")),
         (Free, Free(anything=[1, None], level=5)),
+        (dict[int, str], {1: "a", -20: "b"}),
+        (dict[float, int], {1.5: 1}),
+        (dict[bool, int], {True: 1, False: 0}),
+        (dict[Level, str], {Level.HIGH: "a"}),
+        (Priced, Priced(prices={2: Decimal("2.50")})),
+        (list[time | None], [time(9, 30), time(9, 30, 0, 1, tzinfo=UTC)]),
+        (timedelta, timedelta(days=-1, microseconds=1)),
+        (PurePosixPath, PurePosixPath("a/b")),
+        (IPv4Address, IPv4Address("10.0.0.1")),
+        (AnyUrl, AnyUrl("https://example.org/a")),
     ],
     ids=str,
 )
@@ -212,6 +228,12 @@ def test_an_answer_is_read_equal(type_: Any, value: Any) -> None:
         (Page[Sale], {"items": [{"total": Decimal(1)}], "next": None}, r"dict\['items'\]\[0\]\['total'\] \(a value"),
         (dict[str, int], {DAY: 1}, r"dict.* \(a value of type date, read as str\)"),
         (Closed, Closed(side=2), r"cannot be read back \(Closed\.square: extra_forbidden\)"),
+        (
+            list[dict[str, set[int]]],
+            [{"a": {1}}],
+            r"has no form in JSON, at list\[0\]\['a'\]: A value of type set has",
+        ),
+        (dict[Any, Any], {None: 1}, r"has no form in JSON, at dict: A key of an object is not text"),
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""Unknown fields inside a message: refused at any depth, unless the author's class says otherwise."""
+"""Unknown fields and other types inside a message: refused at any depth, unless the author's class says otherwise."""
 
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
@@ -58,6 +58,11 @@ class Ignoring(BaseModel):
     amount: int = 0
 
 
+class Converting(BaseModel):
+    model_config = ConfigDict(strict=False)
+    amount: int = 0
+
+
 class Allowing(BaseModel):
     model_config = ConfigDict(extra="allow")
 
@@ -81,6 +86,7 @@ class Fields(Message):
         None
     )
     ignoring: Ignoring | None = None
+    converting: Converting | None = None
     allowing: Allowing | None = None
     squared: Squared | None = None
     price: Decimal = Decimal(0)
@@ -126,8 +132,31 @@ def test_an_unknown_field_inside_a_message_is_refused(kind: type[Message], field
         TypeAdapter(list[kind]).validate_python([fields])  # type: ignore[valid-type]
 
 
-def test_the_author_decides_about_the_unknown_fields_of_a_class() -> None:
-    order = parse(Order, {"ignoring": LINE, "allowing": LINE})
+@pytest.mark.parametrize("kind", [Order, FindOrder])
+@pytest.mark.parametrize("amount", ["1", True, 1.0])
+@pytest.mark.parametrize(
+    ("field", "path"),
+    [
+        ("line", "line.amount"), ("lines", "lines[0].amount"), ("by_name", "by_name.a.amount"),
+        ("root", "root[0].amount"), ("either", "either.amount"), ("deep", "deep.plain.amount"),
+        ("before", "before.amount"),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_inside_a_message_is_refused(
+    kind: type[Message], field: str, path: str, amount: Any
+) -> None:
+    line = {"amount": amount}
+    forms = {"lines": [line], "by_name": {"a": line}, "root": [line], "deep": {"plain": line}}
+    with pytest.raises(Invalid) as caught:
+        parse(kind, {field: forms.get(field, line)})
+
+    assert path in [problem.field for problem in caught.value.problems]
+
+
+def test_the_author_decides_about_the_unknown_fields_and_the_types_of_a_class() -> None:
+    order = parse(Order, {"ignoring": LINE, "allowing": LINE, "converting": {"amount": "1"}})
+
+    assert order.converting == Converting(amount=1)
 
     assert order.ignoring == Ignoring(amount=1)
     assert order.allowing == Allowing(**LINE)

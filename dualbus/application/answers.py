@@ -33,7 +33,10 @@ class _Undefined(Exception):
 
 
 class ChangedAnswer(WireError):
-    """Raised for an answer that a client would read with another value. The text may have keys of the answer."""
+    """Raised for an answer without a form in JSON, or that a client would read with another value.
+
+    The text may have keys of the answer.
+    """
 
 
 def answer_of(query: Query[R], data: Any) -> R:
@@ -198,6 +201,8 @@ def _leaves(annotation: Any) -> Iterator[Any]:
         for part in parts:
             yield from _leaves(part)
         yield origin
+        if origin is dict and plain_type(parts[0]) not in (str, Any):
+            yield object  # the keys of JSON are text
     else:
         yield annotation
 

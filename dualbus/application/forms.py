@@ -1,21 +1,25 @@
 """The JSON forms of Python's values in requests and answers; docs/values.md lists them."""
 
 import dataclasses
+import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import cache
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import PurePath
 from types import NoneType
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel
-from pydantic_core import SchemaSerializer
+from pydantic import AnyUrl, BaseModel
+from pydantic_core import SchemaSerializer, to_jsonable_python
 
 from dualbus.application.schemas import Config, Node, changed, serializer_of
 
+_TEXTS = (Decimal, UUID, PurePath, IPv4Address, IPv6Address, AnyUrl)
 _PLAIN = (str, int, float, bool, NoneType)
 
 
@@ -26,7 +30,7 @@ def json_form(value: Any) -> Any:
     if isinstance(value, Enum):
         return json_form(value.value)
     if isinstance(value, dict):
-        return _object(value, json_form)
+        return _object(value, _key, json_form)
     if isinstance(value, list | tuple):
         return list(map(json_form, value))
     if isinstance(value, BaseModel):
@@ -35,6 +39,8 @@ def json_form(value: Any) -> Any:
         return {field.name: json_form(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, bytes):
         return urlsafe_b64encode(value).decode()
+    if isinstance(value, timedelta):  # not in a table, where its text would not sort
+        return to_jsonable_python(value)
     text = text_form(value)
     return value if text is None else text
 
@@ -48,7 +54,7 @@ def request_form(value: Any) -> Any:
     if isinstance(value, Enum):
         return request_form(value.value)
     if isinstance(value, dict):
-        return _object(value, lambda item: item if isinstance(item, bytes) else request_form(item))
+        return _object(value, json_form, lambda item: item if isinstance(item, bytes) else request_form(item))
     if isinstance(value, list | tuple):
         return list(map(request_form, value))
     if isinstance(value, BaseModel):
@@ -81,19 +87,25 @@ def _with_read_name(node: Node, copy: Node, config: Config) -> Node:
     return copy if not read or written in read else {**copy, "serialization_alias": read[0]}
 
 
-def _object(value: dict[Any, Any], form: Callable[[Any], Any]) -> dict[Any, Any]:
-    found = {json_form(key): form(item) for key, item in value.items()}
+def _object(value: dict[Any, Any], key_form: Callable[[Any], Any], form: Callable[[Any], Any]) -> dict[Any, Any]:
+    found = {key_form(key): form(item) for key, item in value.items()}
     if len(found) != len(value):
         raise ValueError("Two keys of a dictionary have the same form in JSON: rename one of them.")
     return found
 
 
+def _key(value: Any) -> Any:
+    """Return the form of a key in an answer: text, for a number too."""
+    form = json_form(value)
+    return json.dumps(form) if type(form) in (int, float, bool) else form
+
+
 def text_form(value: Any) -> str | None:
-    """Return the text of a time, a number with digits or an id; None for other values."""
+    """Return the text of a time, a number with digits, an id, a path or an address; None for other values."""
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             raise ValueError("A datetime without a time zone is not a point in time: use an aware datetime, in UTC.")
         return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-    if isinstance(value, date):
+    if isinstance(value, date | time):
         return value.isoformat()
-    return str(value) if isinstance(value, Decimal | UUID) else None
+    return str(value) if isinstance(value, _TEXTS) else None

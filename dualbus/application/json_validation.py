@@ -1,9 +1,10 @@
-"""Validation of JSON in three respects in which pydantic loses what a client has sent.
+"""Validation of JSON in four respects in which pydantic loses what a client has sent.
 
 pydantic converts a number in JSON to a float before a Decimal field sees the number. Behind a function of the author
 that runs before a field's own rules, pydantic validates Python: in strict mode, the text of a date is refused there.
-In a nested model whose author does not configure `extra`, pydantic ignores unknown fields. Copies of the classes'
-schemas look the digits of numbers up, validate the result of such a function as JSON, and refuse unknown fields.
+In a nested model, pydantic applies the configuration of that model alone: without `extra` and `strict`, it ignores
+unknown fields, and converts true to 1. Copies of the classes' schemas look the digits of numbers up, validate the
+result of such a function as JSON, refuse unknown fields, and validate nested records as strictly as the message.
 """
 
 from contextvars import ContextVar
@@ -20,6 +21,7 @@ from dualbus.application.schemas import Config, Node, before, changed, fields_wi
 from dualbus.protocol.numbers import Number
 
 _BEFORE = ("function-before", "function-wrap")
+_RECORDS = ("model", "dataclass", "typed-dict")
 _SCALARS = (str, int, float, bool, NoneType, Number)
 
 
@@ -73,9 +75,9 @@ def has_functions(kind: type[BaseModel]) -> bool:
 
 
 @cache
-def has_open_records(kind: type[BaseModel]) -> bool:
-    """Return whether a class has records that ignore unknown fields, at any depth, without a choice of the author."""
-    return holds(kind.__pydantic_core_schema__, is_open)
+def has_lax_records(kind: type[BaseModel]) -> bool:
+    """Return whether records of a class ignore unknown fields or convert values, without a choice of the author."""
+    return holds(kind.__pydantic_core_schema__, lambda node: is_open(node) or _is_lax(node))
 
 
 def json_validator(kind: type[BaseModel], *, by_name: bool = False) -> SchemaValidator:
@@ -92,7 +94,7 @@ def json_schema(kind: type[BaseModel], *, by_name: bool = False) -> CoreSchema:
 
     def change(node: Node, copy: Node, config: Config) -> Node:
         if not by_name:
-            copy = _closed(node, copy, config)
+            copy = _strict(node, _closed(node, copy, config))
         match node.get("type"):
             case "definitions":
                 definitions.extend(copy["definitions"])
@@ -153,12 +155,24 @@ def _closed(node: Node, copy: Node, config: Config) -> Node:
     return {**closed, "extra_behavior": "forbid"} if node["type"] == "typed-dict" else closed
 
 
+def _strict(node: Node, copy: Node) -> Node:
+    """Return a record that converts no values. The record itself remains lax, which only affects values of Python."""
+    if not _is_lax(node):
+        return copy
+    return {**copy, "config": {**copy.get("config", {}), "strict": True}, "strict": False}
+
+
+def _is_lax(node: Node) -> bool:
+    """Return whether a record converts values, without a choice of its author."""
+    return node.get("type") in _RECORDS and "strict" not in node and "strict" not in node.get("config", {})
+
+
 def is_open(node: Node) -> bool:
     """Return whether a record ignores unknown fields, without a choice of its author.
 
     A dataclass with init=False writes a field that it does not read.
     """
-    if node.get("type") not in ("model", "dataclass", "typed-dict") or node.get("root_model"):
+    if node.get("type") not in _RECORDS or node.get("root_model"):
         return False
     chosen = node.get("extra_behavior", "ignore") != "ignore" or "extra_fields_behavior" in node.get("config", {})
     return not chosen and not fields_without_init(node)

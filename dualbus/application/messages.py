@@ -15,7 +15,7 @@ from dualbus.application.json_validation import (
     AmbiguousNumbers,
     has_decimals,
     has_functions,
-    has_open_records,
+    has_lax_records,
     json_validator,
     validate,
 )
@@ -142,7 +142,7 @@ def _with_json_objects(kind: type[Message], schema: CoreSchema) -> CoreSchema:
 @cache
 def _json_reader(kind: type[Message]) -> SchemaValidator:
     """Return the validator of a message in JSON."""
-    if has_functions(kind) or has_open_records(kind):
+    if has_functions(kind) or has_lax_records(kind):
         return json_validator(kind)
     return cast("SchemaValidator", kind.__pydantic_validator__)
 

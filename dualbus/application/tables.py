@@ -1,13 +1,15 @@
 """Access to the read model: writable for projections, read-only for queries."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import PurePath
 from typing import Any, ClassVar, Protocol, TypeAlias
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import AnyUrl, BaseModel
 
 
 class Dataclass(Protocol):
@@ -16,8 +18,9 @@ class Dataclass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-Scalar: TypeAlias = str | int | float | bytes | datetime | date | Decimal | UUID | Enum | None
-Value: TypeAlias = Scalar | BaseModel | Dataclass | Sequence[Any] | Mapping[Any, Any]
+Scalar: TypeAlias = str | int | float | bytes | datetime | date | time | Decimal | UUID | Enum | None
+Address: TypeAlias = PurePath | IPv4Address | IPv6Address | AnyUrl
+Value: TypeAlias = Scalar | Address | BaseModel | Dataclass | Sequence[Any] | Mapping[Any, Any]
 """A value of a statement; docs/values.md lists the form of each in a table."""
 
 Values = Sequence[Value] | Mapping[str, Value]

@@ -182,8 +182,12 @@ def _verified(folder: Path, app: App) -> int:
         return _audited(folder, app)
     except VerificationError as problem:
         position = _audited(folder, _AnyApplication())
-        output.note(f"Warning: The copy is whole, but the application does not fit the log. {problem}")
+        _warn(str(problem))
         return position
+
+
+def _warn(problem: str) -> None:
+    output.note(f"Warning: The copy is whole, but the application does not fit the log. {problem}")
 
 
 def _audited(folder: Path, app: App) -> int:
@@ -196,4 +200,6 @@ def _audited(folder: Path, app: App) -> int:
         audit.check_file()
     finally:
         audit.close()
+    if audit.warning:
+        _warn(audit.warning)
     return audit.position

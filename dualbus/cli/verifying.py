@@ -16,3 +16,5 @@ def verify() -> None:
     with output.bar("Verifying") as progress:
         report = verify_data(found.data, load(found.app), progress)
     output.line(str(report))
+    if report.warning:
+        output.note(f"Warning: {report.warning}")

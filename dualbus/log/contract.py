@@ -212,6 +212,11 @@ class Audit(ReadableLog, Protocol):
     outcomes_seen: int  # verified, with genesis
     refused: int  # outcomes with errors
 
+    @property
+    def warning(self) -> str:
+        """A sentence if the application assigns tags that verified events were not written with, or ""."""
+        ...
+
     def refresh(self) -> None:
         """Read the end of the log; `events` stops there."""
         ...

@@ -34,6 +34,7 @@ class VerificationReport(NamedTuple):
     acknowledged: int | None  # the position in log.head; None without log.head
     read_model: int | None  # the position of the comparison; None without a read model
     compared: Comparison | None
+    warning: str  # a sentence if the application does not fit the log, or ""
 
     def __str__(self) -> str:
         log = (
@@ -93,7 +94,14 @@ def _verify(folder: Path, app: App, replay: Replay, progress: Progress) -> Verif
         audit.close()
     acknowledged_position = acknowledged.head.position if acknowledged else None
     return VerificationReport(
-        audit.position, audit.commits, audit.outcomes_seen - 1, audit.refused, acknowledged_position, at, compared
+        audit.position,
+        audit.commits,
+        audit.outcomes_seen - 1,
+        audit.refused,
+        acknowledged_position,
+        at,
+        compared,
+        audit.warning,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dualbus.application.answers import check_answer
+from dualbus.application.answers import ChangedAnswer, check_answer
 from dualbus.application.forms import json_form, text_form
 from dualbus.application.messages import Query
 from dualbus.protocol.codes import WireError
@@ -23,11 +23,31 @@ def answer_data(value: Any, kind: type[Query[Any]] | None = None) -> Any:
         check(value)  # most answers are rows of plain values
     except WireError:
         data = json_form(value)
-        check(data)
+        try:
+            check(data)
+        except WireError as problem:
+            place = f"{type(value).__name__}{_place(data)}"
+            if kind is None:
+                raise WireError(f"{place}: {problem}") from None
+            raise ChangedAnswer(
+                f"The answer to {kind.__name__} has no form in JSON, at {place}: {problem} "
+                "Return another value, such as a list or a text."
+            ) from None
         if kind is not None:
             check_answer(kind, value, data)
         return data
     return value
+
+
+def _place(data: Any) -> str:
+    """Return the place of the first value without a form."""
+    items = data.items() if type(data) is dict else enumerate(data) if type(data) is list else ()
+    for step, item in items:
+        try:
+            check(item)
+        except WireError:
+            return f"[{step!r}]{_place(item)}"
+    return ""
 
 
 def bound(cursor: object, number: int, value: Any) -> Any:

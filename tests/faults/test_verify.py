@@ -7,6 +7,7 @@ if its flip changes a row, or is seen by SQLite's own check of a file; another b
 
 import os
 import random
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -276,13 +277,29 @@ def test_what_is_too_much_or_of_another_log_is_detected(
     assert said.format(head=head, next=head + 1) in str(found.value)
 
 
-def test_an_event_that_lacks_a_tag_of_the_application_is_detected(tmp_path: Path) -> None:
-    untagged = NewEvent("UserRenamed", '{"id":"u","name":"Ada"}', ())
-    SqliteLog(tmp_path, lambda secret: Decision(GENESIS, "2026", [untagged])).close()
+def test_an_event_that_lacks_a_tag_of_the_application_is_a_warning_and_all_behind_it_is_verified(
+    tmp_path: Path,
+) -> None:
+    data = '{"id":"u","name":"Ada"}'
+    log = SqliteLog(
+        tmp_path,
+        lambda secret: Decision(
+            GENESIS, "2026", [NewEvent("UserCreated", '{"id":"u","name":"Ada","email":"a@b.c"}', ())]
+        ),
+    )
+    log.append([Decision("a", "2026", [NewEvent("UserRenamed", data, ())])])
+    log.append([Decision("b", "2026", [NewEvent("UserRenamed", data, ("user:u",))])])
+    log.close()
 
-    with pytest.raises(
-        VerificationError, match="Position 1 is unchanged, but the application assigns tags to its UserRenamed"
-    ):
+    report = verify(tmp_path, load("users:app"))
+
+    assert report.position == 3
+    types = r"UserCreated \(from position 1 on\), UserRenamed \(from position 2 on\)"
+    assert re.search(f"assigns tags to events that were not written with them: {types}", report.warning)
+    db = apsw.Connection(str(tmp_path / "log.db"))
+    db.execute("UPDATE events SET data = replace(data, 'Ada', 'Eva') WHERE position = 3")
+    db.close()
+    with pytest.raises(VerificationError, match="Position 3 was changed"):
         verify(tmp_path, load("users:app"))
 
 

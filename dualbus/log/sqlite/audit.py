@@ -41,6 +41,7 @@ class LogAudit(SqliteLogReader):
         self._tagger = Tagger(app.private_tags, self.secret)
         self.position, self.hash = Head(0, NO_HASH)
         self.commits = self.outcomes_seen = self.refused = 0
+        self._untagged: dict[str, int] = {}  # by type, the first event that lacks a tag of the application
         self._commit_hash = NO_HASH
         self._first = 1  # first position of the current commit
         self._check_schema()
@@ -223,7 +224,7 @@ class LogAudit(SqliteLogReader):
             )
 
     def _event(self, recorded: RecordedEvent, tags: list[str]) -> Event:
-        """Return the event; check hash and tags, including the tags that the application assigns today."""
+        """Return the event; check hash and tags, and compare with the tags that the application assigns today."""
         position = recorded.position
         unchanged = self._matches(recorded, tags)
         try:
@@ -242,12 +243,20 @@ class LogAudit(SqliteLogReader):
         if not unchanged:
             raise self._changed(position)
         if not set(expected) <= set(tags):
-            raise VerificationError(
-                position,
-                f"Position {position} is unchanged, but the application assigns tags to its {recorded.type} that it "
-                "was not written with: a decision that reads these tags does not find the event.",
-            )
+            self._untagged.setdefault(recorded.type, position)
         return event
+
+    @property
+    def warning(self) -> str:
+        """A sentence if the application assigns tags that verified events were not written with, or ""."""
+        if not self._untagged:
+            return ""
+        types = ", ".join(f"{type_} (from position {first} on)" for type_, first in sorted(self._untagged.items()))
+        return (
+            f"The application assigns tags to events that were not written with them: {types}. A decision that reads "
+            "these tags does not find the events. Let it read their earlier tags too, or assign the tags again with "
+            "`dualbus export` and `dualbus import`."
+        )
 
     def _matches(self, recorded: RecordedEvent, tags: list[str]) -> bool:
         return event_hash(self.hash, recorded[:5], tags) == recorded.hash
