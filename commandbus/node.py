@@ -16,7 +16,7 @@ from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, error
 from dualbus.protocol.records import NO_DETAILS, Job, Response
 from dualbus.runtime.errors import EXIT_DATA, EXIT_OK
-from dualbus.runtime.files import make_folder
+from dualbus.runtime.files import lock_name, make_folder
 from dualbus.runtime.settings import ONE_MACHINE, Settings
 from dualbus.runtime.signals import Stop
 from dualbus.telemetry.histogram import EVENTS, SECONDS, Histogram
@@ -63,7 +63,8 @@ def serve(settings: Settings, stop: Stop) -> int:
         publisher = Publisher(sockets.publisher(settings.events), log)
         types = sorted(app.command_types)
         backs = (settings.back, *settings.other_backs)
-        links = [WorkerLink(sockets.dealer(back), "commandbus", types) for back in backs]
+        lock = "" if shared else lock_name(settings.data, "log")
+        links = [WorkerLink(sockets.dealer(back), "commandbus", types, lock) for back in backs]
         link = links[0] if len(links) == 1 else WorkerLinks(links)
         position = log.head().position + 1
         logger.info("Writing the log in %s from position %d on (pid %d).", settings.data, position, os.getpid())

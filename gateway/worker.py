@@ -27,6 +27,7 @@ class Worker:
         self.identity = Identity(*registration.identity) if registration.identity else None
         self.position = registration.position
         self.active_since = registration.active_since  # None for a standby
+        self.lock = registration.lock
         self.running = 0  # a slow handler
         self.status: dict[str, Any] = {}
         # By sending. A request that timed out remains here until the worker answers, because it still uses credit.

@@ -76,6 +76,11 @@ class Workers:
                 self._lose(other, "registered again", counts=not other.active_since)  # perhaps with another role
             elif dest == COMMANDS and other.identity != worker.identity:
                 return "Another commandbus, with another log, is registered at this gateway: stop one of the two."
+            elif dest == COMMANDS and worker.lock and other.lock and other.lock != worker.lock:
+                return (
+                    "Another commandbus, with this log in another folder, is registered at this gateway: one of the "
+                    "folders is a copy. Stop one of the two."
+                )
             elif dest == COMMANDS and other.active_since is not None and worker.active_since is not None:
                 # On one machine, only one live commandbus can hold the lock on the log, so the other has ended.
                 self._lose(other, "was replaced", counts=not other.active_since)  # a claim is no fault of a request

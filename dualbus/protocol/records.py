@@ -58,6 +58,7 @@ class Registration(NamedTuple):
     identity: Identity | None
     position: int
     active_since: int | None = 0  # the claim of an active commandbus on a shared log; None for a standby
+    lock: str = ""  # names the lock that a commandbus holds on the log of one machine: a copy has another lock
 
 
 class Heartbeat(NamedTuple):
@@ -119,11 +120,12 @@ def read_registration(items: Any) -> Registration:
                 identity,
                 int(at),
                 since,
+                str(lock),
             ]
         ]:
             if all(type(name) is str for name in types) and (since is None or type(since) is int):
                 known = _identity(identity)
-                return Registration(dest, instance_id, registration, pid, types, credit, known, at, since)
+                return Registration(dest, instance_id, registration, pid, types, credit, known, at, since, lock)
     raise WireError("Invalid registration of a worker.")
 
 

@@ -155,6 +155,13 @@ class Lock:
         os.close(self._descriptor)
 
 
+def lock_name(folder: Path, name: str) -> str:
+    """Return a text that differs for the locks `name` of two data folders, also of a folder and its copy."""
+    boot = Path("/proc/sys/kernel/random/boot_id")  # of Linux
+    found = (folder / f"{name}.lock").stat()
+    return f"{boot.read_text().strip() if boot.exists() else ''}:{found.st_dev}:{found.st_ino}"
+
+
 def lock_data(folder: Path, name: str, what: str) -> Lock:
     """Lock `name` in the data folder. Raise AlreadyRunningError if another process holds the lock."""
     with usable(folder):

@@ -40,8 +40,9 @@ class WorkerLink:
     handler starts for an earlier sending.
     """
 
-    def __init__(self, socket: Socket, dest: str, types: list[str]) -> None:
+    def __init__(self, socket: Socket, dest: str, types: list[str], lock: str = "") -> None:
         self.socket = socket
+        self._lock_name = lock
         self.dest = dest
         self.identity: Identity | None = None
         self.position = 0
@@ -98,6 +99,7 @@ class WorkerLink:
             self.identity,
             self.position,
             self._active_since,
+            self._lock_name,
         )
         self.socket.send([batch(READY, [registration])])
 

@@ -1,6 +1,7 @@
 """A bad event, worker, client or neighbour stops nobody else, and shows."""
 
 import random
+import shutil
 import signal
 import socket
 from contextlib import ExitStack
@@ -145,6 +146,23 @@ def test_another_commandbus_with_another_log_is_turned_away_at_the_gateway(
     assert status(client)["log"] == log
     assert len(fields(running.data)) == 2
     assert len(fields(running.folder / "other")) == 1
+
+
+def test_a_commandbus_on_a_copy_of_the_folder_is_turned_away_at_the_gateway(
+    running: Cluster, client: RawClient
+) -> None:
+    """Both would acknowledge commands, in turn, each in a log of its own."""
+    assert client.ask(create("Ada"))[0]["success"]
+    data, road = running.folder / "copy", f"ipc://{running.folder}/copy-events"
+    shutil.copytree(running.data, data)
+    [stranger] = running.start("commandbus", DUALBUS_DATA=str(data), DUALBUS_EVENTS=road)
+
+    assert stranger.wait() == EXIT_UNAVAILABLE
+    assert "with this log in another folder, is registered at this gateway" in stranger.stderr_text
+    assert client.ask(create("Bob"))[0]["success"]
+    assert (len(fields(running.data)), len(fields(data))) == (3, 2)
+    running.restart("commandbus")
+    assert client.ask(create("Cleo"))[0]["success"]
 
 
 def test_100_requests_in_flight_at_a_worker_that_is_killed_are_answered_by_the_others(folder: Path) -> None:
