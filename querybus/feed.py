@@ -9,7 +9,7 @@ from pydantic import Field
 
 from dualbus.application import event_json
 from dualbus.application.app import App
-from dualbus.application.errors import Problem
+from dualbus.application.errors import Problem, log_restored
 from dualbus.application.messages import Invalid, Query
 from dualbus.log.contract import LogError, ReadableLog, RecordedEvent
 from dualbus.protocol.feed import EVENTS, EVENTS_DEFAULT, EVENTS_MAX
@@ -71,7 +71,7 @@ class EventFeed:
         if query.after > head:  # restored, and the gateway does not know it yet: no hash can be checked
             raise LogError(f"The log ends at position {head}, before position {query.after}. Retry later.")
         if query.after_hash and _hash_at(log, query.after) != query.after_hash:
-            raise Invalid([_restored(query.after)])
+            raise Invalid([log_restored(query.after)])
         types = {stored for stored, kind in self._app.stored_types.items() if kind.__name__ in query.types}
         position = query.after
         events: list[dict[str, Any]] = []
@@ -117,11 +117,3 @@ def _hash_at(log: ReadableLog, position: int) -> str:
 def _public_hash(hash_: bytes, secret: bytes) -> str:
     """Return the hash of an event with the log's secret: private fields cannot be guessed from it."""
     return blake2b(hash_, key=secret, digest_size=12).hexdigest()
-
-
-def _restored(position: int) -> Problem:
-    text = (
-        f"The log has other events up to position {position} than this subscriber has received: it was restored to "
-        "an earlier position. Undo the effects of the events after that position, and continue from it"
-    )
-    return Problem(text, "after_hash", "log_restored")

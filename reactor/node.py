@@ -188,7 +188,7 @@ class Reactor:
     async def _follow(self, log: ReadableLog) -> None:
         """Run the reactions until a stop is requested, the role changes, or the reactor's file was removed."""
         store = self._open_store(log)
-        client = ReactorClient(self._settings.front, src="reactor", timeout=self._settings.timeout_ms / 1000)
+        client = ReactorClient(self._settings.fronts, src="reactor", timeout=self._settings.timeout_ms / 1000)
         environment = Environment(
             self._interrupt, self._link.handling, self._awake.set, self._running_event, tracer=self._tracer
         )

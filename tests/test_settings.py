@@ -249,3 +249,16 @@ def test_the_address_in_browsers_is_the_origin_or_the_address() -> None:
     shop = Settings.from_env({"DUALBUS_HTTP_ORIGIN": "https://Shop.example.org:443/"})
     assert (shop.browser_origin, shop.has_tls) == ("https://shop.example.org", True)
     assert (Settings().browser_origin, Settings().has_tls) == ("http://127.0.0.1:5580", False)
+
+
+@pytest.mark.parametrize(
+    ("values", "port"),
+    [
+        ({"http": "http://127.0.0.1:5580"}, 5580),
+        ({"http": "https://127.0.0.1:5581"}, 5581),
+        ({"http": "http://127.0.0.1:5582", "http_origin": "https://shop.example.org"}, 443),
+        ({"http": "http://127.0.0.1:5583", "http_origin": "https://shop.example.org:8443"}, 8443),
+    ],
+)
+def test_all_web_processes_behind_an_address_have_the_same_cookies(values: dict[str, str], port: int) -> None:
+    assert Settings(**values).cookie_port == port  # type: ignore[arg-type]

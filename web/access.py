@@ -7,7 +7,7 @@ from starlette.types import Scope
 
 from dualbus.protocol.permissions import EVERYTHING, GATEWAY
 from dualbus.runtime.settings import Settings
-from dualbus.runtime.tokens import Token, TokenTable, hash_of
+from dualbus.runtime.tokens import Token, TokenTable
 
 from .problems import Problem
 from .request import Request, header_fields, is_repeated
@@ -26,7 +26,7 @@ class Access:
     def __init__(self, settings: Settings, streams: Streams) -> None:
         self._tokens = TokenTable(settings.keys) if settings.keys else None
         self._streams = streams
-        self._cookie = f"dualbus-token-{settings.http_host_port[1]}"  # browsers send a cookie to all ports of a host
+        self._cookie = f"dualbus-token-{settings.cookie_port}"
         self._secure = settings.has_tls
 
     async def watch(self) -> None:
@@ -40,14 +40,18 @@ class Access:
         """Raise Problem without a permitted token; return the response that moves a token into the cookie."""
         if self._tokens is None or scope["path"] in OPEN_PATHS:
             return None
-        tokens = self._tokens.by_hash
         if scope["path"] == "/" and (text := Request(scope).query_params.get(PARAMETER)):
-            _holder(tokens, text)
+            _holder(self._tokens, text)
             return self._moved(text)
-        holder = scope[HOLDER] = _holder(tokens, _bearer(scope) or self._of_cookie(scope))
+        holder = scope[HOLDER] = _holder(self._tokens, _bearer(scope) or self._of_cookie(scope))
         if holder.permissions != EVERYTHING and not _permits(holder, scope["path"], Request(scope)):
             raise Problem(403, f"The token of {holder.name} does not permit this: change its permissions.")
         return None
+
+    def check_again(self, scope: Scope) -> None:
+        """Raise Problem if the token of a request was removed or changed while its body arrived."""
+        if self._tokens and not self._tokens.holds(scope[HOLDER]):
+            raise _unknown()
 
     def _moved(self, text: str) -> Response:
         """Return the response that moves a token from the address to the cookie."""
@@ -78,12 +82,16 @@ def _bearer(scope: Scope) -> str:
     return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else ""
 
 
-def _holder(tokens: dict[str, Token], text: str) -> Token:
+def _holder(tokens: TokenTable, text: str) -> Token:
     """Return the holder of a token; raise Problem for an unknown token."""
-    if holder := tokens.get(hash_of(text)):
+    if holder := tokens.holder(text):
         return holder
+    raise _unknown()
+
+
+def _unknown() -> Problem:
     text = "Send a token: Authorization: Bearer TOKEN. In a browser, open the address of `dualbus tokens show`."
-    raise Problem(401, text, {"www-authenticate": "Bearer"})
+    return Problem(401, text, {"www-authenticate": "Bearer"})
 
 
 def _permits(holder: Token, path: str, request: Request) -> bool:

@@ -11,7 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dualbus.application.errors import DualbusError
 
 from . import commands, docs, events, health, metrics, queries
-from .access import Access
 from .guard import Guard, protective_headers
 from .page import routes as page
 from .problems import STOPPED, Problem, busy, problem_of
@@ -30,7 +29,7 @@ class WebApp:
     def __init__(self, site: Site) -> None:
         self._requests = site.requests
         self._guard = Guard(site.settings)
-        self.access = Access(site.settings, site.streams)
+        self.access = site.access
         routes = [route for module in ROUTES for route in module.routes(site)]
         self._router = Router(routes, redirect_slashes=False)
         self._of_types = {

@@ -9,7 +9,7 @@ from dualbus.client.calls import IN_FLIGHT_BYTES_MAX
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.numbers import read_number
 
-from .access import caller_of
+from .access import Access, caller_of
 from .positions import whole_number_of
 from .problems import Problem, busy
 from .request import Request
@@ -41,7 +41,8 @@ class Body:
 class Bodies:
     """The memory of all bodies. Incomplete ones have a bound of their own, so that slow callers keep no body out."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access) -> None:
+        self._access = access
         self._held: dict[str, int] = {}  # the bytes of the complete bodies of each caller
         self._held_bytes = 0
         self._incomplete: dict[asyncio.Task[Any], int] = {}
@@ -52,6 +53,7 @@ class Bodies:
         """Read the JSON object or the form of a request. Raises Problem."""
         _check_type(request, media_type)
         body = await self._received(request)
+        self._access.check_again(request.scope)
         value = _decoded(body) if media_type == JSON else _form(body)
         caller, size = caller_of(request.scope), len(body)
         held = self._held.get(caller, 0) + size

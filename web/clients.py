@@ -43,7 +43,7 @@ class Clients:
         return self._callers[caller]
 
     def _new(self) -> AsyncClient:
-        return AsyncClient(self._settings.front, timeout=self._settings.timeout_ms / 1000)
+        return AsyncClient(self._settings.fronts, timeout=self._settings.timeout_ms / 1000)
 
     async def __aenter__(self) -> Self:
         return self

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
-from dualbus.application.errors import DeadlineExceeded, Unavailable
+from dualbus.application.errors import DeadlineExceeded, Rejected, Unavailable, log_restored
 from dualbus.client.async_client import AsyncClient
 from dualbus.protocol.feed import EVENTS
 
@@ -45,8 +45,8 @@ class EventPages:
         """Yield the frames of all events after a position, then of new events.
 
         Raises the DualbusError of a page, and Problem for a position beyond the log. While no querybus answers, the
-        stream waits; a stream without a first page then begins with a frame of the problem. The end means that the
-        log was restored to an earlier position, as does Rejected after the first page.
+        stream waits; a stream without a first page then begins with a frame of the problem. Raises Rejected if the
+        log was restored to an earlier position.
         """
         clock = asyncio.get_running_loop().time
         position, hash_, page, yielded_at = params["after"], params["after_hash"], None, NEVER
@@ -72,7 +72,7 @@ class EventPages:
                 while head.position == position:
                     await head.moved.wait()
                 if head.position < position:
-                    return
+                    raise Rejected(log_restored(position))
 
     async def _read(self, params: dict[str, Any]) -> Page:
         key = to_json(params)

@@ -32,7 +32,7 @@ class Sessions:
 
     def __init__(self, clients: Clients, settings: Settings) -> None:
         self._clients = clients
-        self._cookie = f"{POSITION}-{settings.http_host_port[1]}-"  # browsers send a cookie to all ports of a host
+        self._cookie = f"{POSITION}-{settings.cookie_port}-"
         self._attributes = f"; Path=/; HttpOnly; SameSite=Lax{'; Secure' if settings.has_tls else ''}"
         self._head: int | None = None
         self._head_until = 0.0
@@ -49,8 +49,13 @@ class Sessions:
         return self._clients.of(request.scope).session(actor=actor_of(request.scope))
 
     def mark(self, response: Response, request: Request, session: AsyncSession) -> Response:
-        """Add the position of a session to a response, for scripts and for browsers."""
+        """Add the position of a session to a response, for scripts and for browsers.
+
+        A refused command has a position, too: a query afterwards must see the reason.
+        """
         position, cookies = session.position, self._cookies(request)
+        if not position and response.status_code >= 400:  # such as without a reply
+            return response
         response.raw_headers.append((POSITION.encode(), b"%d" % position))
         # An old position beyond the response is perhaps of the log before a restore: the browser needs this position.
         newest = max((each for each, when in cookies.items() if each <= position or _is_trusted(when)), default=0)

@@ -8,6 +8,7 @@ from dualbus.runtime.settings import Settings
 from dualbus.runtime.tokens import HEADER_FILE
 from dualbus.telemetry.tracing import open_tracer
 
+from .access import Access
 from .bodies import Bodies
 from .clients import Clients
 from .event_pages import EventPages
@@ -28,9 +29,10 @@ class Site:
         self.reports = clients.reports
         self.curl = f"curl -H @{shlex.quote(str(settings.keys / HEADER_FILE))}" if settings.keys else "curl"
         self.timeout_seconds = settings.timeout_ms / 1000
-        self.bodies = Bodies()
-        self.sessions = Sessions(clients, settings)
         self.streams = Streams(streams_max)
+        self.access = Access(settings, self.streams)
+        self.bodies = Bodies(self.access)
+        self.sessions = Sessions(clients, settings)
         self.head = Head(clients.streams)
         self.live = LiveQueries(clients.streams, self.head)
         self.event_pages = EventPages(clients.streams, self.head)

@@ -20,6 +20,15 @@ class Problem:
     code: str = REJECTED
 
 
+def log_restored(position: int) -> Problem:
+    """Return the problem of a subscriber to events if the log was restored to an earlier position than its own."""
+    text = (
+        f"The log has other events up to position {position} than this subscriber has received: it was restored to "
+        "an earlier position. Undo the effects of the events after that position, and continue from it"
+    )
+    return Problem(text, "after_hash", "log_restored")
+
+
 class DualbusError(Exception):
     """The base of every error that a client's call raises.
 

@@ -69,7 +69,7 @@ def query(
 def _client(timeout: float | None) -> Iterator[Client]:
     """Provide a client whose errors are those of the command line."""
     ours = settings()
-    with Client(ours.front, timeout=timeout or ours.timeout_ms / 1000, keys=ours.keys or OFF) as client:
+    with Client(ours.fronts, timeout=timeout or ours.timeout_ms / 1000, keys=ours.keys or OFF) as client:
         try:
             yield client
         except Rejected as rejected:

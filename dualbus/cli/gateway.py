@@ -22,11 +22,10 @@ class Gateway:
     """A connection to the gateway of a running cluster. Raises CliError without a gateway, and after its loss."""
 
     def __init__(self, settings: Settings) -> None:
-        self._address = settings.front
         self._seconds = settings.timeout_ms / 1000
         self._connection: Connection | None = None
         self._sent = 0
-        self._calls = new_calls(self._address, None, self._seconds, settings.keys or OFF)
+        self._calls = new_calls(settings.fronts, None, self._seconds, settings.keys or OFF)
         self._link = ClientLink(self._calls, self._watch, self._unwatch)
         deadline = time.monotonic() + self._seconds
         while not self._calls.connected:
@@ -40,8 +39,8 @@ class Gateway:
         self._connection = connection
 
     def _unwatch(self, connection: Connection) -> None:
-        if self._connection:  # unlike a client, do not send again: a message may have no key
-            raise output.CliError(f"Lost the connection to the gateway at {self._address}: is it running?")
+        if self._connection and self._sent:  # unlike a client, do not send again: a message may have no key
+            raise output.CliError(f"Lost the connection to the gateway at {self._calls.address}: is it running?")
 
     def send(self, message: dict[str, Any], future: Future, grace: float = 0.0) -> None:
         """Queue a message. The result of the future is the body of its reply; without one, it fails after `grace`.
@@ -76,7 +75,7 @@ class Gateway:
         try:
             return reply.result()
         except DualbusError:
-            text = f"The gateway at {self._address} did not reply within {self._seconds:g} s: check its log."
+            text = f"The gateway at {self._calls.address} did not reply within {self._seconds:g} s: check its log."
             raise output.CliError(text) from None
 
     def close(self) -> None:

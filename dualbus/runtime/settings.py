@@ -103,6 +103,11 @@ class Settings:
         return cls(**values, data=Path(data), keys=None if keys == OFF else path, timeout_ms=int(timeout))
 
     @property
+    def fronts(self) -> str:
+        """The addresses of all gateways for clients, as a list for `Client`."""
+        return ",".join((self.front, *self.other_fronts))
+
+    @property
     def http_host_port(self) -> tuple[str, int]:
         """The host and the port of `http`."""
         host, _, port = self.http.partition("//")[2].rpartition(":")
@@ -112,6 +117,12 @@ class Settings:
     def browser_origin(self) -> str:
         """The address in browsers."""
         return self.http_origin or self.http
+
+    @property
+    def cookie_port(self) -> int:
+        """The port in browsers, for the names of cookies: browsers send a cookie to all ports of a host."""
+        port = self.browser_origin.rpartition(":")[2]
+        return int(port) if port.isdecimal() else 443 if self.has_tls else 80
 
     @property
     def has_tls(self) -> bool:
@@ -124,7 +135,7 @@ class Settings:
 
     def __str__(self) -> str:
         values = {field.name: getattr(self, field.name) for field in fields(self) if not field.metadata}
-        values["front"] = ",".join((self.front, *self.other_fronts))
+        values["front"] = self.fronts
         values["back"] = ",".join((self.back, *self.other_backs))
         values["log"] = re.sub(r"//.*@", "//…@", self.log)  # without the password
         return ", ".join(f"{name}={OFF if value is None else value}" for name, value in values.items() if value != "")

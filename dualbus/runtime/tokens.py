@@ -75,12 +75,16 @@ def write_tokens(folder: Path, tokens: dict[str, Token]) -> None:
 
 
 class TokenTable:
-    """The tokens by hash. `refresh` reads changed files."""
+    """The tokens by hash. `refresh` reads changed files: an invalid file does not delay the changes of the other."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._watches = [FileWatch(folder / name, self._load) for name in (HEADER_FILE, TOKENS_FILE)]
-        self.by_hash: dict[str, Token] = {}
+        self._operator: dict[str, Token] = {}
+        self._others: dict[str, Token] = {}
+        self._watches = [
+            FileWatch(folder / HEADER_FILE, self._load_operator),
+            FileWatch(folder / TOKENS_FILE, self._load_others),
+        ]
         for watch in self._watches:
             watch.read()
 
@@ -89,8 +93,19 @@ class TokenTable:
         changed = [watch.refresh() for watch in self._watches]
         return any(changed)
 
-    def _load(self) -> None:
-        tokens = list(read_tokens(self._folder).values())
-        if (path := self._folder / HEADER_FILE).exists():
-            tokens.append(Token("", hash_of(_read_header(path)), EVERYTHING))
-        self.by_hash = {token.hash: token for token in tokens}
+    def holder(self, text: str) -> Token | None:
+        """Return the token of a text, or None."""
+        hash_ = hash_of(text)
+        return self._operator.get(hash_) or self._others.get(hash_)
+
+    def holds(self, token: Token) -> bool:
+        """Return whether a token is still valid, with the same permissions."""
+        return token in (self._operator.get(token.hash), self._others.get(token.hash))
+
+    def _load_operator(self) -> None:
+        path = self._folder / HEADER_FILE
+        found = [Token("", hash_of(_read_header(path)), EVERYTHING)] if path.exists() else []
+        self._operator = {token.hash: token for token in found}
+
+    def _load_others(self) -> None:
+        self._others = {token.hash: token for token in read_tokens(self._folder).values()}

@@ -205,22 +205,25 @@ class FileWatch:
         self._path = path
         self._load = load
         self._signature: object = None
+        self._reported: object = None  # the file of the last error
 
     def read(self) -> bool:
         """Load the file if it has changed; return whether it has. Raises ConfigError."""
         signature = self._signature_of_file()
         if signature == self._signature:
             return False
-        self._signature = signature
         self._load()
+        self._signature = signature
         return True
 
     def refresh(self) -> bool:
-        """Load the file if it has changed; return whether it has. An invalid file is logged, and changes nothing."""
+        """Load the file if it has changed; return whether it has. An invalid file is logged once, and tried again."""
         try:
             return self.read()
         except ConfigError as error:
-            logger.error("%s The entries stay as they were.", error)
+            if (file := self._signature_of_file()) != self._reported:
+                logger.error("%s The entries stay as they were.", error)
+                self._reported = file
             return False
 
     def _signature_of_file(self) -> object:
@@ -228,7 +231,7 @@ class FileWatch:
             found = os.stat(self._path)
         except OSError as error:
             return error.errno
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_mode
 
 
 class ClientTable:

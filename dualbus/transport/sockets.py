@@ -32,6 +32,7 @@ _READABLE, _EVENTS = int(zmq.POLLIN), int(zmq.EVENTS)
 _MONITORED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -333,9 +334,11 @@ class Connection:
             kind = int.from_bytes(event[:2], sys.byteorder)
             if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.up = True
-            elif kind == zmq.EVENT_DISCONNECTED and self.up:
-                self.lost = True
-            elif kind != zmq.EVENT_DISCONNECTED:
+            elif kind == zmq.EVENT_DISCONNECTED:
+                self.lost = self.up
+            elif kind == zmq.EVENT_CLOSED:  # nobody listens: the last handshake has failed with its gateway
+                self.refused = False
+            elif int.from_bytes(event[2:6], sys.byteorder) != errno.EAGAIN:  # EAGAIN: no answer, of a stopped gateway
                 self.refused = True
 
     def descriptors(self) -> list[int]:

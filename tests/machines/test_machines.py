@@ -68,6 +68,7 @@ def test_the_page_shows_the_machines_their_roles_and_the_leader_of_the_stream(ho
             return {}
         found = dict(re.findall(r'<th scope="row">(h\d)</th>\s*<td>(\w+)</td>', text))
         assert re.search(r"The server n\d leads the stream", text)
+        assert "has stopped" not in text
         return found
 
     shown = until(lambda: len(rows()) == NUMBER and rows())

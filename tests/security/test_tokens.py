@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -204,6 +205,39 @@ def test_a_removed_token_ends_its_streams_that_have_not_begun(http: httpx.Client
         admin("tokens", "remove", "bob")
         assert answer.result(timeout=30).content == b""
     assert http.get("/queries/ListUsers", headers=headers).status_code == 401
+
+
+def test_a_removed_token_is_refused_while_the_file_of_the_operator_is_refused_too(
+    http: httpx.Client, shared: Cluster, admin: Operator
+) -> None:
+    bob = token(admin, "bob", *ALL)
+    until(lambda: http.get("/", headers=bob).status_code == 200)
+    path = shared.data / "keys" / "http.header"
+    path.chmod(0o644)
+    try:
+        admin("tokens", "remove", "bob")
+        until(lambda: http.get("/", headers=bob).status_code == 401)
+    finally:
+        path.chmod(0o600)
+    assert http.get("/", headers=shared.http_headers).status_code == 200
+
+
+def test_a_token_that_is_removed_while_a_body_arrives_executes_nothing(
+    http: httpx.Client, shared: Cluster, admin: Operator
+) -> None:
+    bob = token(admin, "bob", *ALL)
+    until(lambda: http.get("/", headers=bob).status_code == 200)
+    body = json.dumps(CREATE).encode()
+    head = f"POST /commands/CreateUser HTTP/1.1\r\nhost: localhost\r\nauthorization: {bob['Authorization']}\r\n"
+    head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    last = http.get("/events", headers=shared.http_headers).json()["head"]
+    with socket.create_connection(("127.0.0.1", int(shared.http.rpartition(":")[2])), timeout=30) as connection:
+        connection.sendall(head.encode() + body[:5])
+        admin("tokens", "remove", "bob")
+        until(lambda: http.get("/", headers=bob).status_code == 401)
+        connection.sendall(body[5:])
+        assert connection.recv(1000).startswith(b"HTTP/1.1 401 ")
+    assert http.get("/events", headers=shared.http_headers).json()["head"] == last
 
 
 def test_the_token_is_on_the_terminal_and_in_no_log(keyed: Cluster) -> None:

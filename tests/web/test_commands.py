@@ -192,6 +192,17 @@ def test_an_answer_is_not_older_than_the_position_of_header_or_cookie(site: Clus
     assert browser.get("/queries/ListItems?prefix=Later").json() == [{"item": "Later", "price": "1.50"}]
 
 
+def test_a_refused_command_has_the_position_of_its_reason(site: Cluster, browser: httpx.Client) -> None:
+    """A browser that is refused because of an item must find the item afterwards."""
+    add(browser, "Before")
+    refused = browser.post("/commands/Refuse", json={})
+
+    assert refused.status_code == 422
+    position = int(refused.headers["dualbus-position"])
+    assert position == browser.get("/events").json()["head"]
+    assert any(name.endswith(f"-{position}") for name in browser.cookies)
+
+
 @pytest.mark.parametrize("text", ["x", "-1", "1.0", "", "9" * 20, "1 2", "+1"])
 def test_a_position_in_another_form_is_refused_in_a_header_and_ignored_in_a_cookie(
     site: Cluster, browser: httpx.Client, text: str

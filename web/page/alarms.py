@@ -13,11 +13,12 @@ SILENT_SECONDS = 2.0
 LAG_SECONDS_MAX = 10.0
 FOLLOWING, BUILDING, STARTING, WAITING = "following", "building", "starting", "waiting"
 STANDING_BY = "standing by"
+ACTIVE, STANDBY = "active", "standby"  # of a commandbus on a shared log
 
 
 def level_of(state: str) -> str:
     """Return "ok" for a process that works, "warn" for a process that waits, "stop" for the text of a failure."""
-    if state in (FOLLOWING, BUILDING, STANDING_BY):
+    if state in (FOLLOWING, BUILDING, STANDING_BY, ACTIVE, STANDBY):
         return "ok"
     return "warn" if state.startswith((STARTING, WAITING)) else "stop"
 
@@ -61,7 +62,7 @@ def _of_process(process: dict[str, Any]) -> list[Alarm]:
     if level_of(state) == "stop" and name == "reactor":
         advice = "Reactions without a failure continue. The log of the reactor has the details."
         found.append(Alarm("stop", f"A reaction has stopped: {state}.", advice))
-    elif level_of(state) == "stop":
+    elif level_of(state) == "stop" and name == "projector":
         advice = "No later event is applied. Correct the projection and restart the projector."
         found.append(Alarm("stop", f"The projector has stopped: {state}.", advice, process["position"] + 1))
     elif level_of(state) == "warn":
