@@ -8,13 +8,14 @@ from dualbus.application.app import App
 from dualbus.application.messages import Event
 from dualbus.application.past import S, folded_types, read_of
 from dualbus.application.recorded import time_of
+from dualbus.application.state_keys import Initial, Key, Tags, Types, key_of
 from dualbus.application.tags import TagValue
 from dualbus.log.contract import AppendCondition, Decision, Log, NewEvent, RecordedEvent
 from dualbus.log.tags import Tagger
 from dualbus.runtime.errors import application_errors
 from dualbus.worker.interrupt import Interrupt
 
-from .state_cache import CachedState, Initial, Key, StateCache, Tags, Types, key_of
+from .state_cache import CachedState, StateCache
 
 if TYPE_CHECKING:
     from datetime import datetime

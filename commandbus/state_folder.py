@@ -12,11 +12,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from dualbus.application.state_keys import Initial, Key
 from dualbus.log.contract import ReadableLog
 from dualbus.runtime.errors import application_errors
 
 from .loaded_code import CodeUnknown, LoadedCode
-from .state_cache import CachedState, Initial, Key
+from .state_cache import CachedState
 from .state_json import packed, unpacked
 
 FOLDER = "states"

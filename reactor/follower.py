@@ -26,7 +26,6 @@ from .marks import Finished
 
 WINDOW = 1000  # unfinished events
 PARKED_MAX = 10_000
-PAUSE_SECONDS_MAX = 3600.0
 BLOCKED = "An earlier event with the same tag is parked."
 
 logger = logging.getLogger(__name__)
@@ -67,6 +66,7 @@ class Follower:
         self._changes = Changes()
         self._loaded: set[int] = set()  # positions not to react to, when they are read: parked or skipped before
         self._retries: dict[int, int] = {}  # by parked position, the time of the next try
+        self._retried_at = 0  # the time of the last call of `retry_due`
         self._held: set[int] = set()  # unfinished positions that an operator skips: they do not start again
 
     @property
@@ -116,7 +116,7 @@ class Follower:
             if failure := self._interrupted(job):
                 self._note_parked(job, str(failure), self._fail(job, failure))
             elif row.due or row.follows:  # an event that follows was under way, after the earlier event
-                self._retries[row.position] = row.due or self._now()
+                self._retries[row.position] = self._due_at_latest(job, row.due)
 
     def feed(self, records: Sequence[RecordedEvent]) -> None:
         """Start the reactions of the next events of the log."""
@@ -224,7 +224,7 @@ class Follower:
         self.counters["failures"] += 1
         due = 0
         if not failure.final and job.tries < self._reaction.tries:
-            pause = min(self._reaction.pause * 2 ** (job.tries - 1), PAUSE_SECONDS_MAX) * random.uniform(0.5, 1)  # noqa: S311
+            pause = job.pause(self._reaction.pause) * random.uniform(0.5, 1)  # noqa: S311
             due = self._now() + int(pause * MICROSECONDS)
             self._retries[job.position] = due
         else:
@@ -247,7 +247,10 @@ class Follower:
 
     def retry_due(self) -> None:
         """Start the parked events with a due try."""
-        now = self._now()
+        now, before, self._retried_at = self._now(), self._retried_at, self._now()
+        if now < before:  # the clock was set back
+            jobs = self._order.parked
+            self._retries = {at: self._due_at_latest(jobs[at], due) for at, due in self._retries.items()}
         for position in [position for position, due in self._tries().items() if due <= now]:
             if position not in self._retries:
                 continue  # released with an earlier event
@@ -255,6 +258,10 @@ class Follower:
                 del self._retries[position]  # the earlier event releases this one
             else:
                 self._release(position)
+
+    def _due_at_latest(self, job: Job, due: int) -> int:
+        """Return the time of the next try, no later than its pause from now: the clock was perhaps ahead."""
+        return min(due, self._now() + int(job.pause(self._reaction.pause) * MICROSECONDS))
 
     def seconds_to_retry(self) -> float:
         """Return the seconds until the next try of a parked event."""

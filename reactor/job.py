@@ -9,6 +9,8 @@ from dualbus.reactions.store import Removed, Timer
 
 from .commands import Cause
 
+PAUSE_SECONDS_MAX = 3600.0
+
 
 @dataclass(slots=True, eq=False)
 class Job:
@@ -27,6 +29,10 @@ class Job:
     def position(self) -> int:
         """The position of the event."""
         return self.record.position
+
+    def pause(self, first: float) -> float:
+        """Return the seconds before the next try: twice as long after each try."""
+        return min(first * 2.0 ** max(0, self.tries - 1), PAUSE_SECONDS_MAX)
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dualbus.application.app import App
@@ -59,6 +59,7 @@ class Timers:
         self._manager = manager
         self._environment = environment
         self._next_due: int | None = None
+        self._fired_at = 0  # the time of the last call of `fire`
         self._started_until = 0  # the timers due up to this time are under way
         self._changed = True  # the store may have another next timer
         self._barrier: tuple[int, int] | None = None  # a time, and the head of the log at this time
@@ -88,6 +89,20 @@ class Timers:
                 due = missed if known is None and missed > started else every.next(now)
                 changes.timers.append(self._scheduled(name, every, due))
         self._store.write(changes)
+        self._correct_schedules(now)
+
+    def _correct_schedules(self, now: datetime) -> None:
+        """Store the next time of each schedule whose stored time is later: the clock was ahead when it was stored."""
+        changes = Changes()
+        for name, stored in self._store.schedules(self.name).items():
+            due = self._schedules[name].next(now)
+            if stored.tries:  # the pause before the next try
+                due = max(due, now + timedelta(seconds=PAUSE_SECONDS_MAX))
+            if stored.due > microseconds(due) and stored.id not in self._in_flight:
+                logger.warning("The clock was ahead of %s/%s: its next time is %s.", self.name, name, due.isoformat())
+                changes.timers.append(self._scheduled(name, self._schedules[name], due))
+        self._store.write(changes)
+        self._changed, self._started_until = True, 0
 
     async def _started(self, name: str, every: Every, now: datetime) -> datetime:
         """Return the time of the first start of a schedule on the log: a changed schedule starts again."""
@@ -102,7 +117,11 @@ class Timers:
 
     def fire(self, position: int) -> None:
         """Fire due timers; `position` is the stored position of the reaction."""
-        now = microseconds(self._environment.clock())
+        clock = self._environment.clock()
+        now, before, self._fired_at = microseconds(clock), self._fired_at, microseconds(clock)
+        if now < before:  # the clock was set back
+            self._barrier = None
+            self._correct_schedules(clock)
         if self._changed:
             self._next_due, self._changed = self._store.next_due(self.name, self._started_until), False
         if self._next_due is None or self._next_due > now:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dualbus.commandbus.state_cache import Key, StateCache
+from dualbus.application.state_keys import Key
+from dualbus.commandbus.state_cache import StateCache
 from dualbus.log.contract import GENESIS, Decision
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.protocol.codes import Code

@@ -19,11 +19,13 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from dualbus import App, Client, Event, Tag
+from dualbus.application.exact import is_same
+from dualbus.application.state_keys import Key
 from dualbus.commandbus.history import History
 from dualbus.commandbus.loaded_code import CodeUnknown, LoadedCode
-from dualbus.commandbus.state_cache import SAVE_EVENTS, CachedState, Key, StateCache
+from dualbus.commandbus.state_cache import SAVE_EVENTS, CachedState, StateCache
 from dualbus.commandbus.state_folder import FILES_MAX, StateFolder
-from dualbus.commandbus.state_json import SIZE_MAX, is_same, packed, unpacked
+from dualbus.commandbus.state_json import SIZE_MAX, packed, unpacked
 from dualbus.log.contract import GENESIS, Decision, NewEvent, Origin, RecordedEvent
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.testing import Cluster, until

@@ -7,7 +7,9 @@ Exports of earlier versions have neither, and the earliest have lines of events 
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
@@ -37,6 +39,7 @@ from dualbus.runtime.errors import application_errors
 
 FORMAT = 2  # of an export with a first and a last line
 CHUNK_COMMANDS = 1000  # per commit
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _KINDS = {"position": int, "type": str, "data": dict, "time": str, "command_id": str}
 
 
@@ -217,7 +220,17 @@ def _parsed(lines: Iterable[str]) -> Iterator[CommandLine | EventLine]:
         ]
         if wrong:
             raise NotImported(f"Line {number} has no valid {', '.join(wrong)}: pass the output of `dualbus export`.")
+        if not _is_time(fields["time"]):
+            raise NotImported(f"Line {number} has no valid time: write it as 2026-01-31T12:00:00.000000Z.")
         yield EventLine(**{**{name: fields[name] for name in _KINDS}, "data": to_json(fields["data"]).decode()})
+
+
+def _is_time(text: str) -> bool:
+    """Return whether a text is the time of an event. A time at the end of year 9999 would be the last of the log."""
+    try:
+        return bool(_TIME.fullmatch(text)) and datetime.fromisoformat(text).year < datetime.max.year
+    except ValueError:
+        return False
 
 
 def _exact(text: str) -> float:

@@ -13,11 +13,12 @@ from dualbus.application.app import App
 from dualbus.application.messages import Event
 from dualbus.application.recorded import Origins
 from dualbus.log.contract import Audit, LogDamaged, LogError, RecordedEvent, VerificationError
-from dualbus.log.engine import open_audit
+from dualbus.log.engine import log_file, open_audit
 from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
-from dualbus.log.head import Acknowledged, read_head
+from dualbus.log.head import Acknowledged, check_head, read_head
 from dualbus.readmodel.file import Checkpoint, Damaged, ReadModelBusyError, file_name
 from dualbus.readmodel.replay import Comparison, ReadModelSnapshot, Replay
+from dualbus.runtime.files import is_there
 
 REPORT_EVENTS = 500
 
@@ -73,6 +74,8 @@ def _verify(folder: Path, app: App, replay: Replay, progress: Progress) -> Verif
     path = folder / file_name(app.projections)
     until = _position(path)  # read before the log, so that the log has this position
     acknowledged = read_head(folder)  # before the log, too
+    if not is_there(log_file(folder)):
+        check_head(folder, None)
     audit = open_audit(folder, app)
     replay.origins = Origins(audit)
     try:

@@ -11,14 +11,13 @@ from dualbus.application.app import App
 from dualbus.application.messages import Event
 from dualbus.application.past import S, folded_types, initial, read_of
 from dualbus.application.recorded import time_of
+from dualbus.application.state_keys import Key, Tags, Types, key_of
 from dualbus.application.tags import TagValue
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.log.tags import Tagger
 
 STATES_MAX = 10_000
 CHUNK_EVENTS = 256
-
-Key = tuple[Any, tuple[str, ...], frozenset[str]]  # an initial state, tags, types
 
 
 class _Folded(NamedTuple):
@@ -37,7 +36,7 @@ class Histories:
         self._log = log
         self._states: OrderedDict[Key, _Folded] = OrderedDict()
 
-    def events(self, tags: tuple[str, ...], types: frozenset[str], after: int, until: int) -> Iterator[Event]:
+    def events(self, tags: Tags, types: Types, after: int, until: int) -> Iterator[Event]:
         """Yield the events of these types with all tags, after a position and up to another.
 
         A reaction that is behind reads few of the later events, of which a tag may have many.
@@ -51,14 +50,17 @@ class Histories:
             if len(found) < CHUNK_EVENTS:
                 return
 
-    def fold(self, key: Key, until: int) -> Any:
-        """Return the state of the events up to a position."""
-        found = self._states.pop(key, None)
+    def fold(self, start: Any, tags: Tags, types: Types, until: int) -> Any:
+        """Return the state of the events up to a position, from an initial state or its class."""
+        key = key_of(start, tags, types)  # None: a state that may change is not cached
+        found = self._states.pop(key, None) if key else None
         if found is None or found.position > until:
-            found = _Folded(0, initial(key[0]))
+            found = _Folded(0, initial(start))
         state = found.state
-        for event in self.events(key[1], key[2], found.position, until):
+        for event in self.events(tags, types, found.position, until):
             state = state.apply(event)
+        if key is None:
+            return state
         self._states[key] = _Folded(until, state)
         if len(self._states) > STATES_MAX:
             self._states.popitem(last=False)
@@ -83,7 +85,8 @@ class ReactionPast:
     def fold(self, state: type[S] | S, *tags: TagValue) -> S:
         """Return the state of the events with all tags."""
         kind = state if isinstance(state, type) else type(state)
-        return cast("S", self._histories.fold((state, *self._read(tags, folded_types(kind))), self._event.position))
+        read, types = self._read(tags, folded_types(kind))
+        return cast("S", self._histories.fold(state, read, types, self._event.position))
 
     def new_id(self) -> str:
         """Return a UUIDv7 of the event's time: every run of the reaction returns the same ids."""

@@ -31,7 +31,7 @@ class Comparison:
     def __init__(self, before: Path, after: Path) -> None:
         try:
             self._db = apsw.Connection(str(after), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
-            self._db.execute("ATTACH ? AS before", (f"file:{before}?mode=ro",))
+            self._db.execute("ATTACH ? AS before", (f"{before.absolute().as_uri()}?mode=ro",))
             self._db.execute("BEGIN")
             row: Any = self._db.execute(READ_CHECKPOINT.replace(CHECKPOINT_TABLE, f"before.{CHECKPOINT_TABLE}")).get
         except apsw.Error as error:

@@ -150,7 +150,7 @@ def read_projections(db: apsw.Connection) -> dict[str, Stored]:
     try:
         found = json.loads(db.execute(READ_PROJECTIONS).get or "{}")
         return {name: Stored(*part) for name, part in found.items()}
-    except (apsw.SQLError, ValueError, TypeError):
+    except (apsw.SQLError, apsw.CorruptError, ValueError, TypeError):
         return {}
 
 

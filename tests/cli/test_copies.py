@@ -1,6 +1,7 @@
 """dualbus backup, restore, export and import: a log goes into a file and comes back, or does not, and says so."""
 
 import json
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -309,6 +310,8 @@ def test_import_only_makes_new_logs(run: Run, data: Path, tmp_path: Path) -> Non
         (lambda lines: [*lines[:9], lines[9].replace("User", "Loser", 1)], "cannot read position 10 as Loser"),
         (lambda lines: [*lines[:9], lines[9].replace('"name":', '"nme":')], "cannot read position 10 as User"),
         (lambda lines: [*lines[:9], lines[9].replace('"key-', '"genesis" ,"x": "')], "'genesis' appears again"),
+        (lambda lines: [*lines[:9], with_time(lines[9], "yesterday"), *lines[10:]], "has no valid time: write it as"),
+        (lambda lines: [*lines[:44], with_time(lines[44], "9999-12-31T23:59:59.999999Z")], "has no valid time"),
         (lambda lines: [], "The input is empty: pass the output of"),
     ],
 )
@@ -333,6 +336,10 @@ def test_lines_that_cannot_be_taken_are_refused_and_nothing_is_made(
     assert refused.code == 1
     assert said in refused.err
     assert sorted(path.name for path in target.iterdir()) == ["log.lock", "projector.lock", "reactor.lock"]
+
+
+def with_time(line: str, time: str) -> str:
+    return re.sub('"time": "[^"]*"', f'"time": "{time}"', line)
 
 
 def command_id_of(line: str) -> str:
@@ -361,3 +368,12 @@ def test_a_line_of_a_command_that_is_not_valid_is_refused(
     refused = run("import", tmp_path / "events.jsonl", data=tmp_path / "target")
 
     assert (refused.code, said in refused.err) == (1, True), refused.err
+
+
+def test_verify_reports_that_a_log_is_lost_with_its_acknowledged_position(run: Run, data: Path) -> None:
+    for path in data.glob("log.db*"):
+        path.unlink()
+
+    lost = run("verify")
+
+    assert (lost.code, "The log has lost acknowledged events: there is no log in" in lost.err) == (1, True)

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from contextlib import closing, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dualbus.log.contract import GENESIS, Decision
@@ -72,6 +73,40 @@ def test_an_event_that_an_operator_skips_does_not_start_again_meanwhile(tmp_path
         tagger = Tagger(frozenset(), log.secret)
         events = [tagger.new_event(Noted(item=item, text="")) for item in "aba"]
         log.append([Decision("c", NOW, events)])
+        asyncio.run(scenario(log))
+
+
+def test_the_next_try_comes_after_its_pause_also_if_the_clock_was_a_year_ahead(tmp_path: Path) -> None:
+    moment = datetime(2027, 11, 27, 12, tzinfo=UTC)
+
+    async def fail(job: Job) -> None:
+        raise Failure("no")
+
+    async def scenario(log: SqliteLog) -> None:
+        nonlocal moment
+        running = RunningEvent(tmp_path)
+        environment = Environment(Interrupt(), nullcontext, lambda: None, running, lambda: moment)
+        attempts = Attempts("echo", lambda: None)
+        follower = Follower(failing, log, failing.reactors["echo"], Progress(0, b"", 0), fail, attempts, environment)
+        follower.feed(log.read(0, 10))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        [parked] = follower.collect().parked
+        follower.retry_due()
+        pause = follower.seconds_to_retry()
+
+        # When the clock is corrected, then the running reactor and a new one try as early as intended
+        moment = datetime(2026, 11, 27, 12, tzinfo=UTC)
+        follower.retry_due()
+        assert pause <= follower.seconds_to_retry() < 1
+        later = Follower(failing, log, failing.reactors["echo"], Progress(1, b"", 0), fail, attempts, environment)
+        later.load([parked], [])
+        assert 0 < pause <= later.seconds_to_retry() < 1
+        await follower.stop()
+
+    with closing(SqliteLog(tmp_path, lambda secret: Decision(GENESIS, NOW))) as log:
+        event = Tagger(frozenset(), log.secret).new_event(Noted(item="a", text=""))
+        log.append([Decision("c", NOW, [event])])
         asyncio.run(scenario(log))
 
 

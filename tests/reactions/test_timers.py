@@ -199,6 +199,15 @@ def test_without_a_file_a_schedule_begins_with_the_last_time_since_its_start(
     assert calendar.start("2026-06-02T12:00", DAILY) == {"CancelOrder": f"2026-{due}"}
 
 
+def test_a_schedule_continues_after_a_clock_that_was_a_year_ahead(tmp_path: Path) -> None:
+    calendar = Calendar(tmp_path)
+    calendar.start("2026-05-01T12:00", DAILY)
+    calendar.lose()
+    assert calendar.start("2027-05-03T12:00", DAILY) == {"CancelOrder": "2027-05-03T03:00"}
+
+    assert calendar.start("2026-05-03T12:00", DAILY) == {"CancelOrder": "2026-05-04T03:00"}
+
+
 def test_a_schedule_that_is_added_or_changed_begins_with_the_next_time(tmp_path: Path) -> None:
     calendar = Calendar(tmp_path)
     calendar.start("2026-04-20T12:00", DAILY)

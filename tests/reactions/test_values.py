@@ -99,6 +99,32 @@ def test_the_past_of_a_reaction_ends_with_its_event(log: SqliteLog) -> None:
     assert past.now().isoformat() == "2026-01-31T12:00:02+00:00"
 
 
+@dataclass(frozen=True)
+class Total:
+    amount: float = 0
+
+    def apply(self, event: PaymentRequested) -> "Total":
+        return Total(self.amount + event.amount)
+
+
+@dataclass
+class Changing:
+    """A state that may change, and has no hash."""
+
+    amount: int = 0
+
+    def apply(self, event: PaymentRequested) -> "Changing":
+        return Changing(self.amount + event.amount)
+
+
+def test_a_fold_begins_with_its_own_initial_state(log: SqliteLog) -> None:
+    past = ReactionPast(Histories(app, log), log.read(0, 10)[-1], "orders/4")
+
+    totals = [past.fold(Total(start), ORDER("a")).amount for start in (1, 1.0, True)]
+    assert [(type(total), total) for total in totals] == [(int, 4), (float, 4.0), (int, 4)]
+    assert past.fold(Changing(2), ORDER("a")) == past.fold(Changing(2), ORDER("a")) == Changing(5)
+
+
 def test_the_past_of_an_early_event_reads_few_of_a_thousand_later_ones(tmp_path: Path) -> None:
     read: list[int] = []
 

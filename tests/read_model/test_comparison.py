@@ -85,3 +85,10 @@ def test_tables_without_a_common_column_are_compared_by_their_numbers_of_rows(fo
     found = difference(folder, "(1), (2)", "", table="CREATE TABLE t (a)", new_table="CREATE TABLE t (b)")
 
     assert found == ("t", 2, 0, 2, 0, ["a", "b"], [], [])
+
+
+def test_a_folder_may_have_a_name_with_the_characters_of_an_address(folder: Path) -> None:
+    odd = folder / "a#b?c%41"
+    odd.mkdir()
+
+    assert difference(odd, "(1, 'a')", "(1, 'a')").only_before == 0

@@ -53,9 +53,10 @@ class SqliteLogReader:
             self._db.set_busy_timeout(5000)
             self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # a rejected log must stay unchanged
             self._check_format()
-            id_, incarnation, self.secret, hash_ = self._db.execute(
-                "SELECT id, incarnation, secret, hash FROM meta"
-            ).get
+            rows: list[Any] = self._db.execute("SELECT id, incarnation, secret, hash FROM meta").fetchall()
+            if len(rows) != 1:
+                raise LogDamaged(f"{self._path} has {len(rows)} identities: restore the log from a backup.")
+            [(id_, incarnation, self.secret, hash_)] = rows
         self.identity = Identity(id_, incarnation)
         if meta_hash(self.identity, self.secret)[: self.hash_bytes] != hash_:
             raise LogDamaged(f"The identity stored in {self._path} was changed: restore the log from a backup.")

@@ -193,7 +193,9 @@ class SqliteLog(SqliteLogReader):
         """Return the error of a transaction that failed: definite if SQLite has rolled back."""
         if isinstance(error, apsw.FullError | apsw.BusyError):
             self._roll_back()
-            return LogUnavailable(f"The log cannot be written now ({error}): free some space.")
+            locked = isinstance(error, apsw.BusyError)
+            advice = "end the process that locks the database" if locked else "free some space"
+            return LogUnavailable(f"The log cannot be written now ({error}): {advice}.")
         return CommitFailed(f"The log could not be written ({error}).")
 
     def _write(self, commit: NewCommit) -> None:
