@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
 
 from dualbus.log.commits import CommitLogRefused, CommitLogUnreachable, OutcomeUnknown
-from dualbus.log.contract import Log
+from dualbus.log.contract import Log, LogError
 from dualbus.log.postgresql.commit_log import PostgresCommitLog
 from dualbus.log.postgresql.connection import Connection, ConnectionThread, LostConnection
 from dualbus.log.sqlite.reader import SqliteLogReader
@@ -277,6 +278,27 @@ def test_a_commit_that_a_restart_of_the_primary_shows_is_acknowledged_when_the_s
             connection.execute("SELECT pg_promote()")
         with closing(PostgresCommitLog(standby.url(), create=True)) as log:
             assert log.get(0, 10) == [b"first", b"second"]
+
+
+def test_after_a_failover_to_a_server_without_a_standby_nothing_is_acknowledged_until_it_has_one() -> None:
+    with primary_and_standby() as (primary, standby):
+        both = primary.url(replicas=2).replace("?host=", f"?host={quote(str(standby.folder))},", 1)
+        with closing(PostgresCommitLog(both, create=True)) as log:
+            assert log.put(1, b"first", SECONDS)
+            primary.crash()
+            with psycopg.connect(standby.url().replace("&replicas=1", ""), autocommit=True) as connection:
+                connection.execute("SELECT pg_promote()")
+                with pytest.raises(LogError, match="no synchronous standby: set synchronous_standby_names"):
+                    log.put(2, b"second", 5.0)
+                assert connection.execute("SELECT count(*) FROM dualbus_commits").fetchall() == [(1,)]
+
+
+def test_a_pooler_that_drops_listen_is_refused(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dualbus.log.postgresql.commit_log.NOTIFIED_SECONDS", 0.5)
+    monkeypatch.setattr(PostgresCommitLog, "_hear", lambda self, connection: connection.execute("SELECT 1"))
+
+    with pytest.raises(CommitLogUnreachable, match="a pooler in transaction mode drops LISTEN"):
+        PostgresCommitLog(server.new_url(), create=True)
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 PostgreSQL replicates, but does not fail over by itself: an operator or a tool such as Patroni promotes a standby.
 """
 
+import secrets
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +27,7 @@ READ_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
 LISTEN_SECONDS = 0.5  # between checks that the server answers the listener
 WAITING_MAX = 3  # writes that wait for the standby, before a new connection adds another
+NOTIFIED_SECONDS = 10.0  # for the first notification
 SILENT_SECONDS = 2.0  # without an answer to an announcement or to a check: connect again
 _KEEPALIVE = {"keepalives_idle": "2", "keepalives_interval": "1", "keepalives_count": "3", "tcp_user_timeout": "5000"}
 
@@ -87,7 +90,11 @@ class PostgresCommitLog:
             self.close()
             raise
         self._listener.start()
-        self._listening.wait(READ_SECONDS)
+        try:
+            self._check_notifications()
+        except BaseException:
+            self.close()
+            raise
 
     def _open(self, create: bool) -> None:
         until = time.monotonic() + START_SECONDS
@@ -115,6 +122,20 @@ class PostgresCommitLog:
                     "tables, functions and triggers in the schema, and to own them."
                 ) from None
 
+    def _check_notifications(self) -> None:
+        """Raise CommitLogUnreachable if announcements do not arrive: without them, the writers replace each other."""
+        message, until = secrets.token_bytes(16), time.monotonic() + NOTIFIED_SECONDS
+        self._listening.wait(NOTIFIED_SECONDS)
+        while time.monotonic() < until:
+            self.announce(message)
+            select.select([self.wakeup], [], [], PAUSE_SECONDS)
+            if message in self.announcements():
+                return
+        raise CommitLogUnreachable(
+            "No notification of PostgreSQL arrives: connect to the server directly, or through a pooler in session "
+            "mode; a pooler in transaction mode drops LISTEN."
+        )
+
     def _problems(self, connection: Connection) -> list[str]:
         """Return a sentence for each setting that can lose acknowledged commits."""
         shown = {name: _value(connection, f"SHOW {name}") for name in ("fsync", "synchronous_commit")}
@@ -136,13 +157,16 @@ class PostgresCommitLog:
             connection.execute(_CREATE)
 
     def _check_waiting(self, connection: Connection) -> None:
-        """Raise CommitLogUnreachable if many earlier writes wait; called before the first write of a connection.
+        """Raise CommitLogUnreachable if many earlier writes wait, or if the settings of the server can lose commits.
 
-        A late answer costs a connection: the server keeps the connection until the standby has the write, and a new
-        connection for each write would use up all connections of the database.
+        Called before the first write of a connection: after a failover, this is another server. A late answer costs a
+        connection: the server keeps the connection until the standby has the write, and a new connection for each
+        write would use up all connections of the database.
         """
         if connection in self._checked:
             return
+        if problems := self._problems(connection):
+            raise CommitLogUnreachable(" ".join(problems))
         waiting = _value(connection, _WAITING)
         if waiting >= WAITING_MAX:
             raise CommitLogUnreachable(
