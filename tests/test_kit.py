@@ -379,6 +379,13 @@ def test_a_cluster_without_a_folder_runs_and_leaves_nothing(monkeypatch: pytest.
     assert os.environ == before
 
 
+def test_a_cluster_of_an_application_with_reactions_has_a_reactor() -> None:
+    with Cluster(app="examples.orders:app", cwd=ROOT) as cluster:
+        assert "reactor" in {process.name for process in cluster.processes}
+    with Cluster(app="examples.orders:app", cwd=ROOT, reactor=False) as cluster:
+        assert "reactor" not in {process.name for process in cluster.processes}
+
+
 def test_a_cluster_of_an_application_with_mistakes_reports_them(tmp_path: Path) -> None:
     (tmp_path / "mistaken.py").write_text("from dualbus import App\napp = App(commands=[len])")
     with pytest.raises(AssertionError) as caught, Cluster(app="mistaken:app", cwd=tmp_path):

@@ -80,7 +80,12 @@ PARAMETERS: Json = {
         "name": "Idempotency-Key",
         "in": "header",
         "description": "All copies of a command with this key have one effect and the same response.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": ID_CHARS_MAX, "pattern": "^[!#-~]+$"},
+        "schema": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": ID_CHARS_MAX,
+            "pattern": r'^([!#-~][!-~]*|"([ !#-\[\]-~]|\\["\\])+")$',
+        },
     },
     "After": {
         "name": "Dualbus-After",

@@ -13,6 +13,7 @@ from dualbus.application.errors import DualbusError, Executed, HandlerError, Key
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
+BARE_KEY = re.compile(r"[!#-~][!-~]*")  # an idempotency key that needs no quotes in its header
 STOPPED = "The web process stopped before the end of the request"
 STATUSES = {"not_supported": 404, "forbidden": 403}  # of refusals by the gateway or a bus, by code
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}  # of RFC 9110; Python before 3.13 has older ones
@@ -54,20 +55,28 @@ def problem_of(error: DualbusError) -> Problem:
     if isinstance(error, Rejected):
         return _rejected(error)
     if isinstance(error, Executed):
-        return Problem(409, text, outcome="executed", position=error.position, idempotency_key=error.idempotency_key)
+        key = _header_of(error.idempotency_key)
+        return Problem(409, text, outcome="executed", position=error.position, idempotency_key=key)
     if isinstance(error, KeyUsed):
         return Problem(409, text)
     if isinstance(error, errors.ClientClosed):  # at the stop of the process
         text = f"{STOPPED}." if not error.outcome_known else f"{STOPPED}: retry later."
     if not error.outcome_known:
         text = f"{text} Send the command again with this Idempotency-Key to learn the outcome."
-        return Problem(504, text, outcome="unknown", idempotency_key=error.idempotency_key)
+        return Problem(504, text, outcome="unknown", idempotency_key=_header_of(error.idempotency_key))
     if isinstance(error, HandlerError):
         return Problem(500, text)
     if isinstance(error, errors.DeadlineExceeded):
         return Problem(504, text)
     assert isinstance(error, Unavailable | errors.ClientClosed)  # noqa: S101 - every other class is above
     return busy(text)
+
+
+def _header_of(key: str | None) -> str | None:
+    """Return the value of the header with a key: bare, or quoted where the bare text would be another key."""
+    if key is None or BARE_KEY.fullmatch(key):
+        return key
+    return '"' + re.sub(r'(["\\])', r"\\\1", key) + '"'
 
 
 def _rejected(error: Rejected) -> Problem:

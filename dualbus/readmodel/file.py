@@ -122,7 +122,7 @@ def add_tables(db: apsw.Connection, projections: Sequence[Projection], stored: d
 
 def _objects(db: apsw.Connection) -> list[list[str]]:
     rows: list[Any] = db.execute(OBJECTS).fetchall()
-    return [[kind, name.lower()] for kind, name, *_ in rows if name != CHECKPOINT_TABLE]
+    return [[kind, folded(name)] for kind, name, *_ in rows if name != CHECKPOINT_TABLE]
 
 
 def column_mistakes(columns: Any) -> Iterator[str]:
@@ -142,7 +142,7 @@ def _references(db: apsw.Connection) -> list[tuple[str, str]]:
         'SELECT name, tbl_name FROM sqlite_schema UNION ALL SELECT schema.name, parent."table" '
         "FROM sqlite_schema AS schema JOIN pragma_foreign_key_list(schema.name) AS parent"
     ).fetchall()
-    return [(name.lower(), other.lower()) for name, other in rows]
+    return [(folded(name), folded(other)) for name, other in rows]
 
 
 def read_projections(db: apsw.Connection) -> dict[str, Stored]:
@@ -156,6 +156,11 @@ def read_projections(db: apsw.Connection) -> dict[str, Stored]:
 
 def unreadable(path: Path, error: apsw.Error) -> Damaged:
     return (NoRoom if is_full(error) else Damaged)(f"{path} cannot be read ({error}).")
+
+
+def folded(name: str) -> str:
+    """Return a name of the schema as SQLite compares names: the letters of ASCII in lower case."""
+    return name.encode().lower().decode()
 
 
 def quoted(name: str) -> str:

@@ -14,6 +14,7 @@ from dualbus.readmodel.file import (
     NotAllowed,
     ReadModelBusyError,
     Stored,
+    folded,
     read_projections,
     unreadable,
 )
@@ -72,7 +73,7 @@ class ReadModelWriter(Handle):
         """Note the projections whose tables the running projection has used: they are copied or built together."""
         part = self._stored.get(self.projection)
         for table in self._touched:
-            owner = self._owners.get(table.lower(), self.projection)
+            owner = self._owners.get(folded(table), self.projection)
             if part and owner != self.projection and owner not in part.uses:
                 part.uses.append(owner)
                 self._uses_changed = True

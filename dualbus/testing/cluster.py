@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self, TypeVar
 
 from dualbus.application.errors import DualbusError
+from dualbus.runtime.errors import FatalError
 
 if TYPE_CHECKING:
     from dualbus.client.client import Client
@@ -125,8 +126,9 @@ class Cluster:
 
     The default application is DUALBUS_APP. Addresses are ipc paths in the folder, and a free port for HTTP, so
     clusters can run side by side. The default deadline of a request is a minute, unless `timeout_ms` is a setting.
-    `reactor`: start a reactor, too. The keys are those of DUALBUS_KEYS. If this is not set, the cluster has its own
-    keys, and the context manager sets the variable, so that clients of this process can connect.
+    `reactor`: start a reactor, too; by default without a folder, if the application has reactions. The keys are those
+    of DUALBUS_KEYS. If this is not set, the cluster has its own keys, and the context manager sets the variable, so
+    that clients of this process can connect.
     """
 
     def __init__(
@@ -135,7 +137,7 @@ class Cluster:
         app: str | None = None,
         *,
         cwd: Path | None = None,
-        reactor: bool = False,
+        reactor: bool | None = None,
         **settings: str,
     ) -> None:
         # A short name: an ipc path has at most 107 characters.
@@ -157,6 +159,7 @@ class Cluster:
         }  # a test may wrap them
         self.names = (*PROCESSES, REACTOR) if reactor else PROCESSES
         self.processes: list[Process] = []
+        self._reacts = reactor
         self._own_keys = False
 
     @property
@@ -261,12 +264,22 @@ class Cluster:
             os.environ[KEYS] = self.environ[KEYS]
         if self._temporary:
             try:
+                if self._reacts is None and self._has_reactions():
+                    self.names = (*PROCESSES, REACTOR)
                 self.start()
                 self.wait_until_ready()
             except BaseException:
                 self._end()
                 raise
         return self
+
+    def _has_reactions(self) -> bool:
+        from dualbus.application.loader import load  # not before: the pytest plugin must not import ZeroMQ
+
+        try:
+            return bool(load(self.environ["DUALBUS_APP"]).reactions)
+        except FatalError:  # the processes report the mistake
+            return False
 
     def __exit__(self, *error: object) -> None:
         self._end()

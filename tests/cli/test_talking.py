@@ -34,6 +34,23 @@ def piped(cluster: Cluster, *arguments: str, told: str) -> Ran:
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
+def test_the_command_line_uses_each_gateway_of_a_list(running: Cluster) -> None:
+    """The first may be stopped or gone: then the state of the others is wanted most."""
+    front, silent = running.front, f"ipc://{running.folder}/silent"
+    (running.folder / "b").mkdir()
+    with Cluster(running.folder / "b", cwd=ROOT, front=silent) as other:
+        [gateway] = other.start("gateway")
+        until((running.folder / "silent").exists)
+        gateway.send(signal.SIGSTOP)
+        for first in (silent, f"ipc://{running.folder}/nobody"):
+            running.environ["DUALBUS_FRONT"] = f"{first},{front}"
+            assert "commandbus" in piped(running, "status", told="").out
+            done = piped(running, "command", "CreateUser", "name=Ada", "email=ada@example.org", told="")
+            assert (done.code, "UserCreated" in done.out) == (0, True), done.err
+            found = piped(running, "send", told=json.dumps(query("GetUser", user_id="user-123")))
+            assert "John Doe" in found.out
+
+
 @contextmanager
 def written(cluster: Cluster) -> Iterator[Callable[[], int]]:
     """Have commands done all the while, from a thread; give a function that tells how many were acknowledged."""

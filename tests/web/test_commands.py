@@ -241,6 +241,14 @@ def test_without_a_command_bus_the_outcome_is_unknown_and_the_key_tells_it(clust
         assert until(lambda: outcome().status_code == 200)
         assert outcome().headers["dualbus-repeated"] == "true"
 
+        # and the key of the problem is the header to send again, also of a key in quotes
+        cluster.process("commandbus").send(signal.SIGSTOP)
+        quoted = {"Idempotency-Key": r'"\"a\" b"'}
+        answer = browser.post("/commands/AddItem?timeout_ms=400", json={"item": "Quoted"}, headers=quoted)
+        assert answer.json()["idempotency_key"] == quoted["Idempotency-Key"]
+        cluster.process("commandbus").send(signal.SIGCONT)
+        until(lambda: add(browser, "Quoted", **quoted).status_code == 200)
+
         # Without a gateway, nothing is executed, and a retry is right.
         cluster.kill("gateway")
         answer = browser.post("/commands/AddItem?timeout_ms=300", json={"item": "Never"})

@@ -214,6 +214,14 @@ def test_the_errors_of_a_form_are_at_their_fields_and_the_texts_stay(browser: ht
     assert "Rejected" in root.one(id="result").text
 
 
+def test_a_text_with_line_breaks_is_in_an_area_that_keeps_them(browser: httpx.Client) -> None:
+    text = "\nfirst\n second"
+    shown = browser.get("/page/try/PlaceOrder", params={"field.customer": text}).text
+
+    [area] = re.findall(r'<textarea id="in-customer"[^>]*>\n(.*?)</textarea>', shown, re.DOTALL)
+    assert area == text
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "code"),
     [

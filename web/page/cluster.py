@@ -67,12 +67,19 @@ async def _status(site: Site, positions: Positions) -> dict[str, Any] | None:
 
 async def _state(site: Site, positions: Positions) -> dict[str, Any]:
     status, rates = await asyncio.gather(_status(site, positions), _last_rates(site))
+    picture = Picture(
+        status,
+        rates,
+        site.requests.per_second(time.monotonic()),
+        reacts=bool(site.app.reactors),
+        positions=(None, None) if status else await positions(),
+    )
     return {
         "alarms": _alarms(site, status),
         "status": status,
         "now": rates,
         "catch_up_s": catch_up_seconds(rates),
-        "picture": Picture(status, rates, site.requests.per_second(time.monotonic()), reacts=bool(site.app.reactors)),
+        "picture": picture,
     }
 
 

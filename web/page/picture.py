@@ -45,14 +45,24 @@ class Edge(NamedTuple):
 
 
 class Picture:
-    """The boxes and edges for a status and rates."""
+    """The boxes and edges for a status and rates; without a status, with the positions of log and read model."""
 
     width, height = WIDTH, HEIGHT
 
     def __init__(
-        self, status: dict[str, Any] | None, rates: dict[str, Any], http: float | None, *, reacts: bool
+        self,
+        status: dict[str, Any] | None,
+        rates: dict[str, Any],
+        http: float | None,
+        *,
+        reacts: bool,
+        positions: tuple[int | None, int | None] = (None, None),
     ) -> None:
-        self._status = status or {"processes": [], "log_position": None, "read_model_position": None, "gateway": {}}
+        self._is_known = status is not None
+        self._status = status or {"processes": [], "gateway": {}}
+        self._positions = positions
+        if status:
+            self._positions = status["log_position"], status["read_model_position"]
         self._rates = rates
         self._http = http  # requests to the web process in a second
         self.boxes = [self._box(name) for name in _PLACES if reacts or name != "reactor"]
@@ -70,10 +80,12 @@ class Picture:
         if name == "web":
             return "ok", "running", "serves this page"
         if name == "log":
-            return "plain", f"position {number(self._status['log_position'])}", ""
+            return "plain", f"position {number(self._positions[0])}", ""
         if name == "read model":
-            return "plain", f"position {number(self._status['read_model_position'])}", ""
+            return "plain", f"position {number(self._positions[1])}", ""
         found = [process for process in self._status["processes"] if process["name"] == name]
+        if not found and not self._is_known and name != "gateway":
+            return "plain", "unknown", "the gateway reports it"
         if not found:
             return "stop", "not running", ""
         return *_state(found), _waiting(name, found, gateway)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from dualbus.application.app import App, Projection
 from dualbus.application.messages import private_fields, tag_fields
 from dualbus.application.tables import Interrupted
-from dualbus.readmodel.file import Damaged, NotAllowed, file_name, quoted, read_projections
+from dualbus.readmodel.file import Damaged, NotAllowed, file_name, folded, quoted, read_projections
 from dualbus.readmodel.reader import ReadModelReader
 
 from ..problems import Problem
@@ -72,7 +72,7 @@ class ReadModelTables:
 
         The rows include the changes up to the position `after`; the position shows a read model behind it.
         """
-        table = next((table for table in self.tables() if table.name == name.lower()), None)
+        table = next((table for table in self.tables() if table.name == folded(name)), None)
         if table is None:
             raise Problem(404, f"The read model has no table {name[:100]!r}.")
         reader = self._open()

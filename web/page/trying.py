@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute
 from uuid_utils import uuid7
 
 from dualbus.application.descriptions import about
-from dualbus.application.errors import DualbusError, Rejected
+from dualbus.application.errors import DualbusError, Executed, Rejected
 from dualbus.application.errors import Problem as FieldProblem
 from dualbus.application.messages import Message
 from dualbus.application.names import nearest
@@ -121,6 +121,8 @@ async def _result(call: Any, key: str = "") -> dict[str, Any]:
         answer = await call
     except Rejected as error:
         return {"problems": error.problems}
+    except Executed as error:
+        return {"error": str(error), "executed": True, "sent_key": key}
     except DualbusError as error:
         unknown = not error.outcome_known
         return {"error": str(error), "unknown": unknown, "sent_key": key, **({"key": key} if unknown else {})}
