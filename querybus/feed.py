@@ -12,9 +12,8 @@ from dualbus.application.app import App
 from dualbus.application.errors import Problem, log_restored
 from dualbus.application.messages import Invalid, Query
 from dualbus.log.contract import LogError, ReadableLog, RecordedEvent
-from dualbus.protocol.feed import EVENTS, EVENTS_DEFAULT, EVENTS_MAX
+from dualbus.protocol.feed import EVENTS_DEFAULT, EVENTS_MAX
 from dualbus.protocol.frames import BATCH_BYTES
-from dualbus.runtime.errors import ConfigError
 
 READ_EVENTS = 250  # at a time
 READ_SECONDS = 0.02  # for one answer: other queries wait meanwhile
@@ -34,8 +33,6 @@ class EventFeed:
     """Reads events of the log, without their private fields."""
 
     def __init__(self, app: App, open_log: Callable[[], ReadableLog]) -> None:
-        if EVENTS in app.query_types or EVENTS in app.command_types:
-            raise ConfigError(f"{EVENTS} is a query of dualbus itself: rename {EVENTS} in the application.")
         self._app = app
         self._open = open_log  # for each request, because a restore may have replaced the log
 

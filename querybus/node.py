@@ -259,8 +259,8 @@ class QueryBus:
                 returned.append(furthest)
 
     def _interrupted(self, job: Job, position: int) -> Response:
-        text = "The query ran into its deadline: request less, or allow more time."
-        return job.id, position, pack(error(job.body["msg_id"], Code.UNAVAILABLE, text)), NO_DETAILS
+        text = "The query exceeded its deadline and was stopped: request less, or allow more time."
+        return job.id, max(0, position), pack(error(job.body["msg_id"], Code.UNAVAILABLE, text)), NO_DETAILS
 
     def _check_read_model(self) -> None:
         """Read log identity and position of the read model for the next heartbeat.

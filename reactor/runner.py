@@ -176,8 +176,10 @@ class Runner:
 
     async def _skip(self, follower: Follower, position: int) -> None:
         """Record the skip in the log: without the reactor's file, the event is skipped again."""
-        await self._commands.mark(f"{self.name}/{SKIPPED}/{position}", {POSITION: str(position)})
-        del self._skipping[position]
+        try:
+            await self._commands.mark(f"{self.name}/{SKIPPED}/{position}", {POSITION: str(position)})
+        finally:  # after an error, the operator may skip the event again
+            del self._skipping[position]
         follower.skip(position)
         self._environment.wake()
 

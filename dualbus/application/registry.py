@@ -27,6 +27,7 @@ from dualbus.application.signatures import (
 from dualbus.application.tables import Tables
 from dualbus.application.upcasts import upcast_mistakes
 from dualbus.log.contract import RecordedEvent
+from dualbus.protocol.feed import EVENTS
 
 if TYPE_CHECKING:
     from dualbus.application.app import App, Projection
@@ -154,6 +155,8 @@ class Registry:
         projections = [str(projection.name) for projection in self._sequence("projections", app.projections)]
         self.mistakes += _duplicates("projection name", projections)
         self.mistakes += _duplicates("message type", [kind.__name__ for kind in kinds])
+        if EVENTS in {kind.__name__ for kind in (*self.decisions, *self.answers)}:
+            self.mistakes.append(f"{EVENTS} is a query of dualbus itself: rename {EVENTS} in the application.")
         self.mistakes += reaction_mistakes(app, self.reactors)
         for kind in sorted(kinds, key=name_of):
             self.mistakes += class_mistakes(kind)

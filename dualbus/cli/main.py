@@ -1,8 +1,10 @@
 """The commands of `dualbus`. Errors are a sentence and an exit code, without a traceback."""
 
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -83,6 +85,9 @@ def options(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; return its exit code: 0 done, 1 rejected or failed, 2 wrong use."""
     fill_standard_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
     try:
         return _run(arguments)
     except output.CliError as failed:
@@ -95,6 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as unexpected:
         output.note(_described(unexpected))
         return output.EXIT_FAILED
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End by a signal, but not before the temporary copies of a log are removed."""
+    raise SystemExit(128 + number)
 
 
 def _described(error: Exception) -> str:

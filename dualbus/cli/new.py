@@ -5,6 +5,7 @@ import re
 import sys
 from importlib import resources
 from importlib.resources.abc import Traversable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,8 @@ def new(
     folder = Path(name)
     if folder.exists():
         raise output.CliError(f"{folder} already exists: use another name or another folder.")
+    if find_spec(name):
+        raise output.WrongUse(f"Package {name} already exists: use another name.")
     _copy(TEMPLATE, folder, name)
     output.line(f"Made {folder}. Next: cd {folder}, then `pytest` to test it, `dualbus dev` to run it.")
 

@@ -94,7 +94,7 @@ def _tag(text: str, app: App, secret: bytes) -> str:
 
 def _read(log: ReadableLog, after: int, tag: str | None, *, follow: bool) -> Iterator[list[RecordedEvent]]:
     while True:
-        found = log.read(after, CHUNK_EVENTS) if tag is None else log.history([tag], after=after)
+        found = log.read(after, CHUNK_EVENTS) if tag is None else log.history([tag], after=after, limit=CHUNK_EVENTS)
         yield found
         if found:
             after = found[-1].position

@@ -49,9 +49,12 @@ def remove_others(path: Path, keep: int = KEEP) -> None:
 def remove(path: Path) -> None:
     """Remove a read model with SQLite's files beside it."""
     for part in path.parent.glob(path.name + "*"):
-        part.unlink()
+        part.unlink(missing_ok=True)
 
 
 def _written(path: Path) -> float:
     wal = path.with_name(path.name + "-wal")
-    return max(os.stat(one).st_mtime for one in (path, wal) if one.exists())
+    try:
+        return max(os.stat(one).st_mtime for one in (path, wal) if one.exists())
+    except (FileNotFoundError, ValueError):  # another process has removed the file
+        return 0.0

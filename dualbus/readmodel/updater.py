@@ -115,8 +115,10 @@ class Updater:
         self.failure = str(failure)
         if self._logged_failure != (details := f"{failure}: {own_traceback(failure.__cause__ or failure)}"):
             self._logged_failure = details
-            logger.error("%s. The read model stays at position %d until this is fixed.", failure, self.position)
-            logger.error("The cause:", exc_info=failure.__cause__)
+            text = self.failure.removesuffix(".")
+            logger.error("%s. The read model stays at position %d until this is fixed.", text, self.position)
+            if failure.__cause__:
+                logger.error("The cause:", exc_info=failure.__cause__)
         self._retry_at = time.monotonic() + self._retry_seconds
         self._retry_seconds = min(RETRY_MAX_SECONDS, 2 * self._retry_seconds)
 

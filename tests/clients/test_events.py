@@ -35,11 +35,10 @@ from dualbus.protocol.codes import Code
 from dualbus.protocol.feed import EVENTS, EVENTS_MAX
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX, REPLY
 from dualbus.querybus.feed import EventFeed, Events
-from dualbus.runtime.errors import EXIT_CONFIG
+from dualbus.runtime.errors import ConfigError
 from dualbus.testing import Cluster, until
 from tests.clients.notes import Note
 from tests.clients.seeing import events, held, order, under_way, unique
-from tests.conftest import ROOT
 from tests.desk import QUERY_TYPES, Desk, command
 from tests.raw import SECONDS, RawClient, query
 
@@ -211,11 +210,9 @@ def test_a_position_that_is_none_is_refused(make: Make, notes: Cluster) -> None:
         next(make(notes.front).events("first"))
 
 
-def test_an_application_with_a_query_of_this_name_is_told_so_by_querybus(folder: Path) -> None:
-    with Cluster(folder, "tests.clients.test_events:calendar", cwd=ROOT) as cluster:
-        [process] = cluster.start("querybus")
-        assert process.wait() == EXIT_CONFIG
-        assert "rename Events in the application" in process.stderr_text
+def test_an_application_with_a_query_of_this_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match="Events is a query of dualbus itself: rename Events in the application"):
+        App(queries=[answer_nothing])
 
 
 def test_the_next_request_continues_after_the_events_and_not_after_the_read_model() -> None:
@@ -325,7 +322,6 @@ def answer_nothing(query: Calendar, tables: ReadOnlyTables) -> int:
     return 0
 
 
-calendar = App(queries=[answer_nothing])
 renaming = App(genesis=[Renamed(name="a")], upcasts={"Named": Upcast("Renamed")})
 
 
