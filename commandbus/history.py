@@ -1,12 +1,12 @@
 """The history for the decisions of one command batch: the log, then the uncommitted events of the batch."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from dualbus.application.app import App
 from dualbus.application.messages import Event
-from dualbus.application.past import S, folded_types, read_of
+from dualbus.application.past import S, applied, folded_types, initial, read_of
 from dualbus.application.recorded import time_of
 from dualbus.application.state_keys import Initial, Key, Tags, Types, key_of
 from dualbus.application.tags import TagValue
@@ -86,11 +86,11 @@ class History:
         """Return the state of the events of these types that carry all tags."""
         key = key_of(state, tags, types)
         if key is None:
-            return cast("S", _applied(state, self.events(tags, types)))
+            return applied(initial(state), self.events(tags, types))
         folded = self._folded.get(key) or self._committed_state(key)
         new = self._uncommitted(tags, types).events
         if len(new) > folded.applied:
-            current = _applied(folded.state, new[folded.applied :])
+            current = applied(folded.state, new[folded.applied :])
             folded = _Folded(current, len(new), folded.position, folded.unsaved)
         self._folded[key] = folded
         return cast("S", folded.state)
@@ -111,7 +111,7 @@ class History:
         for key, folded in self._folded.items():
             try:
                 new = self._uncommitted(key.tags, key.types).events
-                state = _applied(folded.state, new[folded.applied :])
+                state = applied(folded.state, new[folded.applied :])
             except application_errors():
                 logger.exception(
                     "The events of %s cannot be folded into %s; decisions that read them are aborted.",
@@ -132,7 +132,7 @@ class History:
             return _Folded(found.state, 0, found.position, found.unsaved)
         after, state, unsaved = found or (0, _initial(key), 0)
         events = self._log.history(key.tags, key.types, after)
-        folded = _applied(state, map(self.decode, events))
+        folded = applied(state, map(self.decode, events))
         position = max(self.start, events[-1].position if events else 0)
         unsaved += len(events)
         self._states.put(key, CachedState(position, folded, unsaved))
@@ -223,9 +223,3 @@ class DecisionPast:
 
 def _initial(key: Key) -> Any:
     return key.initial.state if isinstance(key.initial, Initial) else key.initial()
-
-
-def _applied(state: Any, events: Iterable[Event]) -> Any:
-    for event in events:
-        state = state.apply(event)
-    return state

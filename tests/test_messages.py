@@ -67,6 +67,7 @@ class Everything(Command):
     even: Annotated[int, AfterValidator(_even)] = 2
     day: Annotated[str, AfterValidator(_not_friday)] = "monday"
     nested: list[Address] = Field(default_factory=list)
+    handle: Annotated[str, AfterValidator(str.lower), Field(max_length=3)] = "a"
 
 
 class CreateUser(Command):
@@ -128,7 +129,8 @@ def problems(kind: type[Command], **fields: Any) -> list[str]:
         ("code", "a", "Code must have at least 2 characters"),
         ("code", "abcde", "Code must have at most 4 characters"),
         ("code", "ABC", "Code has the wrong form"),
-        ("tags", [], "Tags must have at least 1 items"),
+        ("handle", "abcd", "Handle must have at most 3 characters"),
+        ("tags", [], "Tags must have at least 1 item"),
         ("tags", ["a", "b", "c"], "Tags must have at most 2 items"),
         ("tags", "a", "Tags must be a list"),
         ("tags", ["a", 5], "Tags item 2 must be text"),

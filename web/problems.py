@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -13,6 +14,7 @@ from dualbus.application.errors import DualbusError, Executed, HandlerError, Key
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
+FRAGMENT = "~!$&'()*+,;=:@?"  # the characters of a URI fragment that quote() would encode
 BARE_KEY = re.compile(r"[!#-~][!-~]*")  # an idempotency key that needs no quotes in its header
 STOPPED = "The web process stopped before the end of the request"
 STATUSES = {"not_supported": 404, "forbidden": 403}  # of refusals by the gateway or a bus, by code
@@ -100,4 +102,4 @@ def problem_list(problems: Sequence[errors.Problem]) -> list[dict[str, Any]]:
 def pointer(path: str) -> str:
     """Return the path of a field, such as `lines[0].amount`, as a JSON pointer in a URI fragment."""
     escaped = path.replace("~", "~0").replace("/", "~1")
-    return "#/" + "/".join(step for step in re.split(r"[.\[\]]", escaped) if step)
+    return "#/" + "/".join(quote(step, safe=FRAGMENT) for step in re.split(r"[.\[\]]", escaped) if step)

@@ -1,5 +1,6 @@
 """Pydantic's errors as problems: a sentence such as `Age must be at least 18`, the path of the field, and a code."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias, get_args
 
@@ -10,6 +11,7 @@ from dualbus.application.errors import INVALID, Problem
 
 EMAIL_PATTERN = r"^[^@\s]+@[^@\s]+\.[^@\s.]+$"
 
+_ONE = re.compile(r"\b1 (item|character|digit|decimal place)s\b")
 _PHRASES = {
     "missing": "is required",
     "string_type": "must be text",
@@ -150,11 +152,13 @@ def _sentence(type_name: str, name: str, problem: Mapping[str, Any]) -> str:
         return text if text[:1].isupper() else f"{name} {text}"
     if context.get("pattern") == EMAIL_PATTERN:
         return f"{name} must be an email address"
+    if kind in ("too_short", "too_long") and isinstance(problem.get("input"), str):
+        kind = f"string_{kind}"  # behind a validator of the application, pydantic counts items
     phrase = _PHRASES.get(kind)
     if phrase is None:
         message = str(problem["msg"])
         return f"{name} is not valid: {message[:1].lower()}{message[1:]}"
-    return f"{name} {phrase.format(**context)}"
+    return _ONE.sub(r"1 \1", f"{name} {phrase.format(**context)}")
 
 
 def one_line(error: object) -> str:

@@ -4,7 +4,7 @@ Commandbus and the test kit share the rules for tags and events in this module.
 """
 
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from functools import cache
 from itertools import islice
@@ -124,6 +124,16 @@ def folded_types(state: type[Any]) -> tuple[type[Event], ...]:
 def initial(state: type[S] | S) -> S:
     """Return the initial state of a fold."""
     return state() if isinstance(state, type) else state
+
+
+def applied(state: S, events: Iterable[Event]) -> S:
+    """Return the state after some events; raise TypeError for an `apply` that returns nothing."""
+    kind = type(state)
+    for event in events:
+        state = state.apply(event)
+        if state is None:
+            raise TypeError(f"{kind.__name__}.apply returned None for {type(event).__name__}: return the new state.")
+    return state
 
 
 def limited(events: Any, function: object, kinds: Collection[type[Event]]) -> list[Event]:

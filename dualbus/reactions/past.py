@@ -9,7 +9,7 @@ from uuid import UUID
 
 from dualbus.application.app import App
 from dualbus.application.messages import Event
-from dualbus.application.past import S, folded_types, initial, read_of
+from dualbus.application.past import S, applied, folded_types, initial, read_of
 from dualbus.application.recorded import time_of
 from dualbus.application.state_keys import Key, Tags, Types, key_of
 from dualbus.application.tags import TagValue
@@ -56,9 +56,7 @@ class Histories:
         found = self._states.pop(key, None) if key else None
         if found is None or found.position > until:
             found = _Folded(0, initial(start))
-        state = found.state
-        for event in self.events(tags, types, found.position, until):
-            state = state.apply(event)
+        state: Any = applied(found.state, self.events(tags, types, found.position, until))
         if key is None:
             return state
         self._states[key] = _Folded(until, state)

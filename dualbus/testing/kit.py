@@ -22,7 +22,7 @@ from dualbus.application.answers import answer_of
 from dualbus.application.app import App, Projection
 from dualbus.application.errors import Problem, Rejected
 from dualbus.application.messages import Command, Event, Invalid, M, Message, Query, R, parse
-from dualbus.application.past import S, folded_types, initial, limited, matches, read_of
+from dualbus.application.past import S, applied, folded_types, initial, limited, matches, read_of
 from dualbus.application.reactions import Cancel, Later
 from dualbus.application.recorded import Origins
 from dualbus.application.requests import request_fields
@@ -155,10 +155,8 @@ class _Past:
         return list(found.values())
 
     def fold(self, state: type[S] | S, *tags: TagValue) -> S:
-        folded = initial(state)
-        for event in self.events(*tags, of=folded_types(type(folded))):
-            folded = folded.apply(event)
-        return folded
+        start = initial(state)
+        return applied(start, self.events(*tags, of=folded_types(type(start))))
 
     def new_id(self) -> str:
         try:

@@ -42,7 +42,7 @@ def _nearly_right(log: list[str]) -> Iterator[Frames]:
     event = [1, "UserCreated", "{}", "now", "c", b"h" * 16]
     body: dict[str, Any] = {"type": "CreateUser", "msg_id": 1}
     right: dict[str, list[Any]] = {
-        "ready": ["querybus", "life", 1, 7, ["GetUser"], 1024, ["another", "log"], 5, 0],
+        "ready": ["querybus", "life", 1, 7, ["GetUser"], 1024, ["another", "log"], 5, 0, ""],
         "beat": [1, 0, ["another", "log"], 5, 1024, {"queue": 1}],
         "done": [1, 5, msgpack.packb({"type": "x", "in_reply_to": 1}), b""],
         "work": [1, 1, "t", 1000, "key", 0, body],

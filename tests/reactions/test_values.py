@@ -125,6 +125,19 @@ def test_a_fold_begins_with_its_own_initial_state(log: SqliteLog) -> None:
     assert past.fold(Changing(2), ORDER("a")) == past.fold(Changing(2), ORDER("a")) == Changing(5)
 
 
+@dataclass(frozen=True)
+class Forgetful:
+    def apply(self, event: PaymentRequested) -> "Forgetful":  # type: ignore[empty-body]
+        pass
+
+
+def test_an_apply_that_returns_nothing_is_named(log: SqliteLog) -> None:
+    past = ReactionPast(Histories(app, log), log.read(0, 10)[-1], "orders/4")
+
+    with pytest.raises(TypeError, match=r"Forgetful\.apply returned None for PaymentRequested: return the new state"):
+        past.fold(Forgetful(), ORDER("a"))
+
+
 def test_the_past_of_an_early_event_reads_few_of_a_thousand_later_ones(tmp_path: Path) -> None:
     read: list[int] = []
 

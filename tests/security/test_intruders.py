@@ -79,7 +79,7 @@ def test_a_stranger_hears_no_events(city: Cluster, context: "zmq.Context[Any]", 
 
 
 def registration(dest: str, types: list[str], identity: list[str] | None) -> bytes:
-    packed: bytes = msgpack.packb(["ready", [[dest, "intruder", 1, 1, types, 100, identity, 1, 0]]])
+    packed: bytes = msgpack.packb(["ready", [[dest, "intruder", 1, 1, types, 100, identity, 1, 0, ""]]])
     return packed
 
 

@@ -45,7 +45,13 @@ def test_an_error_has_a_status_and_the_members_for_programs(
 
 @pytest.mark.parametrize(
     ("path", "found"),
-    [("email", "#/email"), ("address.zip", "#/address/zip"), ("lines[0].amount", "#/lines/0/amount"), ("[1]", "#/1")],
+    [
+        ("email", "#/email"),
+        ("address.zip", "#/address/zip"),
+        ("lines[0].amount", "#/lines/0/amount"),
+        ("[1]", "#/1"),
+        ("x z/ä", "#/x%20z~1%C3%A4"),
+    ],
 )
 def test_the_path_of_a_field_is_a_json_pointer(path: str, found: str) -> None:
     assert pointer(path) == found
