@@ -152,11 +152,11 @@ class PostgresCommitLog:
         return found
 
     def _create(self, connection: Connection) -> None:
-        self._check_waiting(connection)
+        self._check_writable(connection)
         with connection.transaction():
             connection.execute(_CREATE)
 
-    def _check_waiting(self, connection: Connection) -> None:
+    def _check_writable(self, connection: Connection) -> None:
         """Raise CommitLogUnreachable if many earlier writes wait, or if the settings of the server can lose commits.
 
         Called before the first write of a connection: after a failover, this is another server. A late answer costs a
@@ -206,7 +206,7 @@ class PostgresCommitLog:
 
     def _put(self, connection: Connection, number: int, body: bytes) -> bool | None:
         """Insert a body; return None if the number before is missing."""
-        self._check_waiting(connection)
+        self._check_writable(connection)
         values = {"number": number, "body": body}
         if connection.execute(_PUT, values).rowcount:
             return True
@@ -223,7 +223,7 @@ class PostgresCommitLog:
             rows = connection.execute(_GET, values).fetchall()
             if rows and connection is not self._replicated:
                 # A server that has restarted, or was promoted, shows commits that no standby has.
-                self._check_waiting(connection)
+                self._check_writable(connection)
                 connection.execute(_WAIT_FOR_STANDBY)
                 self._replicated = connection
             return rows
