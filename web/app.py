@@ -29,7 +29,7 @@ class WebApp:
     def __init__(self, site: Site) -> None:
         self._requests = site.requests
         self._guard = Guard(site.settings)
-        self.access = site.access
+        self._access = site.access
         routes = [route for module in ROUTES for route in module.routes(site)]
         self._router = Router(routes, redirect_slashes=False)
         self._of_types = {
@@ -54,7 +54,7 @@ class WebApp:
         scope["app"] = self  # Router raises HTTPException
         try:
             self._guard.check(scope)
-            if answer := self.access.check(scope):
+            if answer := self._access.check(scope):
                 await answer(scope, receive, send_with_headers)
                 return
             await self._endpoint(scope)(scope, receive, send_with_headers)

@@ -67,8 +67,7 @@ async def _run(app: App, settings: Settings, listener: socket.socket, tls: ssl.S
     loop = asyncio.get_running_loop()
     clients = Clients(settings)
     site = Site(app, settings, clients, streams_max=connections_max() // 2)
-    web_app = WebApp(site)
-    server = Server(web_app, clients, site.ending, tls)
+    server = Server(WebApp(site), clients, site.ending, tls)
 
     def end() -> None:
         stop.requested = True
@@ -85,7 +84,7 @@ async def _run(app: App, settings: Settings, listener: socket.socket, tls: ssl.S
     threading.Thread(target=watch_supervisor, daemon=True).start()
     if stop.requested:
         end()
-    watching = asyncio.create_task(web_app.access.watch())
+    watching = asyncio.create_task(site.access.watch())
     async with clients:
         await server.serve([listener])
     watching.cancel()
