@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from dualbus.application.loader import load
 from dualbus.testing.cluster import Cluster
 from dualbus.testing.differences import differences
 
@@ -27,8 +26,7 @@ def dualbus_cluster(
     The cluster has a reactor if the application has reactions. Clients of the test have the keys of the cluster and
     the default timeout, a minute.
     """
-    reactor = bool(load(dualbus_app).reactions)
-    with Cluster(app=dualbus_app, cwd=pytestconfig.rootpath, reactor=reactor) as cluster:
+    with Cluster(app=dualbus_app, cwd=pytestconfig.rootpath) as cluster:
         for variable in ("DUALBUS_TIMEOUT_MS", "DUALBUS_DATA"):
             monkeypatch.setenv(variable, cluster.environ[variable])
         yield cluster
