@@ -3,11 +3,13 @@
 import asyncio
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -267,3 +269,23 @@ def test_the_events_of_a_client_that_fails_end_with_an_error(
     monkeypatch.setattr(ClientLink, "step", fail)
     with pytest.raises(ClientClosed):
         next(found)
+
+
+def test_a_gateway_that_ends_during_a_handshake_is_no_problem_of_keys(make: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = make(f"tcp://127.0.0.1:{listener.getsockname()[1]}", timeout=1.0)
+
+        def refuse() -> None:
+            with suppress(OSError):  # until the listener is closed
+                while True:
+                    listener.accept()[0].close()
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        with pytest.raises(Unavailable, match="do not accept each other's keys"):
+            client.query(CountNotes(text="a"))
+        listener.shutdown(socket.SHUT_RDWR)
+    refusing.join()
+
+    with pytest.raises(Unavailable, match="Cannot reach a gateway"):
+        client.query(CountNotes(text="a"))
