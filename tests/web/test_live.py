@@ -10,11 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from dualbus import AsyncClient
+from dualbus import AsyncClient, Rejected
 from dualbus.protocol.feed import EVENTS
 from dualbus.testing import Cluster, until
 from tests.web.conftest import head, wait_until_serving
 from tests.web.listening import Listener
+from web.event_pages import EventPages
 from web.head import Head
 from web.live import LiveQueries
 from web.streams import COMMENT
@@ -281,6 +282,32 @@ def test_a_listener_that_connects_again_gets_another_answer_at_the_same_position
         client.answer = 3
         assert await first_frame(10) == b"id: 11\ndata: 3\n\n"
         assert await first_frame(11) == COMMENT
+
+    asyncio.run(scenario())
+
+
+class Reading(Answering):
+    """A client of a log with ten events."""
+
+    async def query(self, name: str, params: dict[str, Any], **options: Any) -> Any:
+        if params.get("limit") == 1 and params["after"]:
+            return await asyncio.Future()  # no further event
+        return {"events": [], "position": 10, "hash": "h", "head": 10}
+
+
+def test_a_stream_of_events_ends_with_a_problem_after_a_restore_to_an_earlier_position() -> None:
+    async def scenario() -> None:
+        client: Any = Reading()
+        head = Head(client)
+        params = {"after": 10, "after_hash": "", "types": []}
+        async with asyncio.timeout(30), aclosing(EventPages(client, head).frames(params)) as frames:
+            assert await anext(frames) == COMMENT
+            further = asyncio.ensure_future(anext(frames))
+            while not further.done():
+                head._recover(5)
+                await asyncio.sleep(0.01)
+            with pytest.raises(Rejected, match="restored to an earlier position"):
+                further.result()
 
     asyncio.run(scenario())
 

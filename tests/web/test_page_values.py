@@ -1,11 +1,16 @@
 """The parts of the page that need no process: faults, stages, forms and the graph, on values."""
 
+from contextlib import closing
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dualbus import App, Projection
 from dualbus.application.messages import Message
+from dualbus.readmodel.file import create, file_name
+from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.web.page.alarms import alarms
 from dualbus.web.page.cluster import catch_up_seconds
 from dualbus.web.page.fields import fields_of, values_of
@@ -14,8 +19,10 @@ from dualbus.web.page.html import clock, duration, number, size
 from dualbus.web.page.picture import Picture
 from dualbus.web.page.samples import samples
 from dualbus.web.page.stages import WIDTH, Stages
+from dualbus.web.page.tables import ReadModelTables
 from dualbus.web.request_rate import RequestRate
 from examples.orders import app as orders
+from tests.read_model.conftest import LOG
 from tests.web.orders import PlaceOrder
 
 
@@ -245,3 +252,15 @@ def test_the_graph_of_an_application_with_reactions_leads_back_to_commands() -> 
 )  # fmt: skip
 def test_the_form_of_a_number(shown: str, text: str) -> None:
     assert shown == text
+
+
+def test_a_table_with_a_name_beyond_ascii_shows_its_rows(folder: Path) -> None:
+    app = App(projections=[Projection("t", 1, "CREATE TABLE Übersicht (v)", on=[])])
+    path = folder / file_name(app.projections)
+    create(path, app.projections, LOG)
+    with closing(ReadModelWriter(path)) as writer:
+        writer.begin()
+        writer.execute("INSERT INTO Übersicht VALUES (1)")
+        writer.commit(1, b"one")
+
+    assert ReadModelTables(app, folder).rows("ÜBERSICHT", None, 0, 10, 0).rows == [[1]]
