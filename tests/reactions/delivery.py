@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dualbus.log.sqlite.reader import SqliteLogReader
-from dualbus.reactor.marks import UNFINISHED
+from dualbus.reactor.marks import UNFINISHED, Finished
 from tests.reactions.conftest import Shop
 
 Make = Callable[..., Shop]
@@ -39,9 +39,10 @@ def parked(one: Shop, run: Dualbus) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run(one, "parked", "list", "--json").splitlines()]
 
 
-def unfinished(one: Shop) -> list[str]:
-    """Return the unfinished events of each mark."""
+def last_mark(one: Shop) -> Finished:
+    """Return the progress that the log remembers."""
     log = SqliteLogReader(one.cluster.data)
     found = [outcome.origin.metadata for outcome in log.commands(0, 100)]
     log.close()
-    return [metadata[UNFINISHED] for metadata in found if UNFINISHED in metadata]
+    marks = [Finished.of(metadata) for metadata in found if UNFINISHED in metadata]
+    return marks[-1] if marks else Finished()
