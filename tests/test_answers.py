@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import IntEnum
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from uuid import UUID
 
 import pytest
@@ -179,6 +179,7 @@ def returning(type_: Any, value: Any) -> tuple[App, Query[Any]]:
         (Hidden, Hidden()),
         (date | None, DAY),
         (Level | None, Level.HIGH),
+        (Literal[Level.HIGH, "low"], Level.HIGH),
         (Span, Span(DAY, Animal(name="a"))),
         (dict[str, Decimal], {"a": Decimal("0.10")}),
         (FromRows, FromRows(name="a")),

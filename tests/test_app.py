@@ -36,6 +36,7 @@ from typing_extensions import TypeAliasType, TypedDict
 from dualbus import App, Command, Event, Past, Private, Projection, Query, ReadOnlyTables, Recorded, Tables, Tag
 from dualbus.application.event_json import shown, tags
 from dualbus.application.loader import load
+from dualbus.application.schemas import OF_MEMBER
 from dualbus.runtime.errors import ConfigError
 from dualbus.testing import decide
 
@@ -465,8 +466,6 @@ class Level(StrEnum):
     LOW = "low"
 
 
-OF_MEMBERS = "Kept.field has a Literal with a member of an Enum, which is not read back from its value: use a StrEnum"
-
 Address = Annotated[str, Private]
 T = TypeVar("T")
 
@@ -604,8 +603,8 @@ SECRET = "is a secret of pydantic, stored as ***: use Annotated[str, Private]."
         (event(NewPath | None, None), ON_DISK),
         (event(tuple[DirectoryPath, ...]), ON_DISK),
         (event(Stored), ON_DISK.replace("Kept.field", "Stored.path")),
-        (event(Literal[Shade.DARK]), OF_MEMBERS),
-        (event(dict[str, list[Literal["a", Shade.DARK]]] | None), OF_MEMBERS),
+        (event(Literal[Shade.DARK]), f"Kept.field {OF_MEMBER}"),
+        (event(dict[str, list[Literal["a", Shade.DARK]]] | None), f"Kept.field {OF_MEMBER}"),
         (event(Half), "Half.twice has init=False, so Kept could not be read from the log: make it a property."),
         (Counted, "Counted.key: Tag and Private have no effect on a computed field: make it a field."),
         (event(Labelled), "Labelled.key: Tag and Private have no effect on a computed field: make it a field."),
@@ -733,6 +732,32 @@ class Later(BaseModel):
 
 def ask_later(query: AskLater, tables: ReadOnlyTables) -> Any:
     return Later(number=1)
+
+
+class Shaded(BaseModel):
+    shades: list[Literal[Shade.DARK]]
+
+
+class DoShaded(Command):
+    shaded: Shaded
+
+
+class AskShade(Query[Shaded | None]):
+    pass
+
+
+def do_shaded(command: DoShaded, past: Past) -> Iterator[Done]:
+    yield Done(id="1")
+
+
+def ask_shade(query: AskShade, tables: ReadOnlyTables) -> Any:
+    return None
+
+
+def test_no_message_and_no_answer_has_a_member_that_is_not_read_back() -> None:
+    assert mistakes(commands=[do_shaded], queries=[ask_shade]) == [
+        f"{place} {OF_MEMBER}" for place in ("The answer to AskShade", "Shaded.shades")
+    ]
 
 
 def test_the_class_of_an_answer_is_defined_before_the_query() -> None:

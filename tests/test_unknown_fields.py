@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import pytest
 from pydantic import (
@@ -43,7 +43,12 @@ class Doubled:
     twice: int = dataclass_field(init=False, default=0)
 
 
+class Named(NamedTuple):
+    amount: int = 0
+
+
 class Deep(BaseModel):
+    named: Named | None = None
     typed: Typed | None = None
     plain: Plain | None = None
     doubled: Doubled | None = None
@@ -89,6 +94,7 @@ class Fields(Message):
     converting: Converting | None = None
     allowing: Allowing | None = None
     squared: Squared | None = None
+    named: Named | None = None
     price: Decimal = Decimal(0)
 
 
@@ -139,16 +145,19 @@ def test_an_unknown_field_inside_a_message_is_refused(kind: type[Message], field
     [
         ("line", "line.amount"), ("lines", "lines[0].amount"), ("by_name", "by_name.a.amount"),
         ("root", "root[0].amount"), ("either", "either.amount"), ("deep", "deep.plain.amount"),
-        ("before", "before.amount"),
+        ("before", "before.amount"), ("named", "named[0]"), ("deep named", "deep.named[0]"),
     ],
 )  # fmt: skip
 def test_a_value_of_another_type_inside_a_message_is_refused(
     kind: type[Message], field: str, path: str, amount: Any
 ) -> None:
     line = {"amount": amount}
-    forms = {"lines": [line], "by_name": {"a": line}, "root": [line], "deep": {"plain": line}}
+    forms = {
+        "lines": [line], "by_name": {"a": line}, "root": [line], "deep": {"plain": line}, "named": [amount],
+        "deep named": {"named": [amount]},
+    }  # fmt: skip
     with pytest.raises(Invalid) as caught:
-        parse(kind, {field: forms.get(field, line)})
+        parse(kind, {field.partition(" ")[0]: forms.get(field, line)})
 
     assert path in [problem.field for problem in caught.value.problems]
 

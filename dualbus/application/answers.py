@@ -2,6 +2,7 @@
 
 import typing
 from collections.abc import Iterator
+from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
@@ -16,7 +17,7 @@ from dualbus.application.equality import difference, hides_types
 from dualbus.application.errors import HandlerError
 from dualbus.application.forms import json_form
 from dualbus.application.messages import Query, R, result_type
-from dualbus.application.schemas import Config, Node, before, changed, holds, validator_of
+from dualbus.application.schemas import OF_MEMBER, Config, Node, before, changed, holds, is_plain_member, validator_of
 from dualbus.application.tags import plain_type
 from dualbus.protocol.codes import WireError
 from dualbus.runtime.errors import application_errors
@@ -196,7 +197,7 @@ def _leaves(annotation: Any) -> Iterator[Any]:
         for part in (*typing.get_type_hints(origin).values(), *get_args(annotation)):
             yield from _leaves(part)
     elif origin is Literal:
-        yield str
+        yield from (type(value) if isinstance(value, Enum) else str for value in get_args(annotation))
     elif parts := get_args(annotation):
         for part in parts:
             yield from _leaves(part)
@@ -222,4 +223,6 @@ def answer_mistake(kind: type[Query[Any]]) -> str:
     except Exception as error:
         reason = str(error).splitlines()[0].rstrip(".")
         return f"{kind.__name__} is a Query of a type that pydantic cannot read ({reason})."
+    if holds(_schema(kind), lambda node: any(map(is_plain_member, node.get("expected", ())))):
+        return f"The answer to {kind.__name__} {OF_MEMBER}"
     return ""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
-from enum import Enum
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, FutureDate, FutureDatetime, Secret, SecretBytes, SecretStr
@@ -10,7 +9,7 @@ from pydantic.types import PathType
 from typing_extensions import is_typeddict
 
 from dualbus.application.messages import Command, Event, Message, Query, is_private, private_fields, tag_fields
-from dualbus.application.schemas import Node, fields_without_init, nodes
+from dualbus.application.schemas import OF_MEMBER, Node, fields_without_init, is_plain_member, nodes
 from dualbus.application.tags import Tag, is_taggable
 
 RESERVED = {"problems"}  # used by the base classes
@@ -29,6 +28,10 @@ def class_mistakes(kind: type[Message]) -> Iterator[str]:
         return
     for name in sorted(RESERVED & kind.model_fields.keys()):
         yield f"{kind.__name__}.{name}: this name is reserved: rename the field."
+    for record, fields in _records(kind, {}).items():
+        for name, field in fields.items():
+            if any(map(is_plain_member, _literals(field.annotation))):
+                yield f"{record.__name__}.{name} {OF_MEMBER}"
     if issubclass(kind, Event):
         yield from _event_mistakes(kind)
     else:
@@ -95,11 +98,6 @@ def _field_mistakes(kind: type[Event], record: type[Any], name: str, field: "_Fi
             f"{place} is not in the future when {kind.__name__} is read later: use date or datetime, and check the "
             "value in the command."
         )
-    if any(map(_is_plain_member, _literals(field.annotation))):
-        yield (
-            f"{place} has a Literal with a member of an Enum, which is not read back from its value: use a StrEnum "
-            "or an IntEnum, or the whole Enum."
-        )
     if any(isinstance(part, PathType) for part in parts):
         yield (
             f"{place} depends on the files of the machine that reads {kind.__name__}: use Path or str, and check the "
@@ -128,11 +126,6 @@ def _literals(annotation: Any) -> Iterator[Any]:
     for part in (annotation, *_arguments(annotation)):
         if get_origin(part) is Literal:
             yield from get_args(part)
-
-
-def _is_plain_member(value: object) -> bool:
-    """Return whether a value is a member of an Enum that is neither text nor a number: JSON has only its value."""
-    return isinstance(value, Enum) and not isinstance(value, str | int)
 
 
 def _arguments(annotation: Any, aliases: frozenset[int] = frozenset()) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """Changed copies of pydantic's core schemas, as validators."""
 
 from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any, TypeAlias, cast
 
 from pydantic_core import CoreSchema, SchemaSerializer, SchemaValidator, core_schema
@@ -9,6 +10,10 @@ Node: TypeAlias = dict[str, Any]
 Config: TypeAlias = Any  # a CoreConfig, or None
 Change: TypeAlias = Callable[[Node, Node, Config], Node]  # receives a node, its copy with changed parts, its config
 
+OF_MEMBER = (
+    "has a Literal with a member of an Enum, which is not read back from its value: use a StrEnum or an IntEnum, or "
+    "the whole Enum."
+)
 _WITHOUT_SCHEMAS = frozenset({"cls", "config", "default", "expected", "members", "metadata", "serialization"})
 
 
@@ -52,6 +57,11 @@ def before(function: Callable[[Any], Any], node: Node) -> Node:
 def holds(part: Any, accepts: Callable[[Node], bool]) -> bool:
     """Return whether a schema has a node that a function accepts."""
     return any(map(accepts, nodes(part)))
+
+
+def is_plain_member(value: object) -> bool:
+    """Return whether a value is a member of an Enum that is neither text nor a number: JSON has only its value."""
+    return isinstance(value, Enum) and not isinstance(value, str | int)
 
 
 def fields_without_init(node: Node) -> list[str]:
