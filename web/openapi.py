@@ -83,7 +83,7 @@ class Document:
         """Return the parameters of a query; None if a required field does not fit in a query string."""
         schema, forms = self._schema(kind), field_forms(kind)
         required = schema.get("required", ())
-        fitting = [name for name, form in forms.items() if form.fits and name != TIMEOUT]
+        fitting = [name for name in schema.get("properties", ()) if forms[name].fits and name != TIMEOUT]
         if not {*required} <= {*fitting}:
             return None
         found = []

@@ -1,24 +1,23 @@
 """Fields of a query from the texts of a query string, by the JSON types of the fields."""
 
-import json
-from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
+from pydantic import AliasChoices
+
 from dualbus.application.messages import Query
 from dualbus.client.call import TIMEOUT_SECONDS_MAX
-from dualbus.protocol.numbers import read_number
 
 from .positions import whole_number_of
 from .problems import Problem
 from .request import Request
+from .text_form import Schema, TextForm, leaves
 
 PARAMETERS_MAX = 1000
 TIMEOUT = "timeout_ms"
 Parameters = list[tuple[str, str]]
-Schema = Mapping[str, Any]
 
 
 def parameters(request: Request) -> Parameters:
@@ -56,76 +55,64 @@ class FieldForm(NamedTuple):
     """The form of a field in a query string."""
 
     fits: bool  # no objects, and no lists of lists
-    is_list: bool
-    choices: dict[str, Any]  # of an enum, by text
-    is_text: bool  # any text is a value
+    single: TextForm | None  # the values that are no list
+    items: tuple[TextForm, ...]  # of a list: the first items, and the last one for all further items
+
+    def value(self, texts: Sequence[str]) -> Any:
+        """Return the value of the parameters of one name; a text that can be a value itself is no list."""
+        [first, *more] = texts
+        if self.single and not more and (not self.items or self.single.accepts(first)):
+            return self.single.value(first)
+        return [self.items[min(number, len(self.items) - 1)].value(text) for number, text in enumerate(texts)]
 
 
-UNKNOWN_FIELD = FieldForm(fits=True, is_list=False, choices={}, is_text=True)
+TEXT = TextForm({}, is_text=True, has_numbers=False)
+UNKNOWN_FIELD = FieldForm(fits=True, single=TEXT, items=())
 
 
 def fields_of(kind: type[Query[Any]], found: Parameters) -> dict[str, Any]:
     """Return the fields of a query; the cluster checks them. A repeated parameter is a list. Raises Problem."""
     forms = field_forms(kind)
-    values: dict[str, Any] = {}
+    texts: dict[str, list[str]] = {}
     for name, text in found:
-        form = forms.get(name, UNKNOWN_FIELD)
-        if not form.fits:
-            raise Problem(400, f"{name} does not fit in a query string: send POST /queries/{kind.__name__}.")
-        value = text if form.is_text and not form.choices else _value(text, form)
-        if form.is_list:
-            values.setdefault(name, []).append(value)
-        elif name in values:
-            raise Problem(400, f"{name[:100]} is not a list: send the parameter once.")
-        else:
-            values[name] = value
-    return values
+        texts.setdefault(name, []).append(text)
+    return {name: _value(kind, name, forms.get(name, UNKNOWN_FIELD), each) for name, each in texts.items()}
+
+
+def _value(kind: type[Query[Any]], name: str, form: FieldForm, texts: Sequence[str]) -> Any:
+    if not form.fits:
+        raise Problem(400, f"{name} does not fit in a query string: send POST /queries/{kind.__name__}.")
+    if len(texts) > 1 and not form.items:
+        raise Problem(400, f"{name[:100]} is not a list: send the parameter once.")
+    return form.value(texts)
 
 
 @cache
 def field_forms(kind: type[Query[Any]]) -> dict[str, FieldForm]:
-    """Return the forms of the fields of a query, by name."""
+    """Return the forms of the fields of a query, by each name that a client may use."""
     schema = kind.model_json_schema(by_alias=True)
-    return {name: _form(field, schema) for name, field in schema.get("properties", {}).items()}
+    forms = {name: _form(field, schema) for name, field in schema.get("properties", {}).items()}
+    for name, field in kind.model_fields.items():
+        aliases = field.validation_alias
+        names = aliases.choices if isinstance(aliases, AliasChoices) else [aliases]
+        used = [each for each in (*names, name) if isinstance(each, str)]
+        form = next((forms[each] for each in used if each in forms), UNKNOWN_FIELD)
+        forms.update({each: form for each in used if each not in forms})
+    return forms
 
 
 def _form(field: Schema, root: Schema) -> FieldForm:
     parts = list(leaves(field, root))
-    lists = [leaf for leaf in parts if leaf.get("type") == "array"]
-    items = [inner for leaf in lists for inner in leaves(leaf.get("items", {}), root)]
-    fits = all(leaf.get("type") != "object" for leaf in parts + items) and "array" not in _types(items)
-    values = items if lists else parts
-    choices = [choice for leaf in values for choice in leaf.get("enum", [leaf["const"]] if "const" in leaf else [])]
-    texts = {choice if isinstance(choice, str) else json.dumps(choice): choice for choice in choices}
-    return FieldForm(fits, bool(lists), texts, bool(_types(values) & {"string", None}))
-
-
-def leaves(schema: Schema, root: Schema, depth: int = 0) -> Iterator[Schema]:
-    """Yield the schemas of a field without references and alternatives."""
-    if depth > 16:  # a recursive model
-        return
-    if reference := schema.get("$ref"):
-        yield from leaves(root.get("$defs", {}).get(reference.rpartition("/")[2], {}), root, depth + 1)
-        return
-    alternatives = schema.get("anyOf") or schema.get("oneOf")
-    for each in alternatives or ():
-        yield from leaves(each, root, depth + 1)
-    if not alternatives:
-        yield schema
+    lists = [part for part in parts if part.get("type") == "array"]
+    if len(lists) == 1 and "prefixItems" in lists[0]:
+        items = [list(leaves(item, root)) for item in (*lists[0]["prefixItems"], lists[0].get("items") or {})]
+    else:
+        items = [[leaf for part in lists for leaf in leaves(part.get("items") or {}, root)]] if lists else []
+    inner = [leaf for leaves_of_item in items for leaf in leaves_of_item]
+    fits = "object" not in _types(parts + inner) and "array" not in _types(inner)
+    single = TextForm.of(parts) or (None if lists else TEXT)
+    return FieldForm(fits, single, tuple(TextForm.of(item) or TEXT for item in items))
 
 
 def _types(parts: list[Schema]) -> set[Any]:
     return {part.get("type") for part in parts}
-
-
-def _value(text: str, form: FieldForm) -> Any:
-    """Return the value of a text: a choice, text wherever a field can be text, otherwise a number, true or false."""
-    if text in form.choices:
-        return form.choices[text]
-    if form.is_text:
-        return text
-    try:
-        value = json.loads(text, parse_float=read_number)
-    except (ValueError, RecursionError):
-        return text
-    return value if isinstance(value, int | float | Decimal) else text

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from dualbus.application import errors
 from dualbus.application.errors import DualbusError, Executed, HandlerError, KeyUsed, Rejected, Unavailable
+from dualbus.application.field_path import field_steps
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 1
@@ -101,5 +102,5 @@ def problem_list(problems: Sequence[errors.Problem]) -> list[dict[str, Any]]:
 
 def pointer(path: str) -> str:
     """Return the path of a field, such as `lines[0].amount`, as a JSON pointer in a URI fragment."""
-    escaped = path.replace("~", "~0").replace("/", "~1")
-    return "#/" + "/".join(quote(step, safe=FRAGMENT) for step in re.split(r"[.\[\]]", escaped) if step)
+    steps = (step.replace("~", "~0").replace("/", "~1") for step in field_steps(path))
+    return "#/" + "/".join(quote(step, safe=FRAGMENT) for step in steps)

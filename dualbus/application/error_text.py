@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import core_schema
 
 from dualbus.application.errors import INVALID, Problem
+from dualbus.application.field_path import field_path
 
 EMAIL_PATTERN = r"^[^@\s]+@[^@\s]+\.[^@\s.]+$"
 
@@ -76,7 +77,7 @@ def problems(type_name: str, error: ValidationError, sent: Any = None) -> list[P
     for problem in error.errors(include_url=False):
         steps = problem["loc"] if sent is None else _steps(problem, sent)
         text = _sentence(type_name, label(steps), problem)
-        found.setdefault(text, Problem(text, _path(steps) or None, _code(problem)))
+        found.setdefault(text, Problem(text, field_path(steps) or None, _code(problem)))
     return list(found.values())
 
 
@@ -90,12 +91,6 @@ def label(steps: Steps) -> str:
     words = [f"item {step + 1}" if isinstance(step, int) else step.replace("_", " ") for step in steps]
     text = " ".join(words)
     return text[:1].upper() + text[1:]
-
-
-def _path(steps: Steps) -> str:
-    """Return the path of a field: ("lines", 0, "amount") is "lines[0].amount"."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-    return text.removeprefix(".")
 
 
 def _steps(problem: Mapping[str, Any], sent: Any) -> Steps:

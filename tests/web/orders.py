@@ -39,6 +39,7 @@ class PlaceOrder(Command):
 
 class CancelOrder(Command):
     order: Text
+    reason: str = Field(default="", max_length=10, alias="the.reason code")
 
 
 class OrderPlaced(Event):

@@ -7,7 +7,7 @@ from decimal import Decimal
 from enum import Enum, IntEnum
 from typing import Annotated, Literal, TypedDict
 
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from dualbus import (
     App,
@@ -89,6 +89,14 @@ class Echo(Query[dict[str, object]]):
     numbers: list[int] = Field(default_factory=list)
     parts: list[Part] = Field(default_factory=list)
     part: Part | None = None
+    corner: tuple[int, str] = (0, "")
+    pair: tuple[int, int] = (0, 0)
+    limit: Literal["auto"] | int = 0
+    since: date | int = 0
+    tags: str | list[int] = ""
+    few: Literal["all"] | list[int] = "all"
+    colours: list[Colour | int] = Field(default_factory=list)
+    second: int = Field(default=0, validation_alias=AliasChoices("first", "second"))
 
 
 class ListItems(Query[list[Item]]):

@@ -275,6 +275,15 @@ def test_a_query_is_a_link_that_shows_its_answer(browser: httpx.Client) -> None:
     assert "Nothing sent yet" in get(browser, "/page/try/FindOrders").one(id="result").text
 
 
+def test_a_problem_is_at_a_field_whose_name_has_a_dot_and_a_space(browser: httpx.Client) -> None:
+    answer = browser.post(
+        "/page/try/CancelOrder", data={"field.order": "a", "field.the.reason code": "much too long"}
+    )
+
+    text = checked(answer).one("span", id="error-the.reason-code").text
+    assert text == "The.reason code must have at most 10 characters"
+
+
 def test_a_link_never_executes_a_command(browser: httpx.Client) -> None:
     before = positions(get(browser, "/page/events"))
     get(browser, "/page/try/PlaceOrder?run=1&field.customer=Ada&field.card=1")

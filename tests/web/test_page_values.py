@@ -1,9 +1,10 @@
 """The parts of the page that need no process: faults, stages, forms and the graph, on values."""
 
 from contextlib import closing
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -194,8 +195,21 @@ def test_a_form_has_a_field_for_each_kind_of_value() -> None:
 
 class Reading(Message):
     measured: float | None = None
-    whole: int
+    whole: int = 0
     anything: Any = None
+    limit: Literal["auto"] | int | None = None
+    since: date | int = 0
+    tags: str | list[int] | None = None
+    corner: tuple[int, str] | None = None
+    on: bool = False
+
+
+def test_a_field_with_a_few_values_beside_others_is_no_selection() -> None:
+    fields = {field.name: field for field in fields_of(Reading)}
+
+    assert (fields["limit"].widget, fields["limit"].hint) == ("text", "auto or whole number")
+    assert (fields["since"].widget, fields["since"].hint) == ("text", "2026-01-31 or whole number")
+    assert (fields["on"].widget, fields["on"].choices) == ("select", ("true", "false"))
 
 
 @pytest.mark.parametrize(
@@ -207,6 +221,11 @@ class Reading(Message):
         ({"whole": "NaN"}, {"whole": "NaN"}),
         ({"anything": '{"a": [0.10, null]}'}, {"anything": {"a": [Decimal("0.10"), None]}}),
         ({"anything": "[" * 100_000}, {"anything": "[" * 100_000}),
+        ({"anything": "true"}, {"anything": True}),
+        ({"limit": "auto", "since": "2026-01-31"}, {"limit": "auto", "since": "2026-01-31"}),
+        ({"limit": "5", "since": "5", "on": "true"}, {"limit": 5, "since": 5, "on": True}),
+        ({"tags": "5"}, {"tags": "5"}),
+        ({"tags": "[5]", "corner": '[1, "a"]'}, {"tags": [5], "corner": [1, "a"]}),
     ],
 )
 def test_a_text_becomes_the_value_that_the_field_can_have(texts: dict[str, str], values: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from dualbus import (
     Rejected,
     Unavailable,
 )
+from dualbus.application.field_path import field_path
 from web.problems import pointer, problem_of
 
 
@@ -51,6 +52,9 @@ def test_an_error_has_a_status_and_the_members_for_programs(
         ("lines[0].amount", "#/lines/0/amount"),
         ("[1]", "#/1"),
         ("x z/ä", "#/x%20z~1%C3%A4"),
+        ('prices["a.b"].amount', "#/prices/a.b/amount"),
+        (field_path(('"]\\\n', 2, "")), "#/%22%5D%5C%0A/2/"),
+        ('a["', "#/a"),
     ],
 )
 def test_the_path_of_a_field_is_a_json_pointer(path: str, found: str) -> None:

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 from dualbus.application.messages import Message
 from dualbus.protocol.numbers import read_number
 
-from ..parameters import leaves
+from ..text_form import Schema, TextForm, choices_of, leaves
 
-Schema = Mapping[str, Any]
 PREFIX = "field."  # of the names of fields in a form
 _HINTS = {
     "date": "2026-01-31",
@@ -33,6 +32,7 @@ class Field(NamedTuple):
     default: str
     choices: tuple[str, ...]
     types: frozenset[str]  # the JSON types of its values
+    single: TextForm | None  # its values that are no list and no object
 
     @property
     def input_name(self) -> str:
@@ -50,23 +50,24 @@ def fields_of(kind: type[Message]) -> list[Field]:
 def _field(name: str, field: Schema, root: Schema, required: bool) -> Field:
     parts = list(leaves(field, root))
     types = frozenset(leaf["type"] for leaf in parts if isinstance(leaf.get("type"), str)) - {"null"}
-    choices = [choice for leaf in parts for choice in leaf.get("enum", [leaf["const"]] if "const" in leaf else [])]
-    choices += ["true", "false"] if types == {"boolean"} else []
+    single = TextForm.of(parts)
+    choices = tuple(single.choices) if single else ()
+    others = [leaf for leaf in parts if leaf.get("type") != "null" and not choices_of(leaf)]
     default = "" if field.get("default") in (None, "") else _text(field["default"])
-    hints = [_HINTS.get(leaf.get("format", leaf.get("type", "")), "") for leaf in parts]
+    hints = [*choices, *(_HINTS.get(leaf.get("format", leaf.get("type", "")), "") for leaf in others)]
     bounds = ", ".join(_bounds(parts))
     hint = " or ".join(dict.fromkeys(filter(None, hints)))
     items = [_types(leaf.get("items", {}), root) for leaf in parts if leaf.get("type") == "array"]
-    if choices:
-        widget = "select"
+    if choices and not others:
+        widget, hint = "select", ""
     elif types == {"array"} and items == [{"string"}]:
         widget, hint = "lines", "an item in each line"
     elif types & {"array", "object"} or not types:
         widget, hint = "json", hint or "JSON"
     else:
         widget = "number" if types <= {"integer", "number"} else "text"
-    texts = tuple(choice if isinstance(choice, str) else json.dumps(choice) for choice in choices)
-    return Field(name, widget, required, ", ".join(filter(None, (hint, bounds))), default, texts, types)
+    hint = ", ".join(filter(None, (hint, bounds)))
+    return Field(name, widget, required, hint, default, choices, types, single)
 
 
 def _bounds(parts: Sequence[Schema]) -> Iterator[str]:
@@ -100,15 +101,18 @@ def values_of(fields: Sequence[Field], form: Mapping[str, str]) -> dict[str, Any
 
 
 def _value(field: Field, text: str) -> Any:
-    """Return the value of a text: text where the field can be text, otherwise JSON; text if this is not JSON."""
+    """Return the value of a text, unchecked: for a list or an object, its JSON."""
     if field.widget == "lines":
         return text.strip("\n").split("\n")
-    if "string" in field.types and field.widget != "json":
-        return text
+    if field.widget != "json":
+        return field.single.value(text) if field.single else text
     try:
-        return json.loads(text, parse_float=read_number, parse_constant=str)
+        value = json.loads(text, parse_float=read_number, parse_constant=str)
     except (ValueError, RecursionError):
         return text
+    if field.types and field.single and not isinstance(value, list | dict):
+        return field.single.value(text)
+    return value
 
 
 def texts_of(fields: Sequence[Field], params: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from uuid_utils import uuid7
 from dualbus.application.descriptions import about
 from dualbus.application.errors import DualbusError, Executed, Rejected
 from dualbus.application.errors import Problem as FieldProblem
+from dualbus.application.field_path import field_steps
 from dualbus.application.messages import Message
 from dualbus.application.names import nearest
 
@@ -102,7 +103,7 @@ class Forms:
             "is_command": name in self._commands,
             "fields": fields,
             "texts": texts_of(fields, form),
-            "errors": {each.name: [one.text for one in problems if _root(one.field) == each.name] for each in fields},
+            "errors": {each.name: [one.text for one in problems if _is_at(each.name, one.field)] for each in fields},
             "result": result,
             "key": result.get("key") or str(uuid7()),
             "samples": self._samples(name, values),
@@ -136,6 +137,6 @@ def _pretty(value: Any) -> str:
     return to_json(value, indent=2).decode()
 
 
-def _root(path: str | None) -> str:
-    """Return the first name of a path such as `lines[0].amount`."""
-    return (path or "").partition("[")[0].partition(".")[0]
+def _is_at(field: str, path: str | None) -> bool:
+    """Return whether the path of a problem leads to a field of the message, or into the field."""
+    return field_steps(path or "")[:1] == [field]
