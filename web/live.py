@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
@@ -18,6 +19,7 @@ from .streams import COMMENT, frame, problem_frame
 LIVE_MAX = 1000  # different queries
 QUERY_BYTES_MAX = 16 * 1024  # kept as long as there are listeners
 PAUSE_SECONDS = 0.02  # between two evaluations of a query: the events of the pause are one change
+CHECK_SECONDS = 10.0  # without an event: a new version may answer otherwise at the same position
 PROBLEM_SECONDS = 2.0  # before the next evaluation of a query that fails
 PAUSE_SECONDS_EACH = 0.0005  # further, for each live query
 
@@ -97,7 +99,9 @@ class LiveQueries:
             self._head.advance(session.position)
             known = max(known, session.position)
             await asyncio.sleep(PAUSE_SECONDS + PAUSE_SECONDS_EACH * len(self._live))
-            known = await self._head.changed(known)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_SECONDS):
+                    known = await self._head.changed(known)
 
 
 class LiveQuery:

@@ -5,6 +5,7 @@ import json
 import shlex
 import socket
 from contextlib import ExitStack, aclosing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from dualbus import AsyncClient, Rejected
 from dualbus.protocol.feed import EVENTS
 from dualbus.testing import Cluster, until
-from tests.web.conftest import head, wait_until_serving
+from tests.web.conftest import head, serving, wait_until_serving
 from tests.web.listening import Listener
 from web.event_pages import EventPages
 from web.head import Head
@@ -284,6 +285,30 @@ def test_a_listener_that_connects_again_gets_another_answer_at_the_same_position
         assert await first_frame(11) == COMMENT
 
     asyncio.run(scenario())
+
+
+SHOP = """
+from tests.web.shop import *
+
+def count(query: CountItems, tables: ReadOnlyTables) -> int:
+    return {answer}
+
+app = App(commands=[add_item], projections=[Projection("items", 1, tables=TABLES, on=[insert_item])], queries=[count])
+"""
+
+
+def test_a_listener_gets_the_answer_of_a_new_version_without_an_event(cluster: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    folder.joinpath("versions.py").write_text(SHOP.format(answer=1))
+    cluster.environ |= {"DUALBUS_APP": "versions:app", "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    serving(cluster)
+    with Listener(cluster, "/queries/CountItems?item=a") as listener:
+        until(lambda: listener.data == [1])
+        folder.joinpath("versions.py").write_text(SHOP.format(answer=2))
+        cluster.restart("querybus")
+        until(lambda: listener.data == [1, 2], 30)
+        assert listener.ids[0] == listener.ids[1]
 
 
 class Reading(Answering):
