@@ -94,17 +94,15 @@ def test_cluster_shows_rates_under_load_and_a_dead_projector_at_once(page: Page,
 
     # A dead projector is in the alarm, in the picture and in the title, while load runs
     site.kill("projector")
-    expect(page.locator(".alarm.stop")).to_contain_text(
-        "No projector is running: the read model stays behind the log."
-    )
+    expect(page.locator(".alarm.stop")).to_contain_text("No projector responds: the read model stays behind the log.")
     expect(page.locator("[data-process=projector]")).to_have_class(re.compile("stop"))
-    expect(page.locator("[data-process=projector]")).to_contain_text("not running")
-    expect(page).to_have_title(re.compile("^■ No projector is running"))
+    expect(page.locator("[data-process=projector]")).to_contain_text("no response")
+    expect(page).to_have_title(re.compile("^■ No projector responds"))
 
     # and on every other view
     with page.context.new_page() as other:
         other.goto("/page/application")
-        expect(other.locator("#health")).to_contain_text("No projector is running")
+        expect(other.locator("#health")).to_contain_text("No projector responds")
 
     site.start("projector")
     expect(page.locator(".alarm.stop")).to_have_count(0)
@@ -118,9 +116,9 @@ def test_cluster_names_the_process_that_is_dead_until_it_is_back(page: Page, sit
     expect(page.locator(".alarm.ok")).to_be_visible()
     site.kill(name)
     expect(page.locator(".alarm.stop").first).to_contain_text(
-        "The gateway does not respond" if name == "gateway" else f"No {name} is running"
+        "The gateway does not respond" if name == "gateway" else f"No {name} responds"
     )
-    expect(page.locator(f"[data-process={name}]")).to_contain_text("not running")
+    expect(page.locator(f"[data-process={name}]")).to_contain_text("no response")
 
     site.start(name)
     expect(page.locator(".alarm.ok")).to_be_visible()

@@ -48,7 +48,7 @@ def status(*changed: dict[str, Any], without: str = "", **more: Any) -> dict[str
         (None, "stop", "The gateway does not respond: no command and no query is executed.", None),
         (
             status(without="querybus"),
-            "stop", "No querybus is running: queries wait, and fail at their deadline.", None,
+            "stop", "No querybus responds: queries wait, and fail at their deadline.", None,
         ),
         (
             status({"name": "projector", "state": "Projection users raised ValueError at position 41"}),
@@ -93,7 +93,7 @@ def test_a_cluster_without_faults_has_no_alarm_and_a_stop_is_first() -> None:
     ]
     # A reactor is needed by an application with reactions only
     assert [alarm.text for alarm in alarms(status(), reacts=True)] == [
-        "No reactor is running: reactions and timers wait."
+        "No reactor responds: reactions and timers wait."
     ]
 
 
@@ -102,10 +102,10 @@ def test_the_picture_has_a_box_for_each_process_with_its_state() -> None:
     found = Picture(status({"name": "querybus", "queue": 4}, without="projector"), rates, 7.0, reacts=False)
     boxes = {box.name: (box.level, box.state, box.detail) for box in found.boxes}
 
-    assert boxes["projector"] == ("stop", "not running", "")
+    assert boxes["projector"] == ("stop", "no response", "")
     unknown = Picture(None, {}, None, reacts=False, positions=(41, 40))
     levels = {box.name: (box.level, box.state) for box in unknown.boxes}
-    assert (levels["gateway"], levels["commandbus"]) == (("stop", "not running"), ("plain", "unknown"))
+    assert (levels["gateway"], levels["commandbus"]) == (("stop", "no response"), ("plain", "unknown"))
     assert (levels["log"][1], levels["read model"][1]) == ("position 41", "position 40")
     assert boxes["querybus"] == ("ok", "running", "4 waiting")
     assert boxes["log"] == ("plain", "position 41", "")

@@ -43,7 +43,11 @@ def alarms(status: dict[str, Any] | None, *, reacts: bool = False) -> list[Alarm
         return [Alarm("stop", text, "Start it: python -m dualbus.gateway")]
     running = {process["name"] for process in status["processes"]}
     found = [
-        Alarm("stop", f"No {name} is running: {_EFFECTS[name]}.", f"Start it: python -m dualbus.{name}")
+        Alarm(
+            "stop",
+            f"No {name} responds: {_EFFECTS[name]}.",
+            f"Start it, unless it is stopped: python -m dualbus.{name}",
+        )
         for name in (*PROCESSES, *(["reactor"] if reacts else []))
         if name not in running
     ]

@@ -87,7 +87,7 @@ class Picture:
         if not found and not self._is_known and name != "gateway":
             return "plain", "unknown", "the gateway reports it"
         if not found:
-            return "stop", "not running", ""
+            return "stop", "no response", ""
         return *_state(found), _waiting(name, found, gateway)
 
     def _edges(self) -> list[Edge]:
