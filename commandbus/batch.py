@@ -162,7 +162,7 @@ class CommandBatch:
             return
         reaction = key.partition("/")[0]
         if body["type"] == MARK or reaction in self._app.reactors:
-            text = f"The idempotency_key {key!r} belongs to the reaction {reaction}: give the command another key."
+            text = f"The idempotency_key {key!r} belongs to the reaction {reaction}: use another key for the command."
             raise CommandError(error(msg_id, Code.MALFORMED, text))
 
     def _parsed(self, body: dict[str, Any], msg_id: MessageId) -> Command:
@@ -270,7 +270,7 @@ def _origin_of(type_: str) -> Origin:
 
 
 def _key_used(msg_id: MessageId) -> dict[str, Any]:
-    text = "This idempotency_key was used for another command: give every command a key of its own."
+    text = "This idempotency_key was used for another command: use a key of its own for every command."
     return {**error(msg_id, Code.ABORTED, text), "details": {"problems": details_of([Problem(text, code=KEY_USED)])}}
 
 

@@ -278,11 +278,11 @@ def test_settings_that_are_wrong_are_told_all_at_once(folder: Path) -> None:
     assert len(said) == 7
     assert said[0].startswith("DUALBUS_COLOUR is not a setting. The settings are DUALBUS_FRONT, DUALBUS_BACK, ")
     assert "DUALBUS_FRONT is 'tcp://0.0.0.0:5570', which other machines can reach" in said[1]
-    assert said[2] == "DUALBUS_BACK is 'http://127.0.0.1:5571'; give tcp://127.0.0.1:PORT or ipc://PATH."
+    assert said[2] == "DUALBUS_BACK is 'http://127.0.0.1:5571': use tcp://127.0.0.1:PORT or ipc://PATH."
     assert "DUALBUS_EVENTS is 'tcp://example.org:5572', which other machines can reach" in said[3]
-    assert said[4] == "DUALBUS_PROGRESS is 'tcp://127.0.0.1:99999'; give tcp://127.0.0.1:PORT or ipc://PATH."
-    assert said[5] == "DUALBUS_TIMEOUT_MS is 'soon'; give milliseconds, from 1 to 3600000."
-    assert said[6] == "DUALBUS_APP is 'users'; give module:name, such as users:app."
+    assert said[4] == "DUALBUS_PROGRESS is 'tcp://127.0.0.1:99999': use tcp://127.0.0.1:PORT or ipc://PATH."
+    assert said[5] == "DUALBUS_TIMEOUT_MS is 'soon': use milliseconds, from 1 to 3600000."
+    assert said[6] == "DUALBUS_APP is 'users': use module:name, such as users:app."
 
 
 @pytest.mark.parametrize("process", ["gateway", "commandbus", "projector", "querybus"])

@@ -17,7 +17,7 @@ from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.raw import RawClient, command
 
-WRONG = "DUALBUS_FRONT is 'nonsense'; give tcp://127.0.0.1:PORT or ipc://PATH."
+WRONG = "DUALBUS_FRONT is 'nonsense': use tcp://127.0.0.1:PORT or ipc://PATH."
 GATEWAY = [sys.executable, "-m", "dualbus.gateway"]
 
 
@@ -88,7 +88,7 @@ def test_settings_that_are_wrong_are_reported_in_the_format_of_the_log(wrong: di
     done = subprocess.run(GATEWAY, env=wrong, cwd=ROOT, capture_output=True, text=True)
     assert [(each["level"], each["message"]) for each in objects(done.stderr)] == [
         ("error", WRONG),
-        ("error", "DUALBUS_LOG_LEVEL is 'loud'; give info, warning or error."),
+        ("error", "DUALBUS_LOG_LEVEL is 'loud': use info, warning or error."),
     ]
     assert done.returncode == 78
 

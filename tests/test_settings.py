@@ -127,7 +127,7 @@ def test_an_address_of_this_machine_is_right(name: str, address: str) -> None:
 )
 def test_what_is_not_an_address_is_refused(address: str) -> None:
     assert problems(front=address) == [
-        f"DUALBUS_FRONT is {address!r}; give tcp://127.0.0.1:PORT or ipc://PATH.",
+        f"DUALBUS_FRONT is {address!r}: use tcp://127.0.0.1:PORT or ipc://PATH.",
     ]
 
 
@@ -167,21 +167,21 @@ def test_keys_are_in_the_data_folder_or_elsewhere_or_off() -> None:
 @pytest.mark.parametrize("timeout", ["0", "-5", "5.5", "5s", "١٢", "00", "3600001", "10000000", " 5", "1e3"])
 def test_a_timeout_is_whole_milliseconds(timeout: str) -> None:
     assert problems(timeout_ms=timeout) == [
-        f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to 3600000.",
+        f"DUALBUS_TIMEOUT_MS is {timeout!r}: use milliseconds, from 1 to 3600000.",
     ]
 
 
 def test_the_format_and_the_level_of_the_log_are_among_a_few() -> None:
     assert problems(log_format="json", log_level="error") == []
     assert problems(log_format="xml", log_level="DEBUG") == [
-        "DUALBUS_LOG_FORMAT is 'xml'; give text or json.",
-        "DUALBUS_LOG_LEVEL is 'DEBUG'; give info, warning or error.",
+        "DUALBUS_LOG_FORMAT is 'xml': use text or json.",
+        "DUALBUS_LOG_LEVEL is 'DEBUG': use info, warning or error.",
     ]
 
 
 @pytest.mark.parametrize("app", ["users", "users:", ":app", "users.py:app:x", "users/app", ".users:app", "a..b:app"])
 def test_an_application_is_named_by_its_module_and_its_name_there(app: str) -> None:
-    assert problems(app=app) == [f"DUALBUS_APP is {app!r}; give module:name, such as users:app."]
+    assert problems(app=app) == [f"DUALBUS_APP is {app!r}: use module:name, such as users:app."]
 
 
 def test_front_and_back_may_be_lists_and_the_first_address_is_that_of_this_machine() -> None:
@@ -193,7 +193,7 @@ def test_front_and_back_may_be_lists_and_the_first_address_is_that_of_this_machi
     assert (settings.back, settings.other_backs) == ("ipc:///b", ("tcp://127.0.0.2:3", "tcp://[::1]:4"))
     assert "back=ipc:///b,tcp://127.0.0.2:3,tcp://[::1]:4," in str(settings)
     assert problems(back="ipc:///b,nonsense") == [
-        "DUALBUS_BACK is 'nonsense'; give tcp://127.0.0.1:PORT or ipc://PATH."
+        "DUALBUS_BACK is 'nonsense': use tcp://127.0.0.1:PORT or ipc://PATH."
     ]
     assert problems(events="ipc:///b,ipc:///c") == []  # a path may have a comma
 
@@ -212,7 +212,7 @@ def test_the_address_of_http_is_on_this_machine(address: str) -> None:
 )
 def test_another_form_of_an_address_of_http_is_refused(address: str) -> None:
     assert problems(http=address) == [
-        f"DUALBUS_HTTP is {address!r}; give http://127.0.0.1:PORT or https://HOST:PORT."
+        f"DUALBUS_HTTP is {address!r}: use http://127.0.0.1:PORT or https://HOST:PORT."
     ]
 
 
@@ -241,7 +241,7 @@ def test_http_off_loopback_needs_tls_and_tokens() -> None:
 @pytest.mark.parametrize("origin", ["http://a", "https://a/b", "https://:1", "a", "https://u@a", "https://a:x", "*"])
 def test_another_form_of_an_origin_is_refused(origin: str) -> None:
     assert problems(http_origin=origin) == [
-        f"DUALBUS_HTTP_ORIGIN is {origin!r}; give the address in browsers, such as https://HOST."
+        f"DUALBUS_HTTP_ORIGIN is {origin!r}: use the address in browsers, such as https://HOST."
     ]
 
 

@@ -38,7 +38,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
             raise ConfigError(f"{settings.http_key} can be read by every user: run chmod 640 on the file.")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigError(f"{files} cannot be used ({reason}): give a certificate and its key, in PEM.") from None
+        raise ConfigError(f"{files} cannot be used ({reason}): use a certificate and its key, in PEM.") from None
     return context
 
 

@@ -86,7 +86,7 @@ def open_commit_log(url: str, *, create: bool) -> CommitLog:
             f"DUALBUS_LOG needs a driver that is not installed ({missing.name}): pip install 'dualbus[{extra}]'."
         ) from None
     raise ConfigError(
-        f"DUALBUS_LOG is {url.partition(':')[0]}:…; give sqlite:, nats://HOST,HOST,HOST/NAME or "
+        f"DUALBUS_LOG is {url.partition(':')[0]}:…: use sqlite:, nats://HOST,HOST,HOST/NAME or "
         "postgresql://HOST/DATABASE."
     )
 

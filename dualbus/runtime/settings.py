@@ -81,18 +81,18 @@ class Settings:
         )
         timeout = values.pop("timeout_ms")
         if not re.fullmatch(r"[0-9]{1,7}", timeout) or not 0 < int(timeout) <= TIMEOUT_MS_MAX:
-            errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}; give milliseconds, from 1 to {TIMEOUT_MS_MAX}.")
+            errors.append(f"DUALBUS_TIMEOUT_MS is {timeout!r}: use milliseconds, from 1 to {TIMEOUT_MS_MAX}.")
         if not re.fullmatch(r"\w+(\.\w+)*:\w+", values["app"]):
-            errors.append(f"DUALBUS_APP is {values['app']!r}; give module:name, such as users:app.")
+            errors.append(f"DUALBUS_APP is {values['app']!r}: use module:name, such as users:app.")
         errors += [
-            f"DUALBUS_{name.upper()} is {values[name]!r}; give {', '.join(choices[:-1])} or {choices[-1]}."
+            f"DUALBUS_{name.upper()} is {values[name]!r}: use {', '.join(choices[:-1])} or {choices[-1]}."
             for name, choices in _CHOICES.items()
             if values[name] not in choices
         ]
         data = os.path.expanduser(values.pop("data"))
         values["keys"] = os.path.expanduser(keys) if keys else os.path.join(data, "keys")
         errors += [
-            f"{variable} is {path!r}, and there is no such user: give the path of a folder."
+            f"{variable} is {path!r}, and there is no such user: use the path of a folder."
             for variable, path in (("DUALBUS_DATA", data), ("DUALBUS_KEYS", keys and values["keys"]))
             if path.startswith("~")
         ]
@@ -151,7 +151,7 @@ def _address_errors(variable: str, address: str, *, keyed: bool) -> list[str]:
         return [f"{variable} is {address!r}, {problem}." for problem in _path_problems(address.removeprefix(_IPC))]
     match = _match(_TCP, address)
     if match is None:
-        return [f"{variable} is {address!r}; give tcp://127.0.0.1:PORT or ipc://PATH."]
+        return [f"{variable} is {address!r}: use tcp://127.0.0.1:PORT or ipc://PATH."]
     if keyed or _is_loopback(match["host"]):
         return []
     return [_open_without_keys(variable, address, "tcp://127.0.0.1:PORT")]
@@ -161,17 +161,17 @@ def _http_errors(http: str, http_cert: str, http_key: str, http_origin: str, key
     """Return the problems of the settings of HTTP: off loopback, it needs tokens and TLS."""
     match, tls = _match(_HTTP, http), http.startswith(HTTPS)
     if match is None:
-        return [f"DUALBUS_HTTP is {http!r}; give http://127.0.0.1:PORT or https://HOST:PORT."]
+        return [f"DUALBUS_HTTP is {http!r}: use http://127.0.0.1:PORT or https://HOST:PORT."]
     if tls and not (http_cert and http_key):
         return [
             f"DUALBUS_HTTP is {http!r}: set DUALBUS_HTTP_CERT and DUALBUS_HTTP_KEY to the files of a certificate."
         ]
     if not tls and (http_cert or http_key):
         return [
-            f"DUALBUS_HTTP_CERT or DUALBUS_HTTP_KEY is set, and DUALBUS_HTTP is {http!r}: give https://HOST:PORT."
+            f"DUALBUS_HTTP_CERT or DUALBUS_HTTP_KEY is set, and DUALBUS_HTTP is {http!r}: use https://HOST:PORT."
         ]
     if http_origin and not _ORIGIN.fullmatch(http_origin):
-        return [f"DUALBUS_HTTP_ORIGIN is {http_origin!r}; give the address in browsers, such as https://HOST."]
+        return [f"DUALBUS_HTTP_ORIGIN is {http_origin!r}: use the address in browsers, such as https://HOST."]
     if http_origin and keys == OFF:
         return [_open_without_keys("DUALBUS_HTTP_ORIGIN", http_origin, "http://127.0.0.1:PORT in DUALBUS_HTTP only")]
     if _is_loopback(match["host"]):
@@ -180,7 +180,7 @@ def _http_errors(http: str, http_cert: str, http_key: str, http_origin: str, key
         return [_open_without_keys("DUALBUS_HTTP", http, "http://127.0.0.1:PORT")]
     if not tls and not http_origin:
         return [
-            f"DUALBUS_HTTP is {http!r}, which other machines can reach without TLS: give https://HOST:PORT, or set "
+            f"DUALBUS_HTTP is {http!r}, which other machines can reach without TLS: use https://HOST:PORT, or set "
             "DUALBUS_HTTP_ORIGIN to the https address of a proxy."
         ]
     return []
@@ -194,21 +194,21 @@ def _match(form: re.Pattern[str], address: str) -> re.Match[str] | None:
 def _open_without_keys(variable: str, address: str, example: str) -> str:
     return (
         f"{variable} is {address!r}, which other machines can reach, and DUALBUS_KEYS is off: remove DUALBUS_KEYS, "
-        f"or give a loopback address such as {example}."
+        f"or use a loopback address such as {example}."
     )
 
 
 def _path_problems(path: str) -> list[str]:
     """Return the problems of a path as the path of a socket."""
     if path.startswith("~"):
-        return ["and there is no such user: give the path of a socket"]
+        return ["and there is no such user: use the path of a socket"]
     if path.endswith(("/", "/.", "/..")) or path in (".", "..", "*"):
-        return ["which is not the path of a socket: give ipc://FOLDER/NAME"]
+        return ["which is not the path of a socket: use ipc://FOLDER/NAME"]
     size = len(os.fsencode(path))
     if size > _IPC_BYTES_MAX:
-        return [f"whose path has {size} bytes, and a socket's has at most {_IPC_BYTES_MAX}: give a shorter one"]
+        return [f"whose path has {size} bytes, and a socket's has at most {_IPC_BYTES_MAX}: use a shorter one"]
     if not path.isprintable():  # also false for invalid UTF-8
-        return ["whose path has a character that cannot be printed: give another one"]
+        return ["whose path has a character that cannot be printed: use another one"]
     return []
 
 

@@ -267,7 +267,7 @@ def _lock_path(path: Path, address: str) -> Lock:
     lock = Lock(path.with_name(path.name + ".lock"), f"process listens on {address}")
     if path.exists() and not path.is_socket():
         lock.release()
-        raise ConfigError(f"{address} cannot be listened on ({path} is not a socket): give another address.")
+        raise ConfigError(f"{address} cannot be listened on ({path} is not a socket): use another address.")
     return lock
 
 
@@ -277,16 +277,16 @@ def _not_bound(address: str, error: OSError | zmq.ZMQError) -> FatalError:
     number = error.errno or 0
     if number == errno.EADDRINUSE:
         return AlreadyRunningError(
-            f"{what} ({zmq.strerror(number)}): stop the process that has it, or give another address."
+            f"{what} ({zmq.strerror(number)}): stop the process that has it, or use another address."
         )
-    return refusal(what, zmq.strerror(number), number, "give an address that this user can use on this machine")
+    return refusal(what, zmq.strerror(number), number, "use an address that this user can use on this machine")
 
 
 def _connect(socket: Socket, address: str) -> None:
     try:
         socket.zmq.connect(address)
     except zmq.ZMQError as error:
-        raise ConfigError(f"{address} cannot be connected to ({error.strerror}): give another address.") from None
+        raise ConfigError(f"{address} cannot be connected to ({error.strerror}): use another address.") from None
 
 
 def _check_descriptors() -> None:

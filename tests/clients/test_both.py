@@ -193,7 +193,7 @@ def test_the_address_and_the_timeout_are_those_of_the_settings(
     assert client.query(CountNotes(text="a"), timeout=SECONDS) == 0
     with pytest.raises((DeadlineExceeded, Unavailable), match=r"deadline|within 0\.1 s"):
         client.command(Ponder(text=unique(), seconds=0.5))
-    with pytest.raises(ConfigError, match="give tcp://"):
+    with pytest.raises(ConfigError, match="use tcp://"):
         make("nonsense")
     with pytest.raises(ValueError, match="at most 3600 seconds"):
         make(timeout=0)

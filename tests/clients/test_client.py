@@ -152,7 +152,7 @@ def test_a_client_made_before_a_fork_serves_both_and_one_that_was_used_says_so(n
 
 
 def test_an_address_that_no_socket_takes_is_refused() -> None:
-    with pytest.raises(ConfigError, match="give a shorter one"):
+    with pytest.raises(ConfigError, match="use a shorter one"):
         Client("ipc://" + "x" * 200)
 
 

@@ -160,7 +160,7 @@ def test_a_stream_with_fewer_copies_than_the_address_names_is_refused(one_server
         ({"discard": "old"}, "has discard='old', and a log needs 'new'"),
         ({"deny_delete": False}, "has deny_delete=None, and a log needs True|has deny_delete=False"),
         ({"max_age": 3_600_000_000_000}, "has max_age=3600000000000, and a log needs 0"),
-        ({"subjects": ["orders-of-others"]}, "was not created by dualbus: give DUALBUS_LOG another name"),
+        ({"subjects": ["orders-of-others"]}, "was not created by dualbus: use another name in DUALBUS_LOG"),
     ],
 )
 def test_a_stream_that_could_lose_commits_is_refused(

@@ -43,7 +43,7 @@ class Overdue:
             for name in NAMES:
                 self._cluster.kill(name)
             if (late := time.time() - self._due) > 0:
-                raise SystemExit(f"The timers were due {late:.0f} s too early: give more --seconds.")
+                raise SystemExit(f"The timers were due {late:.0f} s too early: use more --seconds.")
             time.sleep(self._due - time.time() + 1)
             began = time.monotonic()
             self._cluster.start(*NAMES)

@@ -122,7 +122,7 @@ def test_a_client_cannot_use_a_key_of_a_reaction(shop: Make) -> None:
     one = shop()
     one.start("gateway", "commandbus")
 
-    with pytest.raises(Rejected, match="belongs to the reaction orders: give the command another key"):
+    with pytest.raises(Rejected, match="belongs to the reaction orders: use another key for the command"):
         one.client.command(PlaceOrder(order="a"), idempotency_key="orders/2/0")
     one.client.command(PlaceOrder(order="a"), idempotency_key="others/2/0")
 

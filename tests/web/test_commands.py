@@ -61,7 +61,7 @@ def test_a_key_of_another_command_is_a_conflict(browser: httpx.Client) -> None:
     assert answer.json() == {
         "title": "Conflict",
         "status": 409,
-        "detail": "This idempotency_key was used for another command: give every command a key of its own.",
+        "detail": "This idempotency_key was used for another command: use a key of its own for every command.",
     }
 
 

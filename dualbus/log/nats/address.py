@@ -9,7 +9,7 @@ from dualbus.runtime.errors import ConfigError
 
 PORT, MONITOR_PORT, REPLICAS = 4222, 8222, 3
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_FORM = "give nats://HOST,HOST,HOST/NAME, where NAME has letters, digits, - and _"
+_FORM = "use nats://HOST,HOST,HOST/NAME, where NAME has letters, digits, - and _"
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:/@\s]+)(?::([0-9]{1,5}))?")
 
 
@@ -54,7 +54,7 @@ def read_address(url: str) -> NatsAddress:
         raise ConfigError(f"DUALBUS_LOG is not an address of NATS: {_FORM}.")
     replicas = int(numbers["replicas"])
     if replicas not in (1, 3, 5):
-        raise ConfigError(f"DUALBUS_LOG has replicas={replicas}: give 3 or 5, or 1 for a log without a copy.")
+        raise ConfigError(f"DUALBUS_LOG has replicas={replicas}: use 3 or 5, or 1 for a log without a copy.")
     servers = [(match[1], int(match[2] or PORT)) for match in found if match]
     return NatsAddress(servers, name, user, password, replicas, int(numbers["monitor"]), ca)
 

@@ -183,7 +183,7 @@ def config_errors(config: dict[str, Any], stream: Stream, replicas: int) -> list
         if config.get(key) != wanted
     ]
     if config.get("subjects") != [stream.subject] or config.get("mirror") or config.get("sources"):
-        errors.append(f"The stream {name} was not created by dualbus: give DUALBUS_LOG another name.")
+        errors.append(f"The stream {name} was not created by dualbus: use another name in DUALBUS_LOG.")
     if config.get("num_replicas", 1) < replicas:
         errors.append(
             f"The stream {name} has {config.get('num_replicas', 1)} replica, and a majority of {replicas} servers "
