@@ -211,9 +211,7 @@ def test_the_address_of_http_is_on_this_machine(address: str) -> None:
     "address", ["127.0.0.1:5580", "ftp://127.0.0.1:5580", "http://127.0.0.1", "http://127.0.0.1:0", "http://a:1/x"]
 )
 def test_another_form_of_an_address_of_http_is_refused(address: str) -> None:
-    assert problems(http=address) == [
-        f"DUALBUS_HTTP is {address!r}: use http://127.0.0.1:PORT or https://HOST:PORT."
-    ]
+    assert problems(http=address) == [f"DUALBUS_HTTP is {address!r}: use http://127.0.0.1:PORT or https://HOST:PORT."]
 
 
 FILES = {"http_cert": "cert.pem", "http_key": "key.pem"}

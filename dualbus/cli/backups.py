@@ -1,7 +1,6 @@
 """dualbus backup, dualbus restore, dualbus upgrade"""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from dualbus.log.head import FILE_NAME as HEAD_FILE_NAME
 from dualbus.log.head import Acknowledged, read_head
 from dualbus.operations.upgrade import upgrade as upgrade_log
 from dualbus.runtime.files import is_there, lock_data, make_folder
+from dualbus.runtime.temporary import TemporaryFolder
 
 To = Annotated[int | None, typer.Option(metavar="POSITION", help="Last position to include; default: all.")]
 
@@ -42,7 +42,7 @@ def backup(
         raise output.CliError(f"{file} already exists: use another name, or move the file away.")
     if not file.parent.is_dir():
         raise output.WrongUse(f"Folder {file.parent} does not exist: create it first.")
-    with temporary_folder(file.parent) as folder:
+    with private_files(), TemporaryFolder(file.parent) as folder:
         copy = _copied(source, folder, to)
         position = _verified(folder, app)
         copy.move_to(file)
@@ -61,7 +61,7 @@ def restore(
     """
     found = settings()
     app = load(found.app)
-    with exclusive_access(found.data), temporary_folder(found.data) as folder:
+    with exclusive_access(found.data), private_files(), TemporaryFolder(found.data) as folder:
         acknowledged = read_head(found.data)
         copy = _copied(file, folder, to)
         if acknowledged and acknowledged.identity.log != copy.identity.log:
@@ -147,13 +147,6 @@ def private_files() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
-
-
-@contextmanager
-def temporary_folder(parent: Path) -> Iterator[Path]:
-    """Create a private temporary folder in `parent`, and so on the same disk."""
-    with private_files(), tempfile.TemporaryDirectory(dir=parent, prefix=".dualbus-") as folder:
-        yield Path(folder)
 
 
 def _copied(source: Path, folder: Path, to: int | None) -> LogCopy:

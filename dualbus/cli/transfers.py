@@ -9,11 +9,12 @@ import typer
 
 from dualbus.application.loader import load
 from dualbus.cli import output
-from dualbus.cli.backups import check_no_head, exclusive_access, temporary_folder
+from dualbus.cli.backups import check_no_head, exclusive_access, private_files
 from dualbus.cli.settings import settings
 from dualbus.log.engine import move_into, open_reader
 from dualbus.operations.transfer import export_lines, import_lines
 from dualbus.runtime.files import sync_folder
+from dualbus.runtime.temporary import TemporaryFolder
 
 
 def export(
@@ -47,7 +48,7 @@ def import_(
     """
     found = settings()
     app = load(found.app)
-    with exclusive_access(found.data), temporary_folder(found.data) as folder:
+    with exclusive_access(found.data), private_files(), TemporaryFolder(found.data) as folder:
         check_no_head(found.data)
         with output.bar("Importing") as progress:
             position = import_lines(_lines(file), folder, app, lambda done: progress(done, done))

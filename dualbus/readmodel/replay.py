@@ -1,6 +1,5 @@
 """Rebuild a read model in a temporary folder and compare all rows with the live read model."""
 
-import tempfile
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -29,6 +28,7 @@ from dualbus.readmodel.file import (
 from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.runtime.errors import application_errors
 from dualbus.runtime.sqlite_errors import is_full
+from dualbus.runtime.temporary import TemporaryFolder
 
 CHUNK_EVENTS = 5000  # per transaction
 
@@ -44,8 +44,8 @@ class Replay:
     """A read model rebuilt for comparison, without code of the projector, so that both cannot share a bug."""
 
     def __init__(self, app: App) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="dualbus-")
-        self._path = Path(self._folder.name) / "read.db"
+        self._folder = TemporaryFolder()
+        self._path = self._folder.path / "read.db"
         self._on = app.subscribers
         create(self._path, app.projections, Identity("replay", ""))
         self._writer = ReadModelWriter(self._path, building=True)
@@ -83,7 +83,7 @@ class Replay:
     def close(self) -> None:
         """Delete the folder."""
         self._writer.close()
-        self._folder.cleanup()
+        self._folder.close()
 
     def __enter__(self) -> Self:
         return self

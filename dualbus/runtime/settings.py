@@ -167,9 +167,7 @@ def _http_errors(http: str, http_cert: str, http_key: str, http_origin: str, key
             f"DUALBUS_HTTP is {http!r}: set DUALBUS_HTTP_CERT and DUALBUS_HTTP_KEY to the files of a certificate."
         ]
     if not tls and (http_cert or http_key):
-        return [
-            f"DUALBUS_HTTP_CERT or DUALBUS_HTTP_KEY is set, and DUALBUS_HTTP is {http!r}: use https://HOST:PORT."
-        ]
+        return [f"DUALBUS_HTTP_CERT or DUALBUS_HTTP_KEY is set, and DUALBUS_HTTP is {http!r}: use https://HOST:PORT."]
     if http_origin and not _ORIGIN.fullmatch(http_origin):
         return [f"DUALBUS_HTTP_ORIGIN is {http_origin!r}: use the address in browsers, such as https://HOST."]
     if http_origin and keys == OFF:

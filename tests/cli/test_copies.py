@@ -1,6 +1,8 @@
 """dualbus backup, restore, export and import: a log goes into a file and comes back, or does not, and says so."""
 
+import fcntl
 import json
+import os
 import re
 from contextlib import closing
 from pathlib import Path
@@ -64,6 +66,22 @@ def test_a_backup_is_taken_while_the_log_is_written(run: Run, tmp_path: Path) ->
     lines = [run("export", data=tmp_path / name).out for name in ("first", "second")]
     assert events_of(lines[1])[: len(events_of(lines[0]))] == events_of(lines[0])
     assert len(lines[1]) > len(lines[0])
+
+
+def test_the_copy_of_a_killed_process_is_removed_by_the_next_one(run: Run, data: Path, tmp_path: Path) -> None:
+    left, used = data / ".dualbus-left", data / ".dualbus-used"
+    for folder in (left, used):
+        folder.mkdir()
+        (folder / "log.db").touch()
+        os.utime(folder, (0, 0))
+    descriptor = os.open(used, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+    assert run("backup", data / "b.db").code == 0
+
+    assert not left.exists()
+    assert (used / "log.db").exists()  # of a process that runs
+    os.close(descriptor)
 
 
 def test_a_log_may_be_cut_at_every_position_and_holds_what_was_before_it(

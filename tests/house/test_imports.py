@@ -23,7 +23,7 @@ FUNCTION_LINES_MAX = 60
 MAIN_LINES_MAX = 12
 
 LAYERS = [  # of dualbus: a room imports those above it
-    ["runtime.errors", "runtime.files", "runtime.honcho", "runtime.signals"],
+    ["runtime.errors", "runtime.files", "runtime.honcho", "runtime.temporary", "runtime.signals"],
     ["log.contract", "log.identity"],
     ["protocol"],
     ["application"],
