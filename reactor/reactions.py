@@ -8,7 +8,7 @@ from typing import Any
 
 from dualbus.application.app import App
 from dualbus.log.contract import ReadableLog, RecordedEvent
-from dualbus.reactions.store import Changes, Counts, ReactionStore, Timer
+from dualbus.reactions.store import Changes, Counts, ReactionStore, StoreFull, Timer
 from dualbus.runtime.errors import DataError
 
 from .commands import Commands
@@ -47,6 +47,8 @@ class Reactions:
         self._opening: list[asyncio.Task[None]] = []
         self._last_read: tuple[int, Sequence[RecordedEvent]] = (-1, ())
         self._counts: dict[str, Counts] = {}
+        self._unstored = Changes()  # while the disk is full
+        self._full = ""  # the reason why no changes are stored
 
     def start(self) -> None:
         """Open all reactions; a new reaction first waits until commandbus has recorded its start."""
@@ -74,6 +76,8 @@ class Reactions:
     @property
     def failure(self) -> str:
         """A sentence about the first stopped reaction, or an empty string."""
+        if self._full:
+            return f"waiting for space: {self._full}"
         for runner in self._runners:
             if runner.follower is None:
                 return runner.waiting
@@ -111,6 +115,9 @@ class Reactions:
     def step(self, *, published: bool) -> bool:
         """Read events, start reactions, store changes; return whether more events can be read at once."""
         self._raise_crash()
+        if self._full:
+            self.store_changes()
+            return False
         if published:
             self.head = self._log.head().position
         more = False
@@ -143,17 +150,32 @@ class Reactions:
         return records[:limit]
 
     def store_changes(self) -> None:
-        """Write the progress, the timers and the parked events of all reactions in a transaction."""
-        whole = Changes()
+        """Write the progress, the timers and the parked events of all reactions in a transaction.
+
+        On a full disk, the changes wait. No further event is read meanwhile, and so their number is bounded.
+        """
+        whole, self._unstored = self._unstored, Changes()
         for runner in self._runners:
             for part in (runner.follower, runner.timers, runner.attempts):
                 if part:
                     whole.add(part.collect())
-        if whole:
-            self._store.write(whole)
+        if whole and self._written(whole):
             for runner in self._runners:
                 runner.timers.stored(new=any(isinstance(change, Timer) for change in whole.timers))
                 runner.attempts.stored()
+
+    def _written(self, changes: Changes) -> bool:
+        try:
+            self._store.write(changes)
+        except StoreFull as full:
+            if not self._full:
+                logger.error("The reactions wait: %s", full)
+            self._unstored, self._full = changes, str(full)
+            return False
+        if self._full:
+            logger.info("The reactions continue: the disk has space again.")
+        self._full = ""
+        return True
 
     def poll(self) -> None:
         """Read the head of the log, and the commands of an operator in the store."""
@@ -169,7 +191,7 @@ class Reactions:
     def seconds_to_next(self) -> float:
         """Return the seconds until a timer or a retry is due."""
         waits: list[float] = []
-        for runner in self._runners:
+        for runner in self._runners if not self._full else ():
             if runner.follower:  # timers of a reaction that is not open yet are not fired
                 waits += [runner.timers.seconds_to_next(), runner.follower.seconds_to_retry()]
         return min(waits, default=float("inf"))

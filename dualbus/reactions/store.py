@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from errno import ENOSPC
 from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
@@ -32,6 +33,7 @@ from dualbus.reactions.schema import (
     TIMER_COLUMNS,
 )
 from dualbus.runtime.errors import DataError
+from dualbus.runtime.sqlite_errors import is_full
 
 FILE_NAME = "reactor.db"
 STANDBY_NAME = "reactor.standby"  # exists while the reactor of another host runs the reactions
@@ -39,6 +41,10 @@ RETRY, SKIP, FIRE, CANCEL = "retry", "skip", "fire", "cancel"
 ATTEMPT_FINISHED = -1  # the number of an attempt that has succeeded, beyond the position of the reaction
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # json.dumps would create an encoder for each call
+
+
+class StoreFull(DataError):
+    """The file cannot be written, because the disk is full."""
 
 
 class Progress(NamedTuple):
@@ -191,7 +197,7 @@ class ReactionStore:
             return {name: Progress(*rest) for name, *rest in rows}
 
     def write(self, changes: Changes) -> None:
-        """Write changes in a transaction."""
+        """Write changes in a transaction. Raises StoreFull without a change."""
         with _usable(self.path):
             self._db.pragma("synchronous", "full" if changes.durable else "normal")
             with self._db:
@@ -305,7 +311,9 @@ def _usable(path: Path) -> Iterator[None]:
     try:
         yield
     except (apsw.Error, OSError) as error:
+        if is_full(error) or getattr(error, "errno", None) == ENOSPC:
+            raise StoreFull(f"{path} cannot be written ({error}): free some space.") from None
         raise DataError(
-            f"{path} cannot be used ({error}): free some space, or move the file away; reactor then derives it from "
+            f"{path} cannot be used ({error}): check its owner, or move the file away; reactor then derives it from "
             "the log again."
         ) from None

@@ -11,11 +11,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from dualbus import Client
 from dualbus.testing import Cluster, until
 from tests.faults.judge import judge, read_log
 from tests.faults.launch import launched
 from tests.faults.load import Load
 from tests.raw import SECONDS, RawClient, create, query
+from tests.reactions.delivery import lines, tried
+from tests.reactions.effects import Send
 
 
 def test_a_commit_that_log_head_cannot_witness_is_answered_indefinite_and_happens_once(
@@ -204,3 +207,29 @@ def test_a_full_disk_is_refused_definitely_and_with_space_again_writing_resumes(
         assert all(process.running for process in disk.cluster.processes)
     assert load.unknown == set()
     assert judge(load.history, disk.cluster.data) == []
+
+
+def test_a_reactor_waits_for_space_and_continues(small: Disk, tmp_path: Path) -> None:
+    # Given an effect under way
+    small.cluster.environ |= {"DUALBUS_APP": "tests.reactions.effects:app", "OFFICE": str(tmp_path)}
+    small.cluster.start("gateway", "commandbus", "reactor")
+    reactor = small.cluster.process("reactor")
+    (tmp_path / "hold-a-0").touch()
+    with Client(small.cluster.front, timeout=1) as client:
+        client.command(Send(parcel="a"))
+        until(lambda: tried(tmp_path, "a0") == 1)
+
+        # When its failure cannot be stored
+        small.fill()
+        (tmp_path / "fail-a-0").touch()
+        (tmp_path / "hold-a-0").unlink()
+        until(lambda: "The reactions wait" in reactor.stderr_text)
+
+        # Then the next try waits for space
+        (tmp_path / "fail-a-0").unlink()
+        small.free()
+        until(lambda: "The reactions continue" in reactor.stderr_text)
+        client.command(Send(parcel="b"))
+        until(lambda: sorted(line[1] for line in lines(tmp_path, "done")) == ["a0", "b0"])
+    assert [tried(tmp_path, name) for name in ("a0", "b0")] == [2, 1]
+    assert reactor.running
