@@ -89,15 +89,17 @@ class Timers:
                 due = missed if known is None and missed > started else every.next(now)
                 changes.timers.append(self._scheduled(name, every, due))
         self._store.write(changes)
-        self._correct_schedules(now)
+        self._correct_times(now)
 
-    def _correct_schedules(self, now: datetime) -> None:
-        """Store the next time of each schedule whose stored time is later: the clock was ahead when it was stored."""
+    def _correct_times(self, now: datetime) -> None:
+        """Store the next times that are too late: of schedules and of tries, if the clock was ahead before."""
+        latest_try = now + timedelta(seconds=PAUSE_SECONDS_MAX)
+        self._store.try_by(self.name, microseconds(latest_try))
         changes = Changes()
         for name, stored in self._store.schedules(self.name).items():
             due = self._schedules[name].next(now)
             if stored.tries:  # the pause before the next try
-                due = max(due, now + timedelta(seconds=PAUSE_SECONDS_MAX))
+                due = max(due, latest_try)
             if stored.due > microseconds(due) and stored.id not in self._in_flight:
                 logger.warning("The clock was ahead of %s/%s: its next time is %s.", self.name, name, due.isoformat())
                 changes.timers.append(self._scheduled(name, self._schedules[name], due))
@@ -121,7 +123,7 @@ class Timers:
         now, before, self._fired_at = microseconds(clock), self._fired_at, microseconds(clock)
         if now < before:  # the clock was set back
             self._barrier = None
-            self._correct_schedules(clock)
+            self._correct_times(clock)
         if self._changed:
             self._next_due, self._changed = self._store.next_due(self.name, self._started_until), False
         if self._next_due is None or self._next_due > now:

@@ -26,6 +26,8 @@ CREATE TABLE parked (reaction TEXT NOT NULL, position INTEGER NOT NULL, reason T
 CREATE TABLE attempts (reaction TEXT NOT NULL, position INTEGER NOT NULL, number INTEGER NOT NULL,
     PRIMARY KEY (reaction, position)) STRICT, WITHOUT ROWID;
 """
+TRIED = "CREATE INDEX IF NOT EXISTS tried ON timers (reaction, due) WHERE tries > 0"  # not in earlier files
+TRY_BY = "UPDATE timers SET due = ?2 WHERE reaction = ?1 AND schedule = 0 AND tries > 0 AND due > ?2"
 TIMER_COLUMNS = "reaction, schedule, name, due, key, position, type, payload, origin, tries, error, command"
 
 SET = "INSERT OR REPLACE INTO timers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -31,6 +31,8 @@ from dualbus.reactions.schema import (
     SCHEMA,
     SET,
     TIMER_COLUMNS,
+    TRIED,
+    TRY_BY,
 )
 from dualbus.runtime.errors import DataError
 from dualbus.runtime.sqlite_errors import is_full
@@ -169,6 +171,8 @@ class ReactionStore:
                     f"{self.path} is not a file of this version of reactor: move it away, and start reactor again, "
                     "which derives the file from the log."
                 )
+            if identity:
+                self._db.execute(TRIED)
             self.identity = Identity(*self._db.execute("SELECT log, incarnation FROM meta").get)
             self._inode = self.path.stat().st_ino
 
@@ -227,6 +231,11 @@ class ReactionStore:
     def schedules(self, reaction: str) -> dict[str, Timer]:
         """Return the next times of the schedules of a reaction, by name."""
         return {timer.name: timer for timer in self._timers("reaction = ? AND schedule = 1", (reaction,))}
+
+    def try_by(self, reaction: str, latest: int) -> None:
+        """Try the timers whose commands have failed again by a time: the clock was ahead when they were postponed."""
+        with _usable(self.path):
+            self._db.execute(TRY_BY, (reaction, latest))
 
     def timers(self, reaction: str | None = None, limit: int = 100) -> list[Timer]:
         """Return the next timers, of a reaction or of all."""

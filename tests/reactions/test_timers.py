@@ -208,6 +208,24 @@ def test_a_schedule_continues_after_a_clock_that_was_a_year_ahead(tmp_path: Path
     assert calendar.start("2026-05-03T12:00", DAILY) == {"CancelOrder": "2026-05-04T03:00"}
 
 
+def test_a_failed_timer_is_tried_again_after_a_clock_that_was_a_year_ahead(tmp_path: Path) -> None:
+    year, hour = 365 * 24 * 3600 * 1_000_000, 3600 * 1_000_000
+    start = int(datetime(2026, 5, 3, 12, tzinfo=UTC).timestamp() * 1_000_000)
+    later = Timer("calendar", 0, "later", start + year, "calendar/1/0", 1, "CancelOrder", "{}", "{}")
+    failed = later._replace(name="failed", tries=1, error="no")
+    store = ReactionStore(tmp_path, Identity("log", "life"))
+    store.write(Changes(timers=[later, later._replace(name="failed"), failed]))
+    store.close()
+
+    calendar = Calendar(tmp_path)
+    calendar.start("2026-05-03T12:00", DAILY)
+
+    store = ReactionStore(tmp_path)
+    found = {row.name: row.due for row in store.timers() if not row.schedule}
+    assert found == {"failed": start + hour, "later": start + year}
+    store.close()
+
+
 def test_a_schedule_that_is_added_or_changed_begins_with_the_next_time(tmp_path: Path) -> None:
     calendar = Calendar(tmp_path)
     calendar.start("2026-04-20T12:00", DAILY)
