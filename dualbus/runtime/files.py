@@ -17,7 +17,7 @@ from dualbus.runtime.errors import AlreadyRunningError, ConfigError, DataError, 
 CHUNK_BYTES = 1 << 18
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DISK = {errno.EROFS, errno.EIO}
-_OTHER_FOLDER = "point DUALBUS_DATA to a folder that this user can make, read and write"
+DATA, KEYS = ("data folder", "DUALBUS_DATA"), ("folder of the keys", "DUALBUS_DATA or DUALBUS_KEYS")  # names and settings
 
 
 def refusal(what: object, reason: str | None, number: int | None, otherwise: str) -> FatalError:
@@ -29,26 +29,30 @@ def refusal(what: object, reason: str | None, number: int | None, otherwise: str
     return ConfigError(f"{what} ({reason}): {otherwise}.")
 
 
+def _unusable(folder: Path, reason: str | None, number: int | None, use: tuple[str, str]) -> FatalError:
+    name, setting = use
+    otherwise = f"point {setting} to a folder that this user can make, read and write"
+    return refusal(f"The {name} {folder} cannot be used", reason, number, otherwise)
+
+
 @contextmanager
-def usable(folder: Path) -> Iterator[None]:
-    """Convert an OSError of an operation in the data folder into a FatalError."""
+def usable(folder: Path, use: tuple[str, str] = DATA) -> Iterator[None]:
+    """Convert an OSError of an operation in a folder into a FatalError."""
     try:
         yield
     except OSError as error:
-        raise refusal(
-            f"The data folder {folder} cannot be used", error.strerror, error.errno, _OTHER_FOLDER
-        ) from None
+        raise _unusable(folder, error.strerror, error.errno, use) from None
 
 
-def check_folder(folder: Path) -> None:
-    """Raise ConfigError if the path of the data folder exists and is not a folder, or is open to all users."""
+def check_folder(folder: Path, use: tuple[str, str] = DATA) -> None:
+    """Raise ConfigError if the path of a folder exists and is not a folder, or is open to all users."""
     reason = ""
     try:
         mode = os.stat(folder).st_mode
         if not stat.S_ISDIR(mode):
             reason = "it is a file"
         elif mode & stat.S_IWOTH:
-            raise ConfigError(f"The data folder {folder} can be written by every user: run chmod 700 on the folder.")
+            raise ConfigError(f"The {use[0]} {folder} can be written by every user: run chmod 700 on the folder.")
     except FileNotFoundError:
         if folder.is_symlink():
             reason = f"it is a link to {os.readlink(folder)}, which does not exist"
@@ -57,13 +61,13 @@ def check_folder(folder: Path) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
     if reason:
-        raise refusal(f"The data folder {folder} cannot be used", reason, None, _OTHER_FOLDER)
+        raise _unusable(folder, reason, None, use)
 
 
-def make_folder(folder: Path) -> None:
-    """Create the data folder durably, with mode 0700, and its parents. Raise a FatalError if it is unusable."""
-    check_folder(folder)
-    with usable(folder):
+def make_folder(folder: Path, use: tuple[str, str] = DATA) -> None:
+    """Create a folder durably, with mode 0700, and its parents. Raise a FatalError if it is unusable."""
+    check_folder(folder, use)
+    with usable(folder, use):
         if not _exists(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             sync_folder(folder.parent)

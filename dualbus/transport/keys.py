@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from dualbus.protocol.origin import ACTOR
 from dualbus.protocol.permissions import Permissions, patterns
 from dualbus.runtime.errors import ConfigError
-from dualbus.runtime.files import check_folder, make_folder, usable, write_private
+from dualbus.runtime.files import KEYS, check_folder, make_folder, usable, write_private
 from dualbus.transport.curve import KEY, new_pair
 
 CLUSTER_FILE, CLIENTS_FILE = "cluster.key", "clients.json"
@@ -63,7 +63,7 @@ def load_cluster_keys(folder: Path | None) -> Keys | None:
         return None
     if os.path.isfile(folder):
         raise ConfigError(f"{folder} is the key of a client: set DUALBUS_KEYS to the folder of the cluster's keys.")
-    check_folder(folder)
+    check_folder(folder, KEYS)
     path = folder / CLUSTER_FILE
     if not os.path.exists(path):
         _create(folder)
@@ -76,8 +76,8 @@ def load_cluster_keys(folder: Path | None) -> Keys | None:
 def _create(folder: Path) -> None:
     if not os.path.exists(folder.parent):
         make_folder(folder.parent)  # the data folder, private
-    make_folder(folder)
-    with usable(folder), locked(folder):
+    make_folder(folder, KEYS)
+    with usable(folder, KEYS), locked(folder):
         if not (folder / CLUSTER_FILE).exists():
             gateway, gateway_secret = new_pair()
             write_key(folder / CLUSTER_FILE, Keys(gateway, *new_pair(), gateway_secret))
