@@ -17,10 +17,26 @@ class Clients:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.streams, self.reports = self._new(), self._new()
+        self._streams, self._reports = self._new(), self._new()
         self._callers: dict[str, AsyncClient] = {}
         self._ended = False
         self._callers_max = clients_max() - 2  # beyond, a caller receives a client without calls
+
+    @property
+    def streams(self) -> AsyncClient:
+        """The client for the streams of all callers."""
+        self._streams = self._usable(self._streams)
+        return self._streams
+
+    @property
+    def reports(self) -> AsyncClient:
+        """The client for reports about the cluster."""
+        self._reports = self._usable(self._reports)
+        return self._reports
+
+    def _usable(self, client: AsyncClient) -> AsyncClient:
+        """Return a client, or another one if an error has closed it, such as of the system at a reconnection."""
+        return self._new() if client.closed and not self._ended else client
 
     def of(self, scope: Scope) -> AsyncClient:
         """Return the client of a caller. Raises Problem if the calls of too many callers wait, and after `close`."""
@@ -31,7 +47,6 @@ class Clients:
         return found if found and not found.closed else self._added(caller)
 
     def _added(self, caller: str) -> AsyncClient:
-        # An error has closed a client, such as of the system at a reconnection: the next call has another client.
         self._callers = {name: client for name, client in self._callers.items() if not client.closed}
         if len(self._callers) >= self._callers_max:
             idle = next((name for name, client in self._callers.items() if client.idle), None)
@@ -54,5 +69,5 @@ class Clients:
     async def close(self) -> None:
         """Close all connections; calls without a reply end with the outcome that their client knows."""
         self._ended = True
-        for client in (self.streams, self.reports, *self._callers.values()):
+        for client in (self._streams, self._reports, *self._callers.values()):
             await client.close()

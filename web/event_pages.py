@@ -10,6 +10,7 @@ from dualbus.application.errors import DeadlineExceeded, Rejected, Unavailable, 
 from dualbus.client.async_client import AsyncClient
 from dualbus.protocol.feed import EVENTS
 
+from .clients import Clients
 from .head import RETRY_SECONDS, Head
 from .problems import problem_of
 from .streams import COMMENT, COMMENT_SECONDS, frame, mark, problem_frame
@@ -27,19 +28,20 @@ class Page(NamedTuple):
     head: int
 
 
+async def request_page(client: AsyncClient, params: dict[str, Any]) -> dict[str, Any]:
+    """Return the events after a position, as the cluster answers. Raises a DualbusError."""
+    session = client.session()  # of its own: the answer's position is that of the read model
+    data: dict[str, Any] = await session.query(EVENTS, params)
+    return data
+
+
 class EventPages:
     """Reads the events of the log through a querybus."""
 
-    def __init__(self, client: AsyncClient, head: Head) -> None:
-        self._client = client
+    def __init__(self, clients: Clients, head: Head) -> None:
+        self._clients = clients
         self._head = head
         self._reading: dict[bytes, asyncio.Task[Page]] = {}
-
-    async def request(self, client: AsyncClient, params: dict[str, Any]) -> dict[str, Any]:
-        """Return the events after a position, as the cluster answers. Raises a DualbusError."""
-        session = client.session()  # of its own: the answer's position is that of the read model
-        data: dict[str, Any] = await session.query(EVENTS, params)
-        return data
 
     async def frames(self, params: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """Yield the frames of all events after a position, then of new events.
@@ -88,6 +90,6 @@ class EventPages:
             task.exception()  # retrieved, also if all listeners are gone
 
     async def _page(self, params: dict[str, Any]) -> Page:
-        data = await self.request(self._client, params)
+        data = await request_page(self._clients.streams, params)
         frames = b"".join(frame(event["position"], to_json(event)) for event in data["events"])
         return Page(frames, data["position"], data["hash"], data["head"])

@@ -13,6 +13,7 @@ from dualbus.application.errors import Rejected
 
 from .bodies import JSON
 from .endpoints import route
+from .event_pages import request_page
 from .parameters import parameters
 from .positions import position_of
 from .problems import Problem
@@ -33,7 +34,7 @@ def routes(site: Site) -> list[BaseRoute]:
             return _stream(request, params)
         client = site.clients.of(request.scope)  # streams share a client: many pages of a caller would delay them
         with _names_of_parameters():
-            return Response(to_json(await site.event_pages.request(client, params)), media_type=JSON)
+            return Response(to_json(await request_page(client, params)), media_type=JSON)
 
     def _stream(request: Request, params: dict[str, Any]) -> Response:
         if "limit" in params:

@@ -5,9 +5,9 @@ import logging
 from typing import Any
 
 from dualbus.application.errors import DualbusError
-from dualbus.client.async_client import AsyncClient
 from dualbus.protocol.feed import EVENTS
 
+from .clients import Clients
 from .problems import busy
 
 REQUEST_SECONDS = 10.0  # the gateway holds a request at the head for a second
@@ -21,10 +21,10 @@ logger = logging.getLogger(__name__)
 class Head:
     """The last known position of the log."""
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, clients: Clients) -> None:
         self.position = 0
         self.moved = asyncio.Event()  # a new event for each change
-        self._client = client
+        self._clients = clients
         self._listeners = 0
         self._follower: asyncio.Task[None] | None = None
 
@@ -77,7 +77,7 @@ class Head:
     async def _request(self, after: int, seconds: float = REQUEST_SECONDS) -> int:
         """Request the next event, which the gateway holds at the head; return the position of the last event."""
         params: dict[str, Any] = {"after": after, "limit": 1}
-        session = self._client.session()
+        session = self._clients.streams.session()
         head: int = (await session.query(EVENTS, params, after=after, timeout=seconds))["head"]
         return head
 

@@ -27,7 +27,7 @@ def routes(site: Site) -> list[BaseRoute]:
 
     async def readyz(request: Request) -> Response:
         try:
-            problems = unready(await site.reports.status(STATUS_SECONDS))
+            problems = unready(await site.clients.reports.status(STATUS_SECONDS))
         except DualbusError:
             problems = ["The gateway does not respond: run `dualbus status`."]  # no address: probes have no token
         if problems:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from pydantic_core import to_json
 
 from dualbus.application.errors import DeadlineExceeded, DualbusError, Unavailable
-from dualbus.client.async_client import AsyncClient
 from dualbus.client.call import packed_body
 
+from .clients import Clients
 from .head import RETRY_SECONDS, Head
 from .problems import Problem, busy, problem_of
 from .streams import COMMENT, frame, problem_frame
@@ -38,8 +38,8 @@ NO_FRAME = Last(-1, b"", unique=True)
 class LiveQueries:
     """The queries with listeners, by type and parameters."""
 
-    def __init__(self, client: AsyncClient, head: Head) -> None:
-        self._client = client
+    def __init__(self, clients: Clients, head: Head) -> None:
+        self._clients = clients
         self._head = head
         self._live: dict[bytes, LiveQuery] = {}
         self._ended: dict[bytes, Last] = {}  # of queries without listeners
@@ -82,7 +82,7 @@ class LiveQueries:
     async def _evaluate(self, live: "LiveQuery", name: str, params: dict[str, Any]) -> None:
         known = 0
         while True:
-            session = self._client.session()
+            session = self._clients.streams.session()
             try:
                 data = await session.query(name, params, after=known)
             except (Unavailable, DeadlineExceeded) as error:

@@ -20,7 +20,7 @@ def routes(site: Site) -> list[BaseRoute]:
     """Return the route of the metrics."""
 
     async def metrics(request: Request) -> Response:
-        status = await site.reports.status(min(STATUS_SECONDS, site.timeout_seconds))
+        status = await site.clients.reports.status(min(STATUS_SECONDS, site.timeout_seconds))
         status["processes"].append(_process(site))
         return Response(metrics_text(status), headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})
 

@@ -17,7 +17,8 @@ from dualbus.runtime.errors import AlreadyRunningError, ConfigError, DataError, 
 CHUNK_BYTES = 1 << 18
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DISK = {errno.EROFS, errno.EIO}
-DATA, KEYS = ("data folder", "DUALBUS_DATA"), ("folder of the keys", "DUALBUS_DATA or DUALBUS_KEYS")  # names and settings
+DATA = ("data folder", "DUALBUS_DATA")  # a name and its setting
+KEYS = ("folder of the keys", "DUALBUS_DATA or DUALBUS_KEYS")
 
 
 def refusal(what: object, reason: str | None, number: int | None, otherwise: str) -> FatalError:

@@ -120,7 +120,7 @@ def test_the_clients_of_many_callers_leave_descriptors_for_connections(cluster: 
                 assert caller.get("/queries/ListItems").status_code == 200
 
 
-def test_a_caller_whose_client_an_error_has_closed_gets_another_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_an_error_has_closed_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUALBUS_KEYS", "off")
     scope = {"client": (HOSTILE, 1)}
 
@@ -130,6 +130,13 @@ def test_a_caller_whose_client_an_error_has_closed_gets_another_client(monkeypat
             with pytest.raises(Unavailable):
                 await clients.of(scope).status(0.01)
             assert clients.of(scope) is clients.of(scope)
+            for client in (clients.streams, clients.reports):
+                await client.close()
+            with pytest.raises(Unavailable):
+                await clients.streams.status(0.01)
+            with pytest.raises(Unavailable):
+                await clients.reports.status(0.01)
+            assert clients.streams is clients.streams
         with pytest.raises(Problem, match="stopped") as stopped:
             clients.of(scope)
         assert stopped.value.status == 503

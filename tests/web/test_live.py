@@ -258,6 +258,10 @@ class Answering:
 
     position, answer = 10, 1
 
+    @property
+    def streams(self) -> "Answering":
+        return self
+
     def session(self) -> "Answering":
         return self
 

@@ -33,7 +33,8 @@ def routes(site: Site, positions: Positions) -> list[BaseRoute]:
 
     async def rates(request: Request) -> Response:
         try:
-            return JSONResponse(await site.reports.rates(STATUS_SECONDS), headers={"cache-control": "no-store"})
+            found = await site.clients.reports.rates(STATUS_SECONDS)
+            return JSONResponse(found, headers={"cache-control": "no-store"})
         except DualbusError:
             return Response(status_code=204)
 
@@ -54,7 +55,7 @@ async def _status(site: Site, positions: Positions) -> dict[str, Any] | None:
     The files have the position of a process that is not running.
     """
     try:
-        status = await site.reports.status(STATUS_SECONDS)
+        status = await site.clients.reports.status(STATUS_SECONDS)
     except DualbusError:
         return None
     if None in (status["log_position"], status["read_model_position"]):
@@ -90,7 +91,7 @@ def _alarms(site: Site, status: dict[str, Any] | None) -> list[Alarm]:
 async def _last_rates(site: Site) -> dict[str, Any]:
     """Return the last point of the rates; no values before the first."""
     try:
-        columns = await site.reports.rates(STATUS_SECONDS)
+        columns = await site.clients.reports.rates(STATUS_SECONDS)
     except DualbusError:
         return {}
     return {name: values[-1] for name, values in columns.items() if isinstance(values, list) and values}

@@ -66,7 +66,7 @@ def routes(site: Site, log: Reading, history: History) -> list[BaseRoute]:
 async def _timeline(site: Site, key: str) -> dict[str, Any] | None:
     """Return the stages of a recent command; None also if the gateway does not respond."""
     try:
-        return await site.reports.timeline(key=key, timeout=TIMELINE_SECONDS)
+        return await site.clients.reports.timeline(key=key, timeout=TIMELINE_SECONDS)
     except DualbusError:
         return None
 
