@@ -290,7 +290,7 @@ class CommandBus:
             # The other writer may have executed the commands: the next registration returns them to the gateway.
             return CommitResult(appended, answers, jobs)
         self._conflicts = 0 if answers else self._conflicts + 1
-        if self._conflicts > CONFLICTS_MAX:
+        if self._conflicts == CONFLICTS_MAX:
             self._conflicts = 0
             text = f"Other writers came first {CONFLICTS_MAX} times; nothing was written. Try again."
             answers.append(_failure(jobs[0], Code.UNAVAILABLE, text))

@@ -29,10 +29,16 @@ logger = logging.getLogger(__name__)
 
 BANNER = """\
 The cluster is running; its data is in {data}. Type or paste a message, such as
-{{"src": "me", "dest": "commandbus", "body": {{"type": "CreateUser", "msg_id": 1, "payload": \
-{{"name": "Ada", "email": "ada@example.org"}}}}}}
-{{"src": "me", "dest": "querybus", "body": {{"type": "GetUser", "msg_id": 2, "params": {{"user_id": "user-123"}}}}}}
+{examples}
 End with Ctrl-D."""
+USERS = """\
+{"src": "me", "dest": "commandbus", "body": {"type": "CreateUser", "msg_id": 1, "payload": \
+{"name": "Ada", "email": "ada@example.org"}}}
+{"src": "me", "dest": "querybus", "body": {"type": "GetUser", "msg_id": 2, "params": {"user_id": "user-123"}}}"""
+OTHERS = """\
+{"src": "me", "dest": "commandbus", "body": {"type": COMMAND, "msg_id": 1, "payload": {…}}}
+{"src": "me", "dest": "querybus", "body": {"type": QUERY, "msg_id": 2, "params": {…}}}
+with the types and fields that `dualbus describe` shows."""
 
 
 class Console:
@@ -76,10 +82,11 @@ class Console:
         unwritten = len(self._out) + client.outbox_bytes
         return client.requests + len(client.outbox) >= PENDING_MAX or unwritten > OUT_BYTES_MAX
 
-    def print_banner(self, data: str) -> None:
+    def print_banner(self, data: str, app: str) -> None:
         """Print instructions if standard input is a terminal."""
         if self.enabled and os.isatty(0):
-            sys.stderr.write(BANNER.format(data=data) + "\n")
+            examples = USERS if app == "users:app" else OTHERS
+            sys.stderr.write(BANNER.format(data=data, examples=examples) + "\n")
 
     def step(self, ready: Container[object], now: float) -> None:
         """Write and read the descriptors that are ready, and route the messages."""

@@ -84,7 +84,7 @@ class Gateway:
         self._stop = stop
         self._poll = Poll(front, back, stop=stop, spins=True)
         self._console = Console(self._router, self._poll)
-        self._data = str(settings.data)
+        self._banner = str(settings.data), settings.app
         self._tracer = open_tracer("gateway", self._router.workers.types)
         if self._tracer:
             self._router.traced = []
@@ -94,7 +94,7 @@ class Gateway:
 
     def run(self) -> int:
         """Serve; on a stop, finish pending requests within the grace period."""
-        self._console.print_banner(self._data)
+        self._console.print_banner(*self._banner)
         while not (self._stop.requested or self._console.finished):
             self._step()
         self._router.stop()

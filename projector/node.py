@@ -202,8 +202,8 @@ class Projector:
         for published in publications:
             if published.identity != log.identity:
                 raise DataError(
-                    f"The log in {self._folder} is {log.identity.log}, but the published events are of the log "
-                    f"{published.identity.log}: set the same DUALBUS_DATA for commandbus and projector."
+                    f"The log in {self._folder} is {log.identity}, but the published events are of the log "
+                    f"{published.identity}: set the same DUALBUS_DATA for commandbus and projector."
                 )
         return publications
 

@@ -137,8 +137,8 @@ class Reactor:
             identity = self._link.identity
             if identity and published.identity != identity:
                 raise DataError(
-                    f"The log in {self._folder} is {identity.log}, but the published events are of the log "
-                    f"{published.identity.log}: set the same DUALBUS_DATA for commandbus and reactor."
+                    f"The log in {self._folder} is {identity}, but the published events are of the log "
+                    f"{published.identity}: set the same DUALBUS_DATA for commandbus and reactor."
                 )
 
     def _status(self) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Reactions:
             for reactors in app.reactors.values()
         ]
         self._opening: list[asyncio.Task[None]] = []
+        self._opened_at: dict[str, int] = {}  # the stored position of each reaction
         self._last_read: tuple[int, Sequence[RecordedEvent]] = (-1, ())
         self._counts: dict[str, Counts] = {}
         self._unstored = Changes()  # while the disk is full
@@ -53,6 +54,7 @@ class Reactions:
     def start(self) -> None:
         """Open all reactions; a new reaction first waits until commandbus has recorded its start."""
         stored = self._store.progress()
+        self._opened_at = {name: progress.position for name, progress in stored.items()}
         names = {runner.name for runner in self._runners}
         self._counts = self._store.counts()
         for name in sorted(stored.keys() - names):
@@ -70,7 +72,10 @@ class Reactions:
     @property
     def position(self) -> int:
         """The position up to which all reactions have finished."""
-        positions = [runner.follower.position if runner.follower else 0 for runner in self._runners]
+        positions = [
+            runner.follower.position if runner.follower else self._opened_at.get(runner.name, 0)
+            for runner in self._runners
+        ]
         return min(self.head, *positions) if positions else self.head
 
     @property

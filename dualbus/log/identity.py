@@ -8,3 +8,6 @@ class Identity(NamedTuple):
 
     log: str
     incarnation: str
+
+    def __str__(self) -> str:
+        return f"{self.log} (incarnation {self.incarnation})"
