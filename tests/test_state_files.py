@@ -7,20 +7,21 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from dualbus import App, Client, Event, Tag
 from dualbus.application.exact import is_same
-from dualbus.application.state_keys import Key
+from dualbus.application.state_keys import Key, key_of
 from dualbus.commandbus.history import History
 from dualbus.commandbus.loaded_code import CodeUnknown, LoadedCode
 from dualbus.commandbus.state_cache import SAVE_EVENTS, CachedState, StateCache
@@ -413,6 +414,29 @@ def test_a_state_of_many_types_is_read_back_exactly() -> None:
 )
 def test_a_state_that_would_not_be_the_same_has_no_file(state: Any) -> None:
     assert packed(state) is None
+
+
+@dataclass(frozen=True)
+class Planned:
+    at: datetime | time
+
+    def apply(self, event: Event) -> Self:
+        return self
+
+
+BERLIN, LAGOS = (ZoneInfo(name) for name in ("Europe/Berlin", "Africa/Lagos"))
+
+
+def test_equal_times_of_two_zones_are_two_states() -> None:
+    """A zone in summer is an hour ahead of another one, and a file has the offset alone."""
+    for at in (datetime(2026, 1, 15, 9), time(9)):
+        berlin, lagos = (Planned(at.replace(tzinfo=zone)) for zone in (BERLIN, LAGOS))
+
+        assert [packed(one) for one in (berlin, lagos)] == [None, None]
+        assert key_of(berlin, (), frozenset()) != key_of(lagos, (), frozenset())
+        assert key_of(berlin, (), frozenset()) == key_of(replace(berlin), (), frozenset())
+    assert packed(Planned(datetime(2026, 1, 15, 9, tzinfo=timezone(timedelta(hours=1))))) is not None
+    assert packed(Planned(datetime(2026, 1, 15, 9, tzinfo=ZoneInfo("UTC")))) is not None
 
 
 def test_a_class_that_a_name_does_not_lead_to_has_no_file() -> None:

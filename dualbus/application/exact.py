@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Hashable
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
 from types import NoneType
@@ -32,7 +32,7 @@ def exact(value: Any) -> Hashable:
     if kind is Decimal:
         return kind, value.as_tuple()
     if kind in (datetime, time):
-        return kind, value.replace(tzinfo=None), value.utcoffset(), value.fold
+        return kind, value.replace(tzinfo=None), value.utcoffset(), value.fold, _zone(value)
     if kind is list or isinstance(value, tuple):
         return kind, tuple(map(exact, value))
     if kind in (set, frozenset):
@@ -42,6 +42,12 @@ def exact(value: Any) -> Hashable:
     if is_record(kind):
         return kind, exact(attributes(value))
     raise TypeError(f"A {kind.__name__} cannot be compared exactly.")
+
+
+def _zone(value: datetime | time) -> tzinfo | None:
+    """Return a zone whose offset depends on the date: calculations with equal times of two zones differ."""
+    zone = value.tzinfo
+    return zone if zone and zone.utcoffset(None) is None else None
 
 
 def attributes(value: object) -> Any:
