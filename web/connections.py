@@ -5,12 +5,15 @@ import resource
 import socket
 from typing import Any, cast
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from .problems import Problem
 
 HEAD_BYTES_MAX = 32_768  # of the request line and the headers
+FIELDS_MAX = 200  # of the headers
+PIPELINED_MAX = 256  # requests of a connection without a complete response
 HEAD_SECONDS = 10.0  # from the connection, or the first byte of a further request, to the end of the headers
 BODY_SECONDS = 20.0  # from the headers to the end of the body
 SMALL_BODY_BYTES = 65_536  # of a refused body that is discarded
@@ -95,10 +98,10 @@ class ConnectionTable(ServerState):
         self.unread_bytes = 0
 
     def admit(self, connection: "Connection") -> None:
-        """Add a connection; beyond the bound, close the connection that has waited longest."""
+        """Add a connection; beyond the bound, close the one that has not read, or else has waited, for longest."""
         self.waiting[connection] = None
         if len(self.connections) > self.connections_max:
-            next(iter(self.waiting)).drop()
+            next(iter(self.unread or self.waiting)).drop()
 
     def add_unread(self, connection: "Connection", size: int) -> None:
         """Record unread output; beyond the bound, close the connection that has not read for longest."""
@@ -120,7 +123,8 @@ class Connection(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
     _in_head = _in_body = False
-    _head_bytes = 0
+    _head_bytes = 0  # since the begin of the message, its headers or the last bytes of its body
+    _upgrading = b""  # the head of a request with Upgrade, without it
     _lingering = False
 
     def connection_made(self, transport: Any) -> None:
@@ -135,6 +139,8 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn itself does so only without an error
+        self.pipeline.clear()
         for cycle in self._cycles:  # uvicorn itself notifies the last only: a stream before would have no end
             cycle.disconnected = True
             cycle.message_event.set()
@@ -146,33 +152,72 @@ class Connection(HttpToolsProtocol):
         if self._lingering or self.transport.is_closing():
             return
         self._head_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > HEAD_BYTES_MAX:
-            self.send_400_response("")
+        self._unset_keepalive_if_required()
+        self._parse(data)
+        if self._in_head or self._in_body:
+            self._check_size()
         if self._timer is None and (self._in_body or self in self.server_state.waiting):
             self._set_timer(BODY_SECONDS if self._in_body else HEAD_SECONDS)
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            head, self._upgrading = self._upgrading, b""
+            self.parser = _parser(self)
+            self._parse(head + data[upgrade.args[0] :])
+        except HttpParserError:
+            self.send_400_response("")
+
+    def _check_size(self) -> None:
+        """Refuse a head that is too large. In a body, these are the bytes of trailers or of the next chunk's head."""
+        if self._head_bytes > HEAD_BYTES_MAX or len(self.headers) > FIELDS_MAX:
+            if self._in_head:
+                self.send_400_response("")
+            else:
+                self.drop()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = True
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            self._upgrading = self._without_upgrade()
+            return
         self._in_head, self._in_body = False, True
+        size = 0
         if self._head_bytes > HEAD_BYTES_MAX:
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if size > HEAD_BYTES_MAX:
-                raise ValueError("The head is too large.")  # the parser reports this to data_received
+        if size > HEAD_BYTES_MAX or len(self.headers) > FIELDS_MAX or len(self._cycles) >= PIPELINED_MAX:
+            raise ValueError("The head is too large.")  # the parser reports this to _parse
         self._head_bytes = 0
         self.server_state.waiting.pop(self, None)
         self._set_timer(None)
         super().on_headers_complete()
         self._cycles.append(self.cycle)
+        self.headers = []  # of trailers, which are ignored
+
+    def _without_upgrade(self) -> bytes:
+        """Return the head for a further parser without Upgrade, which a server may ignore (RFC 9110, section 7.8).
+
+        The parser would end the request here, and lose its body, or parse the body as the next request.
+        """
+        if (method := self.parser.get_method()) == b"CONNECT":
+            raise ValueError("There is no tunnel.")
+        fields = [field for field in self.headers if field[0] not in (b"upgrade", b"http2-settings", b"connection")]
+        if not self.parser.should_keep_alive():
+            fields.append((b"connection", b"close"))
+        lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
+        return b"\r\n".join([*lines, *(b"%b: %b" % field for field in fields), b"", b""])
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._upgrading:
+            return
         self._in_body = False
         self._set_timer(None)
         super().on_message_complete()
@@ -185,6 +230,8 @@ class Connection(HttpToolsProtocol):
             self._linger()
             return
         super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()  # uvicorn itself reads on
         if self.cycle.response_complete and not self.transport.is_closing():
             self.server_state.waiting[self] = None
             if self._in_head:
@@ -196,9 +243,11 @@ class Connection(HttpToolsProtocol):
             self.drop()  # a response is in progress
             return
         problem = Problem(400, "The request is not valid HTTP/1.1.")
-        if self._head_bytes > HEAD_BYTES_MAX:
-            problem = Problem(431, f"The request line and the headers have more than {HEAD_BYTES_MAX} bytes.")
+        if self._head_bytes > HEAD_BYTES_MAX or len(self.headers) > FIELDS_MAX:
+            text = f"The request line and the headers have more than {HEAD_BYTES_MAX} bytes or {FIELDS_MAX} fields."
+            problem = Problem(431, text)
         self.transport.write(problem.as_bytes())
+        self.headers = self.scope["headers"] = []  # a thousand heads of many fields would fill the memory
         self._linger()
 
     def pause_writing(self) -> None:
@@ -219,7 +268,7 @@ class Connection(HttpToolsProtocol):
 
     def _is_small_body(self) -> bool:
         """Return whether the rest of the body arrives soon: uvicorn then discards it, and the connection stays."""
-        lengths = [value for name, value in self.headers if name == b"content-length"]
+        lengths = [value for name, value in self.cycle.scope["headers"] if name == b"content-length"]
         return len(lengths) == 1 and len(lengths[0]) < 10 and int(lengths[0]) <= SMALL_BODY_BYTES
 
     def _linger(self) -> None:
@@ -233,3 +282,9 @@ class Connection(HttpToolsProtocol):
         if self._timer:
             self._timer.cancel()
         self._timer = None if seconds is None else self.loop.call_later(seconds, self.drop)
+
+
+def _parser(connection: Connection) -> HttpRequestParser:
+    parser = HttpRequestParser(connection)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn: to answer the requests before
+    return parser
