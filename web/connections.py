@@ -93,7 +93,7 @@ class ConnectionTable(ServerState):
     def __init__(self) -> None:
         super().__init__()
         self.connections_max = connections_max()
-        self.waiting: dict[Connection, None] = {}  # without a request in progress, longest first
+        self.waiting: dict[Connection, None] = {}  # without a request in progress, or with several; longest first
         self.unread: dict[Connection, int] = {}  # with unread output, longest first: the bytes
         self.unread_bytes = 0
 
@@ -156,7 +156,7 @@ class Connection(HttpToolsProtocol):
         self._parse(data)
         if self._in_head or self._in_body:
             self._check_size()
-        if self._timer is None and (self._in_body or self in self.server_state.waiting):
+        if self._timer is None and (self._in_body or not self._cycles):
             self._set_timer(BODY_SECONDS if self._in_body else HEAD_SECONDS)
 
     def _parse(self, data: bytes) -> None:
@@ -192,10 +192,10 @@ class Connection(HttpToolsProtocol):
         if size > HEAD_BYTES_MAX or len(self.headers) > FIELDS_MAX or len(self._cycles) >= PIPELINED_MAX:
             raise ValueError("The head is too large.")  # the parser reports this to _parse
         self._head_bytes = 0
-        self.server_state.waiting.pop(self, None)
         self._set_timer(None)
         super().on_headers_complete()
         self._cycles.append(self.cycle)
+        self._set_waiting()
         self.headers = []  # of trailers, which are ignored
 
     def _without_upgrade(self) -> bytes:
@@ -232,9 +232,9 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self.pipeline:
             self.flow.pause_reading()  # uvicorn itself reads on
-        if self.cycle.response_complete and not self.transport.is_closing():
-            self.server_state.waiting[self] = None
-            if self._in_head:
+        if not self.transport.is_closing():
+            self._set_waiting()
+            if self._in_head and not self._cycles:
                 self._set_timer(HEAD_SECONDS)
 
     def send_400_response(self, msg: str) -> None:
@@ -265,6 +265,12 @@ class Connection(HttpToolsProtocol):
     def drop(self) -> None:
         """Close the connection at once."""
         self.transport.abort()
+
+    def _set_waiting(self) -> None:
+        if len(self._cycles) == 1:
+            self.server_state.waiting.pop(self, None)
+        else:
+            self.server_state.waiting[self] = None
 
     def _is_small_body(self) -> bool:
         """Return whether the rest of the body arrives soon: uvicorn then discards it, and the connection stays."""

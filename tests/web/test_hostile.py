@@ -4,8 +4,9 @@ import os
 import resource
 import shlex
 import socket
+import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 import pytest
@@ -266,6 +267,12 @@ def test_beyond_the_bound_the_longest_waiting_connection_is_closed(cluster: Clus
         for _ in range(20):
             assert status(reply(cluster, GOOD)) == 200
         assert _is_closed(silent[0])
+        # Connections that do not read their responses do so, too
+        stalled = [stack.enter_context(connection(cluster)) for _ in range(300)]
+        for made in stalled:
+            made.sendall(GOOD * 200)
+        for _ in range(20):
+            assert status(reply(cluster, GOOD)) == 200
         assert "out of system resource" not in cluster.process("web").stderr_text
 
 
@@ -281,6 +288,67 @@ def test_a_client_that_does_not_read_holds_bounded_memory(site: Cluster, browser
         assert serves(site)
         until(lambda: memory_mb(site) - before < 100)
         assert serves(site)
+
+
+def test_pipelined_requests_fields_and_resets_leave_no_memory(site: Cluster) -> None:
+    """Each of these needs no token."""
+    serves(site)
+    before = memory_mb(site)
+    host, port = site.http.removeprefix("http://").split(":")
+    fields = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 6_000
+    with ExitStack() as stack:
+        for _ in range(5):  # requests whose responses nobody reads
+            made = stack.enter_context(connection(site))
+            made.setblocking(False)
+            with suppress(BlockingIOError, ConnectionError):
+                made.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10_000)
+        heads = [stack.enter_context(connection(site)) for _ in range(100)]
+        for made in heads:  # heads that do not end
+            made.sendall(fields)
+        assert serves(site)
+        assert memory_mb(site) - before < 40
+        assert all(status(made.recv(1000)) == 431 for made in heads)
+    for _ in range(500):  # connections that are reset after the response
+        with socket.create_connection((host, int(port)), timeout=60) as made:
+            made.sendall(GOOD[:-2] + b"X: " + b"x" * 30_000 + b"\r\n\r\n")
+            assert status(made.recv(65_536)) == 200
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert serves(site)
+    assert memory_mb(site) - before < 40
+
+
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+
+
+def test_trailers_are_ignored_and_bounded(site: Cluster) -> None:
+    with connection(site) as made:
+        made.sendall(CHUNKED + head(site) + b"\r\n")  # with the token
+        assert status(made.recv(65_536)) == 401
+    for trailer in (b"a:\r\n" * 20_000, b"a: " + b"x" * 100_000):
+        with connection(site) as made, suppress(ConnectionError):
+            made.sendall(with_token(site, CHUNKED) + trailer)
+            assert _is_closed(made)
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("cut", [0, 40, -30, -1])
+def test_the_body_of_a_request_with_upgrade_is_its_body(site: Cluster, cut: int) -> None:
+    """An HTTP client that offers HTTP/2, such as `curl --http2`, or Java's."""
+    body = b'{"text": "GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n"}'
+    request = POST.replace(b"commands/AddItem", b"queries/Echo") + UPGRADE + b"Content-Length: %d\r\n\r\n" % len(body)
+    data = with_token(site, request) + body + GOOD
+    end = cut if cut > 0 else len(data) - len(GOOD) + cut
+    with connection(site) as made:
+        made.sendall(data[:end])
+        assert serves(site)  # the first part has arrived
+        made.sendall(data[end:])
+        received = b""
+        while b'"status":"ok"' not in received:
+            received += made.recv(65_536)
+    assert received.count(b"HTTP/1.1 200 OK") == received.count(b"HTTP/1.1 ") == 2
+    assert b'"GET /healthz' in received
 
 
 def test_pipelined_requests_are_answered_in_order(site: Cluster) -> None:
