@@ -9,6 +9,8 @@ from dualbus.protocol.permissions import EVERYTHING, GATEWAY
 from dualbus.runtime.settings import Settings
 from dualbus.runtime.tokens import Token, TokenTable
 
+from .caller import HOLDER
+from .clients import Clients
 from .problems import Problem
 from .request import Request, header_fields, is_repeated
 from .streams import Streams
@@ -17,23 +19,29 @@ OPEN_PATHS = ("/healthz", "/readyz")  # for probes
 PARAMETER = "token"  # of the address that a person opens once; then the cookie has the token
 COOKIE_SECONDS = 30 * 86_400
 REFRESH_SECONDS = 0.25
-HOLDER = "dualbus.holder"  # in the scope of a request
 
 
 class Access:
     """Checks tokens, unless keys are off. A browser keeps its token in a cookie."""
 
-    def __init__(self, settings: Settings, streams: Streams) -> None:
+    def __init__(self, settings: Settings, clients: Clients, streams: Streams) -> None:
+        self._clients = clients
         self._tokens = TokenTable(settings.keys) if settings.keys else None
         self._streams = streams
         self._cookie = f"dualbus-token-{settings.cookie_port}"
         self._secure = settings.has_tls
 
     async def watch(self) -> None:
-        """Read changed tokens, and end all streams after a change: listeners connect again, and are checked."""
+        """Read changed tokens. After a change, end the waiting calls of removed and changed tokens, and all streams.
+
+        Listeners connect again, and are checked.
+        """
         while self._tokens:
+            before = self._tokens.tokens
             if self._tokens.refresh():
                 self._streams.drop()
+                now = self._tokens.tokens.items()
+                await self._clients.close_others({hash_ for hash_, token in now if before.get(hash_) == token})
             await asyncio.sleep(REFRESH_SECONDS)
 
     def check(self, scope: Scope) -> Response | None:
@@ -41,6 +49,7 @@ class Access:
         if self._tokens is None or scope["path"] in OPEN_PATHS:
             return None
         if scope["path"] == "/" and (text := Request(scope).query_params.get(PARAMETER)):
+            _refuse_foreign(scope)
             _holder(self._tokens, text)
             return self._moved(text)
         holder = scope[HOLDER] = _holder(self._tokens, _bearer(scope) or self._of_cookie(scope))
@@ -64,22 +73,16 @@ class Access:
         return Request(scope).cookies.get(self._cookie, "")
 
 
-def actor_of(scope: Scope) -> str | None:
-    """Return the name of the token of a request; None for the operator, and if keys are off."""
-    holder: Token | None = scope.get(HOLDER)
-    return holder.name or None if holder else None
-
-
-def caller_of(scope: Scope) -> str:
-    """Return the caller of a request: the hash of the token or, if keys are off, the address of the peer."""
-    holder: Token | None = scope.get(HOLDER)
-    return holder.hash if holder else str((scope.get("client") or ("",))[0])
-
-
 def _bearer(scope: Scope) -> str:
     field = b"" if is_repeated(scope, b"authorization") else header_fields(scope).get(b"authorization", b"")
     scheme, _, token = field.partition(b" ")
     return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else ""
+
+
+def _refuse_foreign(scope: Scope) -> None:
+    """Raise Problem for a link of another site: its token would become the actor of this browser's commands."""
+    if header_fields(scope).get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+        raise Problem(403, "Another site has opened this address: copy the address into the browser.")
 
 
 def _holder(tokens: TokenTable, text: str) -> Token:

@@ -9,7 +9,8 @@ from dualbus.client.calls import IN_FLIGHT_BYTES_MAX
 from dualbus.protocol.frames import MESSAGE_BYTES_MAX
 from dualbus.protocol.numbers import read_number
 
-from .access import Access, caller_of
+from .access import Access
+from .caller import caller_of
 from .positions import whole_number_of
 from .problems import Problem, busy
 from .request import Request

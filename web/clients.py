@@ -1,5 +1,6 @@
 """The clients of the gateway. Each caller has a client of its own: its waiting calls take no room of others."""
 
+from collections.abc import Container
 from typing import Self
 
 from starlette.types import Scope
@@ -7,7 +8,7 @@ from starlette.types import Scope
 from dualbus.client.async_client import AsyncClient
 from dualbus.runtime.settings import Settings
 
-from .access import caller_of
+from .caller import caller_of
 from .connections import clients_max
 from .problems import STOPPED, busy
 
@@ -45,6 +46,11 @@ class Clients:
         caller = caller_of(scope)
         found = self._callers.get(caller)
         return found if found and not found.closed else self._added(caller)
+
+    async def close_others(self, callers: Container[str]) -> None:
+        """Close the clients of all but some callers: their waiting calls end."""
+        for caller in [caller for caller in self._callers if caller not in callers]:
+            await self._callers.pop(caller).close()
 
     def _added(self, caller: str) -> AsyncClient:
         self._callers = {name: client for name, client in self._callers.items() if not client.closed}

@@ -62,8 +62,9 @@ def problem_of(error: DualbusError) -> Problem:
         return Problem(409, text, outcome="executed", position=error.position, idempotency_key=key)
     if isinstance(error, KeyUsed):
         return Problem(409, text)
-    if isinstance(error, errors.ClientClosed):  # at the stop of the process
-        text = f"{STOPPED}." if not error.outcome_known else f"{STOPPED}: retry later."
+    if isinstance(error, errors.ClientClosed):
+        ended = f"{STOPPED}, or the token was removed or changed"
+        text = f"{ended}." if not error.outcome_known else f"{ended}: retry later."
     if not error.outcome_known:
         text = f"{text} Send the command again with this Idempotency-Key to learn the outcome."
         return Problem(504, text, outcome="unknown", idempotency_key=_header_of(error.idempotency_key))

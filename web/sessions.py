@@ -12,7 +12,7 @@ from dualbus.application.errors import DualbusError
 from dualbus.client.async_client import AsyncSession
 from dualbus.runtime.settings import Settings
 
-from .access import actor_of
+from .caller import actor_of
 from .clients import Clients
 from .positions import position_of
 from .problems import Problem

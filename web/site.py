@@ -29,7 +29,7 @@ class Site:
         self.curl = f"curl -H @{shlex.quote(str(settings.keys / HEADER_FILE))}" if settings.keys else "curl"
         self.timeout_seconds = settings.timeout_ms / 1000
         self.streams = Streams(streams_max)
-        self.access = Access(settings, self.streams)
+        self.access = Access(settings, clients, self.streams)
         self.bodies = Bodies(self.access)
         self.sessions = Sessions(clients, settings)
         self.head = Head(clients)

@@ -93,6 +93,11 @@ class TokenTable:
         changed = [watch.refresh() for watch in self._watches]
         return any(changed)
 
+    @property
+    def tokens(self) -> dict[str, Token]:
+        """All tokens by hash."""
+        return self._others | self._operator
+
     def holder(self, text: str) -> Token | None:
         """Return the token of a text, or None."""
         hash_ = hash_of(text)

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from dualbus import Client
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
@@ -238,6 +239,42 @@ def test_a_token_that_is_removed_while_a_body_arrives_executes_nothing(
         connection.sendall(body[5:])
         assert connection.recv(1000).startswith(b"HTTP/1.1 401 ")
     assert http.get("/events", headers=shared.http_headers).json()["head"] == last
+
+
+def test_a_removed_token_ends_its_waiting_calls_and_no_others(
+    http: httpx.Client, shared: Cluster, admin: Operator
+) -> None:
+    bob, eve = token(admin, "bob", *ALL), token(admin, "waiting", *ALL)
+    until(lambda: http.get("/", headers=eve).status_code == http.get("/", headers=bob).status_code == 200)
+    last = http.get("/events", headers=shared.http_headers).json()["head"]
+    path = "/commands/CreateUser?timeout_ms=3600000"
+    shared.stop("commandbus")
+    with ThreadPoolExecutor() as threads, Client(shared.front, keys=shared.data / "keys") as client:
+        removed, kept = (threads.submit(http.post, path, headers=each, json=CREATE) for each in (bob, eve))
+        until(lambda: client.status()["gateway"]["queued"]["commandbus"] == 2)
+        admin("tokens", "remove", "bob")
+        ended = removed.result(timeout=30)
+        assert (ended.status_code, ended.json()["outcome"]) == (504, "unknown")
+        assert "the token was removed" in ended.json()["detail"]
+        until(lambda: client.status()["gateway"]["queued"]["commandbus"] == 1)
+        shared.start("commandbus")
+        assert kept.result(timeout=30).json()["position"] == last + 1
+    assert http.get("/events", headers=shared.http_headers).json()["head"] == last + 1
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("none", 303), ("same-origin", 303), ("same-site", 403), ("cross-site", 403)]
+)
+def test_a_link_of_another_site_replaces_no_token(
+    http: httpx.Client, admin: Operator, site: str, status: int
+) -> None:
+    text = token(admin, "mallory", *ALL)["Authorization"].removeprefix("Bearer ")
+    until(lambda: http.get(f"/?token={text}").status_code == 303)
+    answer = http.get(f"/?token={text}", headers={"Sec-Fetch-Site": site})
+    admin("tokens", "remove", "mallory")
+
+    assert answer.status_code == status
+    assert ("set-cookie" in answer.headers) == (status == 303)
 
 
 def test_the_token_is_on_the_terminal_and_in_no_log(keyed: Cluster) -> None:
