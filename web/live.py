@@ -17,6 +17,7 @@ from .problems import Problem, busy, problem_of
 from .streams import COMMENT, frame, problem_frame
 
 LIVE_MAX = 1000  # different queries
+LIVE_MAX_EACH = 250  # of these, for a token other than the operator's
 QUERY_BYTES_MAX = 16 * 1024  # kept as long as there are listeners
 PAUSE_SECONDS = 0.02  # between two evaluations of a query: the events of the pause are one change
 CHECK_SECONDS = 10.0  # without an event: a new version may answer otherwise at the same position
@@ -45,7 +46,7 @@ class LiveQueries:
         self._ended: dict[bytes, Last] = {}  # of queries without listeners
 
     async def frames(
-        self, name: str, params: dict[str, Any], after: int, known: int, seconds: float
+        self, name: str, params: dict[str, Any], after: int, known: int, seconds: float, actor: str | None = None
     ) -> AsyncGenerator[bytes, None]:
         """Yield the frames of a query: an answer not older than a position, then each changed answer.
 
@@ -55,9 +56,9 @@ class LiveQueries:
         key = packed_body({"type": name, "params": dict(sorted(params.items()))})  # a number differs from its text
         if len(key) > QUERY_BYTES_MAX:
             raise Problem(413, f"A live query has at most {QUERY_BYTES_MAX // 1024} KiB.")
-        if key not in self._live and len(self._live) >= LIVE_MAX:
-            raise busy(f"There are {LIVE_MAX} live queries already: retry later.")
-        live = self._live.setdefault(key, LiveQuery(self._ended.pop(key, None)))
+        if key not in self._live:
+            self._check_room(actor)
+        live = self._live.setdefault(key, LiveQuery(actor, self._ended.pop(key, None)))
         if not live.listeners:
             live.task = asyncio.create_task(self._evaluate(live, name, params))
         live.listeners += 1
@@ -71,6 +72,12 @@ class LiveQueries:
                 live.task.cancel()
                 del self._live[key]
                 self._keep(key, live.last)
+
+    def _check_room(self, actor: str | None) -> None:
+        if len(self._live) >= LIVE_MAX:
+            raise busy(f"There are {LIVE_MAX} live queries already: retry later.")
+        if actor and sum(live.actor == actor for live in self._live.values()) >= LIVE_MAX_EACH:
+            raise busy(f"{actor} has {LIVE_MAX_EACH} live queries already: retry later.")
 
     def _keep(self, key: bytes, last: Last) -> None:
         """Keep the last frame of a query without listeners, for the only listener that connects again."""
@@ -109,7 +116,8 @@ class LiveQuery:
 
     task: asyncio.Task[None]
 
-    def __init__(self, last: Last | None) -> None:
+    def __init__(self, actor: str | None, last: Last | None) -> None:
+        self.actor = actor  # of the first listener
         self.listeners = 0
         self._position = -1  # of the last evaluation
         self._failure: DualbusError | None = None  # of the last evaluation

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from .bodies import JSON
+from .caller import actor_of
 from .endpoints import route
 from .message_types import query_type
 from .parameters import fields_of, parameters, pop_timeout, refuse_others
@@ -49,7 +50,8 @@ def routes(site: Site) -> list[BaseRoute]:
     async def _stream(request: Request, name: str, params: dict[str, Any], timeout: float | None) -> Response:
         known = last_event_id(request)
         after = max((await site.sessions.of(request)).position, known)
-        frames = site.live.frames(name, params, after, known, timeout or site.timeout_seconds)
+        seconds, actor = timeout or site.timeout_seconds, actor_of(request.scope)
+        frames = site.live.frames(name, params, after, known, seconds, actor)
         return EventStream(site.streams, frames)
 
     return [route("/queries/{type}", answer, "GET", "POST")]

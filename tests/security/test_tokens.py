@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,7 @@ from dualbus.testing import Cluster, until
 from tests.conftest import ROOT
 from tests.web.conftest import wait_until_serving
 from tests.web.listening import listeners
+from web.live import LIVE_MAX_EACH
 
 from .conftest import Operator, command_line
 
@@ -206,6 +208,27 @@ def test_a_removed_token_ends_its_streams_that_have_not_begun(http: httpx.Client
         admin("tokens", "remove", "bob")
         assert answer.result(timeout=30).content == b""
     assert http.get("/queries/ListUsers", headers=headers).status_code == 401
+
+
+def test_the_live_queries_of_a_token_leave_room_for_others(
+    http: httpx.Client, shared: Cluster, admin: Operator
+) -> None:
+    bob = token(admin, "listener", *ALL)
+    until(lambda: http.get("/", headers=bob).status_code == 200)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in {**bob, "Accept": "text/event-stream"}.items())
+    address = "127.0.0.1", int(shared.http.rpartition(":")[2])
+
+    def status(number: int, lines: str) -> bytes:
+        made = stack.enter_context(socket.create_connection(address, timeout=30))
+        made.sendall(f"GET /queries/GetUser?user_id={number} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n".encode())
+        return made.recv(12)[-3:]
+
+    with ExitStack() as stack:
+        assert {status(number, lines) for number in range(LIVE_MAX_EACH)} == {b"200"}
+        assert status(LIVE_MAX_EACH, lines) == b"503"
+        assert status(0, lines) == b"200"  # equal to another one
+        operator = f"Authorization: {shared.http_headers['authorization']}\r\nAccept: text/event-stream\r\n"
+        assert status(LIVE_MAX_EACH, operator) == b"200"
 
 
 def test_a_removed_token_is_refused_while_the_file_of_the_operator_is_refused_too(
