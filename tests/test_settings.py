@@ -200,6 +200,7 @@ def test_front_and_back_may_be_lists_and_the_first_address_is_that_of_this_machi
 
 def test_the_password_of_the_log_is_not_shown() -> None:
     assert "log=nats://…@h/name," in str(Settings(log="nats://ada:secret@h/name"))
+    assert "log=postgresql://h/name," in str(Settings(log="postgresql://h/name?user=ada&password=secret"))
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:5580", "http://localhost:80", "http://[::1]:8080/"])

@@ -137,7 +137,9 @@ class Settings:
         values = {field.name: getattr(self, field.name) for field in fields(self) if not field.metadata}
         values["front"] = self.fronts
         values["back"] = ",".join((self.back, *self.other_backs))
-        values["log"] = re.sub(r"//.*@", "//…@", self.log)  # without the password
+        values["log"] = re.sub(r"//.*@", "//…@", self.log).partition("?")[
+            0
+        ]  # without the password, also as an option
         return ", ".join(f"{name}={OFF if value is None else value}" for name, value in values.items() if value != "")
 
 

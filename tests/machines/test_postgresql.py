@@ -115,6 +115,9 @@ def test_a_user_without_privileges_and_an_unknown_option_are_refused(server: Pos
         PostgresCommitLog(url.replace("dualbus@", "reader@"), create=True)
     with pytest.raises(CommitLogRefused, match=r"refuses to open the log \(.*wrong.*\): correct DUALBUS_LOG"):
         PostgresCommitLog(f"{url}&wrong=1", create=True)
+    with pytest.raises(CommitLogRefused, match=r"\(the address is invalid: %") as refused:
+        PostgresCommitLog(url.replace("dualbus@", "dualbus:secret%zz@"), create=True)
+    assert "secret" not in str(refused.value)
 
 
 def test_the_start_goes_on_when_a_lock_is_released_and_ends_while_it_is_held(

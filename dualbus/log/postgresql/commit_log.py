@@ -116,7 +116,9 @@ class PostgresCommitLog:
                     ) from None
                 time.sleep(PAUSE_SECONDS)
             except psycopg.Error as error:
-                text = str(error).splitlines()[0].replace(self._url, "…")  # the address may have a password
+                text = str(error).splitlines()[0]
+                if error.sqlstate is None and "query parameter: " not in text:  # of libpq: may have the password
+                    text = "the address is invalid: % and other special characters need percent-encoding"
                 raise CommitLogRefused(
                     f"PostgreSQL refuses to open the log ({text}): correct DUALBUS_LOG, or allow its user to create "
                     "tables, functions and triggers in the schema, and to own them."
