@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from dualbus.application.app import App
+from dualbus.application.immutable import own_event
 from dualbus.application.messages import Event
 from dualbus.application.past import S, applied, folded_types, initial, read_of
 from dualbus.application.recorded import time_of
@@ -80,7 +81,7 @@ class History:
     def events(self, tags: Tags, types: Types) -> list[Event]:
         """Return the events of these types that carry all tags, oldest first."""
         committed = [self.decode(recorded) for recorded in self._log.history(tags, types)]
-        return committed + self._uncommitted(tags, types).events
+        return committed + self._own_uncommitted(tags, types)
 
     def fold(self, state: type[S] | S, tags: Tags, types: Types) -> S:
         """Return the state of the events of these types that carry all tags."""
@@ -88,10 +89,9 @@ class History:
         if key is None:
             return applied(initial(state), self.events(tags, types))
         folded = self._folded.get(key) or self._committed_state(key)
-        new = self._uncommitted(tags, types).events
-        if len(new) > folded.applied:
-            current = applied(folded.state, new[folded.applied :])
-            folded = _Folded(current, len(new), folded.position, folded.unsaved)
+        if new := self._own_uncommitted(tags, types, folded.applied):
+            applied_now = folded.applied + len(new)
+            folded = _Folded(applied(folded.state, new), applied_now, folded.position, folded.unsaved)
         self._folded[key] = folded
         return cast("S", folded.state)
 
@@ -110,8 +110,8 @@ class History:
         """Cache the states with the events of the batch: the log holds the whole batch, and no event in between."""
         for key, folded in self._folded.items():
             try:
-                new = self._uncommitted(key.tags, key.types).events
-                state = applied(folded.state, new[folded.applied :])
+                new = self._own_uncommitted(key.tags, key.types, folded.applied)
+                state = applied(folded.state, new)
             except application_errors():
                 logger.exception(
                     "The events of %s cannot be folded into %s; decisions that read them are aborted.",
@@ -121,7 +121,7 @@ class History:
                 self._states.remove(key)
             else:
                 position = max(folded.position, self.position)
-                self._states.put(key, CachedState(position, state, folded.unsaved + len(new)))
+                self._states.put(key, CachedState(position, state, folded.unsaved + folded.applied + len(new)))
         tags = (tag for decision in self.decisions for new in decision.events for tag in new.tags)
         self._states.committed(tags, self.position)
 
@@ -137,6 +137,10 @@ class History:
         unsaved += len(events)
         self._states.put(key, CachedState(position, folded, unsaved))
         return _Folded(folded, 0, position, unsaved)
+
+    def _own_uncommitted(self, tags: Tags, types: Types, after: int = 0) -> list[Event]:
+        """Return the matching events in the decisions of the batch, without the first ones, for a function alone."""
+        return list(map(own_event, self._uncommitted(tags, types).events[after:]))
 
     def _uncommitted(self, tags: Tags, types: Types) -> _InBatch:
         """Return the matching events in the decisions of the batch.

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from dualbus.application.app import App
 from dualbus.application.causes import cause
+from dualbus.application.immutable import own_event
 from dualbus.application.messages import Command
 from dualbus.application.reactions import Attempt
 from dualbus.application.reactors import Reactor, Reactors
@@ -128,10 +129,11 @@ class Effects:
         deadline = datetime.now(UTC) + timedelta(seconds=seconds)
         attempt = Attempt(key, job.tries + 1, job.position, deadline, AttemptLog(logger, {"key": key}))
         resource = (self._resource,) if reactor.wants_resource else ()
+        event = own_event(job.event)  # as recorded, also after a failed attempt
         try:
             async with asyncio.timeout(seconds):
                 running = Running(job.position, job.record.type, time.monotonic() + seconds)
-                return await self._stoppable(self._commands_of(reactor, job.event, attempt, *resource), running)
+                return await self._stoppable(self._commands_of(reactor, event, attempt, *resource), running)
         except asyncio.CancelledError as cancelled:
             if _is_cancelled():
                 raise  # of this attempt

@@ -8,6 +8,7 @@ from typing import Any
 from dualbus.application.app import App
 from dualbus.application.causes import cause
 from dualbus.application.errors import Rejected
+from dualbus.application.immutable import own_event
 from dualbus.application.messages import Command
 from dualbus.application.reactions import Cancel, Later
 from dualbus.application.reactors import Reactor, Reactors
@@ -66,7 +67,7 @@ class ProcessManager:
         key = f"{self.name}/{job.position}"
         check_depth(job)
         job.timers.clear()
-        found = self._steps(job, key, self._reactors.of(job.event), job.event)
+        found = self._steps(job, key, self._reactors.of(job.event), own_event(job.event))
         await self.execute(job, key, found)
 
     async def execute(self, job: Job, key: str, found: Sequence[Step]) -> None:

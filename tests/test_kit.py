@@ -34,7 +34,7 @@ from dualbus.testing import Cluster, InProcess, answer, decide, problems, projec
 from dualbus.testing.differences import differences
 from tests.conftest import ROOT
 from users import app as users
-from users.messages import CreateUser, GetUser, ListUsers, RenameUser, UserCreated, UserRenamed
+from users.messages import USER, CreateUser, GetUser, ListUsers, RenameUser, UserCreated, UserRenamed
 
 ADA = UserCreated(id="u-1", name="Ada", email="ada@example.org")
 BOB = UserCreated(id="u-2", name="Bob", email="bob@example.org")
@@ -161,6 +161,28 @@ def test_a_decision_that_a_cluster_would_not_take_fails_in_its_test(
 ) -> None:
     with pytest.raises(error, match=sentence):
         decide(App(commands=[decision], events=[Booked]), when=Count())
+
+
+@dataclass(frozen=True)
+class Names:
+    names: list[str]
+
+    def apply(self, event: UserRenamed) -> Self:
+        return replace(self, names=[*self.names, event.name])
+
+
+def rename_after_append(command: RenameUser, past: Past) -> Iterator[UserRenamed]:
+    past.fold(Names(["Ada"]), USER(command.user_id)).names.append(command.name)
+    raise Rejected("No")
+    yield
+
+
+def test_a_decision_that_changes_a_folded_state_fails_in_its_test() -> None:
+    """A cluster caches the state: later decisions would read the change, also after a refusal."""
+    with pytest.raises(
+        AssertionError, match="rename_after_append has changed the state Names"
+    ):
+        decide(App(commands=[rename_after_append]), when=RenameUser(user_id="u-1", name="Eve"))
 
 
 def test_an_event_given_that_the_decision_has_not_read_fails_the_test() -> None:

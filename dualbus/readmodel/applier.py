@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 
 from dualbus.application.app import App
 from dualbus.application.causes import Unreadable, cause
+from dualbus.application.immutable import own_event
 from dualbus.application.recorded import Origins
 from dualbus.log.contract import ReadableLog, RecordedEvent
 from dualbus.readmodel.memory import ModelInMemory
@@ -52,7 +53,8 @@ class Applier:
         for subscriber in on:
             tables.projection = subscriber.projection
             try:
-                subscriber.apply(event, tables, recorded, self._origins)
+                own = own_event(event) if len(on) > 1 else event
+                subscriber.apply(own, tables, recorded, self._origins)
             except application_errors() as error:
                 raise ProjectionFailed(
                     recorded, f"Projection {subscriber.projection} raised {cause(error)}"

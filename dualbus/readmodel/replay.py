@@ -10,6 +10,7 @@ import apsw
 from dualbus.application.app import App
 from dualbus.application.causes import cause
 from dualbus.application.error_text import one_line
+from dualbus.application.immutable import own_event
 from dualbus.application.messages import Event
 from dualbus.application.recorded import Origins
 from dualbus.log.contract import RecordedEvent
@@ -55,9 +56,11 @@ class Replay:
 
     def apply(self, recorded: RecordedEvent, event: Event) -> None:
         """Apply the next event. Raises Damaged if a projection raises, ReadModelBusyError if the disk is full."""
-        for subscriber in self._on.get(type(event), ()):
+        on = self._on.get(type(event), ())
+        for subscriber in on:
             try:
-                subscriber.apply(event, self._writer, recorded, self.origins)
+                own = own_event(event) if len(on) > 1 else event
+                subscriber.apply(own, self._writer, recorded, self.origins)
             except application_errors() as error:
                 if isinstance(error, apsw.Error) and is_full(error):  # of the folder of the replay
                     raise ReadModelBusyError(f"{self._path} cannot be written ({one_line(error)})") from None

@@ -11,6 +11,7 @@ format and back.
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -20,7 +21,10 @@ from pydantic_core import to_json
 from dualbus.application import event_json
 from dualbus.application.answers import answer_of
 from dualbus.application.app import App, Projection
+from dualbus.application.equality import difference
 from dualbus.application.errors import Problem, Rejected
+from dualbus.application.exact import is_record
+from dualbus.application.immutable import own_event
 from dualbus.application.messages import Command, Event, Invalid, M, Message, Query, R, parse
 from dualbus.application.past import S, applied, folded_types, initial, limited, matches, read_of
 from dualbus.application.reactions import Cancel, Later
@@ -64,7 +68,10 @@ def decide(
     if decider is None:
         raise AssertionError(f"{type(when).__name__} is not among the commands of the application.")
     past = _Past(app, [_through_the_log(event) for event in given], ids, now, actor)
-    events = limited(decider.function(when, past), decider.function, decider.events)
+    try:
+        events = limited(decider.function(when, past), decider.function, decider.events)
+    finally:  # also after a refusal
+        past.check_unchanged(name_of(decider.function))
     past.check_all_read(name_of(decider.function))
     return [_through_the_log(event) for event in events]
 
@@ -142,6 +149,7 @@ class _Past:
         self._app = app
         self._events = events
         self._unread = dict(enumerate(events))
+        self._folded: list[tuple[object, object]] = []  # each state, and a copy
         self._ids = _numbered() if ids is None else iter(ids)
         self._now = now
 
@@ -156,7 +164,10 @@ class _Past:
 
     def fold(self, state: type[S] | S, *tags: TagValue) -> S:
         start = initial(state)
-        return applied(start, self.events(*tags, of=folded_types(type(start))))
+        folded = applied(start, self.events(*tags, of=folded_types(type(start))))
+        if is_record(type(folded)) and (copy := deepcopy(folded)) == folded:
+            self._folded.append((folded, copy))
+        return folded
 
     def new_id(self) -> str:
         try:
@@ -174,6 +185,15 @@ class _Past:
                 f"given[{number}], {full_repr(event)}, has no effect: {name} has read no history to which it "
                 "belongs. Check its tags and its type, or remove it."
             )
+
+    def check_unchanged(self, name: str) -> None:
+        """Raise AssertionError for a changed state: commandbus would show the change to later decisions."""
+        for state, copy in self._folded:
+            if difference(state, copy) is not None:
+                raise AssertionError(
+                    f"{name} has changed the state {type(state).__name__}, which later decisions read: copy the part "
+                    "that changes, such as a list, first."
+                )
 
 
 def _numbered() -> Iterator[str]:
@@ -206,5 +226,5 @@ def _projected(what: App | Projection, given: Iterable[Event]) -> ModelInMemory:
             position, type(event).__name__, event_json.to_text(event), NOW.isoformat(), "given", NO_HASH
         )
         for subscriber in app.subscribers.get(type(event), ()):
-            subscriber.apply(event, tables, record, Origins())
+            subscriber.apply(own_event(event), tables, record, Origins())
     return tables
