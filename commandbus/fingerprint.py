@@ -6,17 +6,21 @@ stable if a client sends or omits a default, and if a deployment adds a field wi
 hold 16 bytes of the first hash, with the same first 8 bytes.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable
+from dataclasses import MISSING
 from decimal import Decimal
 from functools import cache
 from hashlib import sha256
 from typing import Any, NamedTuple, cast
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from dualbus.application.canonical import canonical
+from dualbus.application.exact import is_record
 from dualbus.application.json_validation import has_decimals, has_functions
 from dualbus.application.messages import Command
 from dualbus.protocol.numbers import Number, holds_number
@@ -77,37 +81,55 @@ class _Field(NamedTuple):
 
 
 @cache
-def _fields(kind: type[BaseModel]) -> dict[str, _Field]:
-    """Return the fields of a model by their names in JSON."""
+def _fields(kind: type[Any]) -> dict[str, _Field]:
+    """Return the fields of a model or a dataclass by their names in JSON."""
+    infos: dict[str, FieldInfo] = getattr(kind, "__pydantic_fields__", {})
+    config = getattr(kind, "model_config" if issubclass(kind, BaseModel) else "__pydantic_config__", {})
+    if not infos and dataclasses.is_dataclass(kind):
+        return {field.name: _of_dataclass(field) for field in dataclasses.fields(kind)}
     found = {}
-    for name, info in kind.model_fields.items():
-        alias = info.validation_alias or name
-        if isinstance(alias, str):
-            factory = None if info.default_factory_takes_validated_data else info.default_factory
-            found[alias] = _Field(name, info.is_required(), info.default, cast("Callable[[], Any] | None", factory))
+    for name, info in infos.items():
+        alias = info.validation_alias
+        names = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
+        if config.get("populate_by_name") or config.get("validate_by_name"):
+            names = [*names, name]
+        factory = None if info.default_factory_takes_validated_data else info.default_factory
+        field = _Field(name, info.is_required(), info.default, cast("Callable[[], Any] | None", factory))
+        found.update({each: field for each in names if isinstance(each, str)})
     return found
 
 
-def _without_defaults(sent: dict[str, Any], parsed: BaseModel) -> dict[str, Any]:
-    """Return the sent fields without default values; `sent` itself if no field has its default.
+def _of_dataclass(field: dataclasses.Field[Any]) -> _Field:
+    has_default, has_factory = field.default is not MISSING, field.default_factory is not MISSING
+    default = field.default if has_default else PydanticUndefined
+    factory = cast("Callable[[], Any]", field.default_factory) if has_factory else None
+    return _Field(field.name, not (has_default or has_factory), default, factory)
 
-    Keep the sent values, not the serialized values of the model: a serializer may omit or mask a field.
+
+def _without_defaults(sent: dict[str, Any], parsed: Any) -> dict[str, Any]:
+    """Return the sent fields of a record by the names of its class, without default values.
+
+    Return `sent` itself if this changes nothing. Keep the sent values, not the serialized values of the record: a
+    serializer may omit or mask a field.
     """
-    fields, set_fields, values = _fields(type(parsed)), parsed.__pydantic_fields_set__, parsed.__dict__
+    kind: Any = type(parsed)
+    fields, set_fields = _fields(kind), getattr(parsed, "__pydantic_fields_set__", None)
     kept: dict[str, Any] = {}
     changed = False
     for key, value in sent.items():
         field = fields.get(key)
-        if field is None or field.name not in set_fields:  # read by a validator of the author
+        if field is None or (
+            set_fields is not None and field.name not in set_fields
+        ):  # for a validator of the author
             kept[key] = value
             continue
-        own = values[field.name]
+        own = getattr(parsed, field.name)
         plain = value if own is value else _plain(value, own)
         if not field.required and _is_default(field, own, plain):
             changed = True
         else:
-            kept[key] = plain
-            changed = changed or plain is not value
+            kept[field.name] = plain
+            changed = changed or plain is not value or key != field.name
     return kept if changed else sent
 
 
@@ -119,15 +141,24 @@ def _plain(sent: Any, parsed: Any) -> Any:
     if (text := canonical(parsed)) is not None:
         return text
     if type(sent) is dict:
-        if isinstance(parsed, BaseModel):
+        if is_record(kind):
             return _without_defaults(sent, parsed)
         if isinstance(parsed, dict):
-            return {key: _plain(value, parsed.get(key)) for key, value in sent.items()}
-    elif type(sent) is list and isinstance(parsed, set | frozenset):
-        return sorted({_encode(item) for item in sent})  # an order of its own in each process
+            return _plain_items(sent, parsed)
+    elif type(sent) is list and isinstance(parsed, set | frozenset):  # with an order of its own in each process
+        texts = [_encode(item) if type(item) in _JSON_KINDS else canonical(item) for item in parsed]
+        return sorted(text for text in texts if text) if all(texts) else sorted({_encode(item) for item in sent})
     elif type(sent) is list and isinstance(parsed, list | tuple) and len(sent) == len(parsed):
         return [_plain(item, value) for item, value in zip(sent, parsed, strict=True)]
     return sent
+
+
+def _plain_items(sent: dict[str, Any], parsed: dict[Any, Any]) -> dict[str, Any]:
+    """Return the items of an object for comparison. Keys that are no text have the order of the sent keys."""
+    if len(sent) == len(parsed) and not any(isinstance(key, str) for key in parsed):
+        items = zip(sent.items(), parsed.items(), strict=True)
+        return {canonical(own) or key: _plain(value, own_value) for (key, value), (own, own_value) in items}
+    return {key: _plain(value, parsed.get(key)) for key, value in sent.items()}
 
 
 def _is_default(field: _Field, value: Any, plain: Any) -> bool:

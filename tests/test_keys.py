@@ -28,12 +28,13 @@ Version = Callable[..., App]
 
 BEGIN = """
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any
 from uuid import UUID, uuid4
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from dualbus import App, Command, Event, Past, Private, Query, Rejected, Tag, Text, Upcast
 
 def refuse(value):
@@ -330,7 +331,19 @@ OTHER: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 
 VALUES = """
+@dataclass
+class Line:
+    price: Decimal
+    at: date = date(2026, 1, 1)
+
 class Pay(Command):
+    model_config = ConfigDict(populate_by_name=True)
+    line: Line | None = None
+    lines: list[Line] = []
+    sizes: set[Decimal] = set()
+    by_day: dict[date, Decimal] = {}
+    by_number: dict[int, list[Decimal]] = {}
+    name: str = Field(default="", validation_alias=AliasChoices("theName", "fullName"))
     price: Decimal = Decimal(1)
     rate: float = 0.5
     mixed: str | Decimal = ""
@@ -356,6 +369,14 @@ SAME_VALUES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"at": "2026-01-31T00:00:00Z"}, {}),
     ({"of": ID}, {"of": ID.upper()}),
     ({"among": ["a", "b"]}, {"among": ["b", "a", "b"]}),
+    ({"line": {"price": "0.10"}}, {"line": {"price": 0.1, "at": "2026-01-01"}}),
+    ({"lines": [{"price": "0.10"}]}, {"lines": [{"price": 0.1}]}),
+    ({"sizes": ["0.10", "2"]}, {"sizes": [2, 0.1]}),
+    ({"by_day": {"2026-01-01": "0.10", "2026-01-02": 1}}, {"by_day": {"2026-01-02": "1.0", "2026-01-01": 0.1}}),
+    ({"by_number": {"1": ["0.10"]}}, {"by_number": {"1": [0.1]}}),
+    ({"theName": "Ada"}, {"fullName": "Ada"}),
+    ({"theName": "Ada"}, {"name": "Ada"}),
+    ({"theName": ""}, {}),
 ]
 OTHER_VALUES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"price": LONG}, {"price": LONGER}),
@@ -366,6 +387,12 @@ OTHER_VALUES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"mixed": LONG}, {"mixed": "12345678901234567.89"}),
     ({"at": "2026-01-31T12:00:00+01:00"}, {"at": "2026-01-31T12:00:00Z"}),
     ({"among": ["a", "b"]}, {"among": ["a"]}),
+    ({"line": {"price": "0.10"}}, {"line": {"price": "0.11"}}),
+    ({"line": {"price": 1}}, {"line": {"price": 1, "at": "2026-01-02"}}),
+    ({"sizes": ["0.10"]}, {"sizes": ["0.11"]}),
+    ({"by_day": {"2026-01-01": 1, "2026-01-02": 2}}, {"by_day": {"2026-01-01": 2, "2026-01-02": 1}}),
+    ({"by_number": {"1": [1]}}, {"by_number": {"2": [1]}}),
+    ({"theName": "Ada"}, {"theName": "Bob"}),
 ]
 
 

@@ -179,9 +179,7 @@ def rename_after_append(command: RenameUser, past: Past) -> Iterator[UserRenamed
 
 def test_a_decision_that_changes_a_folded_state_fails_in_its_test() -> None:
     """A cluster caches the state: later decisions would read the change, also after a refusal."""
-    with pytest.raises(
-        AssertionError, match="rename_after_append has changed the state Names"
-    ):
+    with pytest.raises(AssertionError, match="rename_after_append has changed the state Names"):
         decide(App(commands=[rename_after_append]), when=RenameUser(user_id="u-1", name="Eve"))
 
 
