@@ -100,12 +100,17 @@ class Commands:
             return None
 
     async def mark(self, key: str, metadata: Mapping[str, str]) -> Outcome:
-        """Reserve a key in the log, with metadata; return the outcome, also of an earlier command under the key."""
+        """Reserve a key in the log, with metadata; return the outcome, also of an earlier mark under the key.
+
+        Raises OtherCommand for the outcome of a client's command: its metadata may have any text.
+        """
         while not (found := self.log.outcomes([key])):
             try:
                 await self.execute(MARK, {}, key, {"correlation": key, "metadata": dict(metadata)})
             except (CommandFailed, OtherCommand):
                 await asyncio.sleep(PAUSE_SECONDS_MAX)
+        if (type_ := found[key].origin.type) != MARK:
+            raise OtherCommand(f"The log has a command of a client under {key} ({type_}): rename the reaction.")
         return found[key]
 
     def known(self, type_: str, outcome: Outcome) -> Rejected | None:

@@ -15,7 +15,7 @@ from dualbus.reactions.store import ATTEMPT_FINISHED, SKIP, Attempted, Changes, 
 from dualbus.runtime.errors import application_errors
 
 from .attempts import Attempts
-from .commands import Commands
+from .commands import Commands, OtherCommand
 from .effects import Effects
 from .environment import Environment
 from .follower import Follower
@@ -71,6 +71,14 @@ class Runner:
         self._skipping: dict[int, asyncio.Task[None]] = {}
 
     async def open(self, progress: Progress | None) -> None:
+        """Start, unless a client has used the key of a mark."""
+        try:
+            await self._open(progress)
+        except OtherCommand as used:
+            self.waiting = f"reaction {self.name} does not start: {used}"
+            logger.error("Reaction %s does not start. %s", self.name, used)
+
+    async def _open(self, progress: Progress | None) -> None:
         """Start at the position in the store, else at the position in the log, else as declared."""
         mark = await self._commands.mark(f"{self.name}/{SINCE}", self._declared())
         first = mark.origin.metadata.get(INSTANCE) == self._instance
