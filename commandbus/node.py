@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from contextlib import closing
+from itertools import chain
 from typing import Any, NamedTuple
 
 from dualbus.application.app import App
@@ -11,7 +12,7 @@ from dualbus.application.loader import load
 from dualbus.log.commits import OutcomeUnknown, SharedLog
 from dualbus.log.contract import GENESIS, Appended, CommitFailed, Decision, Log, LogUnavailable
 from dualbus.log.engine import open_log, open_shared_log
-from dualbus.log.tags import Tagger
+from dualbus.log.tags import Tagger, check_privacy
 from dualbus.protocol.codec import pack
 from dualbus.protocol.codes import Code, error
 from dualbus.protocol.records import NO_DETAILS, Job, Response
@@ -58,7 +59,9 @@ def serve(settings: Settings, stop: Stop) -> int:
         log = shared = open_shared_log(
             settings.log, settings.data, lambda secret: genesis(app, secret), settings.host
         )
-    app.check_stored(log.types())
+    stored = log.types()
+    app.check_stored(stored)
+    check_privacy(app, log, chain.from_iterable(stored.values()))
     with closing(log), Sockets(load_cluster_keys(settings.keys)) as sockets:
         publisher = Publisher(sockets.publisher(settings.events), log)
         types = sorted(app.command_types)

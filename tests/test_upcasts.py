@@ -144,6 +144,8 @@ def test_a_cluster_goes_on_with_the_log_of_an_earlier_version(folder: Path, monk
     (folder / "first.py").write_text(FIRST)
     (folder / "second.py").write_text(SECOND.replace("UPCASTS", UPCASTS))
     (folder / "careless.py").write_text(SECOND.replace("UPCASTS", "{}"))
+    hidden = FIRST.replace('Tag("name")]', 'Tag("name"), dualbus.Private]')
+    (folder / "hidden.py").write_text(f"import dualbus\n{hidden}")
     with Cluster(folder, "first:app", cwd=folder) as cluster:
         # Given a log in which the first version wrote
         cluster.start()
@@ -158,6 +160,11 @@ def test_a_cluster_goes_on_with_the_log_of_an_earlier_version(folder: Path, monk
             [process] = cluster.start(name, DUALBUS_APP="careless:app")
             assert process.wait() == EXIT_CONFIG
             assert "The log holds events that the application does not have: Registered. Add" in process.stderr_text
+
+        # When a version makes a tagged field private, then its decisions would not find the earlier events
+        [process] = cluster.start("commandbus", DUALBUS_APP="hidden:app")
+        assert process.wait() == EXIT_CONFIG
+        assert "The tag name of Registered is private, unlike in the log" in process.stderr_text
 
         # When a version starts that has an upcast, then decisions and projections read the old records
         cluster.start(DUALBUS_APP="second:app")
