@@ -435,6 +435,17 @@ def test_the_fixture_of_a_cluster_fails_with_the_reason(tmp_path: Path) -> None:
     assert "1 error" in done.stdout
 
 
+def test_a_cluster_imports_the_application_from_the_python_path_of_pytest(tmp_path: Path) -> None:
+    (tmp_path / "src" / "shop").mkdir(parents=True)
+    (tmp_path / "src" / "shop" / "__init__.py").write_text("from dualbus import App\napp = App()\n")
+    (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\npythonpath = ["src"]\n')
+    (tmp_path / "test_it.py").write_text("def test_it(dualbus_cluster): pass")
+    environ = os.environ | {"DUALBUS_APP": "shop:app"}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_it.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
+    assert "1 passed" in done.stdout, done.stdout
+
+
 def test_pytest_shows_how_events_differ_and_has_the_fixtures(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(
         "from tests.test_kit import ADA, BOB\n"

@@ -2,9 +2,10 @@
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Mapping
 
-from dualbus.runtime.errors import EXIT_SOFTWARE, FatalError
+from dualbus.runtime.errors import EXIT_DATA, EXIT_SOFTWARE, FatalError
 from dualbus.runtime.files import check_folder
 from dualbus.runtime.logging import log_to_stderr
 from dualbus.runtime.settings import Settings
@@ -28,6 +29,15 @@ def run(name: str, serve: Callable[[Settings, Stop], int], environ: Mapping[str,
         for sentence in fatal.errors:
             log.error("%s", sentence)
         return fatal.exit_code
-    except Exception:
+    except Exception as error:
+        if _is_of_disk(error):
+            log.error("A database cannot be read (%s): check the disk, and run `dualbus verify`.", error)
+            return EXIT_DATA
         log.exception("Internal error in dualbus; please report it with the traceback below.")
         return EXIT_SOFTWARE
+
+
+def _is_of_disk(error: Exception) -> bool:
+    """Return whether a read of a database has failed, in a process that has databases."""
+    apsw = sys.modules.get("apsw")
+    return apsw is not None and isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError)

@@ -118,9 +118,13 @@ def react(
         raise AssertionError(f"{type(when).__name__} is not among the messages of the process managers.")
     past = _Past(app, events, ids, now, None)
     try:
-        return [step for reactors in functions for step in steps(app, reactors, *arguments, past)]
+        found = [step for reactors in functions for step in steps(app, reactors, *arguments, past)]
     except BadReaction as bad:
         raise AssertionError(str(bad)) from None
+    for step in found:
+        if not isinstance(step, Cancel):
+            _check_sent(step.command if isinstance(step, Later) else step)
+    return found
 
 
 def from_log(app: App, type_: str, **fields: Any) -> Event:
@@ -206,6 +210,14 @@ def _through_the_wire(message: M) -> M:
         return parse(type(message), request_fields(message))
     except WireError as error:
         raise AssertionError(f"{full_repr(message)} cannot be sent: {error}") from None
+
+
+def _check_sent(command: Command) -> None:
+    """Raise AssertionError for a command that a reactor cannot send, or that is refused: its event is parked."""
+    try:
+        _through_the_wire(command)
+    except Invalid as invalid:
+        raise AssertionError(f"{full_repr(command)} is refused: {invalid}.") from None
 
 
 def _through_the_log(event: E) -> E:

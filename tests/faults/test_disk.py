@@ -5,7 +5,9 @@ import json
 import os
 import random
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +18,7 @@ from dualbus.testing import Cluster, until
 from tests.faults.judge import judge, read_log
 from tests.faults.launch import launched
 from tests.faults.load import Load
+from tests.history import History
 from tests.raw import SECONDS, RawClient, create, query
 from tests.reactions.delivery import lines, tried
 from tests.reactions.effects import Send
@@ -233,3 +236,31 @@ def test_a_reactor_waits_for_space_and_continues(small: Disk, tmp_path: Path) ->
         until(lambda: sorted(line[1] for line in lines(tmp_path, "done")) == ["a0", "b0"])
     assert [tried(tmp_path, name) for name in ("a0", "b0")] == [2, 1]
     assert reactor.running
+
+
+SERVE = """
+import sys
+from pathlib import Path
+from dualbus.log.sqlite.reader import SqliteLogReader
+from dualbus.runtime.process import run
+
+def serve(settings, stop):
+    log = SqliteLogReader(settings.data)
+    with open(settings.data / "log.db", "r+b") as file:  # behind the pages that the start has read
+        file.seek(1 << 16)
+        file.write(bytes(1 << 20))
+    log.read(0, 100_000)
+
+sys.exit(run("reader", serve))
+"""
+
+
+def test_a_log_that_becomes_unreadable_ends_a_process_with_a_sentence(folder: Path) -> None:
+    with closing(History(folder)) as history:
+        history.commit(20_000)
+    environ = os.environ | {"DUALBUS_DATA": str(folder)}
+    done = subprocess.run([sys.executable, "-c", SERVE], env=environ, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 74, done.stderr
+    assert "A database cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -51,6 +51,27 @@ def test_a_process_manager_is_tested_on_values() -> None:
     assert react(app, given=[PLACED], when=PAID) == [Cancel("unpaid/a")]
 
 
+class Noted(Command):
+    data: Any
+
+    def problems(self) -> Iterator[str]:
+        if not self.data:
+            yield "Data is empty"
+
+
+@pytest.mark.parametrize(("data", "text"), [({1}, "cannot be sent"), ("", "is refused: Data is empty")])
+def test_a_command_that_a_cluster_would_not_execute_fails_the_test(data: Any, text: str) -> None:
+    def note(event: OrderPlaced, past: Past) -> Iterator[Noted | Later]:
+        yield Later(Noted(data=data), after=timedelta(seconds=1)) if data else Noted(data=data)
+
+    def noted(command: Noted, past: Past) -> Iterator[OrderPlaced]:
+        yield PLACED
+
+    noting = App(commands=[noted], reactions=[Reaction("noting", on=[note], since="now")])
+    with pytest.raises(AssertionError, match=text):
+        react(noting, when=PLACED)
+
+
 def test_the_reaction_to_a_refusal_is_tested_on_values() -> None:
     refused = Rejected("too large", code="too_large")
 
