@@ -70,7 +70,9 @@ def make_folder(folder: Path, use: tuple[str, str] = DATA) -> None:
     check_folder(folder, use)
     with usable(folder, use):
         if not _exists(folder):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for missing in reversed([each for each in folder.parents if not each.exists()]):
+                missing.mkdir(mode=0o700, exist_ok=True)  # `parents=True` would have the mode of the umask
+            folder.mkdir(mode=0o700, exist_ok=True)
             sync_folder(folder.parent)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
