@@ -141,6 +141,13 @@ class Sale(TypedDict, total=False):
     level: int
 
 
+class Offer(TypedDict, total=False):
+    day: date
+    price: float
+    id: str
+    span: "Span"
+
+
 @dataclass(frozen=True)
 class Span:
     first: date
@@ -226,6 +233,13 @@ def test_an_answer_is_read_equal(type_: Any, value: Any) -> None:
         (float, Decimal("1.5"), r"Decimal \(a value of type Decimal, read as str\)"),
         (list[float | None], [None, Decimal("1.5")], r"list\[1\] \(a value of type Decimal, read as str\)"),
         (list[Sale], [{"day": DAY}], r"list\[0\]\['day'\] \(a value of type date, read as str\)"),
+        (
+            list[Offer],
+            [{"day": DAY, "price": Decimal("0.1")}],
+            r"list\[0\]\['price'\] \(a value of type Decimal, read as",
+        ),
+        (Offer | None, {"day": DAY, "id": UUID(int=1)}, r"dict\['id'\] \(a value of type UUID, read as str\)"),
+        (dict[str, date], {UUID(int=1): DAY}, r"dict.* \(a value of type UUID, read as str\)"),
         (Page[Sale], {"items": [{"total": Decimal(1)}], "next": None}, r"dict\['items'\]\[0\]\['total'\] \(a value"),
         (dict[str, int], {DAY: 1}, r"dict.* \(a value of type date, read as str\)"),
         (Closed, Closed(side=2), r"cannot be read back \(Closed\.square: extra_forbidden\)"),
@@ -251,10 +265,15 @@ def test_an_answer_that_would_change_on_the_way_is_refused(type_: Any, value: An
         (Columns, {"user_name": "Ada"}, lambda read: read.name == "Ada"),
         (list[Columns], [{"user_name": "Ada", "id": UUID(int=1)}], lambda read: read[0].id == str(UUID(int=1))),
         (Two, {"thePrice": "5"}, lambda read: read.p == 5),
+        (
+            Offer,
+            {"span": {"first": DAY, "pet": {"name": UUID(int=1)}}},
+            lambda read: len(read["span"].pet.name) == 36,
+        ),
         (Iterable[Span], [Span(DAY)], lambda read: list(read) == [Span(DAY)]),
         (Aliased, {"theTime": NOON, "data": b"\xff"}, lambda read: read == Aliased(theTime=NOON, data=b"\xff")),
     ],
-    ids=["model", "list", "aliases", "iterable", "bytes"],
+    ids=["model", "list", "aliases", "inside", "iterable", "bytes"],
 )
 def test_a_row_in_place_of_a_model_is_for_the_model_to_read(
     type_: Any, rows: Any, check: Callable[[Any], bool]

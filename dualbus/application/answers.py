@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin
 
 import typing_extensions
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import CoreConfig, CoreSchema, PydanticCustomError, SchemaValidator, to_json
+from pydantic_core import CoreConfig, CoreSchema, PydanticCustomError, SchemaValidator, core_schema, to_json
 
 from dualbus.application.answer_types import AnswerTypes
 from dualbus.application.causes import cause
@@ -62,8 +62,8 @@ def check_answer(kind: type[Query[Any]], value: Any, data: Any) -> None:
 
     A value of another type than that of the query, such as a row in place of a model, is for the type to convert.
     """
+    _check_json(kind, value)
     if (validator := _validator(kind)) is None:
-        _check_json(kind, value)
         return
     try:
         read = validator.validate_json(to_json(data))
@@ -151,10 +151,14 @@ def _json_validator(kind: type[Query[Any]]) -> SchemaValidator | None:
 
 
 def _with_check(node: Node, copy: Node, config: Config) -> Node:
-    """Return a node that refuses a value with another form in JSON, if the node is for a text or a number."""
-    if node.get("type") not in ("str", "int", "float"):
-        return copy
-    return before(_unchanged, copy)
+    """Return a node that refuses a value with another form in JSON, if the node is for a text or a number.
+
+    A model, a dataclass and a function read values by their own rules, and may change the values that they read.
+    """
+    kind = str(node.get("type"))
+    if kind in ("model", "dataclass") or kind.startswith("function-"):
+        return cast("Node", core_schema.any_schema(ref=node.get("ref")))
+    return before(_unchanged, copy) if kind in ("str", "int", "float") else copy
 
 
 def _unchanged(value: Any) -> Any:
