@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 from typing_extensions import TypedDict
 
-from dualbus import App, Page, Query, ReadOnlyTables
+from dualbus import App, HandlerError, Page, Query, ReadOnlyTables
 from dualbus.application.answers import ChangedAnswer
 from dualbus.log.latest import LatestLog
 from dualbus.protocol.codec import unpack
@@ -80,8 +80,11 @@ class Open(Animal):
         return len(self.name)
 
 
+Loud = Annotated[str, AfterValidator(lambda text: text + "!")]
+
+
 class Shouted(BaseModel):
-    word: Annotated[str, AfterValidator(lambda text: text + "!")]
+    word: Loud
     masked: Annotated[str, PlainSerializer(lambda text: "****")] = "****"
 
 
@@ -139,6 +142,10 @@ class Sale(TypedDict, total=False):
     total: float
     note: Any
     level: int
+
+
+class Stock(TypedDict):
+    left: Annotated[int, Field(ge=0)]
 
 
 class Offer(TypedDict, total=False):
@@ -270,10 +277,11 @@ def test_an_answer_that_would_change_on_the_way_is_refused(type_: Any, value: An
             {"span": {"first": DAY, "pet": {"name": UUID(int=1)}}},
             lambda read: len(read["span"].pet.name) == 36,
         ),
+        (list[Loud], ["a"], lambda read: read == ["a!"]),
         (Iterable[Span], [Span(DAY)], lambda read: list(read) == [Span(DAY)]),
         (Aliased, {"theTime": NOON, "data": b"\xff"}, lambda read: read == Aliased(theTime=NOON, data=b"\xff")),
     ],
-    ids=["model", "list", "aliases", "inside", "iterable", "bytes"],
+    ids=["model", "list", "aliases", "inside", "function", "iterable", "bytes"],
 )
 def test_a_row_in_place_of_a_model_is_for_the_model_to_read(
     type_: Any, rows: Any, check: Callable[[Any], bool]
@@ -299,6 +307,14 @@ def test_a_value_of_any_type_and_a_sequence_have_their_form_in_json(type_: Any, 
     app, query = returning(type_, value)
 
     assert answer(app, when=query) == read
+
+
+@pytest.mark.parametrize("value", [[{"left": 1}, {"left": -1}], [{"left": 1}, {}]], ids=["rule", "missing"])
+def test_an_answer_that_breaks_a_rule_of_its_type_is_no_answer_for_the_client(value: Any) -> None:
+    app, query = returning(list[Stock], value)
+
+    with pytest.raises(HandlerError, match="The answer to Find is not of its type"):
+        answer(app, when=query)
 
 
 T = TypeVar("T")
