@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import IntEnum
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, NotRequired, Self
 from uuid import UUID
 
 import pytest
@@ -20,9 +20,10 @@ from pydantic import (
     PrivateAttr,
     computed_field,
     model_validator,
+    with_config,
 )
 from pydantic.dataclasses import dataclass
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, TypeVar
 
 from dualbus import App, HandlerError, Page, Query, ReadOnlyTables
 from dualbus.application.answers import ChangedAnswer
@@ -155,6 +156,55 @@ class Offer(TypedDict, total=False):
     span: "Span"
 
 
+class Tree(TypedDict):
+    name: str
+    below: "list[Tree]"
+
+
+class Family(TypedDict, total=False):
+    born: date
+    parent: "Family | None"
+    children: "list[Family]"
+
+
+@with_config(ConfigDict(extra="allow"))
+class OpenOffer(TypedDict):
+    day: date
+
+
+V = TypeVar("V")
+W = TypeVar("W", default=date)
+
+
+class Box(TypedDict, Generic[V]):
+    content: V
+
+
+class DateBox(Box[date]):
+    weight: int
+
+
+class Crate(Box[list[V]], Generic[V]):
+    lid: V
+    inner: NotRequired[Box[Decimal]]
+
+
+class DecimalCrate(Crate[Decimal]):
+    pass
+
+
+class AnimalPage(Page[Animal]):
+    total: int
+
+
+class Kept(Query[W], Generic[W]):
+    pass
+
+
+class KeptDate(Kept):
+    pass
+
+
 @dataclass(frozen=True)
 class Span:
     first: date
@@ -208,6 +258,13 @@ def returning(type_: Any, value: Any) -> tuple[App, Query[Any]]:
         (PurePosixPath, PurePosixPath("a/b")),
         (IPv4Address, IPv4Address("10.0.0.1")),
         (AnyUrl, AnyUrl("https://example.org/a")),
+        (AnimalPage, {"items": [Animal(name="a")], "next": None, "total": 1}),
+        (list[DateBox], [{"content": DAY, "weight": 1}]),
+        (DecimalCrate, {"content": [Decimal("0.1")], "lid": Decimal(1), "inner": {"content": Decimal("1.0")}}),
+        (Crate[date], {"content": [DAY], "lid": DAY}),
+        (Tree, {"name": "a", "below": [{"name": "b", "below": []}]}),
+        (Family, {"born": DAY, "parent": {"born": DAY, "parent": None}, "children": [{"born": DAY}]}),
+        (OpenOffer, {"day": DAY, "note": "a"}),
     ],
     ids=str,
 )
@@ -354,6 +411,14 @@ def test_the_answer_to_a_generic_query_has_the_types_of_its_arguments() -> None:
 
     assert answer(app, when=ListDated()) == [{"day": DAY}]
     assert answer(app, when=ListPages()) == [{"items": [{"day": DAY}], "next": None}]
+
+
+def kept_date(query: KeptDate, tables: ReadOnlyTables) -> Any:
+    return DAY
+
+
+def test_the_answer_to_a_query_without_an_argument_has_the_default_of_its_type_variable() -> None:
+    assert answer(App(queries=[kept_date]), when=KeptDate()) == DAY
 
 
 def test_a_query_bus_aborts_a_query_whose_answer_would_change() -> None:
