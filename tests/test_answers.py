@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Generic, Literal, NotRequired, Self
@@ -38,6 +38,18 @@ from dualbus.testing import answer
 
 class Level(IntEnum):
     HIGH = 42
+
+
+class Tone(StrEnum):
+    RED = "red"
+
+
+class Marked(BaseModel):
+    mark: Any
+
+
+class Painted(BaseModel):
+    paints: dict[Tone | str, int]
 
 
 class Two(BaseModel):
@@ -290,6 +302,12 @@ def test_an_answer_is_read_equal(type_: Any, value: Any) -> None:
         (set[int] | list[Free], [Free(level=Level.HIGH)], r"list\[0\].level"),
         (Free, Free(anything=DAY), r"Free\.anything \(a value of type date, read as str\)"),
         (Free | None, Free(level=Level.HIGH), r"Free\.level \(a value of type Level, read as int\)"),
+        (Marked, Marked(mark=Level.HIGH), r"Marked\.mark \(a value of type Level, read as int\)"),
+        (
+            Painted,
+            Painted(paints={Tone.RED: 1}),
+            r"Painted\.paints\[<Tone\.RED: 'red'>\] \(a key of type Tone, read as str\)",
+        ),
         (Counted, Counted(count=1), r"Counted\.count\."),
         (Noted, noted(), r"when it is read back: Noted\."),
         (Span, Span(DAY, Dog(name="a", breed="b")), r"Span\.pet"),
