@@ -431,7 +431,7 @@ def test_the_answer_to_a_generic_query_has_the_types_of_its_arguments() -> None:
     assert answer(app, when=ListPages()) == [{"items": [{"day": DAY}], "next": None}]
 
 
-def kept_date(query: KeptDate, tables: ReadOnlyTables) -> Any:
+def kept_date(query: KeptDate, tables: ReadOnlyTables) -> date:
     return DAY
 
 
