@@ -227,8 +227,11 @@ def _scope(layers: list[Function]) -> dict[str, Any]:
     """Return the names of the modules of all layers: those of the decorated function hide those of its decorator."""
     scope: dict[str, Any] = {}
     for layer in layers:
-        plain = layer.func if isinstance(layer, partial) else layer
-        scope |= getattr(plain, "__globals__", None) or vars(sys.modules[type(plain).__module__])
+        plain: Any = layer.func if isinstance(layer, partial) else layer
+        called = (
+            plain if hasattr(plain, "__globals__") else type(plain).__call__
+        )  # of the class or a base of the class
+        scope |= getattr(called, "__globals__", None) or vars(sys.modules[type(plain).__module__])
     return scope
 
 
