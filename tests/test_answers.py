@@ -14,6 +14,7 @@ from pydantic import (
     AfterValidator,
     AnyUrl,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -50,6 +51,29 @@ class Marked(BaseModel):
 
 class Painted(BaseModel):
     paints: dict[Tone | str, int]
+
+
+def european(day: date) -> str:
+    return day.strftime("%d.%m.%Y")
+
+
+def from_european(text: Any) -> Any:
+    return datetime.strptime(text, "%d.%m.%Y").date() if isinstance(text, str) else text
+
+
+EuropeanDate = Annotated[date, PlainSerializer(european, when_used="json"), BeforeValidator(from_european)]
+
+
+class European(BaseModel):
+    day: EuropeanDate
+    end: EuropeanDate | None = None
+    price: Decimal = Decimal("0.10")
+    at: datetime | None = None
+    data: bytes = b""
+
+
+class Invoice(BaseModel):
+    parts: list[European]
 
 
 class Two(BaseModel):
@@ -277,6 +301,7 @@ def returning(type_: Any, value: Any) -> tuple[App, Query[Any]]:
         (Tree, {"name": "a", "below": [{"name": "b", "below": []}]}),
         (Family, {"born": DAY, "parent": {"born": DAY, "parent": None}, "children": [{"born": DAY}]}),
         (OpenOffer, {"day": DAY, "note": "a"}),
+        (Invoice, Invoice(parts=[European(day=DAY, at=NOON, data=b"\xff")])),
     ],
     ids=str,
 )
@@ -374,6 +399,11 @@ def test_a_row_in_place_of_a_model_is_for_the_model_to_read(
         (dict[str, Any], Animal(name="a"), {"name": "a"}),
         (Sale | None, Span(DAY), {"first": "2026-01-31", "pet": None}),
         (Any, Decimal("0.10"), "0.10"),
+        (
+            Any,
+            European(day=DAY, at=NOON, data=b"\xff"),
+            {"day": "31.01.2026", "end": None, "price": "0.10", "at": "2026-01-31T12:00:00.000000Z", "data": "_w=="},
+        ),
         (list[list[int]], [(1, True)], [[1, True]]),
     ],
     ids=str,
