@@ -39,7 +39,7 @@ from dualbus.application.event_json import shown, tags
 from dualbus.application.loader import load
 from dualbus.application.schemas import OF_MEMBER
 from dualbus.runtime.errors import ConfigError
-from dualbus.testing import decide
+from dualbus.testing import answer, decide
 
 THING = Tag("thing")
 
@@ -727,12 +727,24 @@ class AskLater(Query["Later"]):
     pass
 
 
+class AskNode(Query["list[Node] | None"]):
+    pass
+
+
 class Later(BaseModel):
     number: int
 
 
-def ask_later(query: AskLater, tables: ReadOnlyTables) -> Any:
+class Node(BaseModel):
+    number: int
+
+
+def ask_later(query: AskLater, tables: ReadOnlyTables) -> Later:
     return Later(number=1)
+
+
+def ask_node(query: AskNode, tables: ReadOnlyTables) -> list[Node]:
+    return [Node(number=2)]
 
 
 Endless = TypeAliasType("Endless", "dict[str, Endless] | int")
@@ -829,9 +841,18 @@ def test_no_message_and_no_answer_has_a_member_that_is_not_read_back() -> None:
     ]
 
 
-def test_the_class_of_an_answer_is_defined_before_the_query() -> None:
-    assert mistakes(queries=[ask_later]) == [
-        "AskLater is a Query of a class that is not defined before it: define the class of its answer first."
+def test_a_query_may_name_the_class_of_its_answer_by_a_text() -> None:
+    app = made(queries=[ask_later, ask_node])
+
+    assert answer(app, when=AskLater()) == Later(number=1)
+    assert answer(app, when=AskNode()) == [Node(number=2)]
+    assert mistakes(queries=[answering("Later", Node)]) == ["ask_typed returns Node, but AskTyped is a Query[Later]."]
+
+
+@pytest.mark.parametrize("text", ["Missing", "list[Missing] | None"])
+def test_the_class_of_an_answer_is_defined_before_the_query(text: str) -> None:
+    assert mistakes(queries=[answering(text, Later)]) == [
+        "AskTyped is a Query of a class that is not defined before it: define the class of its answer first."
     ]
 
 
