@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, NotRequired, Self
 from uuid import UUID
 
 import pytest
@@ -14,17 +14,19 @@ from pydantic import (
     AfterValidator,
     AnyUrl,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
     PrivateAttr,
     computed_field,
     model_validator,
+    with_config,
 )
 from pydantic.dataclasses import dataclass
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, TypeVar
 
-from dualbus import App, Page, Query, ReadOnlyTables
+from dualbus import App, HandlerError, Page, Query, ReadOnlyTables
 from dualbus.application.answers import ChangedAnswer
 from dualbus.log.latest import LatestLog
 from dualbus.protocol.codec import unpack
@@ -37,6 +39,41 @@ from dualbus.testing import answer
 
 class Level(IntEnum):
     HIGH = 42
+
+
+class Tone(StrEnum):
+    RED = "red"
+
+
+class Marked(BaseModel):
+    mark: Any
+
+
+class Painted(BaseModel):
+    paints: dict[Tone | str, int]
+
+
+def european(day: date) -> str:
+    return day.strftime("%d.%m.%Y")
+
+
+def from_european(text: Any) -> Any:
+    return datetime.strptime(text, "%d.%m.%Y").date() if isinstance(text, str) else text
+
+
+EuropeanDate = Annotated[date, PlainSerializer(european, when_used="json"), BeforeValidator(from_european)]
+
+
+class European(BaseModel):
+    day: EuropeanDate
+    end: EuropeanDate | None = None
+    price: Decimal = Decimal("0.10")
+    at: datetime | None = None
+    data: bytes = b""
+
+
+class Invoice(BaseModel):
+    parts: list[European]
 
 
 class Two(BaseModel):
@@ -80,8 +117,11 @@ class Open(Animal):
         return len(self.name)
 
 
+Loud = Annotated[str, AfterValidator(lambda text: text + "!")]
+
+
 class Shouted(BaseModel):
-    word: Annotated[str, AfterValidator(lambda text: text + "!")]
+    word: Loud
     masked: Annotated[str, PlainSerializer(lambda text: "****")] = "****"
 
 
@@ -141,6 +181,66 @@ class Sale(TypedDict, total=False):
     level: int
 
 
+class Stock(TypedDict):
+    left: Annotated[int, Field(ge=0)]
+
+
+class Offer(TypedDict, total=False):
+    day: date
+    price: float
+    id: str
+    span: "Span"
+
+
+class Tree(TypedDict):
+    name: str
+    below: "list[Tree]"
+
+
+class Family(TypedDict, total=False):
+    born: date
+    parent: "Family | None"
+    children: "list[Family]"
+
+
+@with_config(ConfigDict(extra="allow"))
+class OpenOffer(TypedDict):
+    day: date
+
+
+V = TypeVar("V")
+W = TypeVar("W", default=date)
+
+
+class Box(TypedDict, Generic[V]):
+    content: V
+
+
+class DateBox(Box[date]):
+    weight: int
+
+
+class Crate(Box[list[V]], Generic[V]):
+    lid: V
+    inner: NotRequired[Box[Decimal]]
+
+
+class DecimalCrate(Crate[Decimal]):
+    pass
+
+
+class AnimalPage(Page[Animal]):
+    total: int
+
+
+class Kept(Query[W], Generic[W]):
+    pass
+
+
+class KeptDate(Kept):
+    pass
+
+
 @dataclass(frozen=True)
 class Span:
     first: date
@@ -194,6 +294,14 @@ def returning(type_: Any, value: Any) -> tuple[App, Query[Any]]:
         (PurePosixPath, PurePosixPath("a/b")),
         (IPv4Address, IPv4Address("10.0.0.1")),
         (AnyUrl, AnyUrl("https://example.org/a")),
+        (AnimalPage, {"items": [Animal(name="a")], "next": None, "total": 1}),
+        (list[DateBox], [{"content": DAY, "weight": 1}]),
+        (DecimalCrate, {"content": [Decimal("0.1")], "lid": Decimal(1), "inner": {"content": Decimal("1.0")}}),
+        (Crate[date], {"content": [DAY], "lid": DAY}),
+        (Tree, {"name": "a", "below": [{"name": "b", "below": []}]}),
+        (Family, {"born": DAY, "parent": {"born": DAY, "parent": None}, "children": [{"born": DAY}]}),
+        (OpenOffer, {"day": DAY, "note": "a"}),
+        (Invoice, Invoice(parts=[European(day=DAY, at=NOON, data=b"\xff")])),
     ],
     ids=str,
 )
@@ -219,6 +327,12 @@ def test_an_answer_is_read_equal(type_: Any, value: Any) -> None:
         (set[int] | list[Free], [Free(level=Level.HIGH)], r"list\[0\].level"),
         (Free, Free(anything=DAY), r"Free\.anything \(a value of type date, read as str\)"),
         (Free | None, Free(level=Level.HIGH), r"Free\.level \(a value of type Level, read as int\)"),
+        (Marked, Marked(mark=Level.HIGH), r"Marked\.mark \(a value of type Level, read as int\)"),
+        (
+            Painted,
+            Painted(paints={Tone.RED: 1}),
+            r"Painted\.paints\[<Tone\.RED: 'red'>\] \(a key of type Tone, read as str\)",
+        ),
         (Counted, Counted(count=1), r"Counted\.count\."),
         (Noted, noted(), r"when it is read back: Noted\."),
         (Span, Span(DAY, Dog(name="a", breed="b")), r"Span\.pet"),
@@ -226,6 +340,13 @@ def test_an_answer_is_read_equal(type_: Any, value: Any) -> None:
         (float, Decimal("1.5"), r"Decimal \(a value of type Decimal, read as str\)"),
         (list[float | None], [None, Decimal("1.5")], r"list\[1\] \(a value of type Decimal, read as str\)"),
         (list[Sale], [{"day": DAY}], r"list\[0\]\['day'\] \(a value of type date, read as str\)"),
+        (
+            list[Offer],
+            [{"day": DAY, "price": Decimal("0.1")}],
+            r"list\[0\]\['price'\] \(a value of type Decimal, read as",
+        ),
+        (Offer | None, {"day": DAY, "id": UUID(int=1)}, r"dict\['id'\] \(a value of type UUID, read as str\)"),
+        (dict[str, date], {UUID(int=1): DAY}, r"dict.* \(a value of type UUID, read as str\)"),
         (Page[Sale], {"items": [{"total": Decimal(1)}], "next": None}, r"dict\['items'\]\[0\]\['total'\] \(a value"),
         (dict[str, int], {DAY: 1}, r"dict.* \(a value of type date, read as str\)"),
         (Closed, Closed(side=2), r"cannot be read back \(Closed\.square: extra_forbidden\)"),
@@ -251,10 +372,16 @@ def test_an_answer_that_would_change_on_the_way_is_refused(type_: Any, value: An
         (Columns, {"user_name": "Ada"}, lambda read: read.name == "Ada"),
         (list[Columns], [{"user_name": "Ada", "id": UUID(int=1)}], lambda read: read[0].id == str(UUID(int=1))),
         (Two, {"thePrice": "5"}, lambda read: read.p == 5),
+        (
+            Offer,
+            {"span": {"first": DAY, "pet": {"name": UUID(int=1)}}},
+            lambda read: len(read["span"].pet.name) == 36,
+        ),
+        (list[Loud], ["a"], lambda read: read == ["a!"]),
         (Iterable[Span], [Span(DAY)], lambda read: list(read) == [Span(DAY)]),
         (Aliased, {"theTime": NOON, "data": b"\xff"}, lambda read: read == Aliased(theTime=NOON, data=b"\xff")),
     ],
-    ids=["model", "list", "aliases", "iterable", "bytes"],
+    ids=["model", "list", "aliases", "inside", "function", "iterable", "bytes"],
 )
 def test_a_row_in_place_of_a_model_is_for_the_model_to_read(
     type_: Any, rows: Any, check: Callable[[Any], bool]
@@ -272,6 +399,11 @@ def test_a_row_in_place_of_a_model_is_for_the_model_to_read(
         (dict[str, Any], Animal(name="a"), {"name": "a"}),
         (Sale | None, Span(DAY), {"first": "2026-01-31", "pet": None}),
         (Any, Decimal("0.10"), "0.10"),
+        (
+            Any,
+            European(day=DAY, at=NOON, data=b"\xff"),
+            {"day": "31.01.2026", "end": None, "price": "0.10", "at": "2026-01-31T12:00:00.000000Z", "data": "_w=="},
+        ),
         (list[list[int]], [(1, True)], [[1, True]]),
     ],
     ids=str,
@@ -280,6 +412,14 @@ def test_a_value_of_any_type_and_a_sequence_have_their_form_in_json(type_: Any, 
     app, query = returning(type_, value)
 
     assert answer(app, when=query) == read
+
+
+@pytest.mark.parametrize("value", [[{"left": 1}, {"left": -1}], [{"left": 1}, {}]], ids=["rule", "missing"])
+def test_an_answer_that_breaks_a_rule_of_its_type_is_no_answer_for_the_client(value: Any) -> None:
+    app, query = returning(list[Stock], value)
+
+    with pytest.raises(HandlerError, match="The answer to Find is not of its type"):
+        answer(app, when=query)
 
 
 T = TypeVar("T")
@@ -319,6 +459,14 @@ def test_the_answer_to_a_generic_query_has_the_types_of_its_arguments() -> None:
 
     assert answer(app, when=ListDated()) == [{"day": DAY}]
     assert answer(app, when=ListPages()) == [{"items": [{"day": DAY}], "next": None}]
+
+
+def kept_date(query: KeptDate, tables: ReadOnlyTables) -> date:
+    return DAY
+
+
+def test_the_answer_to_a_query_without_an_argument_has_the_default_of_its_type_variable() -> None:
+    assert answer(App(queries=[kept_date]), when=KeptDate()) == DAY
 
 
 def test_a_query_bus_aborts_a_query_whose_answer_would_change() -> None:

@@ -1,9 +1,10 @@
 """The table of an application: right as a whole, or every mistake in it said at once."""
 
 import functools
+import re
 import sys
 import typing
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import date, datetime
@@ -33,12 +34,12 @@ from pydantic import (
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypeAliasType, TypedDict
 
-from dualbus import App, Command, Event, Past, Private, Projection, Query, ReadOnlyTables, Recorded, Tables, Tag
+from dualbus import App, Command, Event, Page, Past, Private, Projection, Query, ReadOnlyTables, Recorded, Tables, Tag
 from dualbus.application.event_json import shown, tags
 from dualbus.application.loader import load
 from dualbus.application.schemas import OF_MEMBER
 from dualbus.runtime.errors import ConfigError
-from dualbus.testing import decide
+from dualbus.testing import answer, decide
 
 THING = Tag("thing")
 
@@ -726,12 +727,92 @@ class AskLater(Query["Later"]):
     pass
 
 
+class AskNode(Query["list[Node] | None"]):
+    pass
+
+
 class Later(BaseModel):
     number: int
 
 
-def ask_later(query: AskLater, tables: ReadOnlyTables) -> Any:
+class Node(BaseModel):
+    number: int
+
+
+def ask_later(query: AskLater, tables: ReadOnlyTables) -> Later:
     return Later(number=1)
+
+
+def ask_node(query: AskNode, tables: ReadOnlyTables) -> list[Node]:
+    return [Node(number=2)]
+
+
+Endless = TypeAliasType("Endless", "dict[str, Endless] | int")
+
+
+class Titled(TypedDict):
+    title: str
+
+
+class Dated(Titled):
+    day: date
+
+
+def answering(declared: Any, returned: Any) -> Any:
+    """Return a query function with a return annotation, for a query with an answer of the declared type."""
+
+    class AskTyped(Query[declared]):
+        pass
+
+    def ask_typed(query: AskTyped, tables: ReadOnlyTables) -> Any: ...
+
+    ask_typed.__annotations__ |= {"query": AskTyped, "return": returned}
+    return ask_typed
+
+
+@pytest.mark.parametrize(
+    ("declared", "returned"),
+    [
+        (typing.List[str], list[str]),  # noqa: UP006 - as it is written in older code
+        (typing.Dict[str, Any], dict[str, int]),  # noqa: UP006
+        (typing.Tuple, tuple[int, str]),  # noqa: UP006
+        (typing.Pattern, re.Pattern[str]),
+        (int | None, int),
+        (Sequence[int], list[int]),
+        (float, int),
+        (BaseModel, Later),
+        (Page[Titled], Page[Dated]),
+        (Annotated[int, Field(ge=0)], int),
+        (TypeVar("T"), int),
+        (Endless, Endless),
+        (None, None),
+        (int, typing.NoReturn),
+        ("int", int),
+    ],
+    ids=str,
+)
+def test_a_query_function_may_return_a_narrower_type_than_its_query(declared: Any, returned: Any) -> None:
+    assert made(queries=[answering(declared, returned)]).answers
+
+
+@pytest.mark.parametrize(
+    ("declared", "returned"),
+    [
+        (int, int | None),
+        (list[int], list[str]),
+        (list[int], Sequence[int]),
+        (Page[Later], Page[Titled]),
+        (Dated, Titled),
+        (Titled, dict[str, str]),
+        (Later, BaseModel),
+        (None, int),
+        (str, None),
+    ],
+    ids=str,
+)
+def test_a_query_function_may_not_return_another_type_than_its_query(declared: Any, returned: Any) -> None:
+    [mistake] = mistakes(queries=[answering(declared, returned)])
+    assert re.match(r"ask_typed returns .*, but AskTyped is a Query\[", mistake)
 
 
 class Shaded(BaseModel):
@@ -760,9 +841,18 @@ def test_no_message_and_no_answer_has_a_member_that_is_not_read_back() -> None:
     ]
 
 
-def test_the_class_of_an_answer_is_defined_before_the_query() -> None:
-    assert mistakes(queries=[ask_later]) == [
-        "AskLater is a Query of a class that is not defined before it: define the class of its answer first."
+def test_a_query_may_name_the_class_of_its_answer_by_a_text() -> None:
+    app = made(queries=[ask_later, ask_node])
+
+    assert answer(app, when=AskLater()) == Later(number=1)
+    assert answer(app, when=AskNode()) == [Node(number=2)]
+    assert mistakes(queries=[answering("Later", Node)]) == ["ask_typed returns Node, but AskTyped is a Query[Later]."]
+
+
+@pytest.mark.parametrize("text", ["Missing", "list[Missing] | None"])
+def test_the_class_of_an_answer_is_defined_before_the_query(text: str) -> None:
+    assert mistakes(queries=[answering(text, Later)]) == [
+        "AskTyped is a Query of a class that is not defined before it: define the class of its answer first."
     ]
 
 

@@ -2,7 +2,7 @@
 
 from datetime import date
 from enum import IntEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from pydantic import ConfigDict, Field, PrivateAttr, field_serializer
@@ -45,6 +45,11 @@ class Unsure(Event):
     number: float | int = 0
 
 
+class Free(Event):
+    anything: Any = None
+    levels: dict[str, object] = Field(default_factory=dict)
+
+
 class Noted(Event):
     _note: str = PrivateAttr("")
 
@@ -71,8 +76,10 @@ def noted() -> Noted:
         (noted(), "its private attributes"),
         (Extended(day=date(2026, 1, 31)), "day"),
         (Unsure(level=Level.HIGH), "level"),
+        (Free(anything=[Level.HIGH]), "anything"),
+        (Free(levels={"a": Level.HIGH}), "levels"),
     ],
-    ids=["private", "extra", "union"],
+    ids=["private", "extra", "union", "any", "object"],
 )
 def test_the_sentence_about_a_changed_event_names_the_place(event: Event, place: str) -> None:
     with pytest.raises(WireError, match=rf"is not the same when it is read back: {place}\."):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -100,6 +100,18 @@ class Unsure(Command):
     numbers: list[set[int] | frozenset[int]] = Field(default_factory=list)
 
 
+class Tone(StrEnum):
+    RED = "red"
+
+
+class Free(Command):
+    anything: Any = None
+
+
+class Mixed(Command):
+    paints: dict[Tone | str, int]
+
+
 class Noted(Command):
     day: date | None = None
     _note: str = PrivateAttr("")
@@ -120,6 +132,8 @@ def noted() -> Noted:
         ByName(price=3),
         Ruled(low=1),
         Unsure(level=42, numbers=[{1}]),
+        Free(anything={"red": [1.0, 1, True]}),
+        Mixed(paints={"blue": 1}),
         Plain(anything={"a": [1, "2", None]}),
         Plain(text_first="0.10"),
         Plain(pets=[Animal(name="a")]),
@@ -148,6 +162,9 @@ def test_a_message_is_sent_with_equal_values(message: Message) -> None:
         (Plain(hidden=7), "read back: hidden."),
         (Unsure(level=Level.HIGH), "read back: level."),
         (Unsure(numbers=[{1}, frozenset({1})]), "read back: numbers."),
+        (Free(anything=Level.HIGH), "Free is not the same when it is read back: anything."),
+        (Free(anything=[{"red": Tone.RED}]), "read back: anything."),
+        (Mixed(paints={Tone.RED: 1}), "Mixed is not the same when it is read back: paints."),
         (noted(), "read back: its private attributes."),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -1,15 +1,10 @@
 """Answers as the type of the query: `Query[User | None]` is answered with a User, or None."""
 
-import typing
-from collections.abc import Iterator
-from enum import Enum
 from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, cast, get_args, get_origin
+from typing import Any, cast
 
-import typing_extensions
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import CoreConfig, CoreSchema, PydanticCustomError, SchemaValidator, to_json
+from pydantic_core import CoreConfig, CoreSchema, PydanticCustomError, SchemaValidator, core_schema, to_json
 
 from dualbus.application.answer_types import AnswerTypes
 from dualbus.application.causes import cause
@@ -17,12 +12,19 @@ from dualbus.application.equality import difference, hides_types
 from dualbus.application.errors import HandlerError
 from dualbus.application.forms import json_form
 from dualbus.application.messages import Query, R, result_type
-from dualbus.application.schemas import OF_MEMBER, Config, Node, before, changed, holds, is_plain_member, validator_of
-from dualbus.application.tags import plain_type
+from dualbus.application.schemas import (
+    OF_MEMBER,
+    Config,
+    Node,
+    before,
+    changed,
+    holds,
+    is_json,
+    is_plain_member,
+    validator_of,
+)
 from dualbus.protocol.codes import WireError
 from dualbus.runtime.errors import application_errors
-
-_JSON_TYPES = (str, int, float, NoneType, dict, list)  # not bool: a column of SQLite has 0 and 1
 
 _BASE64 = CoreConfig(val_json_bytes="base64")
 _OTHER = object()
@@ -62,8 +64,8 @@ def check_answer(kind: type[Query[Any]], value: Any, data: Any) -> None:
 
     A value of another type than that of the query, such as a row in place of a model, is for the type to convert.
     """
+    _check_json(kind, value)
     if (validator := _validator(kind)) is None:
-        _check_json(kind, value)
         return
     try:
         read = validator.validate_json(to_json(data))
@@ -138,10 +140,8 @@ def _places(error: ValidationError) -> str:
 @cache
 def _validator(kind: type[Query[Any]]) -> SchemaValidator | None:
     """Return the validator of an answer's data; None if JSON has the values of the type."""
-    result = result_type(kind)
-    if result is Any or all(map(_is_json, _leaves(result))):
-        return None
-    return validator_of(changed(_schema(kind), _with_base64), _BASE64)
+    schema = _schema(kind)
+    return None if is_json(schema) else validator_of(changed(schema, _with_base64), _BASE64)
 
 
 @cache
@@ -151,10 +151,14 @@ def _json_validator(kind: type[Query[Any]]) -> SchemaValidator | None:
 
 
 def _with_check(node: Node, copy: Node, config: Config) -> Node:
-    """Return a node that refuses a value with another form in JSON, if the node is for a text or a number."""
-    if node.get("type") not in ("str", "int", "float"):
-        return copy
-    return before(_unchanged, copy)
+    """Return a node that refuses a value with another form in JSON, if the node is for a text or a number.
+
+    A model, a dataclass and a function read values by their own rules, and may change the values that they read.
+    """
+    kind = str(node.get("type"))
+    if kind in ("model", "dataclass") or kind.startswith("function-"):
+        return cast("Node", core_schema.any_schema(ref=node.get("ref")))
+    return before(_unchanged, copy) if kind in ("str", "int", "float") else copy
 
 
 def _unchanged(value: Any) -> Any:
@@ -187,29 +191,6 @@ def _with_base64(node: Node, copy: Node, config: Config) -> Node:
     if node.get("type") in ("model", "dataclass", "typed-dict"):
         return {**copy, "config": {**node.get("config", {}), **_BASE64}}
     return copy
-
-
-def _leaves(annotation: Any) -> Iterator[Any]:
-    """Yield the classes in an annotation, and the classes of the fields of its TypedDicts."""
-    annotation = plain_type(annotation)
-    origin = get_origin(annotation) or annotation
-    if typing_extensions.is_typeddict(origin):
-        for part in (*typing.get_type_hints(origin).values(), *get_args(annotation)):
-            yield from _leaves(part)
-    elif origin is Literal:
-        yield from (type(value) if isinstance(value, Enum) else str for value in get_args(annotation))
-    elif parts := get_args(annotation):
-        for part in parts:
-            yield from _leaves(part)
-        yield origin
-        if origin is dict and plain_type(parts[0]) not in (str, Any):
-            yield object  # the keys of JSON are text
-    else:
-        yield annotation
-
-
-def _is_json(kind: Any) -> bool:
-    return kind in (*_JSON_TYPES, Any, Union, UnionType) or isinstance(kind, typing.TypeVar)
 
 
 def answer_mistake(kind: type[Query[Any]]) -> str:

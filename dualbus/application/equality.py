@@ -14,18 +14,18 @@ from dualbus.application.schemas import holds
 
 def hides_types(schema: Any) -> bool:
     """Return whether two values of a core schema may be equal and of different types: a member of IntEnum | int."""
-    return holds(schema, lambda node: node.get("type") == "union")
+    return holds(schema, lambda node: node.get("type") in ("any", "union"))
 
 
 def same(message: BaseModel, read: BaseModel) -> bool:
-    """Return whether a message is equal to the message read back, and has values of the same types in unions."""
-    if message == read and not _has_unions(type(message)):
+    """Return whether a message is equal to the message read back, and has values of the same types."""
+    if message == read and not _hides_types(type(message)):
         return True
     return difference(message, read) is None
 
 
 @cache
-def _has_unions(kind: type[BaseModel]) -> bool:
+def _hides_types(kind: type[BaseModel]) -> bool:
     return hides_types(kind.__pydantic_core_schema__)
 
 
@@ -43,6 +43,11 @@ def difference(value: Any, read: Any) -> str | None:
     kind = type(value)
     if kind is not type(read):
         return f" (a value of type {kind.__name__}, read as {type(read).__name__})"
+    if isinstance(value, dict):
+        keys = {key: type(key) for key in read}
+        for key in value:
+            if keys.get(key, type(key)) is not type(key):
+                return f"[{key!r}] (a key of type {type(key).__name__}, read as {keys[key].__name__})"
     parts, others = dict(_parts(value)), dict(_parts(read))
     for name, part in parts.items():
         if name in others and (inner := difference(part, others[name])) is not None:

@@ -17,9 +17,10 @@ from uuid import UUID
 from pydantic import AnyUrl, BaseModel
 from pydantic_core import SchemaSerializer, to_jsonable_python
 
-from dualbus.application.schemas import Config, Node, changed, serializer_of
+from dualbus.application.schemas import Change, Config, Node, changed, serializer_of
 
 _TEXTS = (Decimal, UUID, PurePath, IPv4Address, IPv6Address, AnyUrl)
+_ALWAYS = {"json": "always", "json-unless-none": "unless-none"}
 _PLAIN = (str, int, float, bool, NoneType)
 
 
@@ -34,7 +35,10 @@ def json_form(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return list(map(json_form, value))
     if isinstance(value, BaseModel):
-        return json_form(value.model_dump(by_alias=True))
+        serializer = _answer_serializer(type(value))
+        return json_form(
+            serializer.to_python(value, by_alias=True) if serializer else value.model_dump(by_alias=True)
+        )
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: json_form(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, bytes):
@@ -64,17 +68,34 @@ def request_form(value: Any) -> Any:
 
 def read_form(model: BaseModel) -> Any:
     """Return the JSON form of a model under the names that its class reads, also if the class writes other names."""
-    if (serializer := _serializer(type(model))) is None:
+    if (serializer := _request_serializer(type(model))) is None:
         return model.model_dump(mode="json", by_alias=True, round_trip=True)
     return serializer.to_python(model, mode="json", by_alias=True, round_trip=True)
 
 
 @cache
-def _serializer(kind: type[BaseModel]) -> SchemaSerializer | None:
+def _request_serializer(kind: type[BaseModel]) -> SchemaSerializer | None:
     """Return the serializer with the names that a class reads; None if these are the names that the class writes."""
+    return _serializer(kind, _with_read_name)
+
+
+@cache
+def _answer_serializer(kind: type[BaseModel]) -> SchemaSerializer | None:
+    """Return the serializer that calls a class's own functions for JSON; None if the class has no such functions."""
+    return _serializer(kind, _with_functions_for_json)
+
+
+def _serializer(kind: type[BaseModel], change: Change) -> SchemaSerializer | None:
     schema = kind.__pydantic_core_schema__
-    renamed = changed(schema, _with_read_name)
-    return None if renamed == schema else serializer_of(renamed)
+    own = changed(schema, change)
+    return None if own == schema else serializer_of(own)
+
+
+def _with_functions_for_json(node: Node, copy: Node, config: Config) -> Node:
+    """Return a node whose function for JSON is always called: an answer has forms of its own for all other values."""
+    function = node.get("serialization", {})
+    when = _ALWAYS.get(function.get("when_used"))
+    return {**copy, "serialization": {**function, "when_used": when}} if when else copy
 
 
 def _with_read_name(node: Node, copy: Node, config: Config) -> Node:

@@ -1,8 +1,10 @@
 """Base classes of commands, events and queries, and the types of their fields."""
 
+import sys
+import typing
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from types import NoneType, UnionType
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Generic, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, StringConstraints, ValidationError, ValidationInfo
@@ -229,14 +231,26 @@ def is_private(mark: object) -> bool:
 def result_type(kind: type[Query[Any]]) -> Any:
     """Return R of a `Query[R]`; Any for a query that names no type."""
     types: dict[Any, Any] = {}  # by type variable, of the classes between the query and Query
+    module = kind.__module__
     for base in kind.__mro__:
         generic = base.__dict__.get("__pydantic_generic_metadata__") or {"origin": None}
         if generic["origin"] is Query:
-            return _with_types(generic["args"][0], types)
-        if generic["origin"] is not None:
+            return _with_types(_with_classes(generic["args"][0], module), types)
+        if generic["origin"] is None:
+            module = base.__module__
+        else:
             variables = generic["origin"].__pydantic_generic_metadata__["parameters"]
             types |= zip(variables, (_with_types(part, types) for part in generic["args"]), strict=False)
     return Any
+
+
+def _with_classes(annotation: Any, module: str) -> Any:
+    """Return an annotation with the classes of a module that its texts name; unchanged if a text names no class."""
+    carrier = SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return typing.get_type_hints(carrier, vars(sys.modules[module]), include_extras=True)["it"]
+    except Exception:  # the registry reports a type that pydantic cannot read
+        return annotation
 
 
 def _with_types(annotation: Any, types: dict[Any, Any]) -> Any:

@@ -17,6 +17,7 @@ from dualbus.application.signatures import (
     SignatureMistake,
     is_generator,
     is_message,
+    may_be,
     name_of,
     read_signature,
     read_types,
@@ -25,6 +26,7 @@ from dualbus.application.signatures import (
     yielded,
 )
 from dualbus.application.tables import Tables
+from dualbus.application.tags import plain_type
 from dualbus.application.upcasts import upcast_mistakes
 from dualbus.log.contract import RecordedEvent
 from dualbus.protocol.feed import EVENTS
@@ -94,12 +96,12 @@ class Registry:
         for kind in signature.accepts:
             self._check_alone("query", kind, function, self.answers.get(kind))
             self.answers[kind] = function
+            returns, declared = plain_type(signature.returns), plain_type(result_type(kind))
             if mistake := answer_mistake(kind):
                 self.mistakes.append(mistake)
-            declared = result_type(kind)
-            if Any not in (declared, signature.returns) and signature.returns not in (MISSING, declared):
+            elif returns is not MISSING and not may_be(returns, declared):
                 raise SignatureMistake(
-                    f"{name_of(function)} returns {_shown(signature.returns)}, but {kind.__name__} is a "
+                    f"{name_of(function)} returns {_shown(returns)}, but {kind.__name__} is a "
                     f"Query[{_shown(declared)}]."
                 )
 

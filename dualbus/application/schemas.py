@@ -14,6 +14,22 @@ OF_MEMBER = (
     "has a Literal with a member of an Enum, which is not read back from its value: use a StrEnum or an IntEnum, or "
     "the whole Enum."
 )
+_JSON_KEYS: dict[str, set[str]] = {  # not bool: a column of SQLite has 0 and 1
+    "any": set(),
+    "none": set(),
+    "str": set(),
+    "int": set(),
+    "float": set(),
+    "literal": {"expected"},
+    "nullable": {"schema"},
+    "union": {"choices"},
+    "list": {"items_schema"},
+    "dict": {"keys_schema", "values_schema"},
+    "typed-dict": {"cls", "fields", "config", "computed_fields", "extra_behavior"},
+    "typed-dict-field": {"schema", "required"},
+    "definitions": {"schema", "definitions"},
+    "definition-ref": {"schema_ref"},
+}
 _WITHOUT_SCHEMAS = frozenset({"cls", "config", "default", "expected", "members", "metadata", "serialization"})
 
 
@@ -57,6 +73,24 @@ def before(function: Callable[[Any], Any], node: Node) -> Node:
 def holds(part: Any, accepts: Callable[[Node], bool]) -> bool:
     """Return whether a schema has a node that a function accepts."""
     return any(map(accepts, nodes(part)))
+
+
+def is_json(node: Any) -> bool:
+    """Return whether JSON has the values of a schema, without a rule or a function that the values must pass."""
+    kind = node["type"]
+    if kind not in _JSON_KEYS or not node.keys() <= {"type", "ref", "metadata"} | _JSON_KEYS[kind]:
+        return False
+    if kind == "literal":
+        return not any(isinstance(value, Enum | bytes) for value in node["expected"])
+    if kind == "dict" and node["keys_schema"]["type"] not in ("str", "any"):  # the keys of JSON are text
+        return False
+    if kind == "typed-dict":
+        rules = node.get("config", {}).keys() - {"title"}
+        if rules or node.get("extra_behavior", "ignore") != "ignore":
+            return False
+    inner = [node[key] for key in ("schema", "items_schema", "keys_schema", "values_schema") if key in node]
+    many = (*node.get("choices", ()), *node.get("definitions", ()), *node.get("fields", {}).values())
+    return all(map(is_json, (*inner, *many)))
 
 
 def is_plain_member(value: object) -> bool:

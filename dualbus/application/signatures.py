@@ -8,6 +8,8 @@ from functools import partial
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
+from typing_extensions import is_typeddict
+
 from dualbus.application.messages import Event, Message
 from dualbus.application.tags import plain_type
 
@@ -138,6 +140,31 @@ def yielded(function: Function, annotation: Any) -> Iterator[type[Event]]:
         yield kind
 
 
+def may_be(annotation: Any, declared: Any) -> bool:
+    """Return whether values of a type may have the declared type; False only if classes exclude this.
+
+    The parts of the same class count, too: list[int] may be list[int | None], and not list[str]. A part with a name,
+    such as `type X = …`, may be any type: it may have its own name inside.
+    """
+    if get_origin(annotation) in (Union, UnionType):
+        return all(may_be(part, declared) for part in get_args(annotation))
+    if get_origin(declared) in (Union, UnionType):
+        return any(may_be(annotation, part) for part in get_args(declared))
+    kind, base = _class_of(annotation), _class_of(declared)
+    if Any in (kind, base) or not all(isinstance(part, type) for part in (kind, base)):
+        return True
+    if kind is base:
+        return all(map(may_be, get_args(annotation), get_args(declared)))
+    if is_typeddict(base):  # by its keys: a TypedDict has no subclasses
+        return is_typeddict(kind) and base.__required_keys__ <= kind.__required_keys__
+    return issubclass(kind, base) or (kind is int and base is float)
+
+
+def _class_of(annotation: Any) -> Any:
+    """Return the class of a type without its arguments, if the type is of a class."""
+    return NoneType if annotation is None else get_origin(annotation) or annotation
+
+
 def with_subclasses(kinds: Collection[type[Event]]) -> Iterator[type[Event]]:
     """Yield classes and all their subclasses, each once."""
     found: dict[type[Event], None] = {}
@@ -200,8 +227,9 @@ def _scope(layers: list[Function]) -> dict[str, Any]:
     """Return the names of the modules of all layers: those of the decorated function hide those of its decorator."""
     scope: dict[str, Any] = {}
     for layer in layers:
-        plain = layer.func if isinstance(layer, partial) else layer
-        scope |= getattr(plain, "__globals__", None) or vars(sys.modules[type(plain).__module__])
+        plain: Any = layer.func if isinstance(layer, partial) else layer
+        called = plain if hasattr(plain, "__globals__") else type(plain).__call__  # perhaps of a base class
+        scope |= getattr(called, "__globals__", None) or vars(sys.modules[type(plain).__module__])
     return scope
 
 

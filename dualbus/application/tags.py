@@ -85,6 +85,16 @@ def plain_type(annotation: Any) -> Any:
         elif hasattr(annotation, "__supertype__"):
             annotation = annotation.__supertype__
         elif hasattr(annotation, "__value__"):
-            annotation = annotation.__value__
+            annotation = aliased(annotation)
         else:
             return annotation
+
+
+def aliased(alias: Any) -> Any:
+    """Return the type that an alias names, such as `str | None` for `Maybe[str]` with `type Maybe[T] = T | None`."""
+    value, variables = alias.__value__, alias.__type_params__
+    types = dict(zip(variables, get_args(alias), strict=False))
+    if value in variables:
+        return types.get(value, value)
+    inner = getattr(value, "__parameters__", ()) if types else ()
+    return value[tuple(types.get(variable, variable) for variable in inner)] if inner else value
