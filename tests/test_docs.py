@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from dualbus.client.call import Call
+from dualbus.client.sessions import SessionState
 from dualbus.gateway.access import CLUSTER
 from dualbus.gateway.envelope import read_request
 from dualbus.protocol import codec, codes, frames
 from dualbus.protocol.batches import packed_messages, read_batch
 from dualbus.testing import Cluster
 from tests.conftest import ROOT
+from web.problems import problem_of
 
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
@@ -52,6 +55,26 @@ def test_the_application_of_the_readme_is_the_one_that_ships() -> None:
     squeezed = re.sub(r"\s+", "", re.sub(r"#.*", "", shipped))
     for function in re.findall(r"^(?:def|class) .*\n(?:    .*\n)+", shown, re.MULTILINE):
         assert re.sub(r"\s+", "", re.sub(r"#.*", "", function)) in squeezed, function
+
+
+ERRORS = (ROOT / "docs" / "errors.md").read_text()
+
+
+@pytest.mark.parametrize("command", [False, True])
+@pytest.mark.parametrize("row", re.findall(r"^\| (\d+) .*", ERRORS, re.MULTILINE))
+def test_the_table_of_errors_is_complete(row: str, command: bool) -> None:
+    """Each code becomes the class and the status of its row."""
+    rows = [line.split(" | ") for line in re.findall(rf"^\| {row} .*", ERRORS, re.MULTILINE)]
+    assert {int(number) for number in re.findall(r"^\| (\d+) ", ERRORS, re.MULTILINE)} == {*map(int, codes.Code)}
+    for code, class_, status, executed, _ in rows:
+        details = {"problems": [{"field": None, "code": "key_used"}]} if "key_used" in code else {}
+        call = Call(1, "Do", "commandbus", "k1" if command else None, b"", 5.0, SessionState(0))
+        error, _ = call.outcome(7, codes.error(1, codes.Code(int(row)), "No"), details)
+        perhaps = command and "perhaps" in executed
+
+        assert type(error).__name__ == class_.strip("`")
+        assert error.outcome_known is not (perhaps or "yes" in executed)
+        assert problem_of(error).status == int(re.findall(r"\d+", status)[0 if command else -1])
 
 
 def test_the_messages_of_the_protocol() -> None:
