@@ -3,11 +3,11 @@
 from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from dualbus.application.answer_types import AnswerTypes
 from dualbus.application.app import App
+from dualbus.application.json_schemas import JsonSchemas
 from dualbus.application.json_validation import is_open
 from dualbus.application.messages import Message, Query, result_type
 from dualbus.protocol.feed import EVENTS_DEFAULT, EVENTS_MAX
@@ -106,7 +106,7 @@ class Document:
         return found
 
 
-class _Schemas(GenerateJsonSchema):
+class _Schemas(JsonSchemas):
     """Requests with undeclared fields in a record are refused, also where pydantic would ignore them."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> Json:

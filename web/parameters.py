@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 
 from pydantic import AliasChoices
 
+from dualbus.application.json_schemas import message_schema
 from dualbus.application.messages import Query
 from dualbus.client.call import TIMEOUT_SECONDS_MAX
 
@@ -90,7 +91,7 @@ def _value(kind: type[Query[Any]], name: str, form: FieldForm, texts: Sequence[s
 @cache
 def field_forms(kind: type[Query[Any]]) -> dict[str, FieldForm]:
     """Return the forms of the fields of a query, by each name that a client may use."""
-    schema = kind.model_json_schema(by_alias=True)
+    schema = message_schema(kind)
     forms = {name: _form(field, schema) for name, field in schema.get("properties", {}).items()}
     for name, field in kind.model_fields.items():
         aliases = field.validation_alias

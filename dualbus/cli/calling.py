@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dualbus.application.errors import DualbusError, Rejected
+from dualbus.application.json_schemas import message_schema
 from dualbus.application.loader import load
 from dualbus.application.messages import Message
 from dualbus.application.names import nearest
@@ -80,7 +81,7 @@ def _client(timeout: float | None) -> Iterator[Client]:
 
 def _fields(kind: type[Message], pairs: Sequence[str]) -> dict[str, Any]:
     """Return the values of the fields; the cluster validates them."""
-    schema = kind.model_json_schema()
+    schema = message_schema(kind)
     properties: Mapping[str, Any] = schema.get("properties", {})
     models: Mapping[str, Any] = schema.get("$defs", {})
     values: dict[str, Any] = {}
