@@ -20,8 +20,8 @@ from dualbus.application.signatures import (
     is_message,
     item_classes,
     name_of,
+    parameter_at,
     read_signature,
-    third_parameter,
 )
 from dualbus.application.tags import plain_type
 from dualbus.protocol.codes import WireError
@@ -95,7 +95,7 @@ class Reactors:
         yields = (
             _effect_yields(function, signature.returns) if self.is_effect else _yields(function, signature.returns)
         )
-        wants_resource = self.is_effect and bool(self.reaction.lifespan) and third_parameter(function) is not None
+        wants_resource = self.is_effect and bool(self.reaction.lifespan) and parameter_at(function, 2) is not None
         self.accepts.append((signature.accepts, Reactor(function, yields, wants_resource)))
 
     def _add_refusal(self, function: Function) -> None:

@@ -59,13 +59,13 @@ def read_types(function: Function, number: int = 0) -> tuple[type[Any], ...]:
     return ()
 
 
-def third_parameter(function: Function) -> inspect.Parameter | None:
-    """Return the third parameter; that of the decorated function if the decorator accepts any arguments."""
+def parameter_at(function: Function, number: int) -> inspect.Parameter | None:
+    """Return a parameter; that of the decorated function if the decorator accepts any arguments."""
     for layer in _layers(function):
         parameters = list(_signature(layer).parameters.values())
         named = [one for one in parameters if one.kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD]
-        if len(named) > 2:
-            return named[2]
+        if len(named) > number:
+            return named[number]
         if not any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters):
             return None
     return None
