@@ -21,6 +21,7 @@ from dualbus.client.client import Client
 from dualbus.protocol.codec import unique
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.numbers import read_number
+from dualbus.runtime.printable import printable
 from dualbus.runtime.settings import OFF
 
 Fields = Annotated[
@@ -74,7 +75,7 @@ def _client(timeout: float | None) -> Iterator[Client]:
         try:
             yield client
         except Rejected as rejected:
-            raise output.CliError("\n".join(rejected.errors)) from None
+            raise output.CliError("\n".join(map(printable, rejected.errors))) from None
         except DualbusError as problem:
             raise output.CliError(str(problem)) from None
 
