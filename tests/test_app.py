@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pytest
 from pydantic import (
+    AliasChoices,
     BaseModel,
     DirectoryPath,
     Field,
@@ -692,6 +693,23 @@ def test_a_field_that_would_hide_what_the_base_class_has_is_refused() -> None:
     kind = create_model("Kept", __base__=Event, problems=(str, ""))
 
     assert mistakes(events=[kind]) == ["Kept.problems: this name is reserved: rename the field."]
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [("timeout_ms", Field()), ("wait", Field(validation_alias=AliasChoices("deadline", "timeout_ms")))],
+)
+def test_a_query_with_a_field_that_http_reads_as_its_deadline_is_refused(name: str, field: Any) -> None:
+    fields: dict[str, Any] = {name: (int, field)}
+    kind = create_model("Wait", __base__=Query[int], **fields)
+
+    def wait(query: Any, tables: ReadOnlyTables) -> int:
+        return 1
+
+    wait.__annotations__["query"] = kind
+    assert mistakes(queries=[wait]) == [
+        f"Wait.{name}: timeout_ms is the deadline of a query over HTTP: rename the field."
+    ]
 
 
 @pytest.mark.parametrize("name", ["tags", "data", "fields", "shown", "tag_fields", "private_fields", "parse"])

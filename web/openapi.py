@@ -15,7 +15,7 @@ from dualbus.protocol.values import INT_MAX
 
 from .components import OWN_SCHEMAS, PARAMETERS, POSITION_TEXT, PROBLEMS, QUERY_PROBLEMS, REF_RESULT, RESPONSES
 from .examples import example, message_example
-from .parameters import TIMEOUT, field_forms
+from .parameters import field_forms
 from .streams import MEDIA_TYPE as STREAM_TYPE
 
 Json = dict[str, Any]
@@ -83,7 +83,7 @@ class Document:
         """Return the parameters of a query; None if a required field does not fit in a query string."""
         schema, forms = self._schema(kind), field_forms(kind)
         required = schema.get("required", ())
-        fitting = [name for name in schema.get("properties", ()) if forms[name].fits and name != TIMEOUT]
+        fitting = [name for name in schema.get("properties", ()) if forms[name].fits]
         if not {*required} <= {*fitting}:
             return None
         found = []

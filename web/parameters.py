@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 
 from pydantic import AliasChoices
 
+from dualbus.application.classes import TIMEOUT
 from dualbus.application.json_schemas import message_schema
 from dualbus.application.messages import Query
 from dualbus.client.call import TIMEOUT_SECONDS_MAX
@@ -17,7 +18,6 @@ from .request import Request
 from .text_form import Schema, TextForm, leaves
 
 PARAMETERS_MAX = 1000
-TIMEOUT = "timeout_ms"
 Parameters = list[tuple[str, str]]
 
 
