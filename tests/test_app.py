@@ -400,6 +400,7 @@ def projects_command(event: Do, tables: Tables) -> None: ...
     ("parts", "sentence"),
     [
         ({"commands": {Do: do}}, "Commands must be a list: the signature of a function names its message."),
+        ({"commands": do}, "Commands must be a list: the signature of a function names its message."),
         ({"commands": [do, in_text]}, "do and in_text are both for the command Do: remove one of them."),
         ({"queries": [do]}, "do accepts Do, which is not a subclass of Query."),
         ({"queries": [yields_answers]}, "yields_answers is a generator: return the whole answer."),

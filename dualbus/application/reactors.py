@@ -134,7 +134,7 @@ class Reactors:
 
 def reaction_mistakes(app: "App", reactors: Mapping[str, Reactors]) -> Iterator[str]:
     """Yield a sentence for each mistake in the reactions of an application."""
-    decided = {kind for function in app.commands for kind in _accepted(function)}
+    decided = {kind for function in _sequence(app.commands) for kind in _accepted(function)}
     for name, one in reactors.items():
         yield from one.mistakes
         for kind in (kind for kind in one.yields() if kind not in decided):
