@@ -341,9 +341,29 @@ def of_a_tuple(command: Do, past: Past) -> tuple[Done, str]:
     return Done(id="1"), "done"
 
 
+def any_command(command: Command, past: Past) -> None: ...
+
+
+def many_commands(command: list[Do], past: Past) -> None: ...
+
+
+def a_class(command: type[Do], past: Past) -> None: ...
+
+
+@functools.lru_cache
+def cached(command: Do, past: Past) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("function", "sentence"),
     [
+        (
+            any_command,
+            "any_command accepts any Command: name its message: def any_command(command: Create…, past: Past).",
+        ),
+        (many_commands, "many_commands accepts list[tests.test_app.Do], which is not a subclass of Command."),
+        (a_class, "a_class accepts type[tests.test_app.Do], which is not a subclass of Command."),
+        (cached, "cached returns earlier results again, from the cache of functools: remove lru_cache or cache."),
         (of_a_variable, f"of_a_variable names ~SOME{NO_CLASS}"),
         (of_lists, f"of_lists names list[tests.test_app.Done]{NO_CLASS}"),
         (of_nothing, f"of_nothing names typing.Iterator{NO_CLASS}"),
@@ -405,6 +425,7 @@ def projects_command(event: Do, tables: Tables) -> None: ...
         ({"queries": [do]}, "do accepts Do, which is not a subclass of Query."),
         ({"queries": [yields_answers]}, "yields_answers is a generator: return the whole answer."),
         ({"queries": [answers_text]}, "answers_text returns str, but Ask is a Query[int]."),
+        ({"genesis": Done(id="1")}, "Genesis must be a list: write genesis=[…]."),
         ({"genesis": [Do()]}, "Genesis contains Do(), which is not an event."),
         ({"genesis": [Done]}, f"Genesis contains {Done!r}, which is not an event."),
         ({"events": [Do]}, "Events contains Do, which is not an event."),

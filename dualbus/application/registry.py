@@ -16,6 +16,7 @@ from dualbus.application.signatures import (
     Function,
     Signature,
     SignatureMistake,
+    check_accepts,
     is_generator,
     is_message,
     name_of,
@@ -188,12 +189,12 @@ class Registry:
             self.mistakes.append(str(mistake))
 
     def _functions(self, title: str, functions: Any) -> Sequence[Function]:
-        return self._sequence(title, functions)
+        return self._sequence(title, functions, "the signature of a function names its message")
 
-    def _sequence(self, title: str, values: Any) -> Sequence[Any]:
+    def _sequence(self, title: str, values: Any, hint: str = "") -> Sequence[Any]:
         if isinstance(values, list | tuple):
             return values
-        mistake = f"{title[0].upper()}{title[1:]} must be a list: the signature of a function names its message."
+        mistake = f"{title[0].upper()}{title[1:]} must be a list: {hint or f'write {title}=[…]'}."
         if mistake not in self.mistakes:
             self.mistakes.append(mistake)
         return ()
@@ -233,13 +234,7 @@ def _checked(function: Function, base: type[Message], second: str, arguments: se
     title, name = base.__name__.lower(), name_of(function)
     if not signature.arguments & arguments:
         raise SignatureMistake(f"{name} must accept ({title}: {base.__name__}, {second}).")
-    if not signature.accepts:
-        raise SignatureMistake(
-            f"{name} needs a type for its first parameter: def {name}({title}: Create…, {second})."
-        )
-    for kind in signature.accepts:
-        if not is_message(kind, base) and not (kind is Event and base is Event):
-            raise SignatureMistake(f"{name} accepts {name_of(kind)}, which is not a subclass of {base.__name__}.")
+    check_accepts(function, base, signature.accepts, f"{title}: Create…, {second}")
     return signature
 
 

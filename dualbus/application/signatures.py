@@ -32,6 +32,10 @@ def read_signature(function: Function, *, may_be_async: bool = False) -> Signatu
     name = name_of(function)
     if not callable(function) or isinstance(function, type):
         raise SignatureMistake(f"{function!r} is not a function.")
+    if hasattr(function, "cache_info"):
+        raise SignatureMistake(
+            f"{name} returns earlier results again, from the cache of functools: remove lru_cache or cache."
+        )
     layers = list(_layers(function))
     if is_async(function) and not may_be_async:
         raise SignatureMistake(f"{name} is async: use a plain function.")
@@ -163,6 +167,18 @@ def _is_event(kind: Any) -> bool:
 def is_message(kind: Any, base: type[Message]) -> bool:
     """Return whether a class is a declared command, query or event, and not the base class."""
     return isinstance(kind, type) and issubclass(kind, base) and kind is not base
+
+
+def check_accepts(function: Function, base: type[Message], accepts: Collection[type[Any]], expected: str) -> None:
+    """Raise SignatureMistake for a first parameter that names no message of a base class; Event is every event."""
+    name, first = name_of(function), parameter_at(function, 0)
+    if not accepts and (first is None or first.annotation is MISSING):
+        raise SignatureMistake(f"{name} needs a type for its first parameter: def {name}({expected}).")
+    if base in accepts and base is not Event:
+        raise SignatureMistake(f"{name} accepts any {base.__name__}: name its message: def {name}({expected}).")
+    names = [name_of(kind) for kind in accepts if kind is not base and not is_message(kind, base)]
+    for other in names if accepts else [first.annotation if first else None]:
+        raise SignatureMistake(f"{name} accepts {other}, which is not a subclass of {base.__name__}.")
 
 
 def _layers(function: Function) -> Iterator[Function]:
