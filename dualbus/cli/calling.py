@@ -21,6 +21,7 @@ from dualbus.client.client import Client
 from dualbus.protocol.codec import unique
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.numbers import read_number
+from dualbus.protocol.values import DEPTH_MAX
 from dualbus.runtime.printable import printable
 from dualbus.runtime.settings import OFF
 
@@ -107,6 +108,8 @@ def _value(text: str, parts: Sequence[Mapping[str, Any]]) -> Any:
         value = json.loads(text, parse_float=read_number, object_pairs_hook=unique)
     except WireError as error:
         raise output.WrongUse(f"{text}: {error}") from None
+    except RecursionError:
+        raise output.WrongUse(f"A value is nested more than {DEPTH_MAX} deep: use fewer levels.") from None
     except ValueError:
         return text
     return value if _json_type(value) in types or "string" not in types else text
