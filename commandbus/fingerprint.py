@@ -15,10 +15,10 @@ from functools import cache
 from hashlib import sha256
 from typing import Any, NamedTuple, cast
 
-from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from dualbus.application.aliases import sent_paths
 from dualbus.application.canonical import canonical
 from dualbus.application.exact import is_record
 from dualbus.application.json_validation import has_decimals, has_functions
@@ -84,18 +84,13 @@ class _Field(NamedTuple):
 def _fields(kind: type[Any]) -> dict[str, _Field]:
     """Return the fields of a model or a dataclass by their names in JSON."""
     infos: dict[str, FieldInfo] = getattr(kind, "__pydantic_fields__", {})
-    config = getattr(kind, "model_config" if issubclass(kind, BaseModel) else "__pydantic_config__", {})
     if not infos and dataclasses.is_dataclass(kind):
         return {field.name: _of_dataclass(field) for field in dataclasses.fields(kind)}
     found = {}
     for name, info in infos.items():
-        alias = info.validation_alias
-        names = alias.choices if isinstance(alias, AliasChoices) else [alias or name]
-        if config.get("populate_by_name") or config.get("validate_by_name"):
-            names = [*names, name]
         factory = None if info.default_factory_takes_validated_data else info.default_factory
         field = _Field(name, info.is_required(), info.default, cast("Callable[[], Any] | None", factory))
-        found.update({each: field for each in names if isinstance(each, str)})
+        found.update({str(path[0]): field for path in sent_paths(kind, name) if len(path) == 1})
     return found
 
 

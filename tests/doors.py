@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from typing_extensions import TypedDict
 
 from dualbus import App, Command, Event, Past, Projection, Query, ReadOnlyTables, Tables
@@ -35,6 +35,29 @@ class Line(BaseModel):
 class Box(TypedDict):
     price: Decimal
     days: list[date]
+
+
+class Money:
+    """A class without a JSON schema."""
+
+    def __init__(self, cents: int) -> None:
+        self.cents = cents
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Money) and other.cents == self.cents
+
+
+def read_money(value: Any) -> Money:
+    return value if isinstance(value, Money) else Money(int(value))
+
+
+Amount = Annotated[Money, BeforeValidator(read_money), PlainSerializer(lambda money: money.cents)]
+
+
+class Coin(Enum):
+    """Its values have no JSON schema either."""
+
+    EURO = Money(100)
 
 
 class Values(BaseModel):
@@ -98,6 +121,14 @@ class Say(Query[str]):
     either: int | str
 
 
+class Price(Query[int]):
+    """Answered with the cents of its amount."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    amount: Amount = Money(0)
+    coin: Coin | None = None
+
+
 def keep(command: Keep, past: Past) -> Iterator[Kept]:
     yield Kept(**dict(command))
 
@@ -118,10 +149,14 @@ def answer(query: Answer, tables: ReadOnlyTables) -> Values:
     return Values(**dict(query))
 
 
+def price(query: Price, tables: ReadOnlyTables) -> int:
+    return query.amount.cents
+
+
 app = App(
     commands=[keep],
     projections=[Projection("kept", 1, "CREATE TABLE kept (data TEXT)", on=[note])],
-    queries=[show, answer, say],
+    queries=[show, answer, say, price],
 )
 
 LONG = Decimal("12345678901234567.89")

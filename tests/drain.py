@@ -1,6 +1,7 @@
 """A command bus without sockets, over a real log in a file; and an application, of which a part misbehaves."""
 
 import itertools
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -123,6 +124,9 @@ def misbehave(command: Misbehave, past: Past) -> Iterator[Noted]:
             past.events(ACCOUNT("a"), "owner")  # type: ignore[call-overload]
         case "reads a tag that no event has":
             past.events(Tag("acount")("a"))
+        case text if text.startswith("\x1b"):
+            logging.getLogger(__name__).warning("The decision logs %s", text)
+            raise ValueError(text)
         case "makes a command of the past":
             [opened] = past.events(ACCOUNT("bank"), of=Opened)
             parse(Open, {"owner": 5, opened.owner: 5})

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import pytest
 from pydantic import (
+    AliasChoices,
     BaseModel,
     DirectoryPath,
     Field,
@@ -341,9 +342,29 @@ def of_a_tuple(command: Do, past: Past) -> tuple[Done, str]:
     return Done(id="1"), "done"
 
 
+def any_command(command: Command, past: Past) -> None: ...
+
+
+def many_commands(command: list[Do], past: Past) -> None: ...
+
+
+def a_class(command: type[Do], past: Past) -> None: ...
+
+
+@functools.lru_cache
+def cached(command: Do, past: Past) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("function", "sentence"),
     [
+        (
+            any_command,
+            "any_command accepts any Command: name its message: def any_command(command: Create…, past: Past).",
+        ),
+        (many_commands, "many_commands accepts list[tests.test_app.Do], which is not a subclass of Command."),
+        (a_class, "a_class accepts type[tests.test_app.Do], which is not a subclass of Command."),
+        (cached, "cached returns earlier results again, from the cache of functools: remove lru_cache or cache."),
         (of_a_variable, f"of_a_variable names ~SOME{NO_CLASS}"),
         (of_lists, f"of_lists names list[tests.test_app.Done]{NO_CLASS}"),
         (of_nothing, f"of_nothing names typing.Iterator{NO_CLASS}"),
@@ -400,10 +421,12 @@ def projects_command(event: Do, tables: Tables) -> None: ...
     ("parts", "sentence"),
     [
         ({"commands": {Do: do}}, "Commands must be a list: the signature of a function names its message."),
+        ({"commands": do}, "Commands must be a list: the signature of a function names its message."),
         ({"commands": [do, in_text]}, "do and in_text are both for the command Do: remove one of them."),
         ({"queries": [do]}, "do accepts Do, which is not a subclass of Query."),
         ({"queries": [yields_answers]}, "yields_answers is a generator: return the whole answer."),
         ({"queries": [answers_text]}, "answers_text returns str, but Ask is a Query[int]."),
+        ({"genesis": Done(id="1")}, "Genesis must be a list: write genesis=[…]."),
         ({"genesis": [Do()]}, "Genesis contains Do(), which is not an event."),
         ({"genesis": [Done]}, f"Genesis contains {Done!r}, which is not an event."),
         ({"events": [Do]}, "Events contains Do, which is not an event."),
@@ -693,6 +716,23 @@ def test_a_field_that_would_hide_what_the_base_class_has_is_refused() -> None:
     kind = create_model("Kept", __base__=Event, problems=(str, ""))
 
     assert mistakes(events=[kind]) == ["Kept.problems: this name is reserved: rename the field."]
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [("timeout_ms", Field()), ("wait", Field(validation_alias=AliasChoices("deadline", "timeout_ms")))],
+)
+def test_a_query_with_a_field_that_http_reads_as_its_deadline_is_refused(name: str, field: Any) -> None:
+    fields: dict[str, Any] = {name: (int, field)}
+    kind = create_model("Wait", __base__=Query[int], **fields)
+
+    def wait(query: Any, tables: ReadOnlyTables) -> int:
+        return 1
+
+    wait.__annotations__["query"] = kind
+    assert mistakes(queries=[wait]) == [
+        f"Wait.{name}: timeout_ms is the deadline of a query over HTTP: rename the field."
+    ]
 
 
 @pytest.mark.parametrize("name", ["tags", "data", "fields", "shown", "tag_fields", "private_fields", "parse"])

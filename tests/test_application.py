@@ -160,11 +160,20 @@ def test_an_application_with_mistakes_does_not_start_and_says_each_in_a_sentence
         ("", "Module 'odd' has no attribute 'app': DUALBUS_APP is 'odd:app'."),
         (None, "There is no module 'odd': DUALBUS_APP is 'odd:app'. Set it to your application."),
         ("import not_there", "Module 'odd' cannot be imported: ModuleNotFoundError: No module named 'not_there' ("),
-        ("app = = 5", "Module 'odd' cannot be imported: SyntaxError: invalid syntax (odd.py, line 1)"),
+        ("app = = 5", "Module 'odd' cannot be imported: SyntaxError: invalid syntax ("),
         (
             "from dualbus import App\napp = App(nothing=1)",
             "Module 'odd' cannot be imported: TypeError: App.__init__() got an unexpected",
         ),
+        (
+            "import json\nfrom dualbus import Event\nclass Did(Event):\n    n: int\nDid()",
+            "Module 'odd' cannot be imported: ValidationError: Did (missing) (",
+        ),
+        (
+            "from dualbus import Event\nclass Did(Event): n = 1",
+            "Module 'odd' cannot be imported: PydanticUserError: A non-annotated attribute was detected: `n = 1`.",
+        ),
+        ("import json\njson.loads('')", "Module 'odd' cannot be imported: JSONDecodeError: Expecting value"),
         ("\n1 / 0", "Module 'odd' cannot be imported: ZeroDivisionError: division by zero ("),
     ],
 )
@@ -175,7 +184,8 @@ def test_an_application_that_cannot_be_loaded_says_why_in_a_sentence(
         (folder / "odd.py").write_text(source)
     [said] = refused(folder, "querybus", DUALBUS_APP="odd:app")
     assert said.startswith(sentence)
-    assert ("odd.py, line" in said) == ("cannot be imported" in said)
+    lines = len((source or "").splitlines())
+    assert said.endswith(f"{folder / 'odd.py'}, line {lines}).") == ("cannot be imported" in said)
 
 
 def test_tables_that_are_not_sql_are_named_by_the_projector(folder: Path) -> None:

@@ -90,7 +90,7 @@ def test_the_formatter_of_the_processes_writes_it() -> None:
 
     text = TextFormatter("projector: %(message)s").format(record)
 
-    assert text.startswith("projector: It failed.\nTraceback")
+    assert text.startswith("projector: It failed.\n  Traceback")
     assert text.endswith("RuntimeError: the author's sentence")
     assert SECRET not in text
 

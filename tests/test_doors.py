@@ -24,7 +24,7 @@ from dualbus.application.event_json import from_text, to_text
 from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.testing import Cluster, InProcess
 from tests.conftest import ROOT
-from tests.doors import MORE, PLAIN, VALUES, Answer, Keep, Kept, Level, Line, Odd, Show, Values, app
+from tests.doors import MORE, PLAIN, VALUES, Answer, Keep, Kept, Level, Line, Money, Odd, Price, Show, Values, app
 from tests.raw import RawClient
 from tests.web.conftest import wait_until_serving
 
@@ -265,6 +265,27 @@ def test_generated_values_arrive_through_each_door(doors: Doors, values: dict[st
 )
 def test_the_command_line_reads_a_value_for_the_type_of_its_field(doors: Doors, arguments: str, values: str) -> None:
     assert json.loads(doors.run("query", "Say", *arguments.split())) == values
+
+
+def test_a_class_without_a_json_schema_arrives_through_each_door(doors: Doors) -> None:
+    assert doors.client.query(Price(amount=Money(150))) == 150
+    assert doors.client.query("Price", amount=150) == 150
+    assert doors.post("/queries/Price", '{"amount": 150}') == 150
+    assert doors.http.get(f"{doors.cluster.http}/queries/Price?amount=150").json() == 150
+    assert json.loads(doors.run("query", "Price", "amount=150")) == 150
+
+
+def test_a_class_without_a_json_schema_is_any_value_in_each_description(doors: Doors) -> None:
+    document = doors.http.get(f"{doors.cluster.http}/openapi.json").json()
+    described = json.loads(doors.run("describe", "--json"))
+    form = doors.http.get(f"{doors.cluster.http}/page/try/Price")
+
+    schemas = document["components"]["schemas"]
+    assert (schemas["Price"]["properties"]["amount"], "enum" in schemas["Coin"]) == ({"title": "Amount"}, False)
+    [schema] = [query["schema"] for query in described["queries"] if query["type"] == "Price"]
+    assert (schema["properties"]["amount"], "enum" in schema["$defs"]["Coin"]) == ({"title": "Amount"}, False)
+    assert "amount (any value" in doors.run("describe")
+    assert 'name="field.amount"' in form.text
 
 
 def test_the_command_line_refuses_an_object_with_the_same_key_twice(doors: Doors) -> None:

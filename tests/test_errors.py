@@ -94,7 +94,7 @@ REFUSED: dict[str, tuple[Any, int, str]] = {
     "what the gateway does not answer": ({**GET, "dest": "gateway"}, 10, "The gateway answers Status"),
     "no type": ({**GET, "body": {"msg_id": 1}}, 12, "type is required"),
     "a type that is a number": (body(5), 12, "type must be text"),
-    "a type that is empty": (body(""), 12, "type must be text"),
+    "a type that is empty": (body(""), 12, "type must not be empty"),
     "a type that is long": (body("x" * 300), 12, "type is longer than 256 characters"),
     "a src that is a number": ({**GET, "src": 5}, 12, "src must be text"),
     "a dest that is a list": ({**GET, "dest": []}, 12, "dest must be text"),
@@ -136,7 +136,7 @@ NAMELESS: dict[str, tuple[Any, str]] = {
     "a msg_id that is a fraction": (body("CreateUser", 1.5), "msg_id must be a whole number or text"),
     "a msg_id that is true": (body("CreateUser", True), "msg_id must be a whole number or text"),
     "a msg_id that is a list": (body("CreateUser", [1]), "msg_id must be a whole number or text"),
-    "a msg_id that is empty": (body("CreateUser", ""), "msg_id must be a whole number or text"),
+    "a msg_id that is empty": (body("CreateUser", ""), "msg_id must not be empty"),
     "a msg_id that is long": (body("CreateUser", "x" * 300), "msg_id is longer than 256 characters"),
 }
 

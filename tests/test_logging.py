@@ -102,5 +102,20 @@ def test_a_level_leaves_out_what_is_below_it(folder: Path) -> None:
         assert cluster.stop("gateway") == 0
         lines = commandbus.stderr_text.splitlines()
         assert lines[0].endswith(" ERROR commandbus: The decision on Misbehave raised; nothing of it was written.")
-        assert lines[1] == "Traceback (most recent call last):"
+        assert lines[1] == "  Traceback (most recent call last):"
         assert cluster.process("gateway").stderr_text == ""
+
+
+def test_a_text_of_a_client_neither_forges_a_record_nor_controls_the_terminal(folder: Path) -> None:
+    forged = "2026-01-31T12:00:00.000Z ERROR gateway: forged"
+    with Cluster(folder, "tests.drain:app", cwd=ROOT) as cluster:
+        _, commandbus = cluster.start("gateway", "commandbus")
+        with RawClient(cluster.front) as client:
+            client.ask(command("Misbehave", how=f"\x1b[2J\x9b\r\n{forged}"))
+        until(lambda: commandbus.stderr_text.endswith(f"  {forged}\n"))
+
+        lines = commandbus.stderr_text.splitlines()
+        [message] = [line for line in lines if " WARNING commandbus: " in line]
+        assert message.endswith(rf" WARNING commandbus: The decision logs \u001b[2J\u009b\u000d\u000a{forged}")
+        assert [line for line in lines if line.startswith(forged)] == []
+        assert lines[-2:] == [r"  ValueError: \u001b[2J\u009b\u000d", f"  {forged}"]

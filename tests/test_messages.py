@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    HttpUrl,
     SerializerFunctionWrapHandler,
     ValidationError,
     computed_field,
@@ -49,6 +50,14 @@ def _not_friday(value: str) -> str:
     return value
 
 
+def _red(value: str) -> str:
+    if value == "blue":
+        raise AssertionError("Choose a warm colour")  # pytest would change the text of an assert statement
+    if value == "grey":
+        raise ValueError
+    return value
+
+
 class Everything(Command):
     user_name: Text = "u"
     email: Email = "a@b.c"
@@ -66,6 +75,8 @@ class Everything(Command):
     more: dict[str, int] = Field(default_factory=dict)
     even: Annotated[int, AfterValidator(_even)] = 2
     day: Annotated[str, AfterValidator(_not_friday)] = "monday"
+    warm: Annotated[str, AfterValidator(_red)] = "red"
+    site: HttpUrl | None = None
     nested: list[Address] = Field(default_factory=list)
     handle: Annotated[str, AfterValidator(str.lower), Field(max_length=3)] = "a"
 
@@ -144,6 +155,10 @@ def problems(kind: type[Command], **fields: Any) -> list[str]:
         ("more", {"a": "b"}, "More a must be a whole number"),
         ("even", 3, "Even must be even"),
         ("day", "friday", "Fridays are off"),
+        ("warm", "blue", "Choose a warm colour"),
+        ("warm", "grey", "Warm is not valid"),
+        ("site", "x", "Site is not valid: input should be a valid URL, relative URL without a base"),
+        ("site", "ftp://a", "Site is not valid: URL scheme should be 'http' or 'https'"),
         ("other", 1, "Other is not a field of Everything"),
     ],
 )

@@ -53,6 +53,7 @@ def test_the_code_of_a_new_application_is_clean(made: Path) -> None:
         ("../shop", 2, "'../shop' cannot be the name of a package: use small letters, such as myapp."),
         ("class", 2, "'class' cannot be the name of a package: use small letters, such as myapp."),
         ("json", 2, "Package json already exists: use another name."),
+        ("data", 2, "data is the folder of the log, which .gitignore excludes: use another name."),
         ("tests", 2, "Package tests already exists: use another name."),
     ],
 )

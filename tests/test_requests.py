@@ -154,6 +154,8 @@ def test_a_message_is_sent_with_equal_values(message: Message) -> None:
         (Plain(anything=(1, 2)), "read back: anything."),
         (Plain(anything=b"\xff"), "read back: anything."),
         (Plain(anything=object()), "Plain has no form in JSON."),
+        (Plain(anything="\ud800"), "Plain has no form in JSON."),
+        (Plain(anything={"\ud800": 1}), "Plain has no form in JSON."),
         (Plain(text_first=Decimal(1)), "read back: text_first."),
         (Plain(pets=[Dog(name="a", breed="b")]), "read back: pets."),
         (Plain(shouted="a"), "read back: shouted."),

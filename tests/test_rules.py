@@ -6,7 +6,18 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from dualbus import Command, Problem, Text
 from dualbus.application.messages import Invalid, parse
@@ -183,6 +194,58 @@ def test_the_rules_see_fields_that_are_sent_by_name(
     kind: type[Command], fields: dict[str, Any], sentences: list[str]
 ) -> None:
     assert refused(kind, **fields, name=" ") == sentences
+
+
+class Party(Command):
+    seats: int = Field(validation_alias=AliasChoices("seats", AliasPath("places", 0)))
+    children: int = 0
+    guardian: str = Field(default="", validation_alias=AliasPath("people", "guardian"))
+    name: str = Field(default="", validation_alias=AliasPath("people", "name"))
+
+    def problems(self) -> Iterable[str]:
+        if self.children and not self.guardian:
+            yield "Children need a guardian"
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentences"),
+    [
+        ({"seats": "x"}, ["Seats must be a whole number", "Children need a guardian"]),
+        ({"places": ["x"]}, ["Places item 1 must be a whole number", "Children need a guardian"]),
+        ({"seats": "x", "people": {"guardian": "Ada"}}, ["Seats must be a whole number"]),
+        ({"seats": 1, "people": {"name": 5}}, ["People name must be text", "Children need a guardian"]),
+        ({"seats": 1, "people": {"guardian": 5}}, ["People guardian must be text"]),
+    ],
+)
+def test_the_rules_see_fields_with_several_aliases_and_fields_inside_others(
+    fields: dict[str, Any], sentences: list[str]
+) -> None:
+    assert refused(Party, **fields, children=1) == sentences
+
+
+class Trip(Command):
+    start: int
+    end: int
+    seats: int
+
+    @field_validator("end")
+    @classmethod
+    def _in_order(cls, end: int, info: ValidationInfo) -> int:
+        if end < info.data["start"]:
+            raise ValueError("must not be before start")
+        return end
+
+    def problems(self) -> Iterable[str]:
+        if self.end - self.start > 10:
+            yield "The trip is too long"
+
+
+def test_the_rules_are_checked_beside_a_validator_that_reads_other_fields() -> None:
+    assert refused(Trip, start=1, end=100, seats="x") == ["Seats must be a whole number", "The trip is too long"]
+    assert refused(Trip, start=2, end=1, seats="x") == [
+        "End must not be before start",
+        "Seats must be a whole number",
+    ]
 
 
 class Split(Command):

@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
-from dualbus import App, Attempt, Command, Event, Past, Projection, Reaction, Recorded, Tables, Tag
+from dualbus import (
+    App,
+    Attempt,
+    Command,
+    Event,
+    Past,
+    Projection,
+    Query,
+    Reaction,
+    ReadOnlyTables,
+    Recorded,
+    Tables,
+    Tag,
+)
+from dualbus.runtime.errors import ConfigError
 from dualbus.testing import InProcess, project
 
 if TYPE_CHECKING:
@@ -42,6 +56,16 @@ def adding(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def decorated(*values: Any) -> Any:
         return function(*values, "added")
+
+    return decorated
+
+
+def adding_before(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a function that has one argument more, before the tables."""
+
+    @functools.wraps(function)
+    def decorated(*values: Any) -> Any:
+        return function(values[0], "noon", *values[1:])
 
     return decorated
 
@@ -109,6 +133,67 @@ def test_a_projection_receives_the_record_of_the_event_if_its_third_parameter_is
     seen = Projection("seen", version=1, tables="CREATE TABLE seen (value)", on=[function])
 
     assert project(seen, given=[Added(name="a")]).all("SELECT value FROM seen") == [{"value": value}]
+
+
+def swapped(event: Added, recorded: Recorded, tables: Tables) -> None: ...
+
+
+def without_tables(event: Added, recorded: "bus.Recorded") -> None: ...
+
+
+@passing
+def with_past(event: Added, tables: Tables, past: Past) -> None: ...
+
+
+def with_tables(command: Add, tables: ReadOnlyTables) -> Iterator[Added]:
+    yield Added(name=command.name)
+
+
+class Count(Query[int]):
+    pass
+
+
+def counted(query: Count, past: Past) -> int:
+    return 1
+
+
+PROJECTING = "event: Event, tables: Tables, recorded: Recorded"
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (swapped, f"swapped has Recorded as its second parameter: def swapped({PROJECTING})."),
+        (without_tables, f"without_tables has Recorded as its second parameter: def without_tables({PROJECTING})."),
+        (with_past, f"with_past has Past as its third parameter: def with_past({PROJECTING})."),
+    ],
+)
+def test_a_projection_with_a_misplaced_parameter_is_refused_at_the_start(function: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        App(projections=[Projection("seen", version=1, tables="CREATE TABLE seen (value)", on=[function])])
+    assert str(refused.value) == sentence
+
+
+def test_a_decision_with_tables_and_a_query_with_the_past_are_refused_at_the_start() -> None:
+    decision: Any = with_tables
+    answer: Any = counted
+    with pytest.raises(ConfigError) as refused:
+        App(commands=[decision], queries=[answer])
+    assert str(refused.value) == (
+        "with_tables has ReadOnlyTables as its second parameter: def with_tables(command: Command, past: Past). "
+        "counted has Past as its second parameter: def counted(query: Query, tables: ReadOnlyTables)."
+    )
+
+
+@adding_before
+def with_clock(event: Added, clock: str, tables: Tables) -> None:
+    write(tables, clock)
+
+
+def test_a_decorator_may_add_an_argument_before_the_tables() -> None:
+    seen = Projection("seen", version=1, tables="CREATE TABLE seen (value)", on=[with_clock])
+
+    assert project(seen, given=[Added(name="a")]).all("SELECT value FROM seen") == [{"value": "noon"}]
 
 
 charged: list[Any] = []

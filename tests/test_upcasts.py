@@ -80,8 +80,10 @@ def test_upcasts_that_cannot_work_are_all_refused_at_once() -> None:
             Pong=Upcast("Ping"),
             PersonAdded=Upcast("Ping"),
             Old=Upcast("PersonAdded", "split"),  # type: ignore[arg-type]
+            Older="PersonAdded",  # type: ignore[arg-type]
         )
     assert refused.value.errors == [
+        "The upcast of Older is 'PersonAdded', which is not an Upcast: write Upcast('PersonAdded').",
         "The upcast of Gone leads to Nowhere, which is not an event of the application.",
         "The upcasts of Ping form a cycle: one of them must lead to an event of the application.",
         "The upcasts of Pong form a cycle: one of them must lead to an event of the application.",

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from dualbus.application.classes import TIMEOUT
 from dualbus.client.call import TIMEOUT_SECONDS_MAX
 from dualbus.protocol.values import ID_CHARS_MAX, INT_MAX
 
-from .parameters import TIMEOUT
 from .problems import MEDIA_TYPE as PROBLEM_TYPE
 
 Json = dict[str, Any]

@@ -3,11 +3,11 @@
 from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from dualbus.application.answer_types import AnswerTypes
 from dualbus.application.app import App
+from dualbus.application.json_schemas import JsonSchemas
 from dualbus.application.json_validation import is_open
 from dualbus.application.messages import Message, Query, result_type
 from dualbus.protocol.feed import EVENTS_DEFAULT, EVENTS_MAX
@@ -15,7 +15,7 @@ from dualbus.protocol.values import INT_MAX
 
 from .components import OWN_SCHEMAS, PARAMETERS, POSITION_TEXT, PROBLEMS, QUERY_PROBLEMS, REF_RESULT, RESPONSES
 from .examples import example, message_example
-from .parameters import TIMEOUT, field_forms
+from .parameters import field_forms
 from .streams import MEDIA_TYPE as STREAM_TYPE
 
 Json = dict[str, Any]
@@ -83,7 +83,7 @@ class Document:
         """Return the parameters of a query; None if a required field does not fit in a query string."""
         schema, forms = self._schema(kind), field_forms(kind)
         required = schema.get("required", ())
-        fitting = [name for name in schema.get("properties", ()) if forms[name].fits and name != TIMEOUT]
+        fitting = [name for name in schema.get("properties", ()) if forms[name].fits]
         if not {*required} <= {*fitting}:
             return None
         found = []
@@ -106,7 +106,7 @@ class Document:
         return found
 
 
-class _Schemas(GenerateJsonSchema):
+class _Schemas(JsonSchemas):
     """Requests with undeclared fields in a record are refused, also where pydantic would ignore them."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> Json:

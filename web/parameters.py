@@ -5,8 +5,9 @@ from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from pydantic import AliasChoices
-
+from dualbus.application.aliases import sent_paths
+from dualbus.application.classes import TIMEOUT
+from dualbus.application.json_schemas import message_schema
 from dualbus.application.messages import Query
 from dualbus.client.call import TIMEOUT_SECONDS_MAX
 
@@ -16,7 +17,6 @@ from .request import Request
 from .text_form import Schema, TextForm, leaves
 
 PARAMETERS_MAX = 1000
-TIMEOUT = "timeout_ms"
 Parameters = list[tuple[str, str]]
 
 
@@ -90,12 +90,10 @@ def _value(kind: type[Query[Any]], name: str, form: FieldForm, texts: Sequence[s
 @cache
 def field_forms(kind: type[Query[Any]]) -> dict[str, FieldForm]:
     """Return the forms of the fields of a query, by each name that a client may use."""
-    schema = kind.model_json_schema(by_alias=True)
+    schema = message_schema(kind)
     forms = {name: _form(field, schema) for name, field in schema.get("properties", {}).items()}
-    for name, field in kind.model_fields.items():
-        aliases = field.validation_alias
-        names = aliases.choices if isinstance(aliases, AliasChoices) else [aliases]
-        used = [each for each in (*names, name) if isinstance(each, str)]
+    for name in kind.model_fields:
+        used = [str(path[0]) for path in sent_paths(kind, name) if len(path) == 1]
         form = next((forms[each] for each in used if each in forms), UNKNOWN_FIELD)
         forms.update({each: form for each in used if each not in forms})
     return forms

@@ -8,11 +8,13 @@ from pydantic import BaseModel, FutureDate, FutureDatetime, Secret, SecretBytes,
 from pydantic.types import PathType
 from typing_extensions import is_typeddict
 
+from dualbus.application.aliases import sent_paths
 from dualbus.application.messages import Command, Event, Message, Query, is_private, private_fields, tag_fields
 from dualbus.application.schemas import OF_MEMBER, Node, fields_without_init, is_plain_member, nodes
 from dualbus.application.tags import Tag, is_taggable
 
 RESERVED = {"problems"}  # used by the base classes
+TIMEOUT = "timeout_ms"  # of a query over HTTP, among the parameters of its fields
 
 
 def class_mistakes(kind: type[Message]) -> Iterator[str]:
@@ -28,6 +30,9 @@ def class_mistakes(kind: type[Message]) -> Iterator[str]:
         return
     for name in sorted(RESERVED & kind.model_fields.keys()):
         yield f"{kind.__name__}.{name}: this name is reserved: rename the field."
+    for name in kind.model_fields if issubclass(kind, Query) else ():
+        if (TIMEOUT,) in sent_paths(kind, name):
+            yield f"{kind.__name__}.{name}: {TIMEOUT} is the deadline of a query over HTTP: rename the field."
     for record, fields in _records(kind, {}).items():
         for name, field in fields.items():
             if any(map(is_plain_member, _literals(field.annotation))):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from dualbus.application.app import App
+from dualbus.application.json_schemas import message_schema
 from dualbus.application.messages import Event, Message, private_fields, tag_fields
 
 _WORDS = {
@@ -30,7 +31,7 @@ def about(kind: type[Message]) -> str:
 
 def fields_text(kind: type[Message]) -> str:
     """Return the fields of a message with types, defaults, tags and marks."""
-    schema = kind.model_json_schema()
+    schema = message_schema(kind)
     required = schema.get("required", ())
     tags = dict(tag_fields(kind)) if issubclass(kind, Event) else {}
     private = private_fields(kind) if issubclass(kind, Event) else ()

@@ -63,6 +63,7 @@ _CODES = {
     "union_tag_invalid": "not_allowed",
 }
 _CODES_BY_END = {"_type": "wrong_type", "_parsing": "wrong_format", "too_short": "too_short", "too_long": "too_long"}
+_OF_AUTHOR = {"value_error", "assertion_error"}
 _PYDANTICS = frozenset(get_args(core_schema.ErrorType))
 
 Steps: TypeAlias = tuple[int | str, ...]
@@ -121,7 +122,7 @@ def _is_blank(problem: Mapping[str, Any]) -> bool:
 
 def _is_of_author(kind: str) -> bool:
     """Return whether a validator of the application has raised the error, with a text of its own."""
-    return kind == "value_error" or kind not in _PYDANTICS
+    return kind in _OF_AUTHOR or kind not in _PYDANTICS
 
 
 def _code(problem: Mapping[str, Any]) -> str:
@@ -143,7 +144,7 @@ def _sentence(type_name: str, name: str, problem: Mapping[str, Any]) -> str:
         return f"{name} is not a field of {type_name}"
     if _is_of_author(kind):
         # A validator of the application: a whole sentence, or a phrase to follow the field's name.
-        text = str(context["error"] if kind == "value_error" else problem["msg"])
+        text = str(context["error"] if kind in _OF_AUTHOR else problem["msg"]) or "is not valid"
         return text if text[:1].isupper() else f"{name} {text}"
     if context.get("pattern") == EMAIL_PATTERN:
         return f"{name} must be an email address"
@@ -152,7 +153,8 @@ def _sentence(type_name: str, name: str, problem: Mapping[str, Any]) -> str:
     phrase = _PHRASES.get(kind)
     if phrase is None:
         message = str(problem["msg"])
-        return f"{name} is not valid: {message[:1].lower()}{message[1:]}"
+        is_word = not message[1:2].isupper()  # and not JSON, URL, UUID
+        return f"{name} is not valid: {message[:1].lower() if is_word else message[:1]}{message[1:]}"
     return _ONE.sub(r"1 \1", f"{name} {phrase.format(**context)}")
 
 

@@ -2,12 +2,16 @@
 
 import importlib
 import sys
+import sysconfig
 import traceback
 from pathlib import Path
 
 from dualbus.application.app import App
 from dualbus.application.causes import own_text
 from dualbus.runtime.errors import ConfigError, application_errors
+
+_MACHINERY = ("<", str(Path(__file__).parents[1]))
+_LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def load(name: str) -> App:
@@ -34,8 +38,15 @@ def load(name: str) -> App:
 
 
 def _import_failure(module_name: str, error: BaseException) -> str:
-    """Describe an import error with file and line of the application, not of importlib."""
-    machinery = ("<", str(Path(__file__).parents[1]))
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(machinery)]
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"Module {module_name!r} cannot be imported: {type(error).__name__}: {own_text(error)}{place}."
+    """Describe an import error with file and line of the application, not of a library."""
+    text, place = " ".join(own_text(error).split()), _place(error)
+    if isinstance(error, SyntaxError) and error.filename and not error.filename.startswith("<"):  # not of eval()
+        text, place = error.msg, f" ({error.filename}, line {error.lineno})"
+    return f"Module {module_name!r} cannot be imported: {type(error).__name__}: {text}{place}."
+
+
+def _place(error: BaseException) -> str:
+    """Return the last line of the application; if the application is installed like a library, the last line."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_MACHINERY)]
+    own = [f for f in frames if not f.filename.startswith(_LIBRARIES)]
+    return "".join(f" ({f.filename}, line {f.lineno})" for f in (own or frames)[-1:])

@@ -16,12 +16,13 @@ from dualbus.application.signatures import (
     MISSING,
     Function,
     SignatureMistake,
+    check_accepts,
     is_async,
     is_message,
     item_classes,
     name_of,
+    parameter_at,
     read_signature,
-    third_parameter,
 )
 from dualbus.application.tags import plain_type
 from dualbus.protocol.codes import WireError
@@ -91,17 +92,17 @@ class Reactors:
         signature = read_signature(function, may_be_async=True)
         arguments = {2, 3} if self.is_effect and self.reaction.lifespan else {2}
         _check_arguments(function, signature.arguments & arguments, f"(event: Event, {second})")
-        _check_accepts(function, signature.accepts, Event)
+        check_accepts(function, Event, signature.accepts, "event: …, …")
         yields = (
             _effect_yields(function, signature.returns) if self.is_effect else _yields(function, signature.returns)
         )
-        wants_resource = self.is_effect and bool(self.reaction.lifespan) and third_parameter(function) is not None
+        wants_resource = self.is_effect and bool(self.reaction.lifespan) and parameter_at(function, 2) is not None
         self.accepts.append((signature.accepts, Reactor(function, yields, wants_resource)))
 
     def _add_refusal(self, function: Function) -> None:
         signature = read_signature(function)
         _check_arguments(function, signature.arguments & {3}, "(command: Command, refused: Rejected, past: Past)")
-        _check_accepts(function, signature.accepts, Command)
+        check_accepts(function, Command, signature.accepts, "command: …, …")
         for kind in signature.accepts:
             if kind in self.refusals:
                 names = f"{name_of(self.refusals[kind].function)} and {name_of(function)}"
@@ -134,7 +135,7 @@ class Reactors:
 
 def reaction_mistakes(app: "App", reactors: Mapping[str, Reactors]) -> Iterator[str]:
     """Yield a sentence for each mistake in the reactions of an application."""
-    decided = {kind for function in app.commands for kind in _accepted(function)}
+    decided = {kind for function in _sequence(app.commands) for kind in _accepted(function)}
     for name, one in reactors.items():
         yield from one.mistakes
         for kind in (kind for kind in one.yields() if kind not in decided):
@@ -171,15 +172,6 @@ def _sequence(values: Any) -> Any:
 def _check_arguments(function: Function, accepted: frozenset[int], expected: str) -> None:
     if not accepted:
         raise SignatureMistake(f"{name_of(function)} must accept {expected}.")
-
-
-def _check_accepts(function: Function, accepts: tuple[type[Any], ...], base: type[Any]) -> None:
-    name, title = name_of(function), base.__name__.lower()
-    if not accepts:
-        raise SignatureMistake(f"{name} needs a type for its first parameter: def {name}({title}: …, …).")
-    for kind in accepts:
-        if not is_message(kind, base) and not (kind is Event and base is Event):
-            raise SignatureMistake(f"{name} accepts {name_of(kind)}, which is not a subclass of {base.__name__}.")
 
 
 def _effect_yields(function: Function, annotation: Any) -> frozenset[type[Any]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dualbus.application.answers import answer_mistake
 from dualbus.application.classes import class_mistakes, private_tags
 from dualbus.application.messages import Command, Event, Message, Query, private_fields, result_type, tag_fields
+from dualbus.application.past import Past
 from dualbus.application.reactions import Reaction
 from dualbus.application.reactors import Reactors, reaction_mistakes
 from dualbus.application.recorded import Origins, Recorded
@@ -15,17 +16,18 @@ from dualbus.application.signatures import (
     Function,
     Signature,
     SignatureMistake,
+    check_accepts,
     is_generator,
     is_message,
     may_be,
     name_of,
+    parameter_at,
     read_signature,
     read_types,
-    third_parameter,
     with_subclasses,
     yielded,
 )
-from dualbus.application.tables import Tables
+from dualbus.application.tables import ReadOnlyTables, Tables
 from dualbus.application.tags import plain_type
 from dualbus.application.upcasts import upcast_mistakes
 from dualbus.log.contract import RecordedEvent
@@ -33,6 +35,9 @@ from dualbus.protocol.feed import EVENTS
 
 if TYPE_CHECKING:
     from dualbus.application.app import App, Projection
+
+_OWN = {kind.__name__: kind for kind in (Past, ReadOnlyTables, Tables, Recorded)}
+_READABLE = {ReadOnlyTables, Tables}
 
 
 class Decider(NamedTuple):
@@ -84,6 +89,7 @@ class Registry:
 
     def _add_decision(self, function: Function) -> None:
         signature = _checked(function, Command, "past: Past", {2})
+        _check_parameter(function, 1, {Past}, "command: Command, past: Past")
         events = tuple(with_subclasses([*yielded(function, signature.returns)]))
         for kind in signature.accepts:
             self._check_alone("command", kind, function, self.decisions.get(kind))
@@ -91,6 +97,7 @@ class Registry:
 
     def _add_answer(self, function: Function) -> None:
         signature = _checked(function, Query, "tables: ReadOnlyTables", {2})
+        _check_parameter(function, 1, _READABLE, "query: Query, tables: ReadOnlyTables")
         if is_generator(function):
             raise SignatureMistake(f"{name_of(function)} is a generator: return the whole answer.")
         for kind in signature.accepts:
@@ -115,6 +122,9 @@ class Registry:
 
     def _subscribe(self, function: Function, projection: str) -> None:
         signature = _checked(function, Event, "tables: Tables", {2, 3})
+        _check_parameter(function, 1, _READABLE, "event: Event, tables: Tables, recorded: Recorded")
+        if _own_classes(function, 1):  # otherwise, a decorator may add an argument
+            _check_parameter(function, 2, {Recorded}, "event: Event, tables: Tables, recorded: Recorded")
         if is_generator(function):
             raise SignatureMistake(f"{name_of(function)} is a generator, which would change nothing: do not yield.")
         wants_recorded = 2 not in signature.arguments or _names_recorded(function)
@@ -181,12 +191,12 @@ class Registry:
             self.mistakes.append(str(mistake))
 
     def _functions(self, title: str, functions: Any) -> Sequence[Function]:
-        return self._sequence(title, functions)
+        return self._sequence(title, functions, "the signature of a function names its message")
 
-    def _sequence(self, title: str, values: Any) -> Sequence[Any]:
+    def _sequence(self, title: str, values: Any, hint: str = "") -> Sequence[Any]:
         if isinstance(values, list | tuple):
             return values
-        mistake = f"{title[0].upper()}{title[1:]} must be a list: the signature of a function names its message."
+        mistake = f"{title[0].upper()}{title[1:]} must be a list: {hint or f'write {title}=[…]'}."
         if mistake not in self.mistakes:
             self.mistakes.append(mistake)
         return ()
@@ -194,13 +204,30 @@ class Registry:
 
 def _names_recorded(function: Function) -> bool:
     """Return whether the third parameter is for Recorded, although a call with two arguments binds, too."""
-    third = third_parameter(function)
+    third = parameter_at(function, 2)
     if third is None or third.annotation is MISSING:
         return third is not None and third.default is MISSING
+    return Recorded in _own_classes(function, 2)
+
+
+def _own_classes(function: Function, number: int) -> set[type[Any]]:
+    """Return the classes of dualbus that the annotation of a parameter names."""
+    parameter = parameter_at(function, number)
+    if parameter is None or parameter.annotation is MISSING:
+        return set()
     try:
-        return Recorded in read_types(function, 2)
+        return {*_OWN.values()} & {*read_types(function, number)}
     except SignatureMistake:  # under TYPE_CHECKING
-        return Recorded.__name__ in str(third.annotation)
+        return {kind for name, kind in _OWN.items() if name in re.findall(r"\w+", str(parameter.annotation))}
+
+
+def _check_parameter(function: Function, number: int, accepted: set[type[Any]], expected: str) -> None:
+    """Raise SignatureMistake for a parameter that names a class of dualbus which belongs elsewhere."""
+    found = _own_classes(function, number)
+    if found and not found & accepted:
+        name, names = name_of(function), " or ".join(sorted(kind.__name__ for kind in found))
+        place = "second" if number == 1 else "third"
+        raise SignatureMistake(f"{name} has {names} as its {place} parameter: def {name}({expected}).")
 
 
 def _checked(function: Function, base: type[Message], second: str, arguments: set[int]) -> Signature:
@@ -209,13 +236,7 @@ def _checked(function: Function, base: type[Message], second: str, arguments: se
     title, name = base.__name__.lower(), name_of(function)
     if not signature.arguments & arguments:
         raise SignatureMistake(f"{name} must accept ({title}: {base.__name__}, {second}).")
-    if not signature.accepts:
-        raise SignatureMistake(
-            f"{name} needs a type for its first parameter: def {name}({title}: Create…, {second})."
-        )
-    for kind in signature.accepts:
-        if not is_message(kind, base) and not (kind is Event and base is Event):
-            raise SignatureMistake(f"{name} accepts {name_of(kind)}, which is not a subclass of {base.__name__}.")
+    check_accepts(function, base, signature.accepts, f"{title}: Create…, {second}")
     return signature
 
 

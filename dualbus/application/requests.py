@@ -21,14 +21,13 @@ def request_fields(message: Message) -> dict[str, Any]:
     kind = type(message)
     try:
         fields: dict[str, Any] = read_form(message)
-    except (PydanticSerializationError, UnicodeDecodeError) as error:
-        raise WireError(f"{kind.__name__} has no form in JSON.") from error
-    if _is_certain(kind):
-        return fields
-    try:
+        if _is_certain(kind):
+            return fields
         read = parse(kind, fields)
     except Invalid:  # the bus refuses the message, with all sentences
         return fields
+    except (PydanticSerializationError, UnicodeError) as error:  # bytes, or half a character, in a field of any type
+        raise WireError(f"{kind.__name__} has no form in JSON.") from error
     if not same(message, read):
         raise WireError(f"{kind.__name__} is not the same when it is read back: {changed_names(message, read)}.")
     return fields

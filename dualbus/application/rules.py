@@ -1,12 +1,12 @@
 """The rules of a message with wrong fields: `problems()` of the fields that are right."""
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import SchemaValidator
 
+from dualbus.application.aliases import sent_paths
 from dualbus.application.json_validation import json_schema, validate
 from dualbus.application.schemas import validator_of
 
@@ -21,33 +21,19 @@ def partial_message(kind: type[BaseModel], sent: dict[str, Any], error: Validati
     validators = kind.__pydantic_decorators__.model_validators.values()
     if not all(places) or any(one.info.mode != "after" for one in validators):
         return None
-    wrong = {place[0] for place in places}
-    values: dict[str, Any] = {}
-    for name, field in kind.model_fields.items():
-        keys = _keys(kind, name, field)
-        key = next((each for each in keys if each in sent), None)
-        if not wrong.isdisjoint(keys):
-            continue
-        if key is not None:
-            values[name] = validate(_field_validators(kind)[name], sent[key])
-        elif not field.is_required():
-            values[name] = field.get_default(call_default_factory=True, validated_data=values)
+    paths = {name: sent_paths(kind, name) for name in kind.model_fields}
+    wrong = {name for name in paths for path in paths[name] if any(place[: len(path)] == path for place in places)}
+    right = frozenset(paths.keys() - wrong)
+    keys = {path[0] for name in right for path in paths[name]}
+    values = validate(_validator(kind, right), {key: value for key, value in sent.items() if key in keys})[0]
     message = kind.model_construct()
     object.__setattr__(message, "__dict__", values)
     return message
 
 
-def _keys(kind: type[BaseModel], name: str, field: FieldInfo) -> list[Any]:
-    """Return the keys under which a field may be sent, the first one first."""
-    config = kind.model_config
-    keys: list[Any] = [field.validation_alias or name] if config.get("validate_by_alias") is not False else []
-    by_name = config.get("populate_by_name") or config.get("validate_by_name")
-    return [*keys, name] if by_name else keys
-
-
-@cache
-def _field_validators(kind: type[BaseModel]) -> dict[str, SchemaValidator]:
-    """Return validators of the single fields of a class."""
+@lru_cache(maxsize=1000)  # clients choose the right fields
+def _validator(kind: type[BaseModel], right: frozenset[str]) -> SchemaValidator:
+    """Return a validator of some fields of a class. The author's validators see the same fields as before."""
     node: Any = json_schema(kind)
     definitions: list[Any] = []
     config = None
@@ -58,7 +44,6 @@ def _field_validators(kind: type[BaseModel]) -> dict[str, SchemaValidator]:
             node = next(each for each in definitions if each["ref"] == node["schema_ref"])
         else:
             node = node["schema"]
-    return {
-        name: validator_of({"type": "definitions", "schema": field["schema"], "definitions": definitions}, config)
-        for name, field in node["fields"].items()
-    }
+    fields = {name: field for name, field in node["fields"].items() if name in right}
+    schema = {**node, "fields": fields, "extra_behavior": "ignore"}
+    return validator_of({"type": "definitions", "schema": schema, "definitions": definitions}, config)

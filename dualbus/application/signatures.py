@@ -34,6 +34,10 @@ def read_signature(function: Function, *, may_be_async: bool = False) -> Signatu
     name = name_of(function)
     if not callable(function) or isinstance(function, type):
         raise SignatureMistake(f"{function!r} is not a function.")
+    if hasattr(function, "cache_info"):
+        raise SignatureMistake(
+            f"{name} returns earlier results again, from the cache of functools: remove lru_cache or cache."
+        )
     layers = list(_layers(function))
     if is_async(function) and not may_be_async:
         raise SignatureMistake(f"{name} is async: use a plain function.")
@@ -61,13 +65,13 @@ def read_types(function: Function, number: int = 0) -> tuple[type[Any], ...]:
     return ()
 
 
-def third_parameter(function: Function) -> inspect.Parameter | None:
-    """Return the third parameter; that of the decorated function if the decorator accepts any arguments."""
+def parameter_at(function: Function, number: int) -> inspect.Parameter | None:
+    """Return a parameter; that of the decorated function if the decorator accepts any arguments."""
     for layer in _layers(function):
         parameters = list(_signature(layer).parameters.values())
         named = [one for one in parameters if one.kind <= inspect.Parameter.POSITIONAL_OR_KEYWORD]
-        if len(named) > 2:
-            return named[2]
+        if len(named) > number:
+            return named[number]
         if not any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters):
             return None
     return None
@@ -190,6 +194,18 @@ def _is_event(kind: Any) -> bool:
 def is_message(kind: Any, base: type[Message]) -> bool:
     """Return whether a class is a declared command, query or event, and not the base class."""
     return isinstance(kind, type) and issubclass(kind, base) and kind is not base
+
+
+def check_accepts(function: Function, base: type[Message], accepts: Collection[type[Any]], expected: str) -> None:
+    """Raise SignatureMistake for a first parameter that names no message of a base class; Event is every event."""
+    name, first = name_of(function), parameter_at(function, 0)
+    if not accepts and (first is None or first.annotation is MISSING):
+        raise SignatureMistake(f"{name} needs a type for its first parameter: def {name}({expected}).")
+    if base in accepts and base is not Event:
+        raise SignatureMistake(f"{name} accepts any {base.__name__}: name its message: def {name}({expected}).")
+    names = [name_of(kind) for kind in accepts if kind is not base and not is_message(kind, base)]
+    for other in names if accepts else [first.annotation if first else None]:
+        raise SignatureMistake(f"{name} accepts {other}, which is not a subclass of {base.__name__}.")
 
 
 def _layers(function: Function) -> Iterator[Function]:

@@ -50,6 +50,10 @@ def final_type(upcasts: Mapping[str, Upcast], type_: str) -> str:
 
 def upcast_mistakes(upcasts: Mapping[str, Upcast], events: Collection[str]) -> Iterator[str]:
     """Yield a sentence for each upcast to an unknown type, in a cycle, or from a current event."""
+    for name, other in upcasts.items():
+        if not isinstance(other, Upcast):
+            yield f"The upcast of {name} is {other!r}, which is not an Upcast: write Upcast({other!r})."
+    upcasts = {name: step for name, step in upcasts.items() if isinstance(step, Upcast)}
     for name, step in upcasts.items():
         if not callable(step.change):
             yield f"The change of the upcast of {name} is {step.change!r}, which is not a function."

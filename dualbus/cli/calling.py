@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dualbus.application.errors import DualbusError, Rejected
+from dualbus.application.json_schemas import message_schema
 from dualbus.application.loader import load
 from dualbus.application.messages import Message
 from dualbus.application.names import nearest
@@ -20,6 +21,8 @@ from dualbus.client.client import Client
 from dualbus.protocol.codec import unique
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.numbers import read_number
+from dualbus.protocol.values import DEPTH_MAX
+from dualbus.runtime.printable import printable
 from dualbus.runtime.settings import OFF
 
 Fields = Annotated[
@@ -73,14 +76,14 @@ def _client(timeout: float | None) -> Iterator[Client]:
         try:
             yield client
         except Rejected as rejected:
-            raise output.CliError("\n".join(rejected.errors)) from None
+            raise output.CliError("\n".join(map(printable, rejected.errors))) from None
         except DualbusError as problem:
             raise output.CliError(str(problem)) from None
 
 
 def _fields(kind: type[Message], pairs: Sequence[str]) -> dict[str, Any]:
     """Return the values of the fields; the cluster validates them."""
-    schema = kind.model_json_schema()
+    schema = message_schema(kind)
     properties: Mapping[str, Any] = schema.get("properties", {})
     models: Mapping[str, Any] = schema.get("$defs", {})
     values: dict[str, Any] = {}
@@ -105,6 +108,8 @@ def _value(text: str, parts: Sequence[Mapping[str, Any]]) -> Any:
         value = json.loads(text, parse_float=read_number, object_pairs_hook=unique)
     except WireError as error:
         raise output.WrongUse(f"{text}: {error}") from None
+    except RecursionError:
+        raise output.WrongUse(f"A value is nested more than {DEPTH_MAX} deep: use fewer levels.") from None
     except ValueError:
         return text
     return value if _json_type(value) in types or "string" not in types else text

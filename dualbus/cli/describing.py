@@ -7,6 +7,7 @@ import typer
 
 from dualbus.application.app import App
 from dualbus.application.descriptions import about, events_of, fields_text
+from dualbus.application.json_schemas import message_schema
 from dualbus.application.loader import load
 from dualbus.application.messages import Message, private_fields, tag_fields
 from dualbus.cli import output
@@ -78,4 +79,4 @@ def _names(kinds: Iterable[type[Message]]) -> str:
 
 
 def _message(kind: type[Message]) -> dict[str, Any]:
-    return {"type": kind.__name__, "about": about(kind), "schema": kind.model_json_schema()}
+    return {"type": kind.__name__, "about": about(kind), "schema": message_schema(kind)}

@@ -28,6 +28,8 @@ def new(
         raise output.WrongUse(f"{name!r} cannot be the name of a package: use small letters, such as myapp.")
     if name in RESERVED or name in sys.stdlib_module_names:
         raise output.WrongUse(f"Package {name} already exists: use another name.")
+    if name == "data":
+        raise output.WrongUse(f"{name} is the folder of the log, which .gitignore excludes: use another name.")
     folder = Path(name)
     if folder.exists():
         raise output.CliError(f"{folder} already exists: use another name or another folder.")

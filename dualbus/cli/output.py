@@ -14,6 +14,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+from dualbus.runtime.printable import printable
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE = 0, 1, 2
 PIPE_COLUMNS = 200  # the width of a table without a terminal
@@ -54,8 +57,16 @@ def use_utf_8() -> None:
 
 def line(text: str) -> None:
     """Write a line of a result; end with exit code 0 if the reader has closed the pipe."""
+    _write(_lines(text))
+
+
+def _write(text: str) -> None:
     with _writing():
         sys.stdout.write(text + "\n")
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def flush() -> None:
@@ -85,14 +96,19 @@ def json_line(value: object) -> None:
 
 def note(text: str) -> None:
     """Write a note or an error to stderr."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(_lines(text) + "\n")
+
+
+def sentence(text: str) -> Text:
+    """Return a text for `show`, without the controls of values in the text."""
+    return Text(printable(text))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Return a table of the rows."""
     cells = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        cells.add_row(*("" if cell is None else str(cell) for cell in row))
+        cells.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
     return cells
 
 
@@ -102,7 +118,7 @@ def show(*parts: RenderableType) -> None:
     with _writing(), console.capture() as captured:  # capture() flushes standard output
         console.print(*parts)
     for text in captured.get().splitlines():
-        line(text.rstrip())
+        _write(text.rstrip())  # with the controls of the table
 
 
 @contextmanager

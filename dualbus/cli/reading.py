@@ -20,6 +20,7 @@ from dualbus.cli.settings import settings
 from dualbus.log.contract import Outcome, ReadableLog, RecordedEvent
 from dualbus.log.engine import open_reader
 from dualbus.log.tags import Tagger
+from dualbus.runtime.printable import printable
 
 CHUNK_EVENTS = 1000
 HEAD_POLL_SECONDS = 0.1  # between checks for new events
@@ -111,7 +112,7 @@ def _of_command(log: ReadableLog, key: str) -> Iterator[list[RecordedEvent]]:
     if outcome is None:
         raise output.CliError(f"The log has no command with the key {key!r}.")
     if outcome.errors:
-        sentences = [problem.text for problem in problems_from(outcome.errors)]
+        sentences = [printable(problem.text) for problem in problems_from(outcome.errors)]
         output.note(f"The command was rejected: {'; '.join(sentences)}.")
     yield _events(log, outcome)
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, Group
 from rich.live import Live
-from rich.text import Text
 
 from dualbus.cli import output
 from dualbus.cli.gateway import Gateway
@@ -60,7 +59,12 @@ def _shown(data: dict[str, Any]) -> list[Any]:
     text = f"Log at position {'?' if head is None else head}, read model at {'?' if model is None else model}{lag}."
     rows = [[*(process.get(name) for name in _SHOWN), _rest(process)] for process in data["processes"]]
     columns = ["Process", "Pid", "State", "Position", "In flight", "Up (s)", "Seen (s ago)", "Counters"]
-    return [Text(text), output.table(columns, rows), *_machines(data), Text(f"Gateway: {_rest(data['gateway'])}")]
+    return [
+        output.sentence(text),
+        output.table(columns, rows),
+        *_machines(data),
+        output.sentence(f"Gateway: {_rest(data['gateway'])}"),
+    ]
 
 
 def _machines(data: dict[str, Any]) -> list[Any]:

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from dualbus.cli import output
 from dualbus.cli.gateway import Gateway
@@ -73,4 +72,6 @@ def _show(found: dict[str, Any]) -> None:
         if time is not None:
             rows.append([name, f"{time:,}", f"{time - before:,}" if time else "", _STEPS[name]])
             before = max(before, time) if name != "answered" else before
-    output.show(Text(f"{text}{tries}{late}."), output.table(["Stage", "After (µs)", "Step (µs)", ""], rows))
+    output.show(
+        output.sentence(f"{text}{tries}{late}."), output.table(["Stage", "After (µs)", "Step (µs)", ""], rows)
+    )

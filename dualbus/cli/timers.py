@@ -9,6 +9,7 @@ import typer
 from dualbus.cli import output
 from dualbus.cli.settings import settings
 from dualbus.reactions.store import CANCEL, FIRE, ReactionStore, Timer
+from dualbus.runtime.printable import printable
 
 timers = typer.Typer(
     help="Show, cancel or fire the pending timers of reactions.", no_args_is_help=True, rich_markup_mode=None
@@ -40,14 +41,14 @@ def list_timers(
 def cancel(reaction: Reaction, name: Name) -> None:
     """Cancel a timer. The log records the cancellation, under the key of the timer's command."""
     _command(reaction, name, CANCEL)
-    output.line(f"The running reactor cancels {name} within a second.")
+    output.line(f"The running reactor cancels {printable(name)} within a second.")
 
 
 @timers.command("fire")
 def fire(reaction: Reaction, name: Name) -> None:
     """Execute the command of a timer now."""
     _command(reaction, name, FIRE)
-    output.line(f"The running reactor fires {name} within a second.")
+    output.line(f"The running reactor fires {printable(name)} within a second.")
 
 
 def _command(reaction: str, name: str, command: str) -> None:

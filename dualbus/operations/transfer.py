@@ -125,7 +125,7 @@ def _command(outcome: Outcome) -> str:
 
 
 def _event(recorded: RecordedEvent) -> str:
-    """Return an event as a line, with `data` exactly as in the log."""
+    """Return an event as a line, with `data` as in the log."""
     head = {"position": recorded.position, "type": recorded.type, "time": recorded.time}
     rest = json.dumps({**head, "command_id": recorded.command_id})
     return f'{rest[:-1]}, "data": {recorded.data}}}'

@@ -72,8 +72,10 @@ def read_text(values: dict[str, Any], name: str, default: str | None = None, wha
         return value
     if value is None:
         raise WireError(f"{name} is required.")
-    if type(value) is not str or (not value and value != default):
+    if type(value) is not str:
         raise WireError(f"{name} must be {what}.")
+    if not value and value != default:
+        raise WireError(f"{name} must not be empty.")
     if len(value) > ID_CHARS_MAX:
         raise WireError(f"{name} is longer than {ID_CHARS_MAX} characters.")
     if not value.isascii():

@@ -8,20 +8,29 @@ from collections.abc import Mapping
 
 from dualbus.application.causes import ExcInfo, own_traceback
 from dualbus.runtime.honcho import STARTED_BY_HONCHO
+from dualbus.runtime.printable import printable
 
 _STDERR = 2
 
 
 class TextFormatter(logging.Formatter):
-    """Formats a record as a line, and its traceback as further lines."""
+    """Formats a record as a line, and its traceback as further, indented lines.
+
+    A value of a client in the text can neither begin a line, which would be a forged record, nor control a terminal.
+    """
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - overrides logging
+        """Format the line of a record."""
+        return printable(super().formatMessage(record))
+
     def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - overrides logging
         """Format a traceback, without the values of events that failed validation."""
-        return own_traceback(ei[1]) if ei[1] else ""
+        lines = own_traceback(ei[1]).split("\n") if ei[1] else []
+        return "\n".join("  " + printable(line) for line in lines)
 
 
 class JsonFormatter(TextFormatter):
@@ -36,7 +45,7 @@ class JsonFormatter(TextFormatter):
         values = {"time": self.formatTime(record), "level": record.levelname.lower(), **self._process}
         values |= {"logger": record.name, "message": record.getMessage()}
         if record.exc_info:
-            values["traceback"] = self.formatException(record.exc_info)
+            values["traceback"] = own_traceback(record.exc_info[1]) if record.exc_info[1] else ""
         return json.dumps(values)
 
 

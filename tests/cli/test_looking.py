@@ -86,6 +86,7 @@ def test_events_are_found_by_a_tag_whose_value_the_log_hides(run: Run, tmp_path:
         (["command", "CreateUser", "nmae=Ada"], "CreateUser has no field 'nmae': did you mean name?"),
         (["command", "CreateUser", "name"], "'name' has no value: write FIELD=VALUE."),
         (["command", "CreateUser", "name=A", "name=B"], "Duplicate field name: write it once."),
+        (["query", "ListUsers", "limit=" + "[" * 100_000], "A value is nested more than 32 deep: use fewer levels."),
         (["send", "no-such-file"], "no-such-file cannot be read"),
         (["nosuch"], "No such command 'nosuch'"),
     ],
@@ -155,3 +156,16 @@ def test_an_application_is_drawn_from_its_commands_to_its_queries(run: Run) -> N
     assert drawn[0] == "flowchart LR"
     for edge in ("c_CreateUser --> e_UserCreated", "e_UserRenamed --> p_users", "model --> q_ListUsers"):
         assert f"    {edge}" in drawn
+
+
+def test_messages_with_parameters_have_nodes_of_their_own(run: Run) -> None:
+    drawn = run("describe", "--graph", app="tests.cli.generic:app").out.splitlines()
+
+    assert drawn[1:7] == [
+        '    c_Move_5b_int_5d_["Move[int]"]',
+        "    c_Move_5b_int_5d_ --> e_Moved_5b_int_5d_",
+        '    c_Move_5b_str_5d_["Move[str]"]',
+        "    c_Move_5b_str_5d_ --> e_Moved_5b_str_5d_",
+        '    e_Moved_5b_int_5d_(["Moved[int]"])',
+        '    e_Moved_5b_str_5d_(["Moved[str]"])',
+    ]

@@ -333,6 +333,31 @@ def test_a_terminal_shows_how_far_it_is_and_stdout_stays_clean(shared: Cluster) 
     assert "Verifying" in plain and not colour.search(plain)
 
 
+def test_controls_of_values_are_escaped_on_a_terminal_and_json_keeps_its_value(dualbus: Run, shared: Cluster) -> None:
+    name = "x\x1b[2J\x9b1m\u2028\u202e\x7fx"
+    made = json.loads(dualbus("command", "CreateUser", f"name={name}", "email=x@example.org").out)
+    user_id = made["events"][0]["payload"]["id"]
+    until(lambda: dualbus("query", "GetUser", f"user_id={user_id}").out != "null\n")
+
+    def on_stdout(*arguments: str) -> str:
+        ours, theirs = pty.openpty()
+        subprocess.run([sys.executable, "-m", "dualbus", *arguments], env=shared.environ, cwd=ROOT, stdout=theirs)
+        os.close(theirs)
+        with os.fdopen(ours, "rb", 0) as shown:
+            return shown.read(10_000).decode()
+
+    answer = on_stdout("query", "GetUser", f"user_id={user_id}")
+    events = on_stdout("events", "--tag", f"user:{user_id}")
+    exported = dualbus("export").out
+    refused = dualbus("backup", f"{name}/backup").err
+
+    assert json.loads(answer)["name"] == json.loads(events.split(maxsplit=3)[3])["name"] == name
+    assert [json.loads(line) for line in exported.splitlines()][-2]["data"]["name"] == name
+    for text in (answer, events, exported, refused):
+        assert r"\u009b1m\u2028\u202e\u007fx" in text
+        assert not re.search(r"[^\r\n -~]", text)
+
+
 def test_a_file_dot_env_says_where_the_gateway_is(shared: Cluster, tmp_path: Path) -> None:
     keys = os.environ["DUALBUS_KEYS"]
     (tmp_path / ".env").write_text(f"DUALBUS_FRONT={shared.front}\nDUALBUS_KEYS={keys}\n")

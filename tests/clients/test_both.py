@@ -89,7 +89,7 @@ def test_a_refusal_tells_every_sentence(caller: Any) -> None:
         (lambda caller: caller.command("CountNotes", text="a"), "CountNotes is a query"),
         (lambda caller: caller.query("Note", text="a"), "Note is a command"),
         (lambda caller: caller.query("CountNotes", text=float("nan")), "not finite"),
-        (lambda caller: caller.command("Note", text="a", idempotency_key=""), "idempotency_key must be text"),
+        (lambda caller: caller.command("Note", text="a", idempotency_key=""), "idempotency_key must not be empty"),
     ],
 )
 def test_what_the_cluster_does_not_take_is_refused(caller: Any, call: Any, why: str) -> None:

@@ -47,7 +47,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "a command as a query": (lambda client: client.query("Shelve", number=1), "is a command"),
     "metadata that is no text": (lambda client: client.command(Shelve(number=1), metadata={"a": 1}), "text"),
     "too much metadata": (lambda client: client.command(Shelve(number=1), metadata={"a": "x" * 5000}), "4096"),
-    "an empty key": (lambda client: client.command(Shelve(number=1), idempotency_key=""), "must be text"),
+    "an empty key": (lambda client: client.command(Shelve(number=1), idempotency_key=""), "must not be empty"),
     "a value without a form": (lambda client: client.command("Shelve", number=float("nan")), "not finite"),
     "a message that is too large": (lambda client: client.command("Stumble", how="x" * (1 << 20)), "1048576"),
     "a typed answer": (lambda client: client.query(GetBook(isbn="1")), "Decimal('12.30')"),

@@ -117,6 +117,20 @@ def test_an_operator_lists_fires_and_cancels_timers_and_the_log_remembers(shop: 
     assert cancelled(one) == ["a"]
 
 
+def test_controls_in_the_name_of_a_timer_are_escaped(shop: Make, run: Dualbus) -> None:
+    one = shop()
+    one.start()
+    order = "\x1b[2J\x9b1m\u202e\r\n\x7f"
+    one.client.command(PlaceOrder(order=order))
+    until(lambda: [timer["name"] for timer in timers(one, run)] == [f"unpaid/{order}"])
+
+    escaped = r"unpaid/\u001b[2J\u009b1m\u202e\u000d\u000a\u007f"
+    assert f" {escaped} " in run(one, "timers", "list")
+    assert run(one, "timers", "cancel", "orders", f"unpaid/{order}") == (
+        f"The running reactor cancels {escaped} within a second.\n"
+    )
+
+
 def test_a_schedule_executes_the_last_missed_time_once_and_continues_in_the_future(shop: Make, run: Dualbus) -> None:
     # Given a schedule for each new year, three years ago
     one = shop("tests.reactions.shop:cleaned")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from dualbus.application.json_schemas import message_schema
 from dualbus.application.messages import Message
 from dualbus.protocol.numbers import read_number
 
@@ -42,7 +43,7 @@ class Field(NamedTuple):
 
 def fields_of(kind: type[Message]) -> list[Field]:
     """Return the fields of a message."""
-    schema = kind.model_json_schema()
+    schema = message_schema(kind)
     required = schema.get("required", ())
     return [_field(name, field, schema, name in required) for name, field in schema.get("properties", {}).items()]
 
