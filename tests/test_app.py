@@ -896,6 +896,11 @@ def test_the_class_of_an_answer_is_defined_before_the_query(text: str) -> None:
     ]
 
 
+def test_a_function_in_place_of_a_projection_is_refused() -> None:
+    [found] = mistakes(projections=[on_done])
+    assert found.startswith("Projections contains <function on_done") and found.endswith("is not a Projection.")
+
+
 def test_all_mistakes_are_said_at_once() -> None:
     found = mistakes(
         commands=[ask, takes_one],

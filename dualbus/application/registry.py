@@ -74,8 +74,14 @@ class Registry:
         self._subscriptions: list[tuple[tuple[type[Event], ...], Subscriber]] = []
         for function in self._functions("commands", app.commands):
             self._try(self._add_decision, function)
+        projections: list[str] = []
         for projection in self._sequence("projections", app.projections):
-            self._add_projection(projection)
+            if hasattr(projection, "event_names"):
+                self._add_projection(projection)
+                projections.append(str(projection.name))
+            else:
+                self.mistakes.append(f"Projections contains {projection!r}, which is not a Projection.")
+        self.mistakes += _duplicates("projection name", projections)
         for function in self._functions("queries", app.queries):
             self._try(self._add_answer, function)
         for reaction in self._sequence("reactions", app.reactions):
@@ -164,8 +170,6 @@ class Registry:
 
     def _check(self, app: "App") -> None:
         kinds: set[type[Message]] = {*self.decisions, *self.answers, *self.events}
-        projections = [str(projection.name) for projection in self._sequence("projections", app.projections)]
-        self.mistakes += _duplicates("projection name", projections)
         self.mistakes += _duplicates("message type", [kind.__name__ for kind in kinds])
         if EVENTS in {kind.__name__ for kind in (*self.decisions, *self.answers)}:
             self.mistakes.append(f"{EVENTS} is a query of dualbus itself: rename {EVENTS} in the application.")
