@@ -914,9 +914,9 @@ def test_all_mistakes_are_said_at_once() -> None:
         "takes_one must accept (command: Command, past: Past).",
         "Projection 'things' needs a name of letters, digits or _, and an integer version.",
         "projects_command accepts Do, which is not a subclass of Event.",
+        "Duplicate projection name 'things': rename one of them.",
         "None is not a function.",
         "Genesis contains 5, which is not an event.",
-        "Duplicate projection name 'things': rename one of them.",
     ]
 
 
