@@ -189,6 +189,20 @@ def test_verify_passes_over_a_kept_read_model_from_before_a_restore(shop: Shop) 
     assert "is what the log gives" in verified(shop, SALES)
 
 
+def test_verify_continues_up_to_the_read_model_of_another_version_that_grows_during_the_audit(shop: Shop) -> None:
+    shop.sell(10)
+    shop.build(COUNTS)
+    shop.build(COUNTS_2)
+
+    def progress(done: int, total: int) -> None:
+        """Write as a cluster with the earlier version does, once the audit has reached the end of the log."""
+        if done == total == 10:
+            shop.sell(1)
+            shop.build(COUNTS)
+
+    assert str(verify(shop.folder, app(COUNTS_2), progress)).startswith("The log is whole: positions 1 to 11 ")
+
+
 def test_verify_compares_the_values_of_generated_columns(shop: Shop) -> None:
     shop.sell(3)
     shop.build(LOUD, WORDS)
