@@ -64,9 +64,10 @@ def verify(folder: Path, app: App, progress: Progress = lambda done, total: None
     try:
         with Replay(app) as replay:
             return _verify(folder, app, replay, progress)
-    except ReadModelBusyError as full:
+    except ReadModelBusyError as busy:
         raise LogError(
-            f"The disk is too full to replay the log ({full}): set TMPDIR to a folder with more space, and repeat."
+            f"The log cannot be replayed ({busy}). If the disk is full, set TMPDIR to a folder with more space, and "
+            "repeat."
         ) from None
 
 

@@ -53,6 +53,7 @@ class Applier:
             tables.projection = subscriber.projection
             try:
                 subscriber.apply(event, tables, recorded, self._origins)
+                tables.check_applied()
             except application_errors() as error:
                 raise ProjectionFailed(
                     recorded, f"Projection {subscriber.projection} raised {cause(error)}"

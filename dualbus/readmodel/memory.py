@@ -10,7 +10,7 @@ import uuid_utils
 
 from dualbus.application.app import Projection
 from dualbus.application.tables import Values
-from dualbus.readmodel.file import COLUMNS, ReadModelBusyError, column_mistakes
+from dualbus.readmodel.file import COLUMNS, column_mistakes
 from dualbus.readmodel.functions import refuse_nondeterministic
 from dualbus.readmodel.guard import READ_ACTIONS, WRITE_ACTIONS, Handle
 from dualbus.runtime.errors import ConfigError
@@ -38,8 +38,6 @@ class ModelInMemory(Handle):
         self.execute_internal("BEGIN")
         try:
             yield
-            if not self.db.in_transaction:
-                raise ReadModelBusyError("A statement of a projection has rolled back the transaction.")
             self.execute_internal("COMMIT")
         finally:
             if self.db.in_transaction:

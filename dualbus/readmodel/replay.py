@@ -54,10 +54,11 @@ class Replay:
         self.origins = Origins()  # of the commands of the log
 
     def apply(self, recorded: RecordedEvent, event: Event) -> None:
-        """Apply the next event. Raises Damaged if a projection raises, ReadModelBusyError if the disk is full."""
+        """Apply the next event. Raises Damaged if a projection fails, ReadModelBusyError if the disk is full."""
         for subscriber in self._on.get(type(event), ()):
             try:
                 subscriber.apply(event, self._writer, recorded, self.origins)
+                self._writer.check_applied()
             except application_errors() as error:
                 if isinstance(error, apsw.Error) and is_full(error):  # of the folder of the replay
                     raise ReadModelBusyError(f"{self._path} cannot be written ({one_line(error)})") from None

@@ -87,10 +87,6 @@ class ReadModelWriter(Handle):
 
     def commit(self, position: int, hash_: bytes) -> None:
         """Commit the rows together with the checkpoint."""
-        if not self.db.in_transaction:
-            raise ReadModelBusyError(
-                "The read model was not written: a statement of a projection has rolled back the transaction."
-            )
         try:
             self.execute_internal(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))  # noqa: S608
             if self._uses_changed:

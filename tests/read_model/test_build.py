@@ -11,15 +11,20 @@ from dualbus import Projection, Tables
 from dualbus.log.contract import VerificationError
 from dualbus.log.identity import Identity
 from dualbus.operations.verify import verify
+from dualbus.readmodel.builder import Builder
 from dualbus.readmodel.file import file_name
 from dualbus.readmodel.folder import lock_writer, other_read_models
+from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter
+from dualbus.worker.interrupt import Interrupt
 from tests.read_model.counting import (
     COUNTS,
     COUNTS_2,
     COUNTS_RETURNS,
+    DEFERRED,
     FIRSTS,
     LOUD,
+    ONCE,
     RANKS,
     SALES,
     WORDS,
@@ -119,6 +124,40 @@ def test_tables_with_foreign_keys_to_those_of_another_projection_are_built_with_
     shop.build(child, COUNTS, SALES)
 
     assert shop.build(child, COUNTS_2, SALES).copied.names == {"sales"}
+
+
+@pytest.mark.parametrize(
+    ("projection", "position", "rows"),
+    [(DEFERRED, 5, "SELECT count(*) AS n FROM items_sold"), (ONCE, 4, "SELECT count(*) AS n FROM once")],
+)
+def test_a_function_that_violates_a_deferred_key_or_rolls_back_is_named_and_the_events_before_are_applied(
+    shop: Shop, projection: Projection, position: int, rows: str
+) -> None:
+    shop.sell(9)
+    builder = Builder(shop.path(projection), app(projection), shop.reader, Interrupt())
+    while not builder.failure:
+        builder.build()
+
+    assert builder.failure == (
+        f"Projection {projection.name} raised NotAllowed at position {position} (Sold); "
+        "the log of the projector has the details"
+    )
+    assert builder.path and builder.updater
+    with closing(ReadModelReader(builder.path)) as reader:
+        assert (reader.checkpoint().position, reader.all(rows)) == (position - 1, [{"n": position - 1}])
+    builder.updater.writer.close()
+
+
+def test_verify_names_the_event_that_violates_a_deferred_key(shop: Shop) -> None:
+    shop.sell(4)
+    shop.build(DEFERRED)
+    shop.sell(1)
+    with closing(ReadModelWriter(shop.path(DEFERRED))) as writer:
+        writer.begin()
+        writer.commit(5, shop.reader.head().hash)
+
+    with pytest.raises(VerificationError, match=r"Projection deferred raised NotAllowed at position 5 \(Sold\)"):
+        verified(shop, DEFERRED)
 
 
 def test_nothing_is_copied_from_a_read_model_of_another_history(shop: Shop, folder: Path) -> None:
