@@ -28,8 +28,8 @@ from dualbus import (
     Tag,
 )
 from dualbus.application.messages import Invalid
+from dualbus.application.tables import NotAllowed
 from dualbus.protocol.codes import WireError
-from dualbus.readmodel.file import NotAllowed
 from dualbus.testing import Cluster, InProcess, answer, decide, problems, project
 from dualbus.testing.differences import differences
 from tests.conftest import ROOT

@@ -8,9 +8,10 @@ from typing import Any
 import apsw
 import apsw.ext
 
-from dualbus.application.tables import Interrupted, Row, Values
+from dualbus.application.tables import Interrupted, NotAllowed, Row, Values
 from dualbus.log.identity import Identity
-from dualbus.readmodel.file import CHECKPOINT_TABLE, READ_CHECKPOINT, Checkpoint, Damaged, NotAllowed, unreadable
+from dualbus.readmodel.file import READ_CHECKPOINT, Checkpoint, Damaged, unreadable
+from dualbus.readmodel.tables import CHECKPOINT_TABLE
 from dualbus.readmodel.values import bound
 
 READ_ACTIONS = {

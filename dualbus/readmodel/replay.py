@@ -15,7 +15,6 @@ from dualbus.application.recorded import Origins
 from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
 from dualbus.readmodel.file import (
-    CHECKPOINT_TABLE,
     COLUMN_NAMES,
     OBJECTS,
     Checkpoint,
@@ -25,6 +24,7 @@ from dualbus.readmodel.file import (
     quoted,
     read_projections,
 )
+from dualbus.readmodel.tables import CHECKPOINT_TABLE
 from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.runtime.errors import application_errors
 from dualbus.runtime.sqlite_errors import is_full

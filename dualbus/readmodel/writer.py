@@ -7,19 +7,12 @@ from typing import Any
 import apsw
 import apsw.ext
 
-from dualbus.application.tables import Values
+from dualbus.application.tables import NotAllowed, Values
 from dualbus.log.identity import Identity
-from dualbus.readmodel.file import (
-    CHECKPOINT_TABLE,
-    NotAllowed,
-    ReadModelBusyError,
-    Stored,
-    folded,
-    read_projections,
-    unreadable,
-)
+from dualbus.readmodel.file import ReadModelBusyError, Stored, folded, read_projections, unreadable
 from dualbus.readmodel.functions import refuse_nondeterministic
 from dualbus.readmodel.guard import WRITE_ACTIONS, Handle
+from dualbus.readmodel.tables import CHECKPOINT_TABLE
 from dualbus.runtime.files import sync_file, usable
 
 STATEMENTS_KNOWN_MAX = 1000  # an application may build SQL from values

@@ -15,14 +15,14 @@ import pytest
 from pydantic import BaseModel, Field
 
 from dualbus import App, Projection, Query, ReadOnlyTables
-from dualbus.application.tables import Value
+from dualbus.application.tables import NotAllowed, Value
 from dualbus.log.identity import Identity
 from dualbus.log.latest import LatestLog
 from dualbus.protocol.codec import unpack
 from dualbus.protocol.records import Job
 from dualbus.querybus.feed import EventFeed
 from dualbus.querybus.responder import Responder
-from dualbus.readmodel.file import NotAllowed, create
+from dualbus.readmodel.file import create
 from dualbus.readmodel.memory import ModelInMemory
 from dualbus.readmodel.values import answer_data
 from dualbus.readmodel.writer import ReadModelWriter
