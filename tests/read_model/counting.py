@@ -42,6 +42,16 @@ def index(sold: Sold, tables: Tables) -> None:
     tables.execute("INSERT INTO words VALUES (?)", (f"sold {sold.item}",))
 
 
+def spoil(sold: Sold, tables: Tables) -> None:
+    """Index the first sale, and remove words that are not in the index at the second sale."""
+    if sold.price == 0:
+        tables.execute("INSERT INTO spoilt (rowid, text) VALUES (1, 'sold')")
+    else:
+        tables.execute("INSERT INTO spoilt (spoilt, rowid, text) VALUES ('delete', 1, 'sold')")
+        tables.execute("INSERT INTO spoilt (spoilt, rowid, text) VALUES ('delete', 1, 'sold')")
+        tables.execute("INSERT INTO spoilt (spoilt) VALUES ('integrity-check')")
+
+
 def shout(sold: Sold, tables: Tables) -> None:
     tables.execute("INSERT INTO loud (item) VALUES (?)", (sold.item,))
 
@@ -87,6 +97,7 @@ SALES = Projection(
     [list_],
 )
 WORDS = Projection("words", 1, "CREATE VIRTUAL TABLE words USING fts5(text)", [index])
+SPOILT = Projection("spoilt", 1, "CREATE VIRTUAL TABLE spoilt USING fts5(text, content='')", [spoil])
 LOUD = Projection(
     "loud", 1, "CREATE TABLE loud (item TEXT, said TEXT AS (upper(item) || '-loud') STORED, at AS (1))", [shout]
 )

@@ -17,6 +17,7 @@ from dualbus.readmodel.folder import lock_writer, other_read_models
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.worker.interrupt import Interrupt
+from tests.damage import damage
 from tests.read_model.counting import (
     COUNTS,
     COUNTS_2,
@@ -27,6 +28,7 @@ from tests.read_model.counting import (
     ONCE,
     RANKS,
     SALES,
+    SPOILT,
     WORDS,
     Shop,
     Sold,
@@ -180,6 +182,39 @@ def test_a_file_that_cannot_be_read_is_not_copied(shop: Shop) -> None:
 
     assert shop.build(SALES).copied.names == frozenset()
     assert len(shop.rows(SALES, sql="SELECT * FROM sales")) == 10
+
+
+def test_tables_that_turn_out_to_be_damaged_after_they_were_copied_are_built(shop: Shop) -> None:
+    shop.sell(10)
+    shop.build(SALES)
+    damage(shop.path(SALES), "sales")
+    shop.sell(1)
+
+    assert shop.build(SALES, COUNTS).copied.names == frozenset()
+
+    assert "at position 11 is what the log gives" in verified(shop, SALES, COUNTS)
+
+
+def test_a_build_with_a_damaged_file_of_its_own_builds_it_again(shop: Shop) -> None:
+    shop.sell(10)
+    shop.build(SALES)
+    damage(shop.path(SALES), "sales")
+    shop.sell(1)
+
+    shop.build(SALES)
+
+    assert "at position 11 is what the log gives" in verified(shop, SALES)
+
+
+def test_a_projection_that_damages_its_full_text_search_is_named(shop: Shop) -> None:
+    shop.sell(3)
+    builder = Builder(shop.path(SPOILT), app(SPOILT), shop.reader, Interrupt())
+    while not builder.failure:
+        builder.build()
+
+    assert builder.failure.startswith("Projection spoilt raised CorruptError at position 2 (Sold)")
+    assert builder.updater
+    builder.updater.writer.close()
 
 
 def test_a_return_to_the_version_before_needs_the_events_since_only(shop: Shop) -> None:
