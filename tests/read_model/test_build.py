@@ -16,6 +16,7 @@ from dualbus.readmodel.file import file_name
 from dualbus.readmodel.folder import lock_writer, other_read_models
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter
+from dualbus.runtime.errors import AlreadyRunningError
 from dualbus.worker.interrupt import Interrupt
 from tests.damage import damage
 from tests.read_model.counting import (
@@ -251,6 +252,31 @@ def test_a_read_model_with_a_writer_is_kept(shop: Shop) -> None:
     lock.release()
     shop.build(WORDS, keep=0)
     assert other_read_models(shop.path(WORDS)) == []
+
+
+def test_a_read_model_that_an_operator_removes_has_the_same_writer(shop: Shop) -> None:
+    shop.sell(10)
+    shop.build(COUNTS)
+    lock = lock_writer(shop.path(COUNTS))
+    for path in shop.folder.glob("read-*"):
+        path.unlink()
+
+    with pytest.raises(AlreadyRunningError, match="Another process writes the read model"):
+        lock_writer(shop.path(COUNTS))
+
+    lock.release()
+    lock_writer(shop.path(COUNTS)).release()
+
+
+def test_a_removed_read_model_leaves_no_lock(shop: Shop) -> None:
+    shop.sell(10)
+    for projection in (COUNTS, SALES):
+        lock_writer(shop.path(projection)).release()
+        shop.build(projection, keep=0)
+
+    assert [path.name for path in shop.folder.glob("*.lock") if path.name != "log.lock"] == [
+        file_name([SALES]).replace("read-", "writer-").replace(".db", ".lock")
+    ]
 
 
 def test_verify_passes_over_a_kept_read_model_from_before_a_restore(shop: Shop) -> None:
