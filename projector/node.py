@@ -14,9 +14,9 @@ from dualbus.protocol.batches import batch, read_batch
 from dualbus.protocol.codes import WireError
 from dualbus.protocol.frames import EVENTS, PROGRESS, Frames
 from dualbus.protocol.records import Progress, Published, Transaction, read_published
-from dualbus.readmodel.builder import Builder
+from dualbus.readmodel.builder import Builder, discard
 from dualbus.readmodel.checkpoints import check_log_is_complete
-from dualbus.readmodel.file import file_name
+from dualbus.readmodel.file import Damaged, file_name
 from dualbus.readmodel.folder import lock_writer
 from dualbus.readmodel.updater import Updater
 from dualbus.runtime.errors import EXIT_OK, AlreadyRunningError, DataError
@@ -175,8 +175,12 @@ class Projector:
                     )
                     return
             began = time.monotonic()
-            with self._link.handling():
-                follower.follow(publications)
+            try:
+                with self._link.handling():
+                    follower.follow(publications)
+            except Damaged as damaged:
+                discard(updater.writer, damaged)
+                return
             if updater.position != before:
                 self._record(before, updater.position)
             if updater.position != before or time.monotonic() >= self._next_progress:

@@ -28,8 +28,8 @@ from dualbus import (
     Tag,
 )
 from dualbus.application.messages import Invalid
+from dualbus.application.tables import NotAllowed
 from dualbus.protocol.codes import WireError
-from dualbus.readmodel.file import NotAllowed
 from dualbus.testing import Cluster, InProcess, answer, decide, problems, project
 from dualbus.testing.differences import differences
 from tests.conftest import ROOT
@@ -348,6 +348,23 @@ def test_a_query_that_would_write_is_stopped_also_with_a_statement_of_a_projecti
     booked = Booked(room="r", first=date(2026, 1, 1), at=datetime(2026, 1, 1, tzinfo=UTC))
     with pytest.raises(NotAllowed):
         answer(app, given=[booked], when=Peek())
+
+
+@pytest.mark.parametrize("with_room", [True, False])
+def test_a_deferred_foreign_key_must_hold_when_the_function_returns(with_room: bool) -> None:
+    def note(event: Booked, tables: Tables) -> None:
+        tables.execute("INSERT INTO stays VALUES (?)", (event.room,))
+        if with_room:
+            tables.execute("INSERT INTO rooms VALUES (?)", (event.room,))
+
+    keyed = "CREATE TABLE stays (room TEXT REFERENCES rooms (name) DEFERRABLE INITIALLY DEFERRED)"
+    rooms = Projection("rooms", 1, f"CREATE TABLE rooms (name TEXT PRIMARY KEY); {keyed}", on=[note])
+    booked = Booked(room="r", first=date(2026, 1, 1), at=datetime(2026, 1, 1, tzinfo=UTC))
+    if with_room:
+        assert project(rooms, given=[booked]).all("SELECT room FROM stays") == [{"room": "r"}]
+    else:
+        with pytest.raises(NotAllowed, match="A deferred foreign key refers to a row that does not exist: insert"):
+            project(rooms, given=[booked])
 
 
 def peek(query: Peek, tables: ReadOnlyTables) -> Any:

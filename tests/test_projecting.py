@@ -103,7 +103,8 @@ def tables_after(*events: RecordedEvent) -> ModelInMemory:
     tables = ModelInMemory(app.projections)
     projecting = Applier(app)
     for one in events:
-        projecting.apply(one, tables)
+        with tables.transaction():
+            projecting.apply(one, tables)
     return tables
 
 

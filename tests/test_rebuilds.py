@@ -16,6 +16,7 @@ import pytest
 from dualbus.log.contract import Decision, NewEvent
 from dualbus.log.sqlite.writer import SqliteLog
 from dualbus.testing import Cluster, until
+from tests.damage import damage
 from tests.faults.seeing import process_status
 from tests.raw import RawClient, command, query
 
@@ -307,6 +308,31 @@ def test_a_projector_waits_for_a_build_of_its_read_model(shop: Shop) -> None:
         assert client.ask(query("Report"))[0]["data"] == {"version": 2, "counted": FEW + 1, "listed": FEW + 1}
         build.join()
         assert "Building" not in shop.cluster.process("projector").stderr_text
+
+
+def test_a_projector_builds_a_new_read_model_if_a_page_of_the_file_is_damaged(shop: Shop) -> None:
+    # Given a read model with a damaged page, which has rows of a projection
+    shop.fill(FEW)
+    shop.cluster.start()
+    with RawClient(shop.cluster.front) as client:
+        client.ask(query("Report"))
+        shop.cluster.stop("projector")
+        shop.cluster.stop("querybus")
+        [name] = shop.read_models()
+        damage(shop.cluster.data / name, "counts")
+        shop.cluster.start("projector", "querybus")
+
+        # When a projection writes this table
+        client.ask(command("Sell", item="later"))
+
+        # Then all rows are there again, and the log of the projector names the file and not the projection
+        def report() -> Any:
+            return client.ask(query("Report"))[0].get("data")
+
+        until(lambda: report() == {"version": 1, "counted": FEW + 1, "listed": FEW + 1})
+        log = shop.cluster.process("projector").stderr_text
+        assert f"{name} cannot be read (database disk image is malformed). Building a new read model." in log
+        assert "Projection" not in log
 
 
 def test_whoever_waits_for_a_later_position_is_told_which_projection_raises(shop: Shop) -> None:

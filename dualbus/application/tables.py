@@ -32,6 +32,10 @@ class Interrupted(BaseException):
     """Ends a handler at the deadline. A BaseException, because the application may catch every Exception."""
 
 
+class NotAllowed(Exception):
+    """A projection or a query has run a statement that its handle does not allow."""
+
+
 class ReadOnlyTables(Protocol):
     """Read access for queries. Each call fetches all rows and closes its cursor."""
 

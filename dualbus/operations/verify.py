@@ -2,7 +2,7 @@
 
 Log and read model are opened read-only, and the cluster may run during verification. As for every reader, SQLite
 keeps locks in -shm files, and creates these (and an empty -wal) if missing. If the cluster writes during
-verification, the audit continues up to the checkpoint of the read model, and the comparison happens there.
+verification, the audit continues up to the checkpoint of each read model, and the comparison happens there.
 """
 
 from collections.abc import Callable
@@ -64,9 +64,10 @@ def verify(folder: Path, app: App, progress: Progress = lambda done, total: None
     try:
         with Replay(app) as replay:
             return _verify(folder, app, replay, progress)
-    except ReadModelBusyError as full:
+    except ReadModelBusyError as busy:
         raise LogError(
-            f"The disk is too full to replay the log ({full}): set TMPDIR to a folder with more space, and repeat."
+            f"The log cannot be replayed ({busy}). If the disk is full, set TMPDIR to a folder with more space, and "
+            "repeat."
         ) from None
 
 
@@ -146,10 +147,6 @@ def _compare(path: Path, audit: Audit, replay: Replay) -> tuple[int, Comparison]
     """Compare a snapshot of the read model with a replay up to the same position."""
     with _snapshot(path, audit) as snapshot:
         position = snapshot.checkpoint.position
-        if position > audit.position:  # the cluster has written during the audit
-            audit.refresh()
-            for _ in audit.events():
-                pass
         _check_checkpoint(path, snapshot.checkpoint, audit)
         if position < replay.position:
             raise VerificationError(
@@ -177,6 +174,10 @@ def _check_checkpoint(path: Path, checkpoint: Checkpoint, audit: Audit) -> None:
             f"{path} was built from an earlier incarnation of this log: start the projector, which adopts the file "
             "or builds it again, then verify again.",
         )
+    if checkpoint.position > audit.position:  # the cluster has written during the audit, or the log has lost events
+        audit.refresh()
+        for _ in audit.events():
+            pass
     if checkpoint.position > audit.position:
         raise VerificationError(
             audit.position + 1,

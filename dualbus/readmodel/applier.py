@@ -7,6 +7,7 @@ from dualbus.application.causes import Unreadable, cause
 from dualbus.application.immutable import own_event
 from dualbus.application.recorded import Origins
 from dualbus.log.contract import ReadableLog, RecordedEvent
+from dualbus.readmodel.file import Damaged
 from dualbus.readmodel.memory import ModelInMemory
 from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.runtime.errors import application_errors
@@ -40,7 +41,7 @@ class Applier:
             self._origins.read(events)
 
     def apply(self, recorded: RecordedEvent, tables: ReadModelWriter | ModelInMemory) -> None:
-        """Apply an event. On ProjectionFailed, the caller must roll back."""
+        """Apply an event. On ProjectionFailed, the caller must roll back; Damaged is raised for a damaged file."""
         on = self._on.get(recorded.type)
         if on is None:
             raise ProjectionFailed(recorded, "The event cannot be read (the application has no such event any more)")
@@ -55,6 +56,9 @@ class Applier:
             try:
                 own = own_event(event) if len(on) > 1 else event
                 subscriber.apply(own, tables, recorded, self._origins)
+                tables.check_applied()
+            except Damaged:
+                raise
             except application_errors() as error:
                 raise ProjectionFailed(
                     recorded, f"Projection {subscriber.projection} raised {cause(error)}"

@@ -78,6 +78,16 @@ class Builder:
         if updater is None:
             self._copy()
             return
+        try:
+            self._apply(updater, until)
+        except Damaged as damaged:
+            if updater.writer.path == self._building and not self.copied.names:
+                raise DataError(f"{damaged} Check its disk.") from None
+            discard(updater.writer, damaged)
+            self.done = False
+            self._create()
+
+    def _apply(self, updater: Updater, until: int | None) -> None:
         updater.check_head()
         if updater.position < self.copied.position:
             updater.catch_up(self.copied.position)
@@ -142,6 +152,13 @@ class Builder:
             position, head = updater.position, updater.head
             percent, left = 100 * position // head, (time.monotonic() - self._began) * (head / max(1, position) - 1)
             logger.info("Building the read model: %d of %d events (%d %%), %d s left.", position, head, percent, left)
+
+
+def discard(writer: ReadModelWriter, damaged: Damaged) -> None:
+    """Remove a damaged read model, so that a new one is built."""
+    logger.error("%s Building a new read model.", damaged)
+    writer.close()
+    remove(writer.path)
 
 
 def _open_built(path: Path, log: ReadableLog) -> ReadModelWriter | None:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import apsw
 
 from dualbus.application.tables import Row
-from dualbus.readmodel.file import CHECKPOINT_TABLE, COLUMN_NAMES, READ_CHECKPOINT, quoted, unreadable
+from dualbus.readmodel.file import COLUMN_NAMES, READ_CHECKPOINT, quoted, unreadable
+from dualbus.readmodel.tables import CHECKPOINT_TABLE
 
 SHOWN_ROWS_MAX = 3
 

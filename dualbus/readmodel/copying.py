@@ -11,7 +11,6 @@ import apsw
 from dualbus.application.app import Projection
 from dualbus.log.contract import NO_HASH, ReadableLog
 from dualbus.readmodel.file import (
-    CHECKPOINT_TABLE,
     READ_CHECKPOINT,
     Checkpoint,
     Stored,
@@ -20,6 +19,7 @@ from dualbus.readmodel.file import (
     quoted,
     read_projections,
 )
+from dualbus.readmodel.tables import CHECKPOINT_TABLE
 
 PAGES_A_STEP = 2000
 

@@ -12,10 +12,11 @@ import apsw.ext
 from dualbus.application.app import Projection
 from dualbus.log.contract import NO_HASH
 from dualbus.log.identity import Identity
+from dualbus.readmodel.functions import refuse_nondeterministic
+from dualbus.readmodel.tables import CHECKPOINT_TABLE, create_tables
 from dualbus.runtime.errors import ConfigError
 from dualbus.runtime.sqlite_errors import is_full
 
-CHECKPOINT_TABLE = "dualbus_checkpoint"
 SCHEMA = f"""
 CREATE TABLE {CHECKPOINT_TABLE} (one INTEGER PRIMARY KEY CHECK (one = 1), log TEXT NOT NULL,
     incarnation TEXT NOT NULL, position INTEGER NOT NULL, hash BLOB NOT NULL, projections TEXT NOT NULL) STRICT;
@@ -56,10 +57,6 @@ class ReadModelBusyError(Exception):
     """The file cannot be written or read now; the text names the reason."""
 
 
-class NotAllowed(Exception):
-    """A projection or a query has run a statement that its handle does not allow."""
-
-
 class Stored(NamedTuple):
     """A projection as a read model was built with it."""
 
@@ -83,7 +80,7 @@ def file_name(projections: Sequence[Projection]) -> str:
 def create(path: Path, projections: Sequence[Projection], identity: Identity) -> None:
     """Create an empty read model.
 
-    Raises ConfigError with every projection whose tables are not valid SQL, ReadModelBusyError if the file cannot
+    Raises ConfigError with the mistakes in the SQL of all tables, ReadModelBusyError if the file cannot
     be created.
     """
     try:
@@ -99,15 +96,12 @@ def create(path: Path, projections: Sequence[Projection], identity: Identity) ->
 
 def add_tables(db: apsw.Connection, projections: Sequence[Projection], stored: dict[str, Stored]) -> None:
     """Create the tables of projections beside those of `stored`, and record both. Raises ConfigError."""
-    errors = []
+    errors: list[str] = []
+    refuse_nondeterministic(db)
     owners = {name: owner for owner, part in stored.items() for _, name in part.objects}
     for projection in projections:
-        try:
-            db.execute(projection.tables)
-        except (apsw.FullError, apsw.IOError):
-            raise
-        except apsw.Error as error:
-            errors.append(f"The tables of projection {projection.name} are not valid SQL for SQLite: {error}.")
+        if mistake := create_tables(db, projection):
+            errors.append(mistake)
         objects = [[kind, name] for kind, name in _objects(db) if name not in owners]
         owners |= {name: projection.name for _, name in objects}
         stored[projection.name] = Stored(definition(projection), objects, [])

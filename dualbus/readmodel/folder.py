@@ -17,7 +17,12 @@ def other_read_models(path: Path) -> list[Path]:
 
 def lock_writer(path: Path) -> Lock:
     """Lock a read model for its only writer. Raises AlreadyRunningError if another process writes the file."""
-    return lock_data(path.parent, path.stem, f"process writes the read model {path.name}")
+    return lock_data(path.parent, _lock_name(path), f"process writes the read model {path.name}")
+
+
+def _lock_name(path: Path) -> str:
+    """Return another name than that of the read model, because operators remove `read-*`."""
+    return path.stem.replace("read", "writer", 1)
 
 
 def is_written(path: Path) -> bool:
@@ -42,7 +47,7 @@ def remove_others(path: Path, keep: int = KEEP) -> None:
             continue
         remove(other)
         if name not in kept:
-            (other.parent / f"{other.stem.removeprefix('building-')}.lock").unlink()
+            other.with_name(f"{_lock_name(other.with_name(name))}.lock").unlink()
         lock.release()
 
 

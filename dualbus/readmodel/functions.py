@@ -5,7 +5,7 @@ from typing import Any
 
 import apsw
 
-from dualbus.readmodel.file import NotAllowed
+from dualbus.application.tables import NotAllowed
 
 REFUSED = (
     *("random", "randomblob", "current_date", "current_time", "current_timestamp"),

@@ -8,9 +8,10 @@ from typing import Any
 import apsw
 import apsw.ext
 
-from dualbus.application.tables import Interrupted, Row, Values
+from dualbus.application.tables import Interrupted, NotAllowed, Row, Values
 from dualbus.log.identity import Identity
-from dualbus.readmodel.file import CHECKPOINT_TABLE, READ_CHECKPOINT, Checkpoint, Damaged, NotAllowed, unreadable
+from dualbus.readmodel.file import READ_CHECKPOINT, Checkpoint, Damaged, unreadable
+from dualbus.readmodel.tables import CHECKPOINT_TABLE
 from dualbus.readmodel.values import bound
 
 READ_ACTIONS = {
@@ -98,6 +99,22 @@ class Handle:
                 raise NotAllowed(f"{sql!r} has several columns with the name {name}: name each with AS.")
         self._names[sql] = names
         return names
+
+    def check_applied(self) -> None:
+        """Raise NotAllowed if a function of a projection has ended the transaction or left a foreign key violated.
+
+        SQLite reports a deferred foreign key at the commit only, which is that of many events.
+        """
+        if not self.db.in_transaction:
+            raise NotAllowed(
+                "A statement has rolled back the whole transaction, with the rows of earlier events: do not use "
+                "OR ROLLBACK or RAISE(ROLLBACK)."
+            )
+        if self.db.status(apsw.SQLITE_DBSTATUS_DEFERRED_FKS)[0]:
+            raise NotAllowed(
+                "A deferred foreign key refers to a row that does not exist: insert this row in the same function, "
+                "or leave out the foreign key."
+            )
 
     def checkpoint(self) -> Checkpoint:
         """Return the checkpoint, in the current snapshot if there is one."""

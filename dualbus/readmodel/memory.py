@@ -10,9 +10,10 @@ import uuid_utils
 
 from dualbus.application.app import Projection
 from dualbus.application.tables import Values
-from dualbus.readmodel.file import COLUMNS, ReadModelBusyError, column_mistakes
+from dualbus.readmodel.file import COLUMNS, column_mistakes
 from dualbus.readmodel.functions import refuse_nondeterministic
 from dualbus.readmodel.guard import READ_ACTIONS, WRITE_ACTIONS, Handle
+from dualbus.readmodel.tables import create_tables
 from dualbus.runtime.errors import ConfigError
 
 
@@ -24,9 +25,8 @@ class ModelInMemory(Handle):
         super().__init__(Path(f"file:/{uuid_utils.uuid7()}?vfs=memdb"), flags, WRITE_ACTIONS)
         self.execute_internal("PRAGMA foreign_keys = ON")
         refuse_nondeterministic(self.db)
-        for projection in projections:
-            self.execute_internal(projection.tables)
-        if errors := list(column_mistakes(self.execute_internal(COLUMNS))):
+        errors = [mistake for projection in projections if (mistake := create_tables(self.db, projection))]
+        if errors := [*errors, *column_mistakes(self.execute_internal(COLUMNS))]:
             raise ConfigError(*errors)
 
     def execute(self, sql: str, values: Values = ()) -> None:
@@ -38,8 +38,6 @@ class ModelInMemory(Handle):
         self.execute_internal("BEGIN")
         try:
             yield
-            if not self.db.in_transaction:
-                raise ReadModelBusyError("A statement of a projection has rolled back the transaction.")
             self.execute_internal("COMMIT")
         finally:
             if self.db.in_transaction:

@@ -16,7 +16,6 @@ from dualbus.application.recorded import Origins
 from dualbus.log.contract import RecordedEvent
 from dualbus.log.identity import Identity
 from dualbus.readmodel.file import (
-    CHECKPOINT_TABLE,
     COLUMN_NAMES,
     OBJECTS,
     Checkpoint,
@@ -26,6 +25,7 @@ from dualbus.readmodel.file import (
     quoted,
     read_projections,
 )
+from dualbus.readmodel.tables import CHECKPOINT_TABLE
 from dualbus.readmodel.writer import ReadModelWriter
 from dualbus.runtime.errors import application_errors
 from dualbus.runtime.sqlite_errors import is_full
@@ -55,12 +55,13 @@ class Replay:
         self.origins = Origins()  # of the commands of the log
 
     def apply(self, recorded: RecordedEvent, event: Event) -> None:
-        """Apply the next event. Raises Damaged if a projection raises, ReadModelBusyError if the disk is full."""
+        """Apply the next event. Raises Damaged if a projection fails, ReadModelBusyError if the disk is full."""
         on = self._on.get(type(event), ())
         for subscriber in on:
             try:
                 own = own_event(event) if len(on) > 1 else event
                 subscriber.apply(own, self._writer, recorded, self.origins)
+                self._writer.check_applied()
             except application_errors() as error:
                 if isinstance(error, apsw.Error) and is_full(error):  # of the folder of the replay
                     raise ReadModelBusyError(f"{self._path} cannot be written ({one_line(error)})") from None

@@ -7,20 +7,14 @@ from typing import Any
 import apsw
 import apsw.ext
 
-from dualbus.application.tables import Values
+from dualbus.application.tables import NotAllowed, Values
 from dualbus.log.identity import Identity
-from dualbus.readmodel.file import (
-    CHECKPOINT_TABLE,
-    NotAllowed,
-    ReadModelBusyError,
-    Stored,
-    folded,
-    read_projections,
-    unreadable,
-)
+from dualbus.readmodel.file import Damaged, ReadModelBusyError, Stored, folded, read_projections, unreadable
 from dualbus.readmodel.functions import refuse_nondeterministic
 from dualbus.readmodel.guard import WRITE_ACTIONS, Handle
+from dualbus.readmodel.tables import CHECKPOINT_TABLE
 from dualbus.runtime.files import sync_file, usable
+from dualbus.runtime.sqlite_errors import is_damaged
 
 STATEMENTS_KNOWN_MAX = 1000  # an application may build SQL from values
 
@@ -57,6 +51,15 @@ class ReadModelWriter(Handle):
     def _rows(self, sql: str, values: Values, *, can_cache: bool = True) -> list[tuple[Any, ...]]:
         if not self.db.in_transaction:  # without a transaction, rows would be committed without the checkpoint
             raise NotAllowed(f"An earlier statement has rolled back the whole transaction: {sql!r} is not executed.")
+        try:
+            return self._noted(sql, values)
+        except apsw.Error as error:
+            if is_damaged(error):
+                raise unreadable(self.path, error) from None
+            raise
+
+    def _noted(self, sql: str, values: Values) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement, and note the tables that it uses."""
         if (self.projection, sql) in self._known:
             return super()._rows(sql, values)
         self._touched.clear()
@@ -83,14 +86,10 @@ class ReadModelWriter(Handle):
         try:
             self.execute_internal("BEGIN IMMEDIATE")
         except apsw.Error as error:
-            raise ReadModelBusyError(f"The read model cannot be written: {error}.") from None
+            raise self._failure("The read model cannot be written", error) from None
 
     def commit(self, position: int, hash_: bytes) -> None:
         """Commit the rows together with the checkpoint."""
-        if not self.db.in_transaction:
-            raise ReadModelBusyError(
-                "The read model was not written: a statement of a projection has rolled back the transaction."
-            )
         try:
             self.execute_internal(f"UPDATE {CHECKPOINT_TABLE} SET position = ?, hash = ?", (position, hash_))  # noqa: S608
             if self._uses_changed:
@@ -99,7 +98,7 @@ class ReadModelWriter(Handle):
             self._uses_changed = False
         except apsw.Error as error:
             self.roll_back()
-            raise ReadModelBusyError(f"The read model could not be written: {error}.") from None
+            raise self._failure("The read model could not be written", error) from None
 
     def adopt(self, identity: Identity) -> None:
         """Follow a restored log whose events up to the checkpoint are the same."""
@@ -110,12 +109,15 @@ class ReadModelWriter(Handle):
         if self.db.in_transaction:
             self.execute_internal("ROLLBACK")
 
+    def _failure(self, problem: str, error: apsw.Error) -> Damaged | ReadModelBusyError:
+        return unreadable(self.path, error) if is_damaged(error) else ReadModelBusyError(f"{problem}: {error}.")
+
     def finish(self) -> None:
         """Checkpoint all commits into the main file, close the file and sync it, ready for a rename."""
         try:
             busy, *_ = self.execute_internal("PRAGMA wal_checkpoint(TRUNCATE)")
         except apsw.Error as error:
-            raise ReadModelBusyError(f"{self.path} could not be finished: {error}.") from None
+            raise self._failure(f"{self.path} could not be finished", error) from None
         if busy:  # the rename would leave commits behind, in the -wal file
             raise ReadModelBusyError(f"{self.path} could not be finished: another process reads the file.")
         self.close()  # first, as SQLite loses its locks when this process closes another descriptor of the file

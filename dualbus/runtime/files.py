@@ -141,18 +141,33 @@ def write_private(path: Path, text: str) -> None:
     sync_folder(path.parent)
 
 
+def _locked(path: Path, what: str) -> int:
+    # A link would let the owner of the folder empty a file of this user.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise AlreadyRunningError(f"Another {what} (pid {holder or 'unknown'}): stop it first.") from None
+    return descriptor
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
 class Lock:
     """An exclusive lock on a file. The kernel releases the lock when the process ends, however it ends."""
 
     def __init__(self, path: Path, what: str) -> None:
-        # A link would let the owner of the folder empty a file of this user.
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._descriptor, 20, 0).decode(errors="replace").strip()
+        self._descriptor = _locked(path, what)
+        while not _is_at(self._descriptor, path):  # the process that held the lock has removed its file
             os.close(self._descriptor)
-            raise AlreadyRunningError(f"Another {what} (pid {holder or 'unknown'}): stop it first.") from None
+            self._descriptor = _locked(path, what)
         with suppress(OSError):  # on a full disk; only an error text needs the pid
             os.truncate(self._descriptor, 0)
             os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)

@@ -28,6 +28,13 @@ def is_full(error: Exception) -> bool:
     return isinstance(error, apsw.FullError) or getattr(error, "extendedresult", None) in _NO_ROOM
 
 
+def is_damaged(error: Exception) -> bool:
+    """Return whether the file is damaged. A projection's statement may damage a table of full-text search itself."""
+    if isinstance(error, apsw.CorruptError):
+        return getattr(error, "extendedresult", None) != apsw.SQLITE_CORRUPT_VTAB
+    return isinstance(error, apsw.NotADBError)
+
+
 def unusable(path: Path, done: str, error: Exception) -> LogError:
     """Return the LogError for a file that cannot be opened or created."""
     return LogError(f"{path} cannot be {done} ({error}): check its type, its owner and the free space.")

@@ -39,7 +39,6 @@ from dualbus.querybus.feed import EventFeed
 from dualbus.querybus.responder import Responder, behind
 from dualbus.reactions.store import Parked
 from dualbus.readmodel.applier import Applier, ProjectionFailed
-from dualbus.readmodel.file import ReadModelBusyError
 from dualbus.readmodel.memory import ModelInMemory
 from dualbus.testing.in_process_reactions import InProcessReactions
 from dualbus.testing.kit import NOW
@@ -198,7 +197,7 @@ class _Answerer:
             try:
                 with self._model.transaction():
                     self._applier.apply(event, self._model)
-            except (ProjectionFailed, ReadModelBusyError) as failed:
+            except ProjectionFailed as failed:
                 if self._logged != str(failed):
                     logger.error("%s.", failed, exc_info=failed.__cause__)
                 self._logged = str(failed)

@@ -237,6 +237,8 @@ def _projected(what: App | Projection, given: Iterable[Event]) -> ModelInMemory:
         record = RecordedEvent(
             position, type(event).__name__, event_json.to_text(event), NOW.isoformat(), "given", NO_HASH
         )
-        for subscriber in app.subscribers.get(type(event), ()):
-            subscriber.apply(own_event(event), tables, record, Origins())
+        with tables.transaction():
+            for subscriber in app.subscribers.get(type(event), ()):
+                subscriber.apply(own_event(event), tables, record, Origins())
+                tables.check_applied()
     return tables

@@ -24,8 +24,9 @@ from dualbus.log.sqlite.reader import SqliteLogReader
 from dualbus.log.sqlite.schema import FILE_NAME
 from dualbus.protocol.codes import Code
 from dualbus.readmodel.applier import Applier
-from dualbus.readmodel.file import CHECKPOINT_TABLE, create, file_name
+from dualbus.readmodel.file import create, file_name
 from dualbus.readmodel.reader import ReadModelReader
+from dualbus.readmodel.tables import CHECKPOINT_TABLE
 from dualbus.readmodel.writer import ReadModelWriter
 from users import app as users_app
 

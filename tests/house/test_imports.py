@@ -52,6 +52,7 @@ OWNERS = {  # of a driver: the only files that name it
         "dualbus/readmodel/functions.py",
         "dualbus/readmodel/comparison.py",
         "dualbus/readmodel/writer.py",
+        "dualbus/readmodel/tables.py",
         "dualbus/readmodel/memory.py",
         "dualbus/log/sqlite/audit.py",  # verify reads the log's own tables
         "dualbus/log/sqlite/copy.py",  # and copies of it are cut

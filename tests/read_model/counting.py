@@ -1,7 +1,10 @@
 """An application with three projections, in versions that differ from each other."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import apsw
 
 from dualbus import App, Event, Projection, Tables
 from dualbus.application.event_json import to_text
@@ -39,6 +42,16 @@ def index(sold: Sold, tables: Tables) -> None:
     tables.execute("INSERT INTO words VALUES (?)", (f"sold {sold.item}",))
 
 
+def spoil(sold: Sold, tables: Tables) -> None:
+    """Index the first sale, and remove words that are not in the index at the second sale."""
+    if sold.price == 0:
+        tables.execute("INSERT INTO spoilt (rowid, text) VALUES (1, 'sold')")
+    else:
+        tables.execute("INSERT INTO spoilt (spoilt, rowid, text) VALUES ('delete', 1, 'sold')")
+        tables.execute("INSERT INTO spoilt (spoilt, rowid, text) VALUES ('delete', 1, 'sold')")
+        tables.execute("INSERT INTO spoilt (spoilt) VALUES ('integrity-check')")
+
+
 def shout(sold: Sold, tables: Tables) -> None:
     tables.execute("INSERT INTO loud (item) VALUES (?)", (sold.item,))
 
@@ -58,6 +71,21 @@ def note_first(sold: Sold, tables: Tables) -> None:
     )
 
 
+def register(sold: Sold, tables: Tables) -> None:
+    """Note an item and its sale; the foreign key is deferred, and the fifth sale has no item."""
+    tables.execute("INSERT INTO items_sold VALUES (?)", (sold.item,))
+    if sold.price != 4:
+        tables.execute("INSERT OR IGNORE INTO items VALUES (?)", (sold.item,))
+    else:
+        tables.execute("DELETE FROM items WHERE item = ?", (sold.item,))
+
+
+def note_once(sold: Sold, tables: Tables) -> None:
+    """Note an item once, and ignore the error of the fourth sale, which has an item again."""
+    with suppress(apsw.ConstraintError):
+        tables.execute("INSERT OR ROLLBACK INTO once VALUES (?)", (sold.item,))
+
+
 COUNTS = Projection("counts", 1, "CREATE TABLE counts (item TEXT PRIMARY KEY, n INTEGER)", [count])
 COUNTS_2 = Projection("counts", 2, COUNTS.tables, [count])
 COUNTS_RETURNS = Projection("counts", 1, COUNTS.tables, [count, uncount])
@@ -69,10 +97,19 @@ SALES = Projection(
     [list_],
 )
 WORDS = Projection("words", 1, "CREATE VIRTUAL TABLE words USING fts5(text)", [index])
+SPOILT = Projection("spoilt", 1, "CREATE VIRTUAL TABLE spoilt USING fts5(text, content='')", [spoil])
 LOUD = Projection(
     "loud", 1, "CREATE TABLE loud (item TEXT, said TEXT AS (upper(item) || '-loud') STORED, at AS (1))", [shout]
 )
 RANKS = Projection("ranks", 1, "CREATE TABLE ranks (item TEXT, n INTEGER)", [rank])
+DEFERRED = Projection(
+    "deferred",
+    1,
+    "CREATE TABLE items (item TEXT PRIMARY KEY);"
+    "CREATE TABLE items_sold (item TEXT REFERENCES items (item) DEFERRABLE INITIALLY DEFERRED)",
+    [register],
+)
+ONCE = Projection("once", 1, "CREATE TABLE once (item TEXT PRIMARY KEY)", [note_once])
 FIRSTS = Projection("firsts", 1, "CREATE TABLE firsts (item TEXT, n INTEGER CHECK (n = 1))", [note_first])
 
 

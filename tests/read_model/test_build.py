@@ -11,17 +11,25 @@ from dualbus import Projection, Tables
 from dualbus.log.contract import VerificationError
 from dualbus.log.identity import Identity
 from dualbus.operations.verify import verify
+from dualbus.readmodel.builder import Builder
 from dualbus.readmodel.file import file_name
 from dualbus.readmodel.folder import lock_writer, other_read_models
+from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter
+from dualbus.runtime.errors import AlreadyRunningError
+from dualbus.worker.interrupt import Interrupt
+from tests.damage import damage
 from tests.read_model.counting import (
     COUNTS,
     COUNTS_2,
     COUNTS_RETURNS,
+    DEFERRED,
     FIRSTS,
     LOUD,
+    ONCE,
     RANKS,
     SALES,
+    SPOILT,
     WORDS,
     Shop,
     Sold,
@@ -121,6 +129,40 @@ def test_tables_with_foreign_keys_to_those_of_another_projection_are_built_with_
     assert shop.build(child, COUNTS_2, SALES).copied.names == {"sales"}
 
 
+@pytest.mark.parametrize(
+    ("projection", "position", "rows"),
+    [(DEFERRED, 5, "SELECT count(*) AS n FROM items_sold"), (ONCE, 4, "SELECT count(*) AS n FROM once")],
+)
+def test_a_function_that_violates_a_deferred_key_or_rolls_back_is_named_and_the_events_before_are_applied(
+    shop: Shop, projection: Projection, position: int, rows: str
+) -> None:
+    shop.sell(9)
+    builder = Builder(shop.path(projection), app(projection), shop.reader, Interrupt())
+    while not builder.failure:
+        builder.build()
+
+    assert builder.failure == (
+        f"Projection {projection.name} raised NotAllowed at position {position} (Sold); "
+        "the log of the projector has the details"
+    )
+    assert builder.path and builder.updater
+    with closing(ReadModelReader(builder.path)) as reader:
+        assert (reader.checkpoint().position, reader.all(rows)) == (position - 1, [{"n": position - 1}])
+    builder.updater.writer.close()
+
+
+def test_verify_names_the_event_that_violates_a_deferred_key(shop: Shop) -> None:
+    shop.sell(4)
+    shop.build(DEFERRED)
+    shop.sell(1)
+    with closing(ReadModelWriter(shop.path(DEFERRED))) as writer:
+        writer.begin()
+        writer.commit(5, shop.reader.head().hash)
+
+    with pytest.raises(VerificationError, match=r"Projection deferred raised NotAllowed at position 5 \(Sold\)"):
+        verified(shop, DEFERRED)
+
+
 def test_nothing_is_copied_from_a_read_model_of_another_history(shop: Shop, folder: Path) -> None:
     shop.sell(10)
     shop.build(SALES)
@@ -141,6 +183,39 @@ def test_a_file_that_cannot_be_read_is_not_copied(shop: Shop) -> None:
 
     assert shop.build(SALES).copied.names == frozenset()
     assert len(shop.rows(SALES, sql="SELECT * FROM sales")) == 10
+
+
+def test_tables_that_turn_out_to_be_damaged_after_they_were_copied_are_built(shop: Shop) -> None:
+    shop.sell(10)
+    shop.build(SALES)
+    damage(shop.path(SALES), "sales")
+    shop.sell(1)
+
+    assert shop.build(SALES, COUNTS).copied.names == frozenset()
+
+    assert "at position 11 is what the log gives" in verified(shop, SALES, COUNTS)
+
+
+def test_a_build_with_a_damaged_file_of_its_own_builds_it_again(shop: Shop) -> None:
+    shop.sell(10)
+    shop.build(SALES)
+    damage(shop.path(SALES), "sales")
+    shop.sell(1)
+
+    shop.build(SALES)
+
+    assert "at position 11 is what the log gives" in verified(shop, SALES)
+
+
+def test_a_projection_that_damages_its_full_text_search_is_named(shop: Shop) -> None:
+    shop.sell(3)
+    builder = Builder(shop.path(SPOILT), app(SPOILT), shop.reader, Interrupt())
+    while not builder.failure:
+        builder.build()
+
+    assert builder.failure.startswith("Projection spoilt raised CorruptError at position 2 (Sold)")
+    assert builder.updater
+    builder.updater.writer.close()
 
 
 def test_a_return_to_the_version_before_needs_the_events_since_only(shop: Shop) -> None:
@@ -179,6 +254,31 @@ def test_a_read_model_with_a_writer_is_kept(shop: Shop) -> None:
     assert other_read_models(shop.path(WORDS)) == []
 
 
+def test_a_read_model_that_an_operator_removes_has_the_same_writer(shop: Shop) -> None:
+    shop.sell(10)
+    shop.build(COUNTS)
+    lock = lock_writer(shop.path(COUNTS))
+    for path in shop.folder.glob("read-*"):
+        path.unlink()
+
+    with pytest.raises(AlreadyRunningError, match="Another process writes the read model"):
+        lock_writer(shop.path(COUNTS))
+
+    lock.release()
+    lock_writer(shop.path(COUNTS)).release()
+
+
+def test_a_removed_read_model_leaves_no_lock(shop: Shop) -> None:
+    shop.sell(10)
+    for projection in (COUNTS, SALES):
+        lock_writer(shop.path(projection)).release()
+        shop.build(projection, keep=0)
+
+    assert [path.name for path in shop.folder.glob("*.lock") if path.name != "log.lock"] == [
+        file_name([SALES]).replace("read-", "writer-").replace(".db", ".lock")
+    ]
+
+
 def test_verify_passes_over_a_kept_read_model_from_before_a_restore(shop: Shop) -> None:
     shop.sell(10)
     shop.build(COUNTS)
@@ -187,6 +287,20 @@ def test_verify_passes_over_a_kept_read_model_from_before_a_restore(shop: Shop) 
     shop.build(SALES)
 
     assert "is what the log gives" in verified(shop, SALES)
+
+
+def test_verify_continues_up_to_the_read_model_of_another_version_that_grows_during_the_audit(shop: Shop) -> None:
+    shop.sell(10)
+    shop.build(COUNTS)
+    shop.build(COUNTS_2)
+
+    def progress(done: int, total: int) -> None:
+        """Write as a cluster with the earlier version does, once the audit has reached the end of the log."""
+        if done == total == 10:
+            shop.sell(1)
+            shop.build(COUNTS)
+
+    assert str(verify(shop.folder, app(COUNTS_2), progress)).startswith("The log is whole: positions 1 to 11 ")
 
 
 def test_verify_compares_the_values_of_generated_columns(shop: Shop) -> None:

@@ -10,12 +10,12 @@ import apsw
 import pytest
 
 from dualbus import Projection
-from dualbus.application.tables import Interrupted
+from dualbus.application.tables import Interrupted, NotAllowed
 from dualbus.log.contract import NO_HASH
 from dualbus.log.identity import Identity
 from dualbus.readmodel.checkpoints import checkpoints
 from dualbus.readmodel.copying import unchanged
-from dualbus.readmodel.file import Checkpoint, Damaged, NotAllowed, ReadModelBusyError, create, file_name
+from dualbus.readmodel.file import Checkpoint, Damaged, ReadModelBusyError, create, file_name
 from dualbus.readmodel.memory import ModelInMemory
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter
@@ -104,8 +104,8 @@ def test_a_transaction_that_was_rolled_back_from_within_writes_nothing_more(
 
     with pytest.raises(NotAllowed, match="rolled back"):
         writer.execute("INSERT INTO users VALUES ('u9', 5)")
-    with pytest.raises(ReadModelBusyError, match="rolled back"):
-        writer.commit(4, b"four")
+    with pytest.raises(NotAllowed, match="rolled back"):
+        writer.check_applied()
 
     assert (ages(reader), reader.checkpoint().position) == ([20, 21, 22], 3)
 
@@ -209,6 +209,78 @@ def test_tables_that_are_not_sql_are_all_named(folder: Path) -> None:
         "The tables of projection one",
         "The tables of projection two",
     ]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TEMP TABLE notes (id TEXT)",
+        "CREATE TABLE temp.notes (id TEXT)",
+        "CREATE VIRTUAL TABLE temp.notes USING fts5(id)",
+        "CREATE TABLE notes (id TEXT); CREATE TEMP TRIGGER t AFTER INSERT ON notes BEGIN SELECT 1; END",
+        "ATTACH ':memory:' AS other; CREATE TABLE other.notes (id TEXT)",
+        "PRAGMA journal_mode = delete; CREATE TABLE notes (id TEXT)",
+        "BEGIN; CREATE TABLE notes (id TEXT)",
+        "SAVEPOINT s; CREATE TABLE notes (id TEXT)",
+        "CREATE TABLE dualbus_checkpoint (id TEXT)",
+    ],
+)
+def test_tables_that_are_not_of_the_read_model_are_refused(folder: Path, sql: str) -> None:
+    refused(
+        folder,
+        sql,
+        "The tables of projection notes use a transaction, ATTACH, a PRAGMA, a temporary table or "
+        "dualbus_checkpoint: create tables, indexes, views and triggers of the projection, and insert their first "
+        "rows.",
+    )
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TRIGGER t AFTER UPDATE ON Dualbus_Checkpoint BEGIN SELECT 1; END",
+        "CREATE INDEX i ON dualbus_checkpoint (position)",
+        "ALTER TABLE dualbus_checkpoint ADD COLUMN more",
+        "ALTER TABLE dualbus_checkpoint RENAME TO mine",
+        "UPDATE dualbus_checkpoint SET position = 5",
+        "DROP TABLE dualbus_checkpoint",
+    ],
+)
+def test_tables_leave_the_checkpoint_as_it_is(folder: Path, sql: str) -> None:
+    with pytest.raises(ConfigError, match=r"use .* or dualbus_checkpoint: create tables"):
+        create(folder / "new.db", [Projection("notes", 1, sql, [])], LOG)
+
+
+@pytest.mark.parametrize("expression", ["hex(randomblob(4))", "CURRENT_TIMESTAMP", "strftime('%f', 'now')"])
+def test_first_rows_of_chance_or_of_the_clock_are_refused(folder: Path, expression: str) -> None:
+    refused(
+        folder,
+        f"CREATE TABLE notes (id TEXT); INSERT INTO notes VALUES ({expression})",
+        "The tables of projection notes cannot be created. A projection cannot use ",
+    )
+
+
+def refused(folder: Path, sql: str, beginning: str) -> None:
+    """Check that a read model with these tables is refused, as a file and in memory, with the same sentence."""
+    projection = Projection("notes", 1, sql, [])
+    with pytest.raises(ConfigError) as fault:
+        create(folder / "new.db", [projection], LOG)
+    with pytest.raises(ConfigError) as in_memory:
+        ModelInMemory([projection])
+    assert fault.value.errors == in_memory.value.errors
+    [sentence] = fault.value.errors
+    assert sentence.startswith(beginning)
+
+
+def test_statements_after_a_statement_with_rows_run_too(folder: Path) -> None:
+    seeds = (
+        "CREATE TABLE notes (id); INSERT INTO notes VALUES (1), (2) RETURNING id; CREATE TABLE more AS SELECT 3 AS n"
+    )
+    path = folder / "new.db"
+    create(path, [Projection("notes", 1, seeds, [])], LOG)
+
+    with closing(ReadModelReader(path)) as reader:
+        assert reader.all("SELECT id, n FROM notes, more") == [{"id": 1, "n": 3}, {"id": 2, "n": 3}]
 
 
 TYPES = """

@@ -5,7 +5,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from dualbus.readmodel.file import NotAllowed
+from dualbus.application.tables import NotAllowed
 from dualbus.readmodel.reader import ReadModelReader
 from dualbus.readmodel.writer import ReadModelWriter
 from tests.read_model.conftest import ages

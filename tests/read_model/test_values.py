@@ -1,6 +1,7 @@
 """Each kind of value has one form in a table and one in an answer; what has none is refused in a sentence."""
 
 import base64
+import math
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -15,14 +16,15 @@ import pytest
 from pydantic import BaseModel, Field
 
 from dualbus import App, Projection, Query, ReadOnlyTables
-from dualbus.application.tables import Value
+from dualbus.application.tables import NotAllowed, Value
 from dualbus.log.identity import Identity
 from dualbus.log.latest import LatestLog
 from dualbus.protocol.codec import unpack
+from dualbus.protocol.codes import WireError
 from dualbus.protocol.records import Job
 from dualbus.querybus.feed import EventFeed
 from dualbus.querybus.responder import Responder
-from dualbus.readmodel.file import NotAllowed, create
+from dualbus.readmodel.file import create
 from dualbus.readmodel.memory import ModelInMemory
 from dualbus.readmodel.values import answer_data
 from dualbus.readmodel.writer import ReadModelWriter
@@ -135,6 +137,15 @@ def test_a_value_without_a_form_is_refused_in_a_sentence(tables: ModelInMemory, 
             run()
 
     assert tables.all("SELECT v FROM v") == []
+
+
+def test_nan_is_null_in_a_table_and_refused_in_an_answer(tables: ModelInMemory) -> None:
+    tables.execute("INSERT INTO v VALUES (?, ?)", (math.nan, math.inf))
+
+    assert tables.all("SELECT v, w FROM v") == [{"v": None, "w": math.inf}]
+    for value in (math.nan, math.inf):
+        with pytest.raises(WireError, match="A number is not finite"):
+            answer_data(value)
 
 
 class Ask(Query[Any]):

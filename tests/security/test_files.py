@@ -87,6 +87,46 @@ def test_control_a_lock_that_follows_links_empties_the_file(tmp_path: Path, monk
     assert "precious" not in victim.read_text()
 
 
+LOCK_AND_REMOVE = """
+import sys
+from pathlib import Path
+from dualbus.runtime.errors import AlreadyRunningError
+from dualbus.runtime.files import Lock
+
+path, held = Path(sys.argv[1]), 0
+print(flush=True)
+sys.stdin.readline()
+while held < 1000:
+    try:
+        lock = Lock(path, "test")
+    except AlreadyRunningError:
+        continue
+    held += 1
+    path.unlink()  # raises if another process has removed the file of this lock
+    lock.release()
+"""
+
+
+def test_a_lock_whose_file_was_removed_before_is_no_lock(tmp_path: Path) -> None:
+    processes = [lock_and_remove(tmp_path / "test.lock") for _ in range(2)]
+    for process in processes:
+        assert process.stdout
+        process.stdout.readline()  # both have started
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+    assert [process.communicate()[1] for process in processes] == ["", ""]
+
+
+def lock_and_remove(path: Path) -> subprocess.Popen[str]:
+    """Start a process that locks and removes a file again and again, after a line to its standard input."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", LOCK_AND_REMOVE, str(path)]
+    return subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
 def test_an_export_without_private_fields_has_all_else_and_no_hash_of_them(
     keyed: Cluster, operator: Operator
 ) -> None:

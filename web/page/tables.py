@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from dualbus.application.app import App, Projection
 from dualbus.application.messages import private_fields, tag_fields
-from dualbus.application.tables import Interrupted
-from dualbus.readmodel.file import Damaged, NotAllowed, file_name, folded, quoted, read_projections
+from dualbus.application.tables import Interrupted, NotAllowed
+from dualbus.readmodel.file import Damaged, file_name, folded, quoted, read_projections
 from dualbus.readmodel.reader import ReadModelReader
 
 from ..problems import Problem
