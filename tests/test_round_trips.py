@@ -493,7 +493,9 @@ def test_what_a_command_has_written_is_projected_equal_and_verified(drawn: tuple
                 log.append(drain.decisions)
             recorded = log.read(0, 10)
             for one in recorded:
-                Applier(app).apply(one, ModelInMemory(app.projections))
+                model = ModelInMemory(app.projections)
+                with model.transaction():
+                    Applier(app).apply(one, model)
         assert vars(app)["kept"] == ([event] if answer.get("success") else [])
         assert len(recorded) == (1 if answer.get("success") else 0)
         assert answer.get("success") or not certain

@@ -131,6 +131,7 @@ class Connection(HttpToolsProtocol):
         self._corked = CorkedTransport(transport, self.loop)
         super().connection_made(cast("asyncio.Transport", self._corked))
         self._cycles = []
+        self.headers = []
         transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
         if LOWAT:
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, LOWAT, UNSENT_BYTES_MAX)
@@ -160,14 +161,16 @@ class Connection(HttpToolsProtocol):
             self._set_timer(BODY_SECONDS if self._in_body else HEAD_SECONDS)
 
     def _parse(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            head, self._upgrading = self._upgrading, b""
-            self.parser = _parser(self)
-            self._parse(head + data[upgrade.args[0] :])
-        except HttpParserError:
-            self.send_400_response("")
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except HttpParserUpgrade as upgrade:
+                self.parser = _parser(self)
+                data, self._upgrading = self._upgrading + data[upgrade.args[0] :], b""
+            except HttpParserError:
+                self.send_400_response("")
+                return
 
     def _check_size(self) -> None:
         """Refuse a head that is too large. In a body, these are the bytes of trailers or of the next chunk's head."""
@@ -247,7 +250,7 @@ class Connection(HttpToolsProtocol):
             text = f"The request line and the headers have more than {HEAD_BYTES_MAX} bytes or {FIELDS_MAX} fields."
             problem = Problem(431, text)
         self.transport.write(problem.as_bytes())
-        self.headers = self.scope["headers"] = []  # a thousand heads of many fields would fill the memory
+        self.headers.clear()  # a thousand heads of many fields would fill the memory
         self._linger()
 
     def pause_writing(self) -> None:
