@@ -99,7 +99,7 @@ def test_all_processes_start_on_a_log_with_an_unreadable_event(leaving: Cluster)
         why = f"The event cannot be read ({raised(leaving)}) at position 2 (Added)"
         until(lambda: why in process_status(client, "projector").get("state", ""))
         unreadable = f"cannot read Added: {raised(leaving)}, at position 2."
-        assert all(unreadable in said(leaving, name) for name in ("commandbus", "projector"))
+        until(lambda: all(unreadable in said(leaving, name) for name in ("commandbus", "projector")))
         until(lambda: raised(leaving) in page(leaving, "/page/events"))
         (leaving.folder / "mended").touch()
         assert client.ask(query("Names"))[0]["data"] == ["before", "poison"]
