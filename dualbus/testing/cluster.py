@@ -46,11 +46,11 @@ def until(ask: Callable[[], T], seconds: float = UNTIL_SECONDS, what: str = "") 
         time.sleep(0.01)
 
 
-def _path_of(app: str) -> str | None:
+def _path_of(app: str) -> Path | None:
     """Return the folder from which this process imports the application, such as `src` in pytest's pythonpath."""
     package = app.partition(":")[0].partition(".")[0]
     found = (path for path in map(Path, sys.path) if (path / package).is_dir() or (path / f"{package}.py").is_file())
-    return next((str(path.absolute()) for path in found), None)
+    return next((path.absolute() for path in found), None)
 
 
 def _free_port() -> int:
@@ -159,8 +159,8 @@ class Cluster:
         self.environ |= {f"DUALBUS_{name.upper()}": address for name, address in self.addresses.items()}
         self.environ |= {"DUALBUS_HTTP": f"http://127.0.0.1:{_free_port()}"}
         self.environ |= {"DUALBUS_APP": app, "DUALBUS_DATA": str(self.data), "DUALBUS_TIMEOUT_MS": str(TIMEOUT_MS)}
-        if path := _path_of(app):
-            self.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (path, os.environ.get("PYTHONPATH"))))
+        if (path := _path_of(app)) not in (None, self.cwd.absolute()):  # a process imports from its own folder first
+            self.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(path), os.environ.get("PYTHONPATH"))))
         self.environ[KEYS] = os.environ.get(KEYS) or str(self.data / "keys")
         self.environ |= {f"DUALBUS_{name.upper()}": value for name, value in settings.items()}
         self.commands = {
