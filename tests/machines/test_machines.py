@@ -107,7 +107,7 @@ def test_a_stopped_active_commandbus_is_replaced_and_its_next_commit_is_refused(
             host = hosts.active()
             process = host.process("commandbus")
             process.send(signal.SIGSTOP)
-            load.more(30)
+            load.more(200)  # more than it has answered before it stops: another one is active
             process.send(signal.SIGCONT)
             until(lambda host=host: hosts.active() is not host, 60)  # type: ignore[misc]
             assert process.running

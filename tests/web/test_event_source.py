@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
+import pytest
+
 from dualbus.testing import until
 from tests.web.chromium import chromium
 from web.streams import COMMENT, frame, mark
@@ -42,6 +44,7 @@ def server(*responses: bytes) -> Iterator[str]:
         made.shutdown()
 
 
+@pytest.mark.slow
 def test_a_browser_connects_again_after_an_empty_response_and_resumes_from_a_frame_without_data() -> None:
     with server(b"", COMMENT + mark(7), b"", frame(8, b"{}")) as address, chromium() as browser:
         page = browser.new_page()
