@@ -25,6 +25,7 @@ from dualbus import (
     Tag,
 )
 from dualbus.application.immutable import is_immutable
+from dualbus.operations.verify import verify
 from dualbus.testing import Cluster, until
 
 COURSE = Tag("course")
@@ -118,6 +119,7 @@ def test_the_commands_of_a_batch_receive_an_event_as_it_was_recorded(cluster: Cl
     with Client(cluster.front) as client:
         until(lambda: client.query(Seats()))
         assert client.query(Seats()) == ["[1, 2, 3]", "[3, 1, 2]"]
+    assert verify(cluster.data, app).position == 4
     cluster.start("reactor")
     until(lambda: (tmp_path / "lines").exists() and (tmp_path / "lines").read_text() == "3\n3\n")
 

@@ -295,6 +295,7 @@ def test_the_work_for_due_timers_does_not_grow_with_the_pending_timers(folder: P
     calls: list[Callable[[], object]] = [
         lambda: store.due("orders", 10, 1000),
         lambda: store.next_due("orders", 10),
+        lambda: store.try_by("orders", 10),
         lambda: store.schedules("orders"),
         lambda: store.timers(limit=1),
         lambda: store.counts(),

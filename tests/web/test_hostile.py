@@ -270,7 +270,7 @@ def test_beyond_the_bound_the_longest_waiting_connection_is_closed(cluster: Clus
         # Connections that do not read their responses do so, too
         stalled = [stack.enter_context(connection(cluster)) for _ in range(300)]
         for made in stalled:
-            made.sendall(GOOD * 20)
+            made.sendall(GOOD * 60)
         for _ in range(20):
             assert status(reply(cluster, GOOD)) == 200
         assert "out of system resource" not in cluster.process("web").stderr_text
@@ -308,7 +308,7 @@ def test_pipelined_requests_fields_and_resets_leave_no_memory(site: Cluster) -> 
         assert serves(site)
         assert memory_mb(site) - before < 40
         assert all(status(made.recv(1000)) == 431 for made in heads)
-    for _ in range(500):  # connections that are reset after the response
+    for _ in range(2000):  # connections that are reset after the response
         with socket.create_connection((host, int(port)), timeout=60) as made:
             made.sendall(GOOD[:-2] + b"X: " + b"x" * 30_000 + b"\r\n\r\n")
             assert status(made.recv(65_536)) == 200
